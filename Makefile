@@ -1,0 +1,49 @@
+# Everything works on a fresh machine with Python >= 3.11 and make: each target sets up what it needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+# Small networks train several times slower with two torch threads than with one; parallelism goes across runs.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help setup demo test test-all bench lint format results clean
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.complete ## the virtual environment with all that development needs
+
+$(VENV)/.complete: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "scratchcard needs Python 3.11 or newer; $(PYTHON) is older. Use: make PYTHON=python3.12 ..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup ## the whole job on the embedded digits task: table, predictor, tickets, comparison, picture
+	$(BIN)/scratchcard demo
+
+test: setup ## the quick tests
+	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow and not cuda'
+
+test-all: setup ## all tests, the slow ones on real data too
+	$(BIN)/python -m pytest -n $(JOBS)
+
+bench: setup ## speed and memory, as ratios in one run
+	$(BIN)/python -m benchmarks
+
+lint: setup ## style, types, import order
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## rewrite the code in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+results: setup ## re-create the README's tables (hours; resumable, finished runs are reused)
+	$(BIN)/python -m experiments.mnist_baselines --jobs $(JOBS)
+	$(BIN)/python -m experiments.mnist_predictors --jobs $(JOBS)
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

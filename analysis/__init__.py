@@ -1,0 +1,1 @@
+"""Reads results; never makes them."""

@@ -1,0 +1,65 @@
+"""Pictures of results, as PNG or SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis.statistics import Summary
+
+
+def comparison(summaries: Sequence[Summary], path: str | Path, title: str, subtitle: str = "") -> Path:
+    """Test accuracy of every method: mean with its 95 % interval, and each seed as a small dot.
+
+    Args:
+        summaries: one for each method.
+        path: ends in .png or .svg.
+        title: of the picture.
+        subtitle: what was compared.
+
+    Raises:
+        ValueError: another ending, or altair and vl-convert are not installed.
+    """
+    path = Path(path)
+    if path.suffix not in (".png", ".svg"):
+        raise ValueError(f"a picture's name must end in .png or .svg, got {path.name}")
+    try:
+        import altair as alt
+        import vl_convert  # noqa: F401  (altair saves through it)
+    except ImportError as error:
+        raise ValueError("pictures need altair and vl-convert: pip install 'scratchcard[report]'") from error
+    order = [s.label for s in sorted(summaries, key=lambda s: s.test_accuracy.mean, reverse=True)]
+    means = [
+        {
+            "method": s.label,
+            "accuracy": 100 * s.test_accuracy.mean,
+            "low": 100 * (s.test_accuracy.mean - _width(s)),
+            "high": min(100.0, 100 * (s.test_accuracy.mean + _width(s))),
+            "text": f"{100 * s.test_accuracy.mean:.1f}",
+        }
+        for s in summaries
+    ]
+    seeds = [{"method": s.label, "accuracy": 100 * value} for s in summaries for value in s.accuracies]
+    y = alt.Y("method:N", sort=order, title=None)
+    x = alt.X("accuracy:Q", title="test accuracy, %", scale=alt.Scale(zero=False, nice=True))
+    base = alt.Chart(alt.Data(values=means))
+    rule = base.mark_rule(strokeWidth=2, color="#4c78a8").encode(y=y, x=alt.X("low:Q", title="test accuracy, %"), x2="high:Q")
+    point = base.mark_point(filled=True, size=70, color="#1f3f66", opacity=1).encode(y=y, x=x)
+    dots = alt.Chart(alt.Data(values=seeds)).mark_circle(size=22, color="#f58518", opacity=0.75).encode(y=y, x=x)
+    label = base.mark_text(dy=-10, fontSize=10, color="#333333").encode(y=y, x=x, text="text:N")
+    heading = alt.TitleParams(title, subtitle=subtitle, anchor="start")
+    chart = (rule + dots + point + label).properties(width=520, height=32 * len(order), title=heading)
+    chart = chart.configure(background="white").configure_axis(labelLimit=320, labelFontSize=11)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        chart.save(str(beside), scale_factor=2) if path.suffix == ".png" else chart.save(str(beside))
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def _width(summary: Summary) -> float:
+    return 0.0 if math.isnan(summary.test_accuracy.half_width) else summary.test_accuracy.half_width

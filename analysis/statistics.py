@@ -1,0 +1,97 @@
+"""Means with their intervals, over the seeds of a method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its 95 % confidence interval.
+
+    Attributes:
+        mean: of the values.
+        half_width: `t(0.975, n - 1) s / sqrt(n)` with the sample standard deviation s; NaN for a single value.
+        count: number of values.
+    """
+
+    mean: float
+    half_width: float
+    count: int
+
+    def text(self, digits: int = 2, scale: float = 1.0) -> str:
+        """`96.12 ± 0.15`."""
+        mean = f"{scale * self.mean:.{digits}f}"
+        return mean if math.isnan(self.half_width) else f"{mean} ± {scale * self.half_width:.{digits}f}"
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Mean and 95 % interval by Student's t, which takes the values as independent and about normal.
+
+    Raises:
+        ValueError: no values.
+    """
+    count = len(values)
+    if count == 0:
+        raise ValueError("an interval needs at least one value")
+    mean = math.fsum(values) / count
+    if count == 1:
+        return Interval(mean, math.nan, 1)
+    from scipy.special import stdtrit  # scipy.stats would take over a second to import
+
+    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
+    return Interval(mean, float(stdtrit(count - 1, 0.975)) * spread / math.sqrt(count), count)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One method's results over seeds."""
+
+    label: str
+    density: float
+    test_accuracy: Interval
+    best_step: Interval
+    pruning_seconds: Interval
+    effective_density: Interval
+    accuracies: tuple[float, ...]
+
+
+def summarise(results: Iterable[Mapping[str, Any]]) -> list[Summary]:
+    """Results grouped by label and density, in order of appearance."""
+    groups: dict[tuple[str, float], list[Mapping[str, Any]]] = {}
+    for result in results:
+        key = (str(result["label"]), float(result["configuration"]["density"]))
+        groups.setdefault(key, []).append(result)
+    return [
+        Summary(
+            label,
+            density,
+            interval([float(r["test_accuracy"]) for r in group]),
+            interval([float(r["training"]["best_step"]) for r in group]),
+            interval([float(r["pruning_seconds"]) for r in group]),
+            interval([float(r["effective_density"]) for r in group]),
+            tuple(float(r["test_accuracy"]) for r in group),
+        )
+        for (label, density), group in groups.items()
+    ]
+
+
+def markdown(summaries: Sequence[Summary]) -> str:
+    """A Markdown table: accuracy, steps to the best validation loss, pruning time, effective density."""
+    lines = [
+        "| method | test accuracy, % | steps to best validation loss | pruning time, s | effective density | seeds |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {s.label} | {s.test_accuracy.text(2, 100)} | {s.best_step.text(0)} | {_seconds(s.pruning_seconds)} | "
+        f"{s.effective_density.mean:.4f} | {s.test_accuracy.count} |"
+        for s in summaries
+    ]
+    return "\n".join(lines)
+
+
+def _seconds(seconds: Interval) -> str:
+    return seconds.text(1 if seconds.mean >= 10 else 2)

@@ -1,0 +1,1 @@
+"""Predictors and scorers put to work: predicted and stacked scores, scores as weights, tickets, experiments."""

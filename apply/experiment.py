@@ -1,0 +1,117 @@
+"""Experiment: prune, train, evaluate; one result record, one JSON file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from apply.method import Method
+from apply.prune import Progress, evaluate_ticket, prune, train_ticket, training_summary
+from pruning.version import RESULTS_VERSION, versions
+from pruning.connectivity import Connectivity
+from pruning.ticket import Ticket
+from workloads.workload import Workload
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """One run of the main job: find a ticket, train it, read the test set once.
+
+    Attributes:
+        workload: network, task, recipe.
+        method: how the ticket is found.
+        density: kept weights / prunable weights.
+        seed: of the initial weights, the scoring batch, ties and the data order.
+        dtype: precision.
+    """
+
+    workload: Workload
+    method: Method
+    density: float
+    seed: int
+    dtype: torch.dtype = torch.float32
+
+    def describe(self) -> dict[str, Any]:
+        """The whole configuration as plain JSON."""
+        return {
+            "workload": self.workload.describe(),
+            "method": self.method.describe(),
+            "density": self.density,
+            "seed": self.seed,
+            "dtype": str(self.dtype),
+            "results_version": RESULTS_VERSION,
+        }
+
+    @property
+    def digest(self) -> str:
+        """Identity of the run: sha256 of its configuration, the data's digest and the results version."""
+        described = self.describe()
+        described["method"] = {k: v for k, v in described["method"].items() if k != "predictor"}
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+    def run(
+        self,
+        *,
+        device: torch.device | str = "cpu",
+        directory: Path | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[dict[str, Any], Ticket]:
+        """Prune, train, evaluate; returns the result record (plain JSON) and the trained ticket.
+
+        `directory` keeps the rounds of iterative regimes, so that an interrupted run goes on.
+        """
+        placement: dict[str, Any] = {"device": device, "dtype": self.dtype}
+        ticket = prune(
+            self.workload, self.method, self.density, self.seed, directory=directory, progress=progress, **placement
+        )
+        network = self.workload.build(0, dtype=self.dtype)
+        found = Connectivity.of(network, ticket.mask, self.workload.task.input_shape)
+        ticket, record = train_ticket(ticket, self.workload, self.seed, progress=progress, **placement)
+        tested = evaluate_ticket(ticket, self.workload, **placement)
+        result = {
+            "digest": self.digest,
+            "label": self.method.label,
+            "configuration": self.describe(),
+            "kept": ticket.mask.kept,
+            "prunable": ticket.mask.total,
+            "effective_density": found.effective_density,
+            "layer_density": dict(found.layer_density),
+            "live_units": dict(found.live_units),
+            "pruning_seconds": ticket.provenance["pruning_seconds"],
+            "training": training_summary(record),
+            "test_accuracy": tested.accuracy,
+            "test_loss": tested.loss,
+            "device": str(device),
+            "versions": versions(),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        return result, ticket
+
+
+def write_result(result: dict[str, Any], folder: Path) -> Path:
+    """Write a record as `<digest>.json`; written beside and renamed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{result['digest']}.json"
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        beside.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def read_result(folder: Path, digest: str) -> dict[str, Any] | None:
+    """The record of a run that is done, or None; a damaged file counts as not done."""
+    try:
+        result = json.loads((folder / f"{digest}.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    return result if isinstance(result, dict) and result.get("digest") == digest else None

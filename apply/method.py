@@ -1,0 +1,135 @@
+"""Method: everything that decides which ticket is found, in one value."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from apply.predicted import PredictedScorer
+from apply.saw import bimodal, scores_as_weights
+from apply.stacked import StackedScorer
+from pruning.families import lookup, members
+from pruning.mask import Scope
+from pruning.schedules import SCHEDULES
+from regimes import REGIMES, Iterative, Regime, Upfront
+from scorers import SCORERS, make_scorer
+from scorers.scorer import Scorer
+from workloads.workload import Workload
+
+PREDICTED = "predicted"
+INITIAL = ("given", "saw", "saw_variance", "bimodal")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A scorer, perhaps on another's scores, in a regime, from some initial weights.
+
+    Attributes:
+        scorer: a registered name, or `predicted` for the predictor's scores.
+        on: stacked scoring: the scorer whose scores stand in for the weights, or None.
+        predictor: the bundle's folder, for `predicted`.
+        regime: USS, UMS, ISS or IMS.
+        rounds: pruning rounds; None takes the regime's default (1, 100, 10, 10).
+        shots: scoring and pruning steps after each training, for IMS.
+        schedule: density after each round.
+        scope: compare all weights with each other (`global`) or each layer's among themselves (`layer`).
+        rewind_step: for iterative regimes: rewind to the weights after this many steps (0 = initialisation).
+        initial: `given`, or `saw`, `saw_variance` (weights from the scores of `initial_scorer`), or `bimodal`.
+        initial_scorer: for `saw` and `saw_variance`.
+
+    Raises:
+        ValueError: unknown names, or parts that do not go together.
+    """
+
+    scorer: str
+    on: str | None = None
+    predictor: str | None = None
+    regime: str = "USS"
+    rounds: int | None = None
+    shots: int = 10
+    schedule: str = "exponential"
+    scope: Scope = "global"
+    rewind_step: int = 0
+    initial: Literal["given", "saw", "saw_variance", "bimodal"] = "given"
+    initial_scorer: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in (self.scorer, self.on, self.initial_scorer):
+            if name is not None and name != PREDICTED:
+                lookup(members(SCORERS, "scorers") | {PREDICTED: PredictedScorer}, "scorers", name)
+        if PREDICTED in (self.scorer, self.on, self.initial_scorer) and self.predictor is None:
+            raise ValueError("the scorer 'predicted' needs a predictor: name a bundle's folder with --predictor")
+        if PREDICTED not in (self.scorer, self.on, self.initial_scorer) and self.predictor is not None:
+            raise ValueError(f"a predictor was given but the scorer is {self.scorer!r}; use the scorer 'predicted'")
+        lookup(REGIMES, "regimes", self.regime)
+        lookup(SCHEDULES, "schedules", self.schedule)
+        if self.scope not in ("global", "layer"):
+            raise ValueError(f"unknown scope {self.scope!r}, expected 'global' or 'layer'")
+        if self.initial not in INITIAL:
+            raise ValueError(f"unknown initial weights {self.initial!r}, expected one of {', '.join(INITIAL)}")
+        if self.initial.startswith("saw") != (self.initial_scorer is not None):
+            raise ValueError(
+                "initial weights 'saw' and 'saw_variance' need an initial scorer, the others take none; got "
+                f"initial={self.initial!r} with initial_scorer={self.initial_scorer!r}"
+            )
+        if self.rounds is not None and self.rounds < 1:
+            raise ValueError(f"rounds must be at least 1, got {self.rounds}")
+        if self.regime == "USS" and self.rounds not in (None, 1):
+            raise ValueError(f"USS has one round, got {self.rounds}; for several use UMS")
+        if self.shots < 1:
+            raise ValueError(f"shots must be at least 1, got {self.shots}")
+
+    @property
+    def label(self) -> str:
+        """Short name for tables: `snip`, `synflow on predicted, UMS 100` ..."""
+        name = self.scorer if self.on is None else f"{self.scorer} on {self.on}"
+        regime = self.make_regime()
+        text = name if self.regime == "USS" else f"{name}, {self.regime} {regime.rounds}"
+        if self.initial != "given":
+            text += f", {self.initial}" + (f" {self.initial_scorer}" if self.initial_scorer else "")
+        return text
+
+    def make_regime(self) -> Regime:
+        """The regime object."""
+        default = REGIMES[self.regime] if self.regime in REGIMES else lookup(REGIMES, "regimes", self.regime)
+        rounds = default.rounds if self.rounds is None else self.rounds
+        if not default.trains:
+            return Upfront(rounds, self.schedule, self.scope)
+        shots = self.shots if self.regime == "IMS" else 1
+        return Iterative(rounds, shots, self.schedule, self.scope, self.rewind_step)
+
+    def make_scorer(self, density: float, seed: int) -> Scorer:
+        """The scorer object for a final density and a seed (of the random scorer)."""
+        second = self._single(self.scorer, density, seed)
+        if self.on is None:
+            return second
+        first = self._single(self.on, density, seed)
+        return StackedScorer(first, second, "zero" if self.on == PREDICTED else "keep")
+
+    def start(self, workload: Workload, density: float, seed: int, **placement: Any) -> nn.Module:
+        """The network with the initial weights that this method prunes and trains from."""
+        network = workload.build(seed, **placement)
+        if self.initial == "bimodal":
+            bimodal(network, generator=torch.Generator().manual_seed(seed))
+        elif self.initial_scorer is not None:
+            batch = workload.scoring_batch(seed, **placement)
+            scores = self._single(self.initial_scorer, density, seed)(network, batch, workload.task.loss)
+            scores_as_weights(network, scores, scale="unit" if self.initial == "saw" else "variance")
+        return network
+
+    def describe(self) -> dict[str, Any]:
+        """Plain JSON; a predictor is named by the digest of its manifest, not by its path alone."""
+        described = dataclasses.asdict(self) | {"rounds": self.make_regime().rounds}
+        if self.predictor is not None:
+            described["predictor_digest"] = PredictedScorer.from_bundle(self.predictor, 1.0).predictor.digest
+        return described
+
+    def _single(self, name: str, density: float, seed: int) -> Scorer:
+        if name == PREDICTED:
+            return PredictedScorer.from_bundle(Path(str(self.predictor)), density)
+        return make_scorer(name, seed)

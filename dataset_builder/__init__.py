@@ -1,0 +1,1 @@
+"""Score tables: the features of every prunable weight and what a slow regime made of it."""

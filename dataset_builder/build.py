@@ -1,0 +1,253 @@
+"""Build a score table: features and slow targets of every prunable weight, for a workload and a list of seeds."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+import torch
+
+from dataset_builder.features import FEATURES, compute_features
+from dataset_builder.targets import TARGETS, Targets
+from pruning.families import lookup
+from pruning.table import (
+    TABLE_VERSION,
+    ScoreTable,
+    TableBlock,
+    TableSchema,
+    TableWriter,
+    file_name,
+    read_manifest,
+    write_manifest,
+)
+from pruning.table_writer import MANIFEST
+from pruning.version import versions
+from regimes import REGIMES, Found, Iterative, Regime, Upfront
+from scorers import make_scorer
+from workloads.workload import Workload
+
+REPEAT_OFFSET = 1_000_003
+"""Added to the seed for the data order of the second slow ticket."""
+
+SeedProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Which slow regime gives the targets, and what is recorded of it.
+
+    Attributes:
+        regime: USS, UMS, ISS or IMS; IMS with SynFlow is the source thesis' target, ISS with magnitude is IMP.
+        scorer: a registered scorer.
+        density: of the slow ticket.
+        rounds: pruning rounds; None takes the regime's default.
+        shots: scoring and pruning steps after each training, for IMS.
+        every_round: also a row for each kept weight after each round but the last, with the features of the masked
+            network; otherwise only the dense network's rows (round 0).
+        repeat: run the slow regime a second time with another data order and record what it keeps: the noise ceiling.
+    """
+
+    regime: str = "IMS"
+    scorer: str = "synflow"
+    density: float = 0.005
+    rounds: int | None = None
+    shots: int = 10
+    every_round: bool = False
+    repeat: bool = False
+
+    def make_regime(self) -> Regime:
+        """The regime object."""
+        default = lookup(REGIMES, "regimes", self.regime)
+        rounds = default.rounds if self.rounds is None else self.rounds
+        if not default.trains:
+            return Upfront(rounds)
+        return Iterative(rounds, self.shots if self.regime == "IMS" else 1)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {
+            "regime": self.regime,
+            "scorer": repr(make_scorer(self.scorer)),
+            "settings": repr(self.make_regime()),
+            "density": self.density,
+            "every_round": self.every_round,
+            "repeat": self.repeat,
+        }
+
+
+def build(
+    workload: Workload,
+    seeds: Sequence[int],
+    out: str | Path,
+    recording: Recording | None = None,
+    *,
+    jobs: int = 1,
+    device: torch.device | str = "cpu",
+    progress: SeedProgress | None = None,
+) -> ScoreTable:
+    """Write the score table of `workload` for `seeds` into the folder `out`; one Parquet file a seed.
+
+    A seed whose file is whole is not built again, so a second call with the same arguments does nothing and a call
+    after an interruption goes on, within a seed at the slow regime's first unfinished round. More seeds may be added
+    to a table later.
+
+    Args:
+        workload: network, task, recipe.
+        seeds: of the initialisations.
+        out: folder of the table.
+        recording: the slow regime; IMS with SynFlow by default.
+        jobs: seeds built at once, each in a process with one torch thread.
+        device: where to score and train.
+        progress: called with (done, total): seeds with several jobs, the slow regimes' training steps with one.
+
+    Returns:
+        The table, opened.
+
+    Raises:
+        ValueError: no or doubled seeds, or `out` holds a table made with other settings.
+    """
+    out = Path(out)
+    recording = recording or Recording()
+    seeds = list(seeds)
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise ValueError(f"expected at least one seed and each only once, got {seeds}")
+    _claim(out, workload, recording)
+    missing = [seed for seed in seeds if not (out / file_name(workload.name, seed)).exists()]
+    if jobs == 1:
+        for position, seed in enumerate(missing):
+            _build_seed(workload, seed, out, recording, device, _scaled(progress, position, len(missing)))
+    elif missing:
+        pool = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
+        work = (joblib.delayed(_in_worker)(workload, seed, out, recording, str(device)) for seed in missing)
+        for done, _ in enumerate(pool(work), start=1):
+            if progress is not None:
+                progress(done, len(missing))
+    if missing:
+        _complete_manifest(out)
+    return ScoreTable.open(out)
+
+
+def _in_worker(workload: Workload, seed: int, out: Path, recording: Recording, device: str) -> None:
+    torch.set_num_threads(1)
+    _build_seed(workload, seed, out, recording, device, None)
+
+
+def _build_seed(
+    workload: Workload,
+    seed: int,
+    out: Path,
+    recording: Recording,
+    device: torch.device | str,
+    progress: SeedProgress | None,
+) -> None:
+    begin = time.perf_counter()
+    found = _search(workload, seed, out, recording, device, 0, progress)
+    repeat = (
+        _search(workload, seed, out, recording, device, REPEAT_OFFSET, progress) if recording.repeat else None
+    )
+    targets = Targets(found, repeat)
+    network = workload.build(seed, device=device)
+    network.load_state_dict(dict(found.start))
+    batch = workload.scoring_batch(seed, device=device)
+    schema = TableSchema(TABLE_VERSION, (*FEATURES, *TARGETS))
+    metadata = {
+        "slow_seconds": found.seconds,
+        "seconds": time.perf_counter() - begin,
+        "kept": found.mask.kept,
+        "kept_by_both": None if repeat is None else (found.mask & repeat.mask).kept,
+        "training": [dict(entry) for entry in found.training],
+        "scoring_batch": {
+            "examples": len(batch[1]),
+            "seed": seed,
+            "balanced": workload.recipe.scoring_balanced,
+        },
+    }
+    with TableWriter(schema, out / file_name(workload.name, seed), workload.name, seed, metadata) as writer:
+        for number in range(found.rounds if recording.every_round else 1):
+            mask = None if number == 0 else found.mask_after(number).to(device)
+            for block in compute_features(
+                network, batch, workload.task.loss, mask=mask, density=recording.density
+            ):
+                columns = {name: block.values[:, i] for i, name in enumerate(block.names)}
+                columns |= targets.columns(block.parameter, block.indices, number)
+                writer.write(TableBlock(workload.name, seed, number, block.parameter, block.indices, columns))
+    shutil.rmtree(out / ".rounds" / f"seed{seed}", ignore_errors=True)
+    with contextlib.suppress(OSError):  # other seeds' rounds may still be there
+        (out / ".rounds").rmdir()
+
+
+def _search(
+    workload: Workload,
+    seed: int,
+    out: Path,
+    recording: Recording,
+    device: torch.device | str,
+    offset: int,
+    progress: SeedProgress | None,
+) -> Found:
+    half = None if progress is None or not recording.repeat else _scaled(progress, int(offset > 0), 2)
+    return recording.make_regime().find(
+        workload,
+        make_scorer(recording.scorer, seed),
+        recording.density,
+        seed,
+        data_seed=seed + offset,
+        device=device,
+        directory=out / ".rounds" / f"seed{seed}" / f"order{seed + offset}",
+        progress=half or progress,
+    )
+
+
+def _scaled(progress: SeedProgress | None, part: int, parts: int) -> SeedProgress | None:
+    """Progress of one part out of several equal ones, in thousandths of a part."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(1000 * part + 1000 * done // max(1, total), 1000 * parts)
+
+
+def _claim(out: Path, workload: Workload, recording: Recording) -> None:
+    """Note in the manifest what this folder's table is made of; refuse a folder made with other settings."""
+    asked = {
+        "recording": recording.describe(),
+        "workload": workload.describe(),
+        "table_version": TABLE_VERSION,
+    }
+    asked = json.loads(json.dumps(asked))
+    manifest = read_manifest(out) if (out / MANIFEST).exists() else {}
+    if not manifest and any(out.glob("*.parquet")):
+        raise ValueError(f"{out} holds score files without a {MANIFEST}; choose another folder")
+    stored = {
+        "recording": manifest.get("recording", asked["recording"]),
+        "workload": manifest.get("workloads", {}).get(workload.name, asked["workload"]),
+        "table_version": manifest.get("table_version", TABLE_VERSION),
+    }
+    differs = [key for key in asked if stored[key] != asked[key]]
+    if differs:
+        raise ValueError(
+            f"{out} holds a table made with another {' and '.join(differs)}; choose another folder or delete it"
+        )
+    if not manifest or workload.name not in manifest["workloads"]:
+        workloads = manifest.get("workloads", {}) | {workload.name: asked["workload"]}
+        claim = {"recording": asked["recording"], "table_version": TABLE_VERSION, "workloads": workloads}
+        write_manifest(out, manifest | claim)
+
+
+def _complete_manifest(out: Path) -> None:
+    """Add to the manifest all whole files of the folder, with their digests."""
+    table = ScoreTable.open(out)
+    found = {
+        "seeds": {name: list(seeds) for name, seeds in table.seeds.items()},
+        "rows": table.rows,
+        "columns": [vars(column) for column in table.schema.columns],
+        "files": {file.path.name: file.digest for file in table.files},
+        "digest": table.digest,
+        "versions": versions(),
+    }
+    write_manifest(out, read_manifest(out) | found)

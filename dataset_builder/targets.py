@@ -1,0 +1,79 @@
+"""Targets: what a slow, training-based regime made of every weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pruning.table import Column
+from regimes import Found
+
+TARGETS: tuple[Column, ...] = (
+    Column(
+        "score",
+        "target",
+        "divided by the network's largest",
+        "the slow regime's last score, 0 where pruned, divided by the largest absolute score of a kept weight",
+    ),
+    Column("kept", "target", "0 or 1", "whether the slow regime's final ticket keeps the weight"),
+    Column(
+        "rounds_survived",
+        "target",
+        "share",
+        "rounds of the slow regime that kept the weight / rounds, in [0, 1]",
+    ),
+    Column("kept_next", "target", "0 or 1", "whether the slow regime's next round keeps the weight"),
+    Column(
+        "kept_repeat",
+        "target",
+        "0 or 1, NaN where not run",
+        "whether a second slow ticket keeps the weight: same initialisation, another data order",
+    ),
+)
+
+
+class Targets:
+    """The targets of one network's weights, read from a slow search and perhaps its repetition.
+
+    Args:
+        found: the slow regime's search.
+        repeat: a second search of the same initialisation with another data order.
+    """
+
+    def __init__(self, found: Found, repeat: Found | None = None) -> None:
+        self.found = found
+        self._kept = _vectors(found.mask.tensors)
+        self._survived = _vectors(found.survived)
+        self._repeat = None if repeat is None else _vectors(repeat.mask.tensors)
+        self._scores = _vectors(found.scores.tensors)
+        largest = max(float(np.abs(self._scores[name] * kept).max()) for name, kept in self._kept.items())
+        self._scale = 1.0 / largest if largest > 0 else 0.0
+
+    def columns(
+        self, parameter: str, indices: NDArray[np.int64], round_: int
+    ) -> dict[str, NDArray[np.float32]]:
+        """One float32 vector `(n,)` for each of `TARGETS`.
+
+        Args:
+            parameter: name of the weight.
+            indices: flat indices `(n,)` into it.
+            round_: the rows describe the network after this round of the slow regime; 0 is the dense network.
+        """
+        kept, survived = self._kept[parameter][indices], self._survived[parameter][indices]
+        again = None if self._repeat is None else self._repeat[parameter][indices]
+        columns = {
+            "score": np.where(kept, self._scores[parameter][indices].astype(np.float64) * self._scale, 0.0),
+            "kept": kept,
+            "rounds_survived": survived / self.found.rounds,
+            "kept_next": survived >= round_ + 1,
+            "kept_repeat": np.full(len(indices), np.nan) if again is None else again,
+        }
+        return {name: np.ascontiguousarray(values, dtype=np.float32) for name, values in columns.items()}
+
+
+def _vectors(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+    return {name: tensor.detach().cpu().numpy().reshape(-1) for name, tensor in tensors.items()}

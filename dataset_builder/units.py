@@ -1,0 +1,116 @@
+"""Which input unit and which output unit of its layer a weight joins."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+_CONVOLUTIONS = (
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+
+
+@dataclass(frozen=True)
+class Units:
+    """The units of one layer. A *row* is all weights of one output unit, a *column* all of one input unit.
+
+    | layer | weight | output unit | input unit |
+    |---|---|---|---|
+    | linear | `(out, in)` | neuron | neuron or input feature |
+    | convolution | `(out, in/groups, k...)` | output channel | input channel |
+    | transposed convolution | `(in, out/groups, k...)` | output channel | input channel |
+    | embedding | `(entries, width)` | dimension of the vector | entry |
+
+    An embedding is thus read as a linear layer on one-hot vectors, whose weight is stored transposed.
+
+    Attributes:
+        outputs, inputs: how many units.
+        groups: groups of a convolution, else 1.
+        kernel: weights that join the same two units.
+        input_first: whether the weight's first axis is the input's (transposed convolutions, embeddings).
+        spatial: axes behind the channel axis of inputs and outputs; 0 where units are the last axis.
+        one_hot: an embedding, whose inputs are tokens.
+        flat_input: a linear layer, which may follow a flattened block of units.
+    """
+
+    outputs: int
+    inputs: int
+    groups: int
+    kernel: int
+    input_first: bool
+    spatial: int
+    one_hot: bool = False
+    flat_input: bool = False
+
+    @classmethod
+    def of(cls, layer: nn.Module) -> Units:
+        """The units of a prunable layer."""
+        if isinstance(layer, nn.Linear):
+            return cls(layer.out_features, layer.in_features, 1, 1, False, 0, flat_input=True)
+        if isinstance(layer, nn.Embedding):
+            return cls(layer.embedding_dim, layer.num_embeddings, 1, 1, True, 0, one_hot=True)
+        if isinstance(layer, _CONVOLUTIONS):
+            return cls(
+                layer.out_channels,
+                layer.in_channels,
+                layer.groups,
+                math.prod(layer.kernel_size),
+                layer.transposed,
+                len(layer.kernel_size),
+            )
+        raise ValueError(
+            f"features are defined for linear, convolution and embedding layers, not for {layer}"
+        )
+
+    @property
+    def _first(self) -> int:
+        return self.inputs if self.input_first else self.outputs
+
+    @property
+    def _second(self) -> int:
+        """Length of the weight's second axis."""
+        return (self.outputs if self.input_first else self.inputs) // self.groups
+
+    def of_weights(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`(output units, input units)` of the weights with these flat indices."""
+        first, within = np.divmod(indices, self._second * self.kernel)
+        second = within // self.kernel if self.kernel > 1 else within
+        if self.groups > 1:
+            second = second + first // (self._first // self.groups) * self._second
+        return (second, first) if self.input_first else (first, second)
+
+    def sums(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sums of one number a weight, `(n,)`, over rows `(outputs,)` and columns `(inputs,)`, in float64."""
+        block = values.reshape(self.groups, self._first // self.groups, self._second, self.kernel)
+        first = np.add.reduce(block, axis=(2, 3), dtype=np.float64).reshape(-1)
+        second = np.add.reduce(block, axis=(1, 3), dtype=np.float64).reshape(-1)
+        return (second, first) if self.input_first else (first, second)
+
+    def block_to(self, follower: Units) -> int | None:
+        """How many of the follower's input units each output unit becomes; None if the counts do not fit.
+
+        1 where they are the same units; P where a linear layer takes the flattened units x P positions.
+        """
+        if follower.one_hot or follower.inputs % self.outputs:
+            return None
+        block = follower.inputs // self.outputs
+        return block if block == 1 or follower.flat_input else None
+
+    def gather(self, values: np.ndarray, block: int) -> np.ndarray:
+        """A follower's numbers `(outputs * block,)` as `(block, outputs)`, by this layer's output units.
+
+        `Flatten` puts the positions of a channel side by side; where units are the last axis, whole vectors.
+        """
+        return values.reshape(self.outputs, block).T if self.spatial else values.reshape(block, self.outputs)
+
+    def spread(self, values: np.ndarray, block: int) -> np.ndarray:
+        """This layer's numbers `(outputs,)` for each input unit of a follower, `(outputs * block,)`."""
+        return np.repeat(values, block) if self.spatial else np.tile(values, block)

@@ -1,0 +1,1 @@
+"""Front ends: they translate words and errors, and hold no logic."""

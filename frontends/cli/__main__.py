@@ -1,0 +1,5 @@
+"""`python -m frontends.cli` is the command `scratchcard`."""
+
+from frontends.cli import main
+
+main()

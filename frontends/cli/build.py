@@ -1,0 +1,79 @@
+"""`scratchcard build`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from frontends.cli.options import (
+    SEEDS,
+    device_option,
+    emit,
+    json_option,
+    make_workload,
+    progress_bar,
+    recipe_options,
+    workload_options,
+)
+
+
+@click.command()
+@workload_options
+@click.option("--seeds", type=SEEDS, default="0-3", show_default=True, help="Initialisations, e.g. 0-4 or 0,2,7.")
+@click.option("--regime", default="IMS", show_default=True, help="Slow regime: ISS, IMS (USS and UMS work too).")
+@click.option("--scorer", default="synflow", show_default=True, help="Its scorer; magnitude in ISS is IMP.")
+@click.option("--density", type=float, default=0.005, show_default=True, help="Of the slow ticket, in (0, 1].")
+@click.option("--rounds", type=int, help="Pruning rounds, e.g. 5; default 10 with training.")
+@click.option("--shots", type=int, default=10, show_default=True, help="Scorings after each training (IMS).")
+@click.option("--every-round", is_flag=True, help="Rows for the network after each round, not only the dense one.")
+@click.option("--repeat", is_flag=True, help="A second slow ticket with another data order: the noise ceiling.")
+@click.option("--jobs", type=int, default=1, show_default=True, help="Seeds at once, one thread each, e.g. 2.")
+@click.option("--out", type=click.Path(path_type=Path), default="table", show_default=True, help="Table's folder.")
+@device_option
+@recipe_options
+@json_option
+def build(**options: Any) -> None:
+    """Build a score table: one row for each weight of each initialisation.
+
+    Features come from the untrained network, targets from a slow regime that trains. Finished seeds are kept: the same
+    command again goes on, or does nothing.
+
+    \b
+    scratchcard build --task digits --seeds 0-3 --regime ISS --scorer magnitude --density 0.02 --out table
+    scratchcard build --task mnist --data-dir ~/data --seeds 0-5 --repeat --jobs 2 --out mnist-table
+    """
+    from dataset_builder.build import Recording
+    from dataset_builder.build import build as build_table
+    from workloads.device import choose_device
+
+    workload = make_workload(options)
+    recording = Recording(
+        options["regime"],
+        options["scorer"],
+        options["density"],
+        options["rounds"],
+        options["shots"],
+        options["every_round"],
+        options["repeat"],
+    )
+    with progress_bar(f"building {workload.name}") as progress:
+        table = build_table(
+            workload,
+            options["seeds"],
+            options["out"],
+            recording,
+            jobs=options["jobs"],
+            device=choose_device(options["device"]),
+            progress=progress,
+        )
+    result = {
+        "table": str(options["out"]),
+        "rows": table.rows,
+        "features": len(table.schema.features),
+        "seeds": {name: list(seeds) for name, seeds in table.seeds.items()},
+        "digest": table.digest,
+    }
+    listed = "; ".join(f"{name}: seeds {', '.join(map(str, s))}" for name, s in table.seeds.items())
+    emit(result, options["as_json"], f"{options['out']}: {table.rows:,} rows, {result['features']} features ({listed})")

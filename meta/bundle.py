@@ -1,0 +1,218 @@
+"""The saved form of a predictor: a folder with `manifest.json` and `model.safetensors`.
+
+The manifest says what the arrays are and where they come from; the arrays are plain numbers. Reading either
+runs no code. The digests in the manifest find damage; against intent, which can write new digests, every
+array is checked by the family that will use it (see `Family.forward`) before anything is predicted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from safetensors import SafetensorError, deserialize
+from safetensors.numpy import save
+
+from meta.arrays import WIDTH, plain
+from meta.predictor import Predictor
+from meta.predictors import PREDICTORS
+from meta.trees import FILE_LIMIT
+from pruning.families import lookup
+from pruning.table import Column
+
+BUNDLE_VERSION = 1
+FORMAT = "scratchcard-predictor"
+MANIFEST = "manifest.json"
+ARRAYS = "model.safetensors"
+MANIFEST_LIMIT = 16_000_000
+DTYPES = {"F64": np.float64, "F32": np.float32, "I64": np.int64, "I32": np.int32}
+
+
+def save_bundle(predictor: Predictor, folder: str | Path) -> Path:
+    """Write the predictor; the folder is complete or not there, and replaces an earlier bundle as a whole.
+
+    Written beside and renamed; an earlier bundle is renamed away first and removed last.
+
+    Raises:
+        ValueError: `folder` is something other than a bundle, or the arrays exceed the 50 MB of a bundle.
+    """
+    folder = Path(folder)
+    if folder.exists() and not _is_bundle(folder):
+        raise ValueError(f"{folder} exists and is no predictor bundle; choose another folder")
+    data = save({name: np.ascontiguousarray(array) for name, array in predictor.arrays.items()})
+    if len(data) > FILE_LIMIT:
+        raise ValueError(
+            f"the predictor's arrays take {len(data) / 1e6:.0f} MB, a bundle holds up to "
+            f"{FILE_LIMIT / 1e6:.0f} MB; fit with fewer trees or leaves"
+        )
+    manifest = {
+        "format": FORMAT,
+        "schema_version": BUNDLE_VERSION,
+        "family": predictor.family,
+        "objective": predictor.objective,
+        "target": predictor.target,
+        "features": [asdict(column) for column in predictor.columns],
+        "options": plain(predictor.options),
+        "training": plain(predictor.training),
+        "metrics": plain(predictor.metrics),
+        "files": {ARRAYS: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}},
+    }
+    text = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    try:
+        beside.chmod(0o755)
+        for name, content in ((ARRAYS, data), (MANIFEST, text.encode())):
+            with (beside / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        if folder.exists():
+            earlier = beside.with_suffix(".old")
+            folder.replace(earlier)
+            try:
+                beside.replace(folder)
+            except OSError:
+                earlier.replace(folder)
+                raise
+            shutil.rmtree(earlier)
+        else:
+            beside.replace(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return folder
+
+
+def load_bundle(folder: str | Path) -> Predictor:
+    """Read a bundle and check all of it.
+
+    Raises:
+        FileNotFoundError: there is nothing at `folder`.
+        ValueError: a file is missing, damaged, too large, of another digest or version, or holds arrays that
+            are not what its family needs; one sentence says which.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise FileNotFoundError(f"no predictor bundle at {folder}: expected a folder written by save_bundle")
+    manifest = read_manifest(folder)
+    data = _read(folder, ARRAYS, FILE_LIMIT)
+    try:
+        entry = manifest["files"][ARRAYS]
+        size, digest = entry["bytes"], entry["sha256"]
+    except (KeyError, TypeError):
+        _refuse(folder, f"its {MANIFEST} does not list {ARRAYS}")
+    if size != len(data) or digest != hashlib.sha256(data).hexdigest():
+        _refuse(folder, f"{ARRAYS} is not the file that {MANIFEST} lists (other size or sha256)")
+    try:
+        family, objective, target = (_text(manifest, key) for key in ("family", "objective", "target"))
+        lookup(PREDICTORS, "predictors", family)
+        columns = _columns(manifest.get("features"))
+        record = {key: _mapping(manifest, key) for key in ("options", "training", "metrics")}
+        return Predictor(family, objective, target, columns, _arrays(data), **record)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise ValueError(f"{folder} is no usable predictor bundle: {error}") from error
+
+
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """The manifest alone, after format and version were checked; for showing, not for predicting.
+
+    Raises:
+        ValueError: missing, damaged, or of another format or version.
+    """
+    folder = Path(folder)
+    text = _read(folder, MANIFEST, MANIFEST_LIMIT)
+    try:
+        manifest = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{folder} is no usable predictor bundle: {MANIFEST} is not plain JSON") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        _refuse(folder, f"{MANIFEST} does not say {FORMAT!r}")
+    found = manifest.get("schema_version")
+    if type(found) is not int or found != BUNDLE_VERSION:
+        _refuse(folder, f"schema version {str(found)[:40]}, this release reads {BUNDLE_VERSION}")
+    return manifest
+
+
+def _arrays(data: bytes) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file as arrays of their own.
+
+    The library checks that header, offsets and sizes fit the file; dtype and shape are checked here again.
+    """
+    try:
+        entries = deserialize(data)  # type: ignore[no-untyped-call,unused-ignore]
+    except (SafetensorError, ValueError, OverflowError) as error:
+        raise ValueError(f"{ARRAYS} is damaged or no safetensors file ({str(error)[:120]})") from error
+    arrays = {}
+    for name, entry in entries:
+        kind, shape, content = str(entry["dtype"]), [int(size) for size in entry["shape"]], entry["data"]
+        if kind not in DTYPES:
+            raise ValueError(f"array {str(name)[:60]!r} is of type {kind}, expected {', '.join(DTYPES)}")
+        flat = np.frombuffer(content, dtype=DTYPES[kind])
+        try:
+            arrays[str(name)] = flat.reshape(shape).copy()
+        except ValueError as error:
+            raise ValueError(f"array {str(name)[:60]!r} does not fit its shape {shape}") from error
+    return arrays
+
+
+def _read(folder: Path, name: str, limit: int) -> bytes:
+    path = folder / name
+    if not path.is_file():
+        _refuse(folder, f"{name} is missing")
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        _refuse(folder, f"{name} is larger than the {limit / 1e6:.0f} MB that it may have")
+    return data
+
+
+def _refuse(folder: Path, reason: str) -> NoReturn:
+    raise ValueError(f"{folder} is no usable predictor bundle: {reason}")
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON number")
+
+
+def _text(manifest: Mapping[str, Any], key: str) -> str:
+    value = manifest.get(key)
+    if not isinstance(value, str) or len(value) > 200:
+        raise ValueError(f"{MANIFEST} has no text of at most 200 characters under {key!r}")
+    return value
+
+
+def _mapping(manifest: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = manifest.get(key)
+    if not isinstance(value, dict):
+        raise ValueError(f"{MANIFEST} has no object under {key!r}")
+    return value
+
+
+def _columns(entries: Any) -> tuple[Column, ...]:
+    names = {"name", "role", "transform", "description"}
+    if not isinstance(entries, list) or not 1 <= len(entries) <= WIDTH:
+        raise ValueError(f"{MANIFEST} lists no features")
+    for entry in entries:
+        if (
+            not isinstance(entry, dict)
+            or set(entry) != names
+            or not all(isinstance(value, str) for value in entry.values())
+        ):
+            raise ValueError(f"{MANIFEST} lists a feature without {', '.join(sorted(names))} as texts")
+    return tuple(Column(**entry) for entry in entries)
+
+
+def _is_bundle(folder: Path) -> bool:
+    try:
+        read_manifest(folder)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,154 @@
+"""How well a predictor finds a slow ticket: errors over all rows, ranking figures network by network."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from meta.predictor import Predictor
+from meta.rows import Key, networks_of
+from pruning.table import ScoreTable
+
+
+def evaluate_predictor(
+    predictor: Predictor,
+    table: ScoreTable,
+    *,
+    seeds: Collection[int] | None = None,
+    workloads: Collection[str] | None = None,
+    networks: Sequence[Key] | None = None,
+    rounds: Collection[int] | None = None,
+) -> dict[str, Any]:
+    """The predictor on some networks of a table (all by default), as plain JSON.
+
+    Over all rows, in streamed sums, of the predictor's own target (not for ranking, which has no scale):
+    `mse` = mean (y - p)² and `r2` = 1 - Σ (y - p)² / Σ (y - mean y)².
+
+    For each network (workload, seed and round) and as means over networks, of the slow ticket (`kept`, or the
+    predictor's own target where that is 0 or 1 too):
+    `average_precision` of the scores; `overlap`, the share of the ticket's weights that are among as many
+    weights of the highest scores, ties counted as their expectation under a random order; `noise_ceiling`,
+    the share of the ticket's weights that a second slow ticket keeps (`kept_repeat`), None if not run.
+
+    Memory: the scores of one network.
+
+    Raises:
+        ValueError: the table lacks the predictor's features or the networks asked for.
+    """
+    if networks is None:
+        networks = [
+            (workload, seed)
+            for workload, seed in networks_of(table)
+            if (seeds is None or seed in seeds) and (workloads is None or workload in workloads)
+        ]
+    if not networks:
+        raise ValueError("no network to evaluate on: the table has none of the seeds and workloads asked for")
+    columns = set(table.schema.targets)
+    ticket = predictor.target if predictor.target.startswith("kept") else "kept"
+    wanted = {predictor.target, ticket, "kept_repeat"} & columns
+    sums = Sums()
+    entries = list[dict[str, Any]]()
+    for workload, seed in networks:
+        for number in sorted(table.rounds if rounds is None else rounds):
+            scores, kept, repeat = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
+            for block in table.blocks(
+                [*predictor.features, *sorted(wanted)], seeds=(seed,), workloads=(workload,), rounds=(number,)
+            ):
+                predicted = predictor.predict(block.features(predictor.features))
+                scores.append(predicted)
+                if predictor.target in columns and predictor.objective != "ranking":
+                    sums.add(block.columns[predictor.target].astype(np.float64), predicted)
+                if ticket in columns:
+                    kept.append(block.columns[ticket] > 0)
+                if ticket == "kept" and "kept_repeat" in columns:
+                    repeat.append(block.columns["kept_repeat"])
+            if not scores:
+                continue
+            entry: dict[str, Any] = {"workload": workload, "seed": seed, "round": number}
+            entry["rows"] = sum(map(len, scores))
+            if kept:
+                entry |= _ticket_figures(np.concatenate(scores), np.concatenate(kept))
+                entry["noise_ceiling"] = (
+                    _repeated(np.concatenate(kept), np.concatenate(repeat)) if repeat else None
+                )
+            entries.append(entry)
+    return {
+        "rows": sum(entry["rows"] for entry in entries),
+        "ticket": ticket,
+        "r2": sums.r2,
+        "mse": sums.mse,
+        **{name: _mean(entries, name) for name in ("average_precision", "overlap", "noise_ceiling")},
+        "networks": entries,
+    }
+
+
+def overlap(scores: np.ndarray, kept: np.ndarray) -> float | None:
+    """Share of the k kept weights among the k highest scores; of scores that tie at the cut, the mean.
+
+    With a weights above the cut's score and t on it, a + (k - a) weights are chosen, k - a of them at random
+    among t: the expected number of kept ones is (kept above) + (k - a)/t · (kept on the cut).
+    """
+    k = int(kept.sum())
+    if not k:
+        return None
+    cut = np.partition(scores, len(scores) - k)[len(scores) - k]
+    above, on = scores > cut, scores == cut
+    share = (k - int(above.sum())) / int(on.sum())
+    return float((int((above & kept).sum()) + share * int((on & kept).sum())) / k)
+
+
+@dataclass
+class Sums:
+    """Streamed sums of a target and its prediction; centres merge by Chan's update."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    errors: float = 0.0
+
+    def add(self, y: np.ndarray, predicted: np.ndarray) -> None:
+        """Some more rows."""
+        if not len(y):
+            return
+        own = float(y.mean())
+        total = self.count + len(y)
+        self.squares += float(((y - own) ** 2).sum()) + (own - self.mean) ** 2 * self.count * len(y) / total
+        self.mean += (own - self.mean) * len(y) / total
+        self.errors += float(((y - predicted) ** 2).sum())
+        self.count = total
+
+    @property
+    def mse(self) -> float | None:
+        """Mean squared error; None without rows or where the target was NaN."""
+        return _number(self.errors / self.count) if self.count else None
+
+    @property
+    def r2(self) -> float | None:
+        """Coefficient of determination; None for a target without spread."""
+        return _number(1 - self.errors / self.squares) if self.squares > 0 else None
+
+
+def _number(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _ticket_figures(scores: np.ndarray, kept: np.ndarray) -> dict[str, Any]:
+    from sklearn.metrics import average_precision_score
+
+    count = int(kept.sum())
+    precision = float(average_precision_score(kept, scores)) if count else None
+    return {"kept": count, "average_precision": precision, "overlap": overlap(scores, kept)}
+
+
+def _repeated(kept: np.ndarray, repeat: np.ndarray) -> float | None:
+    known = ~np.isnan(repeat)
+    count = int((kept & known).sum())
+    return float((kept & known & (repeat > 0)).sum() / count) if count else None
+
+
+def _mean(entries: Sequence[dict[str, Any]], name: str) -> float | None:
+    values = [entry[name] for entry in entries if entry.get(name) is not None]
+    return float(np.mean(values)) if values else None

@@ -1,0 +1,228 @@
+"""Fitting a predictor on a score table, split by seed or workload."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from meta.arrays import plain
+from meta.evaluation import evaluate_predictor
+from meta.predictor import Predictor, check_objective
+from meta.predictors import PREDICTORS, Family, Progress
+from meta.rows import Key, Rows, networks_of
+from pruning.families import lookup
+from pruning.table import ScoreTable
+
+TARGETS = {"regression": "score", "classification": "kept", "ranking": "kept"}
+"""What an objective is fitted to by default."""
+
+THESIS_FEATURES = ("snip", "grasp", "synflow", "magnitude")
+"""The four criteria's scores scaled to [0, 1], the source thesis' features."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Networks (workload and seed) to fit on and to hold out; never a part of one network's rows."""
+
+    train: tuple[Key, ...]
+    held_out: tuple[Key, ...]
+
+
+def split_networks(
+    table: ScoreTable,
+    *,
+    train_seeds: Sequence[int] | None = None,
+    held_out_seeds: Sequence[int] | None = None,
+    held_out_workloads: Sequence[str] | None = None,
+) -> Split:
+    """Who is fitted on and who is held out.
+
+    Without `held_out_workloads`: the held-out seeds of all workloads against the train seeds (by default all
+    the others). With them: those workloads are held out (their `held_out_seeds`, by default all), the others
+    are fitted on (their `train_seeds`, by default all).
+
+    Raises:
+        ValueError: a seed or workload that the table lacks, a seed on both sides, or nothing to fit on.
+    """
+    networks = networks_of(table)
+    seeds = sorted({seed for _, seed in networks})
+    _check_known("seed", train_seeds, seeds)
+    _check_known("seed", held_out_seeds, seeds)
+    _check_known("workload", held_out_workloads, [*table.seeds])
+    apart = set(held_out_workloads or ())
+    if apart:
+        train = [key for key in networks if key[0] not in apart and _among(key[1], train_seeds)]
+        held_out = [key for key in networks if key[0] in apart and _among(key[1], held_out_seeds)]
+    else:
+        both = sorted(set(train_seeds or ()) & set(held_out_seeds or ()))
+        if both:
+            raise ValueError(
+                f"seed {', '.join(map(str, both))} is both trained on and held out; "
+                "give each seed to one side"
+            )
+        held = set(held_out_seeds or ())
+        train = [key for key in networks if key[1] not in held and _among(key[1], train_seeds)]
+        held_out = [key for key in networks if key[1] in held]
+    if not train:
+        raise ValueError("no network is left to fit on: hold out fewer seeds or workloads")
+    return Split(tuple(train), tuple(held_out))
+
+
+def _check_known(what: str, asked: Sequence[Any] | None, known: Sequence[Any]) -> None:
+    unknown = [item for item in asked or () if item not in known]
+    if unknown:
+        raise ValueError(
+            f"the table has no {what} {', '.join(map(str, unknown))}; it has {', '.join(map(str, known))}"
+        )
+
+
+def _among(seed: int, seeds: Sequence[int] | None) -> bool:
+    return seeds is None or seed in seeds
+
+
+def make_family(name: str, **options: Any) -> Family:
+    """The family with its options.
+
+    Raises:
+        ValueError: an unknown family or option.
+    """
+    family = lookup(PREDICTORS, "predictors", name)
+    known = [item.name for item in fields(family)]  # type: ignore[arg-type]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(
+            f"the family {name!r} has no option {', '.join(unknown)}; it has {', '.join(known) or 'none'}"
+        )
+    return family(**options)
+
+
+def fit(
+    table: ScoreTable,
+    family: str,
+    *,
+    objective: str | None = None,
+    target: str | None = None,
+    features: Sequence[str] | None = None,
+    train_seeds: Sequence[int] | None = None,
+    held_out_seeds: Sequence[int] | None = None,
+    held_out_workloads: Sequence[str] | None = None,
+    rounds: Sequence[int] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    max_rows: int | None = None,
+    keep_positives: bool | None = None,
+    threads: int = 1,
+    evaluate: bool = True,
+    **options: Any,
+) -> Predictor:
+    """Fit one family on a table and measure it on the networks trained on and held out.
+
+    Args:
+        family: its name in `PREDICTORS`; `options` are its fields.
+        objective: regression, classification or ranking; by default classification where the family has it.
+        target: the column to learn; by default the score (regression) or kept.
+        features: columns in order, `"thesis"` for the source thesis' four, None for all of the table.
+        train_seeds, held_out_seeds, held_out_workloads: see `split_networks`.
+        rounds: rows of these rounds of the slow regime; by default all.
+        max_rows: fit on a sample of so many rows; by default what the family's docstring says.
+        keep_positives: whether a sample holds all rows with a positive target, the others weighted up for it;
+            by default yes except for regression.
+        evaluate: False leaves the metrics empty.
+
+    Raises:
+        ValueError: anything unknown, an objective that the family lacks, a classification target other than
+            0 and 1 or of one class alone, a seed on both sides, or a target that is NaN.
+    """
+    made = make_family(family, **options)
+    chosen = check_objective(family, objective)
+    target = TARGETS[chosen] if target is None else target
+    split = split_networks(
+        table,
+        train_seeds=train_seeds,
+        held_out_seeds=held_out_seeds,
+        held_out_workloads=held_out_workloads,
+    )
+    names = _features(table, features)
+    if target not in table.schema.targets:
+        raise ValueError(
+            f"the table has no target {target!r}; it has {', '.join(table.schema.targets) or 'none'}"
+        )
+    if max_rows is not None and max_rows < 1:
+        raise ValueError(f"max_rows must be at least 1, got {max_rows}")
+    rows = Rows(
+        table,
+        names,
+        target,
+        split.train,
+        rounds=None if rounds is None else tuple(rounds),
+        max_rows=made.sample if max_rows is None else max_rows,
+        keep_positives=chosen != "regression" if keep_positives is None else keep_positives,
+        seed=seed,
+    )
+    if chosen == "classification":
+        _check_classes(rows)
+    arrays = made.fit(rows, chosen, seed=seed, threads=threads, progress=progress)
+    columns = tuple(table.schema.column(name) for name in names)
+    training = {
+        "table_digest": table.digest,
+        "train": split.train,
+        "held_out": split.held_out,
+        "rounds": rounds,
+        "seed": seed,
+        "threads": threads,
+        "sampling": rows.sampling,
+        "versions": versions(made.library),
+    }
+    record = {"options": plain(asdict(made)), "training": plain(training)}  # type: ignore[call-overload]
+    predictor = Predictor(family, chosen, target, columns, arrays, **record)
+    if not evaluate:
+        return predictor
+    metrics = {
+        side: evaluate_predictor(predictor, table, networks=networks, rounds=rounds)
+        for side, networks in (("train", split.train), ("held_out", split.held_out))
+        if networks
+    }
+    return Predictor(family, chosen, target, columns, arrays, **record, metrics=plain(metrics))
+
+
+def versions(*libraries: str) -> dict[str, str]:
+    """Versions of the libraries that matter for what was learned."""
+    found = {}
+    for name in sorted({"scratchcard", "numpy", "safetensors", *libraries}):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _features(table: ScoreTable, features: Sequence[str] | None) -> tuple[str, ...]:
+    if features is None:
+        return table.schema.features
+    if isinstance(features, str):
+        if features != "thesis":
+            raise ValueError(f"features must be a list of names, 'thesis' or None, got {features!r}")
+        features = THESIS_FEATURES
+    unknown = [name for name in features if name not in table.schema.features]
+    if unknown:
+        raise ValueError(
+            f"the table has no feature {', '.join(unknown)}; it has {', '.join(table.schema.features)}"
+        )
+    if not features:
+        raise ValueError("a predictor needs at least one feature, got an empty list")
+    return tuple(features)
+
+
+def _check_classes(rows: Rows) -> None:
+    summary = rows.summary
+    if not summary.binary:
+        raise ValueError(
+            f"classification needs a target of 0 and 1, {rows.target!r} lies in "
+            f"[{summary.minimum:g}, {summary.maximum:g}]; use regression"
+        )
+    if summary.minimum == summary.maximum:
+        raise ValueError(
+            f"target {rows.target!r} is {summary.minimum:g} in all training rows: nothing to learn"
+        )

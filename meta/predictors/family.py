@@ -1,0 +1,48 @@
+"""What every family of predictors offers: fitting from rows, and predicting from plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar, Literal, Protocol
+
+import numpy as np
+
+from meta.arrays import Arrays, Forward
+from meta.rows import Rows
+
+Objective = Literal["regression", "classification", "ranking"]
+OBJECTIVES: tuple[Objective, ...] = ("classification", "regression", "ranking")
+
+Progress = Callable[[int, int], None]
+"""Called with the steps done and their number."""
+
+
+class Family(Protocol):
+    """A frozen dataclass whose fields are the family's options; its `repr` is its provenance.
+
+    Attributes:
+        objectives: what it can be fitted for.
+        sample: the rows it is fitted on unless `max_rows` says otherwise (None: all of them); what a family
+            holds in memory is written in its docstring.
+        library: the distribution that fits it, for the record of versions.
+    """
+
+    objectives: ClassVar[tuple[Objective, ...]]
+    sample: ClassVar[int | None]
+    library: ClassVar[str]
+
+    def fit(
+        self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None
+    ) -> dict[str, np.ndarray]:
+        """Fit to the rows; the same seed gives the same arrays (with one thread)."""
+        ...
+
+    @staticmethod
+    def forward(arrays: Arrays, objective: Objective, features: int) -> Forward:
+        """Check the arrays and return what predicts from them, without the library that fitted them.
+
+        Raises:
+            ValueError: the arrays are not this family's; no array that passes can make the prediction crash,
+                run for ever, or give NaN or infinity.
+        """
+        ...

@@ -1,0 +1,75 @@
+"""Random forests: scikit-learn's RandomForestRegressor and RandomForestClassifier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from meta.arrays import Arrays, Forward
+from meta.predictors.family import Objective, Progress
+from meta.predictors.tree import averaged_forward, averaged_trees
+from meta.rows import Rows
+from meta.trees import check_size
+
+
+@dataclass(frozen=True)
+class Forest:
+    """The mean of trees, each grown on a bootstrap sample with a random choice of features at each split.
+
+    Options:
+        trees, leaves: their number and most leaves of each; trees · (2·leaves - 1) · 24 bytes under 50 MB.
+        depth: most splits on a path; None for any.
+        leaf_rows: fewest rows in a leaf.
+        split_features: share of the features that a split chooses from; None for the square root's share.
+        balanced: kept and pruned rows weigh the same in all.
+
+    Memory: scikit-learn holds all its rows, so at most 200,000 are sampled by default (32 MB for 40
+    features).
+    """
+
+    trees: int = 100
+    leaves: int = 4096
+    depth: int | None = None
+    leaf_rows: int = 5
+    split_features: float | None = None
+    balanced: bool = False
+
+    objectives: ClassVar[tuple[Objective, ...]] = ("classification", "regression")
+    sample: ClassVar[int | None] = 200_000
+    library: ClassVar[str] = "scikit-learn"
+
+    def fit(
+        self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None
+    ) -> dict[str, np.ndarray]:
+        """The arrays of `meta.trees.Trees`."""
+        check_size(self.trees, self.leaves)
+        estimator = self.estimator(objective, seed, threads)
+        batch = rows.whole()
+        estimator.fit(batch.x, batch.y, sample_weight=rows.weights(batch, self.balanced))
+        if progress is not None:
+            progress(self.trees, self.trees)
+        return averaged_trees(estimator.estimators_, len(rows.features)).arrays
+
+    def estimator(self, objective: Objective, seed: int, threads: int) -> Any:
+        """The scikit-learn object that is trained."""
+        from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+        common = {
+            "n_estimators": self.trees,
+            "max_leaf_nodes": self.leaves,
+            "max_depth": self.depth,
+            "min_samples_leaf": self.leaf_rows,
+            "max_features": "sqrt" if self.split_features is None else self.split_features,
+            "n_jobs": threads,
+            "random_state": seed,
+        }
+        if objective == "regression":
+            return RandomForestRegressor(**common)
+        return RandomForestClassifier(**common)
+
+    @staticmethod
+    def forward(arrays: Arrays, objective: Objective, features: int) -> Forward:
+        """The mean of the leaves' mean targets, or of their shares of kept rows."""
+        return averaged_forward(arrays, features, "forest")

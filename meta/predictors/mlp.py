@@ -1,0 +1,207 @@
+"""A small fully connected network on a weight's features, with a sigmoid output (torch)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+
+from meta.arrays import LIMIT, WIDTH, Arrays, Forward, check_array, check_names
+from meta.logistic import logistic
+from meta.predictors.family import Objective, Progress
+from meta.rows import Batch, Rows
+
+
+@dataclass(frozen=True)
+class MLP:
+    """low + (high - low) · σ(W₃ relu(W₂ relu(W₁ z + b₁) + b₂) + b₃) with z = (x - mean) / scale.
+
+    Classification: cross-entropy, low = 0 and high = 1. Regression: squared error of the target scaled to
+    [0, 1] by its least and largest value in the training rows. The source thesis has the same layers; its
+    inputs and targets were not scaled so and its output saturated. Here the output starts at the target's
+    mean, inputs are standardised, and Adam takes the steps.
+
+    Options:
+        hidden: units of the one or two hidden layers.
+        epochs, batch_rows, learning_rate, weight_decay: of Adam.
+        balanced: kept and pruned rows weigh the same in all.
+        patience: stop after so many epochs without a lower loss on the last training network, which is then
+            not trained on, and go back to the best; None trains on all for `epochs`.
+        device: where to train, as torch names it.
+
+    Memory: one shuffling pool, at most 3M rows.
+    """
+
+    hidden: tuple[int, ...] = (64, 32)
+    epochs: int = 5
+    batch_rows: int = 1024
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    balanced: bool = False
+    patience: int | None = None
+    device: str = "cpu"
+
+    objectives: ClassVar[tuple[Objective, ...]] = ("classification", "regression")
+    sample: ClassVar[int | None] = None
+    library: ClassVar[str] = "torch"
+
+    def fit(
+        self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None
+    ) -> dict[str, np.ndarray]:
+        """Arrays mean, scale (F,), weight_k (out, in), bias_k (out,), output_range (2,): low and high."""
+        return self.arrays(
+            self.train(rows, objective, seed=seed, threads=threads, progress=progress), rows, objective
+        )
+
+    def train(
+        self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None
+    ) -> Any:
+        """The torch network that maps standardised features to the number before the sigmoid."""
+        import torch
+
+        if not 1 <= len(self.hidden) <= 2 or not all(1 <= units <= WIDTH for units in self.hidden):
+            raise ValueError(f"expected one or two hidden layers of 1 to {WIDTH} units, got {self.hidden}")
+        held: Rows | None = None
+        used = rows
+        if self.patience is not None:
+            if len(rows.networks) < 2:
+                raise ValueError("patience needs a second training network to watch; give more train_seeds")
+            used = replace(rows, networks=rows.networks[:-1])
+            held = replace(rows, networks=rows.networks[-1:], max_rows=None)
+        low, high = _range(rows, objective)
+        mean, scale = rows.moments
+        centre = np.clip((rows.summary.mean - low) / (high - low), 1e-6, 1 - 1e-6)
+        if self.balanced:
+            centre = 0.5
+        with _threads(threads):
+            network = _network(self.hidden, len(rows.features), float(np.log(centre / (1 - centre))), seed)
+            network.to(self.device)
+            optimizer = torch.optim.Adam(
+                network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
+            )
+
+            def loss(batch: Batch) -> torch.Tensor:
+                z = torch.from_numpy(((batch.x - mean) / scale).astype(np.float32)).to(self.device)
+                y = torch.from_numpy(((batch.y - low) / (high - low)).astype(np.float32)).to(self.device)
+                raw = network(z)[:, 0]
+                if objective == "classification":
+                    each = torch.nn.functional.binary_cross_entropy_with_logits(raw, y, reduction="none")
+                else:
+                    each = (torch.sigmoid(raw) - y) ** 2
+                weight = rows.weights(batch, self.balanced)
+                if weight is not None:
+                    each = each * torch.from_numpy(weight.astype(np.float32)).to(self.device)
+                return each.mean()
+
+            generator = np.random.default_rng(seed)
+            best, best_state, waited, done = np.inf, None, 0, 0
+            for _ in range(self.epochs):
+                for batch in used.shuffled(self.batch_rows, generator):
+                    optimizer.zero_grad(set_to_none=True)
+                    loss(batch).backward()  # type: ignore[no-untyped-call,unused-ignore]
+                    optimizer.step()
+                    done += len(batch.y)
+                    if progress is not None:
+                        progress(done, self.epochs * used.count)
+                if held is None:
+                    continue
+                with torch.no_grad():
+                    total = sum(float(loss(batch)) * len(batch.y) for batch in held.batches())
+                waited += 1
+                if total < best:
+                    best, waited = total, 0
+                    best_state = {name: value.clone() for name, value in network.state_dict().items()}
+                if self.patience is not None and waited >= self.patience:
+                    break
+            if best_state is not None:
+                network.load_state_dict(best_state)
+        return network
+
+    def arrays(self, network: Any, rows: Rows, objective: Objective) -> dict[str, np.ndarray]:
+        """The plain arrays of a trained network."""
+        mean, scale = rows.moments
+        arrays = {"mean": mean, "scale": scale, "output_range": np.array(_range(rows, objective))}
+        layers = [layer for layer in network if hasattr(layer, "weight")]
+        for number, layer in enumerate(layers, start=1):
+            arrays[f"weight_{number}"] = layer.weight.detach().cpu().double().numpy()
+            arrays[f"bias_{number}"] = layer.bias.detach().cpu().double().numpy()
+        return arrays
+
+    @staticmethod
+    def forward(arrays: Arrays, objective: Objective, features: int) -> Forward:
+        """The formula above in float64."""
+        count = 3 if "weight_3" in arrays else 2
+        layer_names = [f"{kind}_{number}" for number in range(1, count + 1) for kind in ("weight", "bias")]
+        check_names(arrays, ("mean", "scale", "output_range", *layer_names), "mlp")
+        mean = check_array(arrays, "mean", np.float64, (features,))
+        scale = check_array(arrays, "scale", np.float64, (features,))
+        if not bool((scale >= 1 / LIMIT).all()):
+            raise ValueError(
+                f"array 'scale' holds a number below {1 / LIMIT:g}: expected standard deviations"
+            )
+        low, high = check_array(arrays, "output_range", np.float64, (2,))
+        layers, width = [], features
+        for number in range(1, count + 1):
+            out = 1 if number == count else None
+            weight = check_array(arrays, f"weight_{number}", np.float64, (out, width))
+            width = weight.shape[0]
+            if not 1 <= width <= WIDTH:
+                raise ValueError(f"array 'weight_{number}' has {width} units, expected 1 to {WIDTH}")
+            layers.append((weight, check_array(arrays, f"bias_{number}", np.float64, (width,))))
+
+        def forward(x: np.ndarray) -> np.ndarray:
+            value = (x.astype(np.float64) - mean) / scale
+            for weight, bias in layers[:-1]:
+                value = np.maximum(value @ weight.T + bias, 0.0)
+            weight, bias = layers[-1]
+            raw = (value @ weight.T + bias)[:, 0]
+            out: np.ndarray = low + (high - low) * logistic(raw)
+            return out
+
+        return forward
+
+
+def _range(rows: Rows, objective: Objective) -> tuple[float, float]:
+    if objective == "classification":
+        return 0.0, 1.0
+    low, high = rows.summary.minimum, rows.summary.maximum
+    if low == high:
+        raise ValueError(f"target {rows.target!r} is {low:g} in all training rows: nothing to learn")
+    return low, high
+
+
+def _network(hidden: tuple[int, ...], features: int, start: float, seed: int) -> Any:
+    """Kaiming-uniform weights from the seed, zero biases but the last, which is the start's."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    widths = (features, *hidden, 1)
+    layers = list[torch.nn.Module]()
+    for number, (fan_in, units) in enumerate(pairwise(widths), start=1):
+        layer = torch.nn.utils.skip_init(  # type: ignore[no-untyped-call,unused-ignore]
+            torch.nn.Linear, fan_in, units
+        )
+        last = number == len(widths) - 1
+        torch.nn.init.kaiming_uniform_(
+            layer.weight, nonlinearity="linear" if last else "relu", generator=generator
+        )
+        torch.nn.init.constant_(layer.bias, start if last else 0.0)
+        layers += [layer] if last else [layer, torch.nn.ReLU()]
+    return torch.nn.Sequential(*layers)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """So many torch threads, and as many as before afterwards."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,90 @@
+"""Linear predictors by stochastic gradient descent: scikit-learn's SGDRegressor and SGDClassifier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from meta.arrays import Arrays, Forward
+from meta.logistic import logistic
+from meta.predictors.family import Objective, Progress
+from meta.predictors.linear import linear_forward
+from meta.rows import Rows
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Squared loss (regression) or logistic loss (classification), L2 penalty, one example a step.
+
+    Options:
+        epochs: passes over the rows.
+        alpha: weight of the penalty.
+        step, step_schedule: scikit-learn's `eta0` and `learning_rate`.
+        standardise: bring features to mean 0 and deviation 1 before fitting; the scaling is folded into the
+            coefficients. False takes them as stored (the source thesis: scores scaled to [0, 1]).
+        balanced: kept and pruned rows weigh the same in all.
+
+    Memory: one shuffling pool, at most 3M rows.
+    """
+
+    epochs: int = 5
+    alpha: float = 1e-4
+    step: float = 0.01
+    step_schedule: Literal["invscaling", "constant", "optimal", "adaptive"] = "invscaling"
+    standardise: bool = True
+    balanced: bool = False
+
+    objectives: ClassVar[tuple[Objective, ...]] = ("classification", "regression")
+    sample: ClassVar[int | None] = None
+    library: ClassVar[str] = "scikit-learn"
+
+    def fit(
+        self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None
+    ) -> dict[str, np.ndarray]:
+        """Arrays `coefficients` (F,) and `intercept` (1,); one thread."""
+        features = len(rows.features)
+        mean, scale = rows.moments if self.standardise else (np.zeros(features), np.ones(features))
+        estimator = self.estimator(objective, seed)
+        first = {"classes": np.array([0.0, 1.0])} if objective == "classification" else {}
+        generator = np.random.default_rng(seed)
+        done = 0
+        for _ in range(self.epochs):
+            for batch in rows.shuffled(65_536, generator):
+                x = (batch.x - mean) / scale
+                weight = rows.weights(batch, self.balanced)
+                estimator.partial_fit(x, batch.y, sample_weight=weight, **first)
+                done += len(batch.y)
+                if progress is not None:
+                    progress(done, self.epochs * rows.count)
+        return folded(estimator, mean, scale)
+
+    def estimator(self, objective: Objective, seed: int) -> Any:
+        """The scikit-learn object that is trained."""
+        from sklearn.linear_model import SGDClassifier, SGDRegressor
+
+        common = {
+            "alpha": self.alpha,
+            "eta0": self.step,
+            "learning_rate": self.step_schedule,
+            "random_state": seed,
+        }
+        if objective == "regression":
+            return SGDRegressor(**common)
+        return SGDClassifier(loss="log_loss", **common)
+
+    @staticmethod
+    def forward(arrays: Arrays, objective: Objective, features: int) -> Forward:
+        """The linear function; for classification the probability of the logistic function of it."""
+        line = linear_forward(arrays, features, "sgd")
+        if objective == "regression":
+            return line
+        return lambda x: logistic(line(x))
+
+
+def folded(estimator: Any, mean: np.ndarray, scale: np.ndarray) -> dict[str, np.ndarray]:
+    """c·(x - mean)/scale + b = (c/scale)·x + (b - Σ c·mean/scale)."""
+    coefficients = np.asarray(estimator.coef_, dtype=np.float64).reshape(-1) / scale
+    intercept = np.asarray(estimator.intercept_, dtype=np.float64).reshape(1) - coefficients @ mean
+    return {"coefficients": coefficients, "intercept": intercept}

@@ -1,0 +1,94 @@
+"""One decision tree: scikit-learn's DecisionTreeRegressor and DecisionTreeClassifier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from meta.arrays import Arrays, Forward
+from meta.predictors.family import Objective, Progress
+from meta.rows import Rows
+from meta.trees import Trees, check_size, joined, round_down
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Splits that lower the squared error (regression) or the Gini impurity (classification) most.
+
+    Options:
+        leaves: most leaves; bounded by the size of the saved file.
+        depth: most splits on a path; None for any.
+        leaf_rows: fewest rows in a leaf (1, as in the source thesis, learns the rows by heart).
+        balanced: kept and pruned rows weigh the same in all.
+
+    Memory: scikit-learn holds all its rows, so at most 500,000 are sampled by default (80 MB for 40
+    features).
+    """
+
+    leaves: int = 4096
+    depth: int | None = None
+    leaf_rows: int = 20
+    balanced: bool = False
+
+    objectives: ClassVar[tuple[Objective, ...]] = ("classification", "regression")
+    sample: ClassVar[int | None] = 500_000
+    library: ClassVar[str] = "scikit-learn"
+
+    def fit(
+        self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None
+    ) -> dict[str, np.ndarray]:
+        """The arrays of `meta.trees.Trees`, one tree; one thread."""
+        check_size(1, self.leaves)
+        estimator = self.estimator(objective, seed)
+        batch = rows.whole()
+        estimator.fit(batch.x, batch.y, sample_weight=rows.weights(batch, self.balanced))
+        if progress is not None:
+            progress(1, 1)
+        return averaged_trees([estimator], len(rows.features)).arrays
+
+    def estimator(self, objective: Objective, seed: int) -> Any:
+        """The scikit-learn object that is trained."""
+        from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+        common = {
+            "max_leaf_nodes": self.leaves,
+            "max_depth": self.depth,
+            "min_samples_leaf": self.leaf_rows,
+            "random_state": seed,
+        }
+        if objective == "regression":
+            return DecisionTreeRegressor(**common)
+        return DecisionTreeClassifier(**common)
+
+    @staticmethod
+    def forward(arrays: Arrays, objective: Objective, features: int) -> Forward:
+        """The leaf's mean target, or its share of kept rows."""
+        return averaged_forward(arrays, features, "tree")
+
+
+def averaged_trees(estimators: list[Any], features: int) -> Trees:
+    """The plain arrays of fitted scikit-learn trees."""
+    parts = []
+    for estimator in estimators:
+        tree = estimator.tree_
+        # A classifier's leaf holds the shares of the classes 0 and 1, a regressor's its mean.
+        value = np.asarray(tree.value, dtype=np.float64)[:, 0, -1]
+        leaf = np.asarray(tree.children_left) < 0
+        parts.append(
+            {
+                "feature": np.where(leaf, -1, tree.feature),
+                "threshold": round_down(np.where(leaf, 0.0, tree.threshold)),
+                "left": np.where(leaf, -1, tree.children_left),
+                "right": np.where(leaf, -1, tree.children_right),
+                "value": np.where(leaf, value, 0.0),
+            }
+        )
+    return joined(parts, features)
+
+
+def averaged_forward(arrays: Arrays, features: int, family: str) -> Forward:
+    """The mean over the trees."""
+    trees = Trees.from_arrays(arrays, features, family)
+    return lambda x: trees.sum(x) / trees.trees

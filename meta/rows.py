@@ -1,0 +1,296 @@
+"""The rows of a score table that a predictor is fitted on, in batches, whole or sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from pruning.table import ScoreTable, TableBlock
+
+Key = tuple[str, int]
+"""Workload and seed: one initialisation of one network."""
+
+POOL = 2**20
+"""Rows that `Rows.shuffled` mixes at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some rows of one network.
+
+    Attributes:
+        x: `(n, F)` float32, C-ordered.
+        y: `(n,)` float64, the target.
+        weight: `(n,)` float64, 1 / the share of such rows that the sample holds; None without a sample.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The target over all rows: for each network the rows and the positive ones (target > 0); moments."""
+
+    rows: tuple[int, ...]
+    positives: tuple[int, ...]
+    mean: float
+    minimum: float
+    maximum: float
+    binary: bool
+
+
+def networks_of(table: ScoreTable) -> tuple[Key, ...]:
+    """All (workload, seed) of the table, in its order."""
+    return tuple((workload, seed) for workload, seeds in table.seeds.items() for seed in seeds)
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of some networks of a table, read a row group (at most 1M rows) at a time.
+
+    With `max_rows`, an exact-size sample without replacement, the same for the same seed. With
+    `keep_positives` the positive rows (target > 0) are all in it and the others are drawn; each row's weight
+    then tells how many rows it stands for, so that a fitted probability is that of all rows.
+
+    Attributes:
+        features: columns in the order in which the predictor will ask for them.
+        networks: (workload, seed), in the order of reading.
+        rounds: the slow regime's rounds whose rows are used; all by default.
+
+    Raises:
+        ValueError: (when read) a target that is NaN, a feature that is not finite, or more positive rows than
+            `max_rows`.
+    """
+
+    table: ScoreTable
+    features: tuple[str, ...]
+    target: str
+    networks: tuple[Key, ...]
+    rounds: tuple[int, ...] | None = None
+    max_rows: int | None = None
+    keep_positives: bool = False
+    seed: int = 0
+
+    def blocks(self, columns: Sequence[str], network: Key) -> Iterator[TableBlock]:
+        """The row groups of one network."""
+        workload, seed = network
+        return self.table.blocks(columns, seeds=(seed,), workloads=(workload,), rounds=self.rounds)
+
+    @cached_property
+    def summary(self) -> Summary:
+        """One pass over the target alone."""
+        rows, positives, total, binary = list[int](), list[int](), 0.0, True
+        minimum, maximum = np.inf, -np.inf
+        for network in self.networks:
+            count = above = 0
+            for block in self.blocks([self.target], network):
+                y = block.columns[self.target]
+                if not np.isfinite(y).all():
+                    raise ValueError(
+                        f"target {self.target!r} of {network[0]!r} seed {network[1]} holds NaN or infinity; "
+                        "fit on seeds where it was run, or on another target"
+                    )
+                count += len(y)
+                above += int((y > 0).sum())
+                total += float(y.sum(dtype=np.float64))
+                binary = binary and bool(((y == 0) | (y == 1)).all())
+                if len(y):
+                    minimum, maximum = min(minimum, float(y.min())), max(maximum, float(y.max()))
+            rows.append(count)
+            positives.append(above)
+        if not sum(rows):
+            raise ValueError("no rows to fit on: the chosen workloads, seeds and rounds are empty")
+        return Summary(tuple(rows), tuple(positives), total / sum(rows), minimum, maximum, binary)
+
+    @cached_property
+    def _quotas(self) -> tuple[int, ...] | None:
+        """For each network the rows to draw (of the others than the positive ones with `keep_positives`)."""
+        summary = self.summary
+        if self.max_rows is None or sum(summary.rows) <= self.max_rows:
+            return None
+        drawn, wanted = list(summary.rows), self.max_rows
+        if self.keep_positives:
+            drawn = [rows - above for rows, above in zip(summary.rows, summary.positives, strict=True)]
+            wanted -= sum(summary.positives)
+        if wanted < 1:
+            raise ValueError(
+                f"max_rows {self.max_rows} leaves no room: {sum(summary.positives)} rows are positive and "
+                "keep_positives asks for all of them"
+            )
+        generator = np.random.default_rng([self.seed, 0])
+        quotas, left = list[int](), sum(drawn)
+        for rows in drawn:
+            quotas.append(_share(generator, rows, left, wanted))
+            left, wanted = left - rows, wanted - quotas[-1]
+        return tuple(quotas)
+
+    @cached_property
+    def counts(self) -> tuple[int, ...]:
+        """Rows that `batches` gives, for each network."""
+        quotas, summary = self._quotas, self.summary
+        if quotas is None:
+            return summary.rows
+        if not self.keep_positives:
+            return quotas
+        return tuple(quota + above for quota, above in zip(quotas, summary.positives, strict=True))
+
+    @property
+    def count(self) -> int:
+        """Rows that `batches` gives in all."""
+        return sum(self.counts)
+
+    @cached_property
+    def weight(self) -> float | None:
+        """What a drawn row stands for; None without a sample, or where all rows stand for equally many."""
+        if self._quotas is None or not self.keep_positives:
+            return None
+        return (sum(self.summary.rows) - sum(self.summary.positives)) / sum(self._quotas)
+
+    def weights(self, batch: Batch, balanced: bool) -> np.ndarray | None:
+        """Weights of a batch's rows; `balanced` gives the positive and the other rows the same sum."""
+        if not balanced:
+            return batch.weight
+        share = sum(self.summary.positives) / sum(self.summary.rows)
+        if not 0 < share < 1:
+            raise ValueError(
+                f"balanced weights need positive and other rows; {self.target!r} has only one kind"
+            )
+        classes = np.where(batch.y > 0, 0.5 / share, 0.5 / (1 - share))
+        return classes if batch.weight is None else classes * batch.weight
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """How the rows were chosen, for the record."""
+        summary = self.summary
+        return {
+            "rows": sum(summary.rows),
+            "positive_rows": sum(summary.positives),
+            "rows_used": self.count,
+            "kept_all_positive_rows": self._quotas is None or self.keep_positives,
+            "weight_of_other_rows": 1.0 if self.weight is None else self.weight,
+        }
+
+    def batches(self, networks: Sequence[Key] | None = None) -> Iterator[Batch]:
+        """The rows, at most one row group at a time; always the same ones in the same order."""
+        for network in self.networks if networks is None else networks:
+            place = self.networks.index(network)
+            left = self.summary.rows[place]
+            if self.keep_positives:
+                left -= self.summary.positives[place]
+            wanted = None if self._quotas is None else self._quotas[place]
+            generator = np.random.default_rng([self.seed, 1, place])
+            for block in self.blocks([*self.features, self.target], network):
+                y = block.columns[self.target].astype(np.float64)
+                chosen: np.ndarray | None = None
+                if wanted is not None:
+                    others = np.flatnonzero(y <= 0) if self.keep_positives else np.arange(len(y))
+                    share = _share(generator, len(others), left, wanted)
+                    left, wanted = left - len(others), wanted - share
+                    chosen = generator.choice(others, size=share, replace=False)
+                    if self.keep_positives:
+                        chosen = np.concatenate([chosen, np.flatnonzero(y > 0)])
+                    chosen.sort()
+                    y = y[chosen]
+                if not len(y):
+                    continue
+                x = _side_by_side(block, self.features, chosen)
+                weight = None if self.weight is None else np.where(y > 0, 1.0, self.weight)
+                yield Batch(x, y, weight)
+
+    def whole(self) -> Batch:
+        """All rows at once, for families that cannot do with less."""
+        x = np.empty((self.count, len(self.features)), dtype=np.float32)
+        y, weight = np.empty(self.count), np.ones(self.count)
+        start = 0
+        for batch in self.batches():
+            part = slice(start, start + len(batch.y))
+            x[part], y[part] = batch.x, batch.y
+            if batch.weight is not None:
+                weight[part] = batch.weight
+            start = part.stop
+        return Batch(x, y, None if self.weight is None else weight)
+
+    def shuffled(self, size: int, generator: np.random.Generator) -> Iterator[Batch]:
+        """One epoch in mixed order, `size` rows at a time; holds at most two pools of `POOL` + 1M rows.
+
+        Networks come in random order; rows are mixed in a pool, of which the older half leaves when it is
+        full. A network smaller than the pool (a million weights) is thus mixed over all its layers.
+        """
+        order = [self.networks[place] for place in generator.permutation(len(self.networks))]
+        pool, held = list[Batch](), 0
+        for batch in self.batches(order):
+            pool.append(batch)
+            held += len(batch.y)
+            if held >= POOL:
+                whole = _mixed(pool, generator)
+                cut = held // 2 // size * size
+                yield from _cut(whole, 0, cut, size)
+                pool, held = [_slice(whole, cut, held)], held - cut
+        if held:
+            yield from _cut(_mixed(pool, generator), 0, held, size)
+
+    @cached_property
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of each feature, `(F,)` float64; 1 for a constant feature.
+
+        Batches are merged by the update of Chan, Golub and LeVeque (1979), stable for large means.
+        """
+        count = 0
+        mean = np.zeros(len(self.features))
+        squares = np.zeros(len(self.features))
+        for batch in self.batches():
+            for start in range(0, len(batch.y), 65_536):
+                x = batch.x[start : start + 65_536].astype(np.float64)
+                own = x.mean(axis=0)
+                total = count + len(x)
+                squares += ((x - own) ** 2).sum(axis=0) + (own - mean) ** 2 * (count * len(x) / total)
+                mean += (own - mean) * (len(x) / total)
+                count = total
+        deviation = np.sqrt(squares / count)
+        # A constant's deviation is rounding noise, not 0.
+        constant = deviation <= 1e-12 * np.abs(mean)
+        return mean, np.where(constant | (deviation == 0), 1.0, deviation)
+
+
+def _share(generator: np.random.Generator, rows: int, left: int, wanted: int) -> int:
+    """How many of `wanted` rows, drawn from `left`, fall among the next `rows`."""
+    if rows == left:
+        return wanted
+    return int(generator.hypergeometric(rows, left - rows, wanted)) if rows and wanted else 0
+
+
+def _side_by_side(block: TableBlock, features: tuple[str, ...], chosen: np.ndarray | None) -> np.ndarray:
+    x = np.empty((block.rows if chosen is None else len(chosen), len(features)), dtype=np.float32)
+    for place, name in enumerate(features):
+        column = block.columns[name]
+        x[:, place] = column if chosen is None else column[chosen]
+        if not np.isfinite(x[:, place]).all():
+            raise ValueError(
+                f"feature {name!r} of {block.workload!r} seed {block.seed}, {block.parameter!r}, "
+                "holds NaN or infinity; build the table again"
+            )
+    return x
+
+
+def _mixed(pool: Sequence[Batch], generator: np.random.Generator) -> Batch:
+    order = generator.permutation(sum(len(batch.y) for batch in pool))
+    x = np.concatenate([batch.x for batch in pool])[order]
+    y = np.concatenate([batch.y for batch in pool])[order]
+    weights = [batch.weight for batch in pool if batch.weight is not None]
+    return Batch(x, y, np.concatenate(weights)[order] if weights else None)
+
+
+def _slice(batch: Batch, start: int, stop: int) -> Batch:
+    weight = None if batch.weight is None else batch.weight[start:stop]
+    return Batch(batch.x[start:stop], batch.y[start:stop], weight)
+
+
+def _cut(batch: Batch, start: int, stop: int, size: int) -> Iterator[Batch]:
+    for place in range(start, stop, size):
+        yield _slice(batch, place, min(place + size, stop))

@@ -1,0 +1,158 @@
+"""Chains: networks whose layers follow each other one by one, the ones that compaction can cut to size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+POOLINGS = (
+    nn.MaxPool1d,
+    nn.MaxPool2d,
+    nn.MaxPool3d,
+    nn.AvgPool1d,
+    nn.AvgPool2d,
+    nn.AvgPool3d,
+    nn.AdaptiveMaxPool1d,
+    nn.AdaptiveMaxPool2d,
+    nn.AdaptiveMaxPool3d,
+    nn.AdaptiveAvgPool1d,
+    nn.AdaptiveAvgPool2d,
+    nn.AdaptiveAvgPool3d,
+)
+# Element-wise and without parameters of their own.
+ACTIVATIONS = (
+    nn.CELU,
+    nn.ELU,
+    nn.GELU,
+    nn.Hardshrink,
+    nn.Hardsigmoid,
+    nn.Hardswish,
+    nn.Hardtanh,  # and ReLU6
+    nn.LeakyReLU,
+    nn.Mish,
+    nn.ReLU,
+    nn.SELU,
+    nn.Sigmoid,
+    nn.SiLU,
+    nn.Softplus,
+    nn.Softshrink,
+    nn.Softsign,
+    nn.Tanh,
+    nn.Tanhshrink,
+)
+
+
+class NotAChainError(ValueError):
+    """The network is not a chain of layers that compaction knows."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """One layer of a chain and where it stands.
+
+    Attributes:
+        name: qualified name of the layer, "" for a network that is one layer.
+        layer: the layer itself.
+        space: number of prunable layers before it: 0 for what sees the inputs.
+        units: units (features or channels) of the tensor that enters, None before the first prunable layer.
+        block: features of the entering tensor for each unit: 1, or places of a map that was flattened.
+    """
+
+    name: str
+    layer: nn.Module
+    space: int
+    units: int | None
+    block: int
+
+    @property
+    def prunable(self) -> bool:
+        """Whether it is a linear or convolution layer."""
+        return isinstance(self.layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
+
+    def parameter(self, name: str) -> str:
+        """The qualified name of the layer's parameter or buffer `name`."""
+        return f"{self.name}.{name}" if self.name else name
+
+
+def chain(network: nn.Module) -> tuple[Link, ...]:
+    """The layers of a chain in their order: nested `nn.Sequential`s taken apart.
+
+    Known are Flatten, Identity, Linear, ungrouped convolutions, batch normalisation, element-wise activations
+    without parameters, pooling and dropout.
+
+    Raises:
+        NotAChainError: any other network, in one sentence.
+    """
+    layers = _leaves(network, "")
+    seen: set[int] = set()
+    links: list[Link] = []
+    space, units, block, shape = 0, None, 1, "input"
+    for position, (name, layer) in enumerate(layers):
+        what = f"the layer {name!r} ({type(layer).__name__})"
+        if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
+            raise NotAChainError(f"{what} has hooks, which would not see a compacted network")
+        if any(id(parameter) in seen for parameter in layer.parameters()):
+            raise NotAChainError(f"{what} shares its weights with an earlier layer")
+        seen.update(id(parameter) for parameter in layer.parameters())
+        if isinstance(layer, nn.Linear) and shape == "map":
+            raise NotAChainError(f"{what} follows a convolution without an nn.Flatten between them")
+        if isinstance(layer, CONVOLUTIONS) and (shape == "flat" or layer.groups != 1):
+            raise NotAChainError(f"{what} is grouped or follows a flattened tensor")
+        if isinstance(layer, nn.Flatten):
+            if (layer.start_dim, layer.end_dim) != (1, -1):
+                raise NotAChainError(f"{what} flattens other dimensions than all but the first")
+            links.append(Link(name, layer, space, units, block))
+            if shape == "map" and units is not None:
+                block = _features_after(layers[position + 1 :], units) // units
+            shape = "flat"
+            continue
+        links.append(Link(name, layer, space, units, block))
+        if isinstance(layer, nn.Linear):
+            space, units, block, shape = space + 1, layer.out_features, 1, "flat"
+        elif isinstance(layer, CONVOLUTIONS):
+            space, units, block, shape = space + 1, layer.out_channels, 1, "map"
+        elif not isinstance(layer, (nn.Identity, *NORMALISATIONS, *DROPOUTS, *POOLINGS, *ACTIVATIONS)):
+            raise NotAChainError(f"{what} is none of the layers that can be compacted")
+    if not any(link.prunable for link in links):
+        raise NotAChainError("the network has no linear or convolution layer in a chain")
+    return tuple(links)
+
+
+def _leaves(module: nn.Module, name: str) -> list[tuple[str, nn.Module]]:
+    if type(module).forward is nn.Sequential.forward and not module._forward_hooks:
+        prefix = f"{name}." if name else ""
+        parts = [(child, part) for child, part in module._modules.items() if part is not None]
+        return [leaf for child, part in parts for leaf in _leaves(part, prefix + child)]
+    if any(True for _ in module.children()):
+        raise NotAChainError(
+            f"{name or 'the network'} ({type(module).__name__}) is not an nn.Sequential of plain layers"
+        )
+    return [(name, module)]
+
+
+def _features_after(layers: list[tuple[str, nn.Module]], otherwise: int) -> int:
+    for _, layer in layers:
+        if isinstance(layer, nn.Linear):
+            return layer.in_features
+        if isinstance(layer, NORMALISATIONS):
+            return layer.num_features
+    return otherwise
+
+
+def features(units: Tensor, block: int) -> Tensor:
+    """Indices of the flattened features of `units` `(k,)`: `(k * block,)`."""
+    if block == 1:
+        return units
+    return (units[:, None] * block + torch.arange(block, device=units.device)).reshape(-1)
+
+
+def by_unit(kept: Tensor, block: int) -> Tensor:
+    """Which units each unit keeps a weight from: `(out, in * block, ...)` -> boolean `(out, in)`."""
+    places = math.prod(kept.shape[2:])
+    return kept.reshape(kept.shape[0], kept.shape[1] // block, block * places).any(2)

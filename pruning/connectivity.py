@@ -1,0 +1,153 @@
+"""Connectivity: which kept weights lie on a path from an input to an output, which units are dead.
+
+Source: Connectivity Matters: Neural Network Pruning Through the Lens of Effective Sparsity
+(Vysogorets & Kempe, arXiv 2107.02306).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pruning.linearise import linearised
+from pruning.mask import Mask
+from pruning.parameters import check_same_layout, prunable, prunable_layers
+
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+# Counts are whole numbers, at least 1 / (pooled places) behind pooling; a convolution by transformation can
+# leave rounding where there is nothing.
+_NOTHING = 1e-9
+
+
+def effective_mask(network: nn.Module, mask: Mask, input_shape: tuple[int, ...]) -> Mask:
+    """The kept weights that lie on a path of kept weights from an input to an output.
+
+    The linearised network with 0/1 weights counts paths: a weight is on one exactly when the gradient of the
+    summed output with respect to it is positive. Behind every prunable layer the counts are cut back to 0 or
+    1, in the forward and in the backward pass, so that they stay exact at any depth. Max pooling lets all of
+    its inputs pass. A unit that only its bias feeds is on no path.
+
+    Limits: pooling that a network applies by a function passes its maximum only, and activations applied by a
+    function must map 0 to 0.
+
+    Args:
+        network: any module; left untouched.
+        mask: the kept weights.
+        input_shape: of one input, without the batch, such as `(1, 28, 28)`.
+
+    Raises:
+        ValueError: a mask of another layout, or an input shape that the network does not take.
+    """
+    own = prunable(network)
+    check_same_layout(own, mask.tensors, "the mask")
+    tables = {name for name, layer in prunable_layers(network).items() if isinstance(layer, nn.Embedding)}
+    ones: dict[str, Tensor] = {}
+    for name, weight in own.items():
+        kept = mask.tensors[name].to(weight.device)
+        # Every entry of a table is an input: one look-up stands for all of them.
+        ones[name] = (kept.any(0, keepdim=True).expand_as(kept) if name in tables else kept).double()
+    copy = linearised(network, weights=ones, pooling="average")
+    layers = prunable_layers(copy)
+    for layer in layers.values():
+        layer.register_forward_hook(_cut)
+        if isinstance(layer, nn.Embedding):
+            layer.padding_idx = None
+    device = next(iter(own.values())).device
+    first = next(iter(own))
+    inputs = torch.ones((1, *input_shape), dtype=torch.float64, device=device)
+    weights = prunable(copy)
+    with torch.enable_grad():
+        try:
+            output = copy(torch.zeros_like(inputs, dtype=torch.int64) if first in tables else inputs)
+        except (RuntimeError, IndexError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"the network does not take an input of shape {tuple(input_shape)}: {reason}"
+            ) from error
+        gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
+            output.sum(), list(weights.values()), allow_unused=True
+        )
+    effective = {}
+    for (name, weight), gradient in zip(own.items(), gradients, strict=True):
+        kept = mask.tensors[name].to(weight.device)
+        if gradient is None:
+            effective[name] = torch.zeros_like(kept)
+        else:
+            reached = gradient.sum(0, keepdim=True) if name in tables else gradient
+            effective[name] = kept & (reached > _NOTHING)
+    return Mask(effective)
+
+
+def effective_density(network: nn.Module, mask: Mask, input_shape: tuple[int, ...]) -> float:
+    """Kept weights on a path from an input to an output / prunable weights."""
+    return effective_mask(network, mask, input_shape).density
+
+
+def dead_units(mask: Mask) -> dict[str, Tensor]:
+    """For each layer a boolean vector `(out,)`: True where the unit keeps no incoming weight.
+
+    A unit is a row of the weight, its first dimension: a linear layer's output, a convolution's channel.
+    """
+    return {name: ~kept.reshape(kept.shape[0], -1).any(1) for name, kept in mask.tensors.items()}
+
+
+def collapsed_layers(mask: Mask) -> tuple[str, ...]:
+    """The names of the weights of which nothing is kept (layer collapse)."""
+    return tuple(name for name, kept in mask.tensors.items() if not bool(kept.any()))
+
+
+@dataclass(frozen=True)
+class Connectivity:
+    """How a mask connects a network.
+
+    Attributes:
+        density: kept / all weights, by weight name.
+        units: the number of units (outputs, output channels, table widths) by weight name.
+        live_units: how many of them lie on a path from an input to an output.
+        effective_density: kept weights on such a path / prunable weights.
+        collapsed: the names of the weights of which nothing is kept.
+    """
+
+    density: Mapping[str, float]
+    units: Mapping[str, int]
+    live_units: Mapping[str, int]
+    effective_density: float
+    collapsed: tuple[str, ...]
+
+    @classmethod
+    def of(cls, network: nn.Module, mask: Mask, input_shape: tuple[int, ...]) -> Connectivity:
+        """Summarise `mask` on `network`; arguments and errors as of `effective_mask`."""
+        effective = effective_mask(network, mask, input_shape)
+        units, live = {}, {}
+        for name, layer in prunable_layers(network).items():
+            on_path = effective.tensors[name]
+            if isinstance(layer, _TRANSPOSED):
+                # (in, out / groups, ...): one column for each group.
+                groups = on_path.reshape(layer.groups, -1, *on_path.shape[1:])
+                reached = groups.transpose(1, 2).flatten(0, 1).flatten(1).any(1)
+            else:
+                rows = on_path.transpose(0, 1) if isinstance(layer, nn.Embedding) else on_path
+                reached = rows.flatten(1).any(1)
+            units[name], live[name] = reached.numel(), int(reached.sum())
+        density = {name: int(kept.sum()) / kept.numel() for name, kept in mask.tensors.items()}
+        return cls(density, units, live, effective.density, collapsed_layers(mask))
+
+
+class _Cut(torch.autograd.Function):
+    """1 where positive, else 0, in both directions: how many paths there are does not matter."""
+
+    @staticmethod
+    def forward(ctx: Any, counts: Tensor) -> Tensor:
+        return (counts > _NOTHING).to(counts.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return (gradients[0] > _NOTHING).to(gradients[0].dtype)
+
+
+def _cut(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    return _Cut.apply(output)  # type: ignore[no-any-return]

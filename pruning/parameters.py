@@ -1,0 +1,115 @@
+"""Which parameters of a network are prunable, by name.
+
+Prunable are the weights of linear, convolution and embedding layers; biases and normalisation parameters are not.
+Every density in this project has the number of prunable weights as its denominator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+PRUNABLE_LAYERS: tuple[type[nn.Module], ...] = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+    nn.Embedding,
+)
+
+
+def prunable_layers(network: nn.Module) -> dict[str, nn.Module]:
+    """The layers that own a prunable weight, keyed by the weight's qualified name, in registration order.
+
+    A weight shared by several layers is listed once, under the first layer that owns it.
+    """
+    found: dict[str, nn.Module] = {}
+    seen: set[int] = set()
+    for name, module in network.named_modules():
+        if isinstance(module, PRUNABLE_LAYERS):
+            weight = module.weight
+            if id(weight) not in seen:
+                seen.add(id(weight))
+                found[f"{name}.weight" if name else "weight"] = module
+    return found
+
+
+def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
+    """The prunable weights of `network` by qualified name, in registration order.
+
+    Linear weights have shape `(out, in)`, convolutions `(out, in, kh, kw)`, embeddings `(entries, width)`.
+
+    Raises:
+        ValueError: the network has no prunable weight, or one of them holds NaN or infinity.
+    """
+    weights: dict[str, nn.Parameter] = {}
+    for name, module in prunable_layers(network).items():
+        weight = module.weight
+        if not isinstance(weight, nn.Parameter):
+            raise ValueError(
+                f"the weight {name!r} is not a parameter of its layer but computed (a parametrisation?); "
+                "remove the parametrisation before pruning"
+            )
+        weights[name] = weight
+    if not weights:
+        raise ValueError(
+            f"{type(network).__name__} has nothing to prune: expected at least one linear, convolution or "
+            "embedding layer"
+        )
+    for name, weight in weights.items():
+        if not bool(torch.isfinite(weight.detach()).all()):
+            raise ValueError(
+                f"the weight {name!r} holds NaN or infinity; pruning needs finite weights, so check how the "
+                "network was initialised or loaded"
+            )
+    return weights
+
+
+def count(tensors: Mapping[str, Tensor]) -> int:
+    """Number of entries in all tensors together."""
+    return sum(tensor.numel() for tensor in tensors.values())
+
+
+def flatten(tensors: Mapping[str, Tensor]) -> Tensor:
+    """All entries as one vector `(n,)`, in the order of the mapping."""
+    return torch.cat([tensor.reshape(-1) for tensor in tensors.values()])
+
+
+def unflatten(vector: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `flatten`: cuts `(n,)` into tensors with the names and shapes of `like`."""
+    if vector.numel() != count(like):
+        raise ValueError(f"expected a vector of {count(like)} entries, got {vector.numel()}")
+    return dict(_cut(vector, like))
+
+
+def _cut(vector: Tensor, like: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    start = 0
+    for name, tensor in like.items():
+        yield name, vector[start : start + tensor.numel()].reshape(tensor.shape)
+        start += tensor.numel()
+
+
+def check_same_layout(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], what: str) -> None:
+    """Refuse `found` unless it has the names, order and shapes of `expected`.
+
+    Raises:
+        ValueError: naming the first difference; `what` says whose tensors `found` are.
+    """
+    if list(expected) != list(found):
+        missing = [name for name in expected if name not in found]
+        extra = [name for name in found if name not in expected]
+        raise ValueError(
+            f"{what}: expected the weights {list(expected)}, missing {missing}, unknown {extra}"
+            if missing or extra
+            else f"{what}: expected the weights in the order {list(expected)}, got {list(found)}"
+        )
+    for name, tensor in expected.items():
+        if tensor.shape != found[name].shape:
+            raise ValueError(
+                f"{what}: {name!r} has shape {tuple(found[name].shape)}, expected {tuple(tensor.shape)}"
+            )

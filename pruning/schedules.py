@@ -1,0 +1,55 @@
+"""Schedules: the density after each pruning round, from dense (1) to the final density.
+
+A schedule is a function `(final_density, rounds) -> (d_1, ..., d_rounds)` with `d_rounds = final_density`,
+never increasing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Schedule = Callable[[float, int], tuple[float, ...]]
+
+
+def check_density(density: float) -> float:
+    """Refuse a density outside (0, 1].
+
+    Raises:
+        ValueError: naming the value.
+    """
+    if not 0.0 < density <= 1.0:
+        raise ValueError(
+            f"density must lie in (0, 1], got {density}: it is the share of prunable weights to keep, "
+            "for example 0.005"
+        )
+    return float(density)
+
+
+def _check(final_density: float, rounds: int) -> None:
+    check_density(final_density)
+    if rounds < 1:
+        raise ValueError(f"rounds must be at least 1, got {rounds}")
+
+
+def exponential(final_density: float, rounds: int) -> tuple[float, ...]:
+    """`d_t = d^(t/T)`: every round keeps the same share of what is left (Tanaka et al. 2020, arXiv 2006.05467)."""
+    _check(final_density, rounds)
+    return (*(final_density ** (t / rounds) for t in range(1, rounds)), final_density)
+
+
+def linear(final_density: float, rounds: int) -> tuple[float, ...]:
+    """`d_t = 1 - (1 - d) t/T`: every round removes the same number of weights."""
+    _check(final_density, rounds)
+    return (*(1.0 - (1.0 - final_density) * t / rounds for t in range(1, rounds)), final_density)
+
+
+def cubic(final_density: float, rounds: int) -> tuple[float, ...]:
+    """`d_t = d + (1 - d) (1 - t/T)^3`: fast at first, slow at the end (Zhu & Gupta 2017, arXiv 1710.01878)."""
+    _check(final_density, rounds)
+    return (
+        *(final_density + (1.0 - final_density) * (1.0 - t / rounds) ** 3 for t in range(1, rounds)),
+        final_density,
+    )
+
+
+SCHEDULES: dict[str, Schedule] = {"exponential": exponential, "linear": linear, "cubic": cubic}

@@ -1,0 +1,129 @@
+"""Ticket: initial weights + mask + where it came from; saved as safetensors, so that loading runs no code."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pruning.mask import Mask
+from pruning.parameters import check_same_layout, prunable
+
+FORMAT = "scratchcard-ticket"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Ticket:
+    """Initial weights, a mask over them and where both came from; after training also the trained weights.
+
+    Attributes:
+        initial: the network's whole state (parameters and buffers) before training, pruned weights not yet zeroed.
+        mask: the kept weights.
+        provenance: plain JSON: workload, scorer, regime, density, seed, versions ...
+        trained: the network's whole state after training, or None.
+    """
+
+    initial: Mapping[str, Tensor]
+    mask: Mask
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    trained: Mapping[str, Tensor] | None = None
+
+    @classmethod
+    def of(cls, network: nn.Module, mask: Mask, provenance: Mapping[str, Any] | None = None) -> Ticket:
+        """A ticket from a network as it stands now; its tensors are copied, never aliased."""
+        check_same_layout(prunable(network), mask.tensors, "the mask")
+        return cls(copy_state(network), mask.to("cpu"), dict(provenance or {}))
+
+    def apply_to(self, network: nn.Module, *, trained: bool = False) -> None:
+        """Load the initial (or trained) weights into `network` and set its pruned weights to zero.
+
+        Raises:
+            ValueError: `trained=True` for a ticket that was not trained, or a network of another shape.
+        """
+        state = self.trained if trained else self.initial
+        if state is None:
+            raise ValueError("this ticket holds no trained weights: train it first (scratchcard train)")
+        own = network.state_dict()
+        check_same_layout(own, {name: state[name] for name in own if name in state}, "the ticket")
+        network.load_state_dict(dict(state))
+        self.mask.apply_to(network)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the ticket to `path` (safetensors); written beside and renamed, so never half there."""
+        path = Path(path)
+        tensors = {f"initial/{name}": tensor.contiguous() for name, tensor in self.initial.items()}
+        tensors |= {f"mask/{name}": tensor.contiguous() for name, tensor in self.mask.tensors.items()}
+        for name, tensor in (self.trained or {}).items():
+            tensors[f"trained/{name}"] = tensor.contiguous()
+        metadata = {
+            "format": FORMAT,
+            "version": str(FORMAT_VERSION),
+            "weights": json.dumps(list(self.mask.tensors)),
+            "state": json.dumps(list(self.initial)),
+            "provenance": json.dumps(dict(self.provenance), sort_keys=True),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            save_file({name: tensor.cpu().clone() for name, tensor in tensors.items()}, beside, metadata)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Ticket:
+        """Read a ticket that `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is damaged or not a ticket, in one sentence.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"no ticket at {path}: expected a .safetensors file that `scratchcard prune` wrote")
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    raise ValueError(f"{path} is a safetensors file but not a ticket (no {FORMAT!r} in its metadata)")
+                if metadata.get("version") != str(FORMAT_VERSION):
+                    raise ValueError(
+                        f"{path} has ticket version {metadata.get('version')}, this release reads {FORMAT_VERSION}"
+                    )
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            weights, state = json.loads(metadata["weights"]), json.loads(metadata["state"])
+            provenance = json.loads(metadata["provenance"])
+            mask = Mask({name: tensors[f"mask/{name}"] for name in weights})
+            initial = {name: tensors[f"initial/{name}"] for name in state}
+            trained = {name: tensors[f"trained/{name}"] for name in state if f"trained/{name}" in tensors}
+            if trained and len(trained) != len(initial):
+                raise KeyError("trained weights")
+            check_same_layout({name: initial[name] for name in weights}, mask.tensors, "the mask")
+        except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, OSError) as error:
+            raise ValueError(
+                f"{path} is damaged or truncated ({error}); make the ticket again or restore the file from a copy"
+            ) from error
+        return cls(initial, mask, provenance, trained or None)
+
+
+def copy_state(network: nn.Module) -> dict[str, Tensor]:
+    """A copy of the network's whole state on the CPU that shares no memory with it."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in network.state_dict().items()}
+
+
+def nonzero_pruned(network: nn.Module, mask: Mask) -> int:
+    """How many pruned weights of `network` are not exactly zero (0 for a well-kept ticket)."""
+    weights = prunable(network)
+    check_same_layout(weights, mask.tensors, "the mask")
+    with torch.no_grad():
+        return sum(int((w[~mask.tensors[name].to(w.device)] != 0).sum()) for name, w in weights.items())

@@ -1,0 +1,105 @@
+"""What every regime takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from pruning.mask import Mask
+from pruning.scores import Scores
+from scorers.scorer import Scorer
+from workloads.workload import Workload
+
+Progress = Callable[[int, int], None]
+"""Called with (steps done, steps in all)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a regime found.
+
+    Attributes:
+        mask: the kept weights.
+        scores: of the last round, taken before its cut; pruned weights of earlier rounds score 0.
+        survived: for each weight the number of rounds that kept it, int32; masks are nested, so this holds them all.
+        densities: the density after each round.
+        start: the state (parameters and buffers, CPU) that the ticket is trained from: initialisation, or the early
+            step that the regime rewound to.
+        seconds: wall-clock time of the whole search, training included, earlier sessions' rounds included.
+        training: for each round that trained, its record in short (steps, best step, validation loss and accuracy).
+    """
+
+    mask: Mask
+    scores: Scores
+    survived: Mapping[str, Tensor]
+    densities: tuple[float, ...]
+    start: Mapping[str, Tensor]
+    seconds: float
+    training: tuple[Mapping[str, Any], ...] = field(default_factory=tuple)
+
+    @property
+    def rounds(self) -> int:
+        """Number of pruning rounds."""
+        return len(self.densities)
+
+    def mask_after(self, round_: int) -> Mask:
+        """The mask after round 1 ... rounds; 0 is the dense mask.
+
+        Raises:
+            ValueError: no such round.
+        """
+        if not 0 <= round_ <= self.rounds:
+            raise ValueError(f"round must lie in 0 ... {self.rounds}, got {round_}")
+        return Mask({name: tensor >= round_ for name, tensor in self.survived.items()})
+
+
+class Regime(Protocol):
+    """Finds a mask for a workload's network."""
+
+    @property
+    def rounds(self) -> int:
+        """Number of pruning rounds."""
+        ...
+
+    @property
+    def trains(self) -> bool:
+        """Whether the network is trained between rounds."""
+        ...
+
+    def find(
+        self,
+        workload: Workload,
+        scorer: Scorer,
+        density: float,
+        seed: int,
+        *,
+        network: nn.Module | None = None,
+        data_seed: int | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        directory: Path | None = None,
+        progress: Progress | None = None,
+    ) -> Found:
+        """Prune the network of `workload` at initialisation `seed` down to `density`.
+
+        Args:
+            workload: network, task, recipe.
+            scorer: the criterion.
+            density: kept weights / prunable weights, in (0, 1].
+            seed: of the initial weights, the scoring batch and the order of ties.
+            network: used in place of `workload.build(seed)`; left as it came.
+            data_seed: of the data order in training and of the scoring batch; `seed` if not given.
+            device: where to score and train.
+            dtype: precision of the network.
+            directory: where to keep finished rounds, so that a second call goes on; regimes that do not train ignore it.
+            progress: called as rounds (upfront) or training steps (iterative) finish.
+
+        Raises:
+            ValueError: a density outside (0, 1], or a directory that holds another search.
+        """
+        ...

@@ -1,0 +1,131 @@
+"""Upfront regimes: scores at initialisation only. USS scores once, UMS every round on the masked network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pruning.families import lookup
+from pruning.mask import Mask, Scope, keep_top
+from pruning.parameters import prunable
+from pruning.schedules import SCHEDULES, check_density
+from pruning.scores import Scores
+from pruning.ticket import copy_state
+from regimes.regime import Found, Progress
+from scorers.scorer import Batch, Loss, Scorer
+from workloads.workload import Workload
+
+
+@dataclass(frozen=True)
+class Upfront:
+    """Score and prune at the initial weights, `rounds` times.
+
+    Round t keeps the `round(d_t n)` highest scores of the network masked by round t - 1. One round is USS (SNIP: Lee
+    et al. 2019, arXiv 1810.02340; GraSP: Wang et al. 2020, arXiv 2002.07376), many are UMS (SynFlow: Tanaka et al.
+    2020, arXiv 2006.05467, with 100 rounds). One scoring batch serves all rounds.
+    """
+
+    rounds: int = 1
+    schedule: str = "exponential"
+    scope: Scope = "global"
+
+    @property
+    def trains(self) -> bool:
+        """Upfront regimes never train."""
+        return False
+
+    def find(
+        self,
+        workload: Workload,
+        scorer: Scorer,
+        density: float,
+        seed: int,
+        *,
+        network: nn.Module | None = None,
+        data_seed: int | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        directory: Path | None = None,
+        progress: Progress | None = None,
+    ) -> Found:
+        """See `Regime.find`."""
+        network = workload.build(seed, dtype=dtype, device=device) if network is None else network.to(device)
+        batch = workload.scoring_batch(seed if data_seed is None else data_seed, dtype=dtype, device=device)
+        begin = time.perf_counter()
+        mask, scores, survived, densities = prune_upfront(
+            network,
+            batch,
+            workload.task.loss,
+            scorer,
+            density,
+            rounds=self.rounds,
+            schedule=self.schedule,
+            scope=self.scope,
+            seed=seed,
+            progress=progress,
+        )
+        seconds = time.perf_counter() - begin
+        return Found(mask.to("cpu"), scores, survived, densities, copy_state(network), seconds)
+
+
+def prune_upfront(
+    network: nn.Module,
+    batch: Batch,
+    loss: Loss,
+    scorer: Scorer,
+    density: float,
+    *,
+    rounds: int = 1,
+    schedule: str = "exponential",
+    scope: Scope = "global",
+    within: Mask | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    on_round: Callable[[int, Scores, Mask], None] | None = None,
+) -> tuple[Mask, Scores, dict[str, Tensor], tuple[float, ...]]:
+    """Prune a network at the weights that it has, in `rounds` rounds.
+
+    Args:
+        network: any network; left as it came.
+        batch: inputs and targets for the scorer.
+        loss: mean loss over examples.
+        scorer: the criterion.
+        density: to reach, of all prunable weights.
+        rounds: number of scoring and pruning steps.
+        schedule: name of the schedule; it leads from the density of `within` (1 without) to `density`.
+        scope: compare all weights with each other or each layer's among themselves.
+        within: start from this mask.
+        seed: of the order of ties.
+        progress: called after each round.
+        on_round: called after each round with its number, the scores and the mask.
+
+    Returns:
+        The mask, the last round's scores, the number of rounds that each weight survived and the densities.
+
+    Raises:
+        ValueError: density outside (0, 1] or above that of `within`, no rounds, an unknown schedule.
+    """
+    check_density(density)
+    start = 1.0 if within is None else within.density
+    if density > start:
+        raise ValueError(f"cannot prune to density {density}: the given mask already keeps only {start:.6g}")
+    densities = tuple(start * share for share in lookup(SCHEDULES, "schedules", schedule)(density / start, rounds))
+    densities = (*densities[:-1], density)
+    mask = within
+    survived = {name: torch.zeros_like(w, dtype=torch.int32, device="cpu") for name, w in prunable(network).items()}
+    for number, target in enumerate(densities, start=1):
+        scores = scorer(network, batch, loss, mask=mask)
+        mask = keep_top(scores, target, scope=scope, within=mask, seed=seed)
+        for name, tensor in mask.tensors.items():
+            survived[name] += tensor.cpu()
+        if on_round is not None:
+            on_round(number, scores, mask)
+        if progress is not None:
+            progress(number, rounds)
+    assert mask is not None  # noqa: S101  (a schedule has at least one round)
+    return mask, scores, survived, densities

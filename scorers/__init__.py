@@ -1,0 +1,52 @@
+"""Scorers: one pruning criterion a file. Higher scores = keep."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+from pruning.families import lookup
+from scorers.grasp import GraSP, GraSPAbs
+from scorers.magnitude import Magnitude
+from scorers.random import Random
+from scorers.scorer import Batch, Loss, NoEffectWarning, Scorer
+from scorers.snip import SNIP
+from scorers.synflow import SynFlow
+from scorers.synflow_l2_data import SynFlowL2Data
+
+SCORERS: dict[str, Callable[..., Scorer]] = {
+    "random": Random,
+    "magnitude": Magnitude,
+    "snip": SNIP,
+    "grasp": GraSP,
+    "grasp_abs": GraSPAbs,
+    "synflow": SynFlow,
+    "synflow_l2_data": SynFlowL2Data,
+}
+
+
+def make_scorer(name: str, seed: int = 0) -> Scorer:
+    """The scorer called `name`, with its default settings; `seed` goes to those that take one.
+
+    Raises:
+        ValueError: no such scorer; says which are known and which is nearest.
+    """
+    factory = lookup(SCORERS, "scorers", name)
+    return factory(seed=seed) if "seed" in inspect.signature(factory).parameters else factory()
+
+
+__all__ = [
+    "SCORERS",
+    "SNIP",
+    "Batch",
+    "GraSP",
+    "GraSPAbs",
+    "Loss",
+    "Magnitude",
+    "NoEffectWarning",
+    "Random",
+    "Scorer",
+    "SynFlow",
+    "SynFlowL2Data",
+    "make_scorer",
+]

@@ -1,0 +1,25 @@
+"""Magnitude: large weights stay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from pruning.mask import Mask
+from pruning.scores import Scores
+from scorers.scorer import Batch, Loss, check_mask, hand_over, without_pruned
+
+
+@dataclass(frozen=True)
+class Magnitude:
+    """`s = |w|`; needs no data.
+
+    With `scope="global"` the layers compete by their scale: under Kaiming initialisation narrow fan-in layers
+    win. After training, with rewinding, this is iterative magnitude pruning (Frankle & Carbin, "The Lottery
+    Ticket Hypothesis", 2018, arXiv 1803.03635).
+    """
+
+    def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
+        magnitudes = {name: weight.detach().abs() for name, weight in check_mask(network, mask).items()}
+        return hand_over(without_pruned(magnitudes, mask), mask, self)

@@ -1,0 +1,36 @@
+"""Random: the baseline that every criterion must beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from pruning.mask import Mask
+from pruning.scores import Scores
+from scorers.scorer import Batch, Loss, check_mask, hand_over, without_pruned
+
+
+@dataclass(frozen=True)
+class Random:
+    """Uniform scores on [0, 1), independent of weights and data.
+
+    Every call starts one new generator from `seed`, on the CPU, and fills the weights in the order of
+    `prunable()` in float64: the same layout gets the same scores, on every device, in every round. Called
+    round after round it therefore prunes nested sets, and ends at the mask that one round would have given.
+
+    Attributes:
+        seed: of the generator; another seed is another ranking.
+    """
+
+    seed: int = 0
+
+    def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
+        weights = check_mask(network, mask)
+        generator = torch.Generator().manual_seed(self.seed)
+        scores = {
+            name: torch.rand(weight.shape, generator=generator, dtype=torch.float64).to(weight.device)
+            for name, weight in weights.items()
+        }
+        return hand_over(without_pruned(scores, mask), mask, self)

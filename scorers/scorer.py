@@ -1,0 +1,116 @@
+"""Scorer: what every criterion is, from outside; and the form in which all of them hand their scores over."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from pruning.mask import Mask
+from pruning.parameters import check_same_layout, prunable
+from pruning.scores import Scores
+
+Batch = tuple[Tensor, Tensor]
+"""Inputs `(n, *shape)` and targets `(n, ...)`."""
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""`(outputs, targets) -> ()`, the *mean* over the examples."""
+
+# As a rule the first few kept weights differ, so that there is no need to look at all of them.
+_CHUNK = 4096
+
+
+class NoEffectWarning(UserWarning):
+    """A scorer could not tell the kept weights apart: a mask made from its scores would be a random one."""
+
+
+class Scorer(Protocol):
+    """One number for each prunable weight; higher = keep.
+
+    A scorer is a frozen dataclass, so that its `repr` is its provenance. Called, it leaves the network as it
+    was: parameters, buffers (also the running statistics of batch normalisation), `.grad`, `requires_grad`,
+    train or eval mode, dtype and the state of the random number generators; what an earlier backward pass
+    left in `.grad` has no influence. The network is evaluated in the mode that it is in. Called again, it
+    returns the same scores, bit for bit on a CPU, whatever was drawn in between: random layers (dropout) draw
+    from generators of the scorer's own, which start at 0.
+    """
+
+    def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
+        """Score `network` on one batch.
+
+        Args:
+            network: any module with prunable weights; the scores live on its device.
+            batch: inputs and targets; moved to the network's device and, if floating, to its dtype.
+            loss: mean over the examples.
+            mask: evaluate the network at `w * mask`, so that only kept weights count; pruned weights score 0.
+
+        Raises:
+            ValueError: nothing to prune, a mask of another layout, or scores that are not finite.
+
+        Warns:
+            NoEffectWarning: all kept weights have the same score.
+        """
+        ...
+
+
+def check_mask(network: nn.Module, mask: Mask | None) -> dict[str, nn.Parameter]:
+    """The prunable weights of `network`, after a check that `mask` is one of theirs.
+
+    Raises:
+        ValueError: nothing to prune, or a mask of another layout.
+    """
+    weights = prunable(network)
+    if mask is not None:
+        check_same_layout(weights, mask.tensors, "the mask")
+    return weights
+
+
+def without_pruned(tensors: Mapping[str, Tensor], mask: Mask | None) -> dict[str, Tensor]:
+    """The tensors, detached, with exact zeros where `mask` prunes."""
+    if mask is None:
+        return {name: tensor.detach() for name, tensor in tensors.items()}
+    return {
+        name: tensor.detach().masked_fill(~mask.tensors[name].to(tensor.device), 0)
+        for name, tensor in tensors.items()
+    }
+
+
+def hand_over(tensors: Mapping[str, Tensor], mask: Mask | None, scorer: object) -> Scores:
+    """Scores from a scorer's raw numbers, which must be zero where `mask` prunes: detached and checked.
+
+    Raises:
+        ValueError: a number is not finite.
+
+    Warns:
+        NoEffectWarning: all kept weights have the same score.
+    """
+    scores = Scores({name: tensor.detach() for name, tensor in tensors.items()}, criterion=repr(scorer))
+    if not _tells_apart(scores, mask):
+        warnings.warn(
+            f"{scorer} gives all kept weights the same score, so a mask made from it is a random one: look "
+            "for a dead network (zero gradient), a layer without kept weights, or a batch without variation",
+            NoEffectWarning,
+            stacklevel=3,
+        )
+    return scores
+
+
+def _tells_apart(scores: Scores, mask: Mask | None) -> bool:
+    """Whether two kept weights have different scores (True also if there is but one kept weight)."""
+    pivot: Tensor | None = None
+    live = 0
+    for name, tensor in scores.tensors.items():
+        kept = None if mask is None else mask.tensors[name].reshape(-1).to(tensor.device).split(_CHUNK)
+        for i, values in enumerate(tensor.reshape(-1).split(_CHUNK)):
+            if kept is not None:
+                values = values[kept[i]]
+            if values.numel() == 0:
+                continue
+            live += values.numel()
+            pivot = values[0] if pivot is None else pivot
+            if bool(torch.any(values != pivot)):
+                return True
+    return live == 1

@@ -1,0 +1,30 @@
+"""SNIP: how much the loss would change if the weight were removed, to first order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from pruning.mask import Mask
+from pruning.scores import Scores
+from scorers.gradients import loss_gradients
+from scorers.scorer import Batch, Loss, hand_over
+
+
+@dataclass(frozen=True)
+class SNIP:
+    """`s = |w * g|` with `g = dL/dw` of the batch's mean loss at `w * mask`.
+
+    It is the absolute derivative of the loss with respect to a gate `c = 1` that multiplies the weight (Lee
+    et al., "SNIP: Single-shot Network Pruning based on Connection Sensitivity", 2018, arXiv 1810.02340). The
+    gradient is that of the *whole* batch, and the absolute value is taken afterwards; the mean of `|w * g|`
+    over parts of the batch would be another criterion.
+
+    Deviation: the paper divides by the sum of all scores; that changes no ranking and is left out.
+    """
+
+    def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
+        weights, gradients, _ = loss_gradients(network, batch, loss, mask)
+        scores = {name: (weight.detach() * gradients[name]).abs_() for name, weight in weights.items()}
+        return hand_over(scores, mask, self)

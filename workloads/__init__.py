@@ -1,0 +1,1 @@
+"""Workloads: network + task + training recipe; training and evaluation."""

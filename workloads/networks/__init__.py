@@ -1,0 +1,29 @@
+"""Networks by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from pruning.families import lookup
+from workloads.networks.lenet import lenet_300_100
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "lenet_300_100": lenet_300_100,
+}
+
+
+def build_network(
+    name: str, input_shape: tuple[int, ...], classes: int, seed: int, dtype: torch.dtype = torch.float32
+) -> nn.Module:
+    """The network called `name` for this input shape and class count, initialised from `seed` alone.
+
+    The same seed gives the same weights in every process and leaves the global random state as it was.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    factory = lookup(NETWORKS, "networks", name)
+    return factory(input_shape, classes, generator=torch.Generator().manual_seed(seed)).to(dtype)

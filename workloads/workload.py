@@ -1,0 +1,135 @@
+"""Workload: network + task + training recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from pruning.parameters import prunable
+from workloads.networks import build_network
+from workloads.task import Task
+from workloads.training import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Workload:
+    """What is pruned, on which data, and how it is trained.
+
+    Attributes:
+        network: a registered name (`lenet_300_100`) or `package.module:factory`; the factory takes no argument,
+            uses torch's global random state and returns a `torch.nn.Module` from inputs to logits.
+        task: the data, the loss and the metric.
+        recipe: the training recipe.
+        weights: a safetensors file with the network's state, loaded after it was built; then the seed changes only
+            the scoring batch and the data order.
+    """
+
+    network: str
+    task: Task
+    recipe: Recipe = field(default_factory=Recipe)
+    weights: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """`network-task`, for file names and tables."""
+        return f"{self.network.rpartition(':')[2]}-{self.task.name}"
+
+    def build(
+        self, seed: int, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> nn.Module:
+        """The network with the initial weights of `seed`; the global random state stays as it was.
+
+        Raises:
+            ValueError: unknown network, a factory that cannot be imported or returns no module, weights that do not
+                fit, nothing to prune, or logits of the wrong shape.
+            FileNotFoundError: the weights file does not exist.
+        """
+        if ":" in self.network:
+            network = _from_factory(self.network, seed)
+        else:
+            network = build_network(self.network, self.task.input_shape, self.task.classes, seed)
+        if self.weights is not None:
+            _load_weights(network, self.weights)
+        prunable(network)
+        network = network.to(device=device, dtype=dtype)
+        self._check_logits(network)
+        return network
+
+    def scoring_batch(
+        self, seed: int, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> tuple[Tensor, Tensor]:
+        """The recipe's scoring batch, drawn from the training split with `seed`."""
+        size = min(self.recipe.scoring_examples, len(self.task.train))
+        inputs, targets = self.task.scoring_batch(size, seed=seed, balanced=self.recipe.scoring_balanced)
+        return inputs.to(device=device, dtype=dtype), targets.to(device)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain JSON that identifies the workload: network, task, data digest, recipe."""
+        described: dict[str, Any] = {
+            "network": self.network,
+            "task": self.task.name,
+            "data_digest": self.task.digest,
+            "recipe": dataclasses.asdict(self.recipe),
+        }
+        if self.weights is not None:
+            described["weights"] = str(self.weights)
+        return described
+
+    def _check_logits(self, network: nn.Module) -> None:
+        parameter = next(network.parameters())
+        probe = self.task.train.inputs[:2].to(parameter.device, parameter.dtype)
+        training = network.training
+        network.eval()
+        try:
+            with torch.no_grad():
+                logits = network(probe)
+        except Exception as error:  # a foreign network can raise anything
+            raise ValueError(
+                f"{self.network} cannot take a batch of {self.task.name} of shape {tuple(probe.shape)}: {error}"
+            ) from error
+        finally:
+            network.train(training)
+        if not isinstance(logits, Tensor) or tuple(logits.shape) != (len(probe), self.task.classes):
+            shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise ValueError(
+                f"{self.network} returns {shape} for {len(probe)} inputs of {self.task.name}, expected logits of shape "
+                f"{(len(probe), self.task.classes)}"
+            )
+
+
+def _from_factory(path: str, seed: int) -> nn.Module:
+    module_name, _, attribute = path.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` does: a user's own module lies in the working folder
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"cannot import the network {path!r} ({error}); expected package.module:factory, importable from here"
+        ) from error
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = factory()
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"{path} returned {type(network).__name__}, expected a torch.nn.Module")
+    return network
+
+
+def _load_weights(network: nn.Module, path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}: expected a safetensors file of the network's state")
+    try:
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a whole safetensors file ({error})") from error
+    except RuntimeError as error:
+        raise ValueError(f"the weights in {path} do not fit the network: {' '.join(str(error).split())}") from error
