@@ -82,7 +82,7 @@ class Experiment:
             "kept": ticket.mask.kept,
             "prunable": ticket.mask.total,
             "effective_density": found.effective_density,
-            "layer_density": dict(found.layer_density),
+            "layer_density": dict(found.density),
             "live_units": dict(found.live_units),
             "pruning_seconds": ticket.provenance["pruning_seconds"],
             "training": training_summary(record),

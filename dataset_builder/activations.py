@@ -74,7 +74,9 @@ class UnitStatistics:
     @property
     def spread(self) -> np.ndarray:
         """Standard deviation (of the population)."""
-        return np.sqrt(np.maximum(self.deviation, 0.0) / max(self.count, 1))
+        variance: np.ndarray = np.maximum(self.deviation, 0.0) / max(self.count, 1)
+        spread: np.ndarray = np.sqrt(variance)
+        return spread
 
     @property
     def zero_rate(self) -> np.ndarray:
@@ -141,8 +143,8 @@ class Activity:
         """Activation of the output units of a layer: what the next layer receives from them.
 
         The next layer is the first follower whose input units are these units, or a flattened block of
-        them (pooled over the block). So it is the activation after normalisation, activation function, pooling and
-        shortcut. A layer without such a follower, such as the last, has its own output instead.
+        them (pooled over the block). So it is the activation after normalisation, activation function,
+        pooling and shortcut. A layer without such a follower, such as the last, has its own output instead.
         """
         for follower in self.layers[name].followers:
             block = units[name].block_to(units[follower])
@@ -156,9 +158,9 @@ def observe(
 ) -> Activity:
     """One forward and backward pass at `w * mask`, watched by hooks that are gone afterwards.
 
-    The gradient at an output unit is that of one example's loss: `loss` is a mean, so it is multiplied by the
-    number of examples. A layer that is called several times is seen over all calls; one that is never called as
-    a module has zeros.
+    The gradient at an output unit is that of one example's loss: `loss` is a mean, so it is multiplied by
+    the number of examples. A layer that is called several times is seen over all calls; one that is never
+    called as a module has zeros.
 
     Raises:
         ValueError: an empty batch, or what `loss_gradients` raises.

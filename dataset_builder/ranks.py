@@ -14,8 +14,8 @@ def ascending(values: np.ndarray) -> np.ndarray:
 def share_ranks(values: np.ndarray, order: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
     """Rank divided by the number of compared weights, in (0, 1], float32 `(n,)`; the largest is near 1.
 
-    Equal values share the average of their ranks, so the result does not depend on positions: if all are equal,
-    each has `(n + 1) / 2n`.
+    Equal values share the average of their ranks, so the result does not depend on positions: if all
+    are equal, each has `(n + 1) / 2n`.
 
     Args:
         values: `(n,)`.

@@ -64,8 +64,9 @@ def check_finite(array: np.ndarray, name: str) -> None:
     Raises:
         ValueError: there is one.
     """
+    limit = min(LIMIT, float(np.finfo(array.dtype).max))
     # NaN fails the comparison too.
-    if array.size and not bool((np.abs(array) <= LIMIT).all()):
+    if array.size and not bool((np.abs(array) <= limit).all()):
         raise ValueError(f"array {name!r} holds NaN, infinity or a number beyond {LIMIT:g}")
 
 

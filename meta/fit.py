@@ -212,6 +212,8 @@ def _features(table: ScoreTable, features: Sequence[str] | None) -> tuple[str, .
         )
     if not features:
         raise ValueError("a predictor needs at least one feature, got an empty list")
+    if len(set(features)) != len(features):
+        raise ValueError(f"a feature is named twice: {', '.join(features)}")
     return tuple(features)
 
 

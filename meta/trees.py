@@ -53,7 +53,7 @@ def round_down(thresholds: np.ndarray) -> np.ndarray:
     largest = float(np.finfo(np.float32).max)
     if not bool((thresholds >= -largest).all()):
         raise ValueError("a threshold is NaN or below the lowest float32 number: features must be float32")
-    rounded = np.minimum(thresholds, largest).astype(np.float32)
+    rounded: np.ndarray = np.minimum(thresholds, largest).astype(np.float32)
     above = rounded.astype(np.float64) > thresholds
     rounded[above] = np.nextafter(rounded[above], np.float32(-np.inf))
     return rounded

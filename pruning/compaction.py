@@ -29,8 +29,8 @@ class Compacted:
             them first, or something before the first linear layer mixes them).
         flattens: whether `inputs` counts flattened features, not those of the last dimension.
         folded: whether constants were folded; such a network cannot be expanded.
-        places: for each tensor of the small network's state its indices in the full-size tensor, one vector for
-            each of the leading dimensions; the others are whole.
+        places: for each tensor of the small network's state its indices in the full-size tensor, one vector
+            for each of the leading dimensions; the others are whole.
     """
 
     network: nn.Module
@@ -91,20 +91,21 @@ def compact(
        Flatten, Identity, dropout, activations or BatchNorm1d only);
     3. a unit that is dead for all training: no kept weight feeds it (or only dead units do) and it starts at
        zero and stays there. Behind ReLU or ReLU6 that is a bias b <= 0: the output is relu(b) = 0, and as the
-       derivative is 0 there too, b gets no gradient. Weight decay alone could move a negative b across zero (Adam,
-       or momentum that overshoots), so with `decay` it must be b = 0, which weight decay does not move. With
-       batch normalisation in between the same must hold of its bias, and its input and running mean must be zero.
-       Behind other activations f with f(0) = 0, or none, the layer must have no bias at all, since a zero bias
-       would be trained;
+       derivative is 0 there too, b gets no gradient. Weight decay alone could move a negative b across zero
+       (Adam, or momentum that overshoots), so with `decay` it must be b = 0, which weight decay does not
+       move. With batch normalisation in between the same must hold of its bias, and its input and running
+       mean must be zero. Behind other activations f with f(0) = 0, or none, the layer must have no bias at
+       all, since a zero bias would be trained;
     4. what only units of 3 use: their own kept weights always carry zero and get zero gradients.
 
-    A unit that no input reaches but whose bias lives (b > 0 behind ReLU, say) puts out a constant, and training
-    changes that constant. `constants="keep"` keeps such units: same losses, step by step. `constants="fold"` adds
-    the constant to the next layer's biases and removes the unit: the outputs in evaluation mode are the same, but
-    training would go another way, so this is for deployment. Through padding a constant is not the same everywhere;
-    such units stay.
+    A unit that no input reaches but whose bias lives (b > 0 behind ReLU, say) puts out a constant, and
+    training changes that constant. `constants="keep"` keeps such units: same losses, step by step.
+    `constants="fold"` adds the constant to the next layer's biases and removes the unit: the outputs in
+    evaluation mode are the same, but training would go another way, so this is for deployment. Through
+    padding a constant is not the same everywhere; such units stay.
 
-    A layer never shrinks below one unit: a collapsed layer keeps a masked one. Dropout draws other random numbers
+    A layer never shrinks below one unit: a collapsed layer keeps a masked one. Dropout draws other random
+        numbers
     for the smaller tensors. Removed weights take no part in weight decay.
 
     Args:
@@ -146,7 +147,8 @@ def _gathers(links: Sequence[Link]) -> bool:
         if isinstance(link.layer, nn.Linear):
             return True
         flat |= isinstance(link.layer, nn.Flatten)
-        # BatchNorm1d counts features only where the tensor is flat; before, the dimension might be another one.
+        # BatchNorm1d counts features only where the tensor is flat; before, the dimension might be another
+        # one.
         alone = isinstance(link.layer, (nn.Flatten, nn.Identity, *DROPOUTS, *ACTIVATIONS))
         if not alone and not (flat and isinstance(link.layer, nn.BatchNorm1d)):
             return False
@@ -167,7 +169,8 @@ def _needed(
     for link, state in zip(reversed(weighted), reversed(entering), strict=True):
         used = by_unit(kept[link.parameter("weight")][units[0]], link.block).any(0)
         if link.space:
-            # A constant that a padded convolution sees is no constant behind it, so it cannot be folded there.
+            # A constant that a padded convolution sees is no constant behind it, so it cannot be folded
+            # there.
             foldable = not (isinstance(link.layer, CONVOLUTIONS) and padded(link.layer))
             used &= state.status >= (lowest if foldable else CONSTANT)
         elif not gathers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +19,8 @@ class Constancy:
     """What is known of the units at one place of the chain.
 
     Attributes:
-        status: `(units,)`: SIGNAL, an input reaches the unit; CONSTANT, only biases do; DEAD, it is zero and stays
-            zero under any training.
+        status: `(units,)`: SIGNAL, an input reaches the unit; CONSTANT, only biases do; DEAD, it is zero and
+            stays zero under any training.
         value: `(units,)` float64: what a CONSTANT unit puts out in evaluation mode, zero for the others.
         closable: `(units,)`: a ReLU next would make the unit dead, as it stays <= 0 under any training.
     """
@@ -66,7 +67,7 @@ class Constancy:
             status[unfed] = DEAD
         return Constancy(status, value, unfed & stays)
 
-    def _through_normalisation(self, layer: nn.Module, block: int, decay: bool) -> Constancy:
+    def _through_normalisation(self, layer: Any, block: int, decay: bool) -> Constancy:
         if block > 1:  # the places of one unit are normalised apart
             return Constancy(
                 torch.full_like(self.status, SIGNAL), self.value, torch.zeros_like(self.closable)
@@ -76,7 +77,7 @@ class Constancy:
         mean, variance = layer.running_mean, layer.running_var
         if isinstance(mean, Tensor) and isinstance(variance, Tensor):
             zero &= mean == 0
-            value = (value - mean.double()) / (variance.double() + float(layer.eps)).sqrt()  # type: ignore[arg-type]
+            value = (value - mean.double()) / (variance.double() + layer.eps).sqrt()
         else:
             value = torch.zeros_like(value)
         status = torch.where((self.status == DEAD) & ~zero, CONSTANT, self.status)
@@ -121,7 +122,8 @@ def follow(links: Sequence[Link], kept: Mapping[str, Tensor], decay: bool) -> li
 
 def summed(layer: nn.Module, kept: Tensor) -> Tensor:
     """The kept weights `(out, in)` in float64, summed over the places of a kernel: what a constant map meets."""
-    weight: Tensor = layer.weight.detach().double().masked_fill(~kept, 0)  # type: ignore[operator]
+    full: Any = layer.weight
+    weight: Tensor = full.detach().double().masked_fill(~kept, 0)
     return weight.flatten(2).sum(2) if weight.dim() > 2 else weight
 
 

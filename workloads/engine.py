@@ -24,7 +24,7 @@ class Engine(Protocol):
     name: str
 
     def run(self, order: Tensor) -> float:
-        """Train on the batches `order` `(steps, batch)`, int64 on the CPU; returns the mean loss of the steps."""
+        """Train on the batches `order` `(steps, batch)`, int64 on the CPU; returns the steps' mean loss."""
 
     def evaluate(self, split: Split) -> tuple[float, float]:
         """Mean loss and accuracy on `split`, in evaluation mode."""
@@ -108,16 +108,14 @@ def make_optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.opti
 
 def evaluate_split(network: nn.Module, split: Split, loss: Loss) -> tuple[float, float]:
     """Mean loss and accuracy of `network` on `split`, in big batches; its mode is restored."""
-    inputs, targets = split.inputs, split.targets
+    inputs, targets, rows = split.inputs, split.targets, evaluation_rows(split)
     modes = {module: module.training for module in network.modules()}
     network.eval()
     total, correct = 0.0, 0
     try:
         with torch.inference_mode():
-            for part, wanted in zip(
-                inputs.split(evaluation_batch(inputs)), targets.split(evaluation_batch(inputs)), strict=True
-            ):
-                outputs = network(part)
+            for start in range(0, len(targets), rows):
+                outputs, wanted = network(inputs[start : start + rows]), targets[start : start + rows]
                 total += float(loss(outputs, wanted)) * len(wanted)
                 correct += int((outputs.argmax(1) == wanted).sum())
     finally:
@@ -126,6 +124,6 @@ def evaluate_split(network: nn.Module, split: Split, loss: Loss) -> tuple[float,
     return total / len(targets), correct / len(targets)
 
 
-def evaluation_batch(inputs: Tensor) -> int:
+def evaluation_rows(split: Split) -> int:
     """Examples in one evaluation batch."""
-    return max(64, EVALUATION_ELEMENTS // max(1, math.prod(inputs.shape[1:])))
+    return max(64, EVALUATION_ELEMENTS // max(1, math.prod(split.inputs.shape[1:])))

@@ -1,8 +1,9 @@
 """The fused engine: all training steps between two evaluations in one compiled loop (numba, CPU).
 
 The network is a ReLU perceptron with cross-entropy. Its kept weights form one list of edges (CSR by unit, all
-layers in one), its activations one array `(units, batch)`: so each kept weight costs three passes over a row as
-wide as the batch (forward, gradient, back-propagation), which the compiler turns into vector instructions.
+layers in one), its activations one array `(units, batch)`: so each kept weight costs three passes over a row
+as wide as the batch (forward, gradient, back-propagation), which the compiler turns into vector
+instructions.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _PLAIN, _MOMENTUM, _ADAM = 0, 1, 2
 
 
 def _compiled(function: Callable[..., Any]) -> Any:
-    """`numba.njit`, kept on disk beside the module or in the user's cache, or nowhere if neither can be written.
+    """`numba.njit`, kept on disk beside the module or in the user's cache, or nowhere if none can be written.
 
     Sums may be reordered, but NaN and infinity keep their meaning: a training that diverges must be seen.
     """
@@ -44,10 +45,9 @@ def _compiled(function: Callable[..., Any]) -> Any:
 @_compiled
 def _gather(x, rows, act):  # type: ignore[no-untyped-def]
     """Put the examples `rows` of `x` `(n, k)` into the first `k` rows of `act`, transposed."""
-    for b in range(rows.shape[0]):
-        row = rows[b]
-        for j in range(x.shape[1]):
-            act[j, b] = x[row, j]
+    for j in range(x.shape[1]):
+        for b in range(rows.shape[0]):
+            act[j, b] = x[rows[b], j]
 
 
 @_compiled
@@ -122,7 +122,8 @@ def _train(  # type: ignore[no-untyped-def]
 
     Numbers come in the dtype of the weights (`zero` too): a Python literal would widen a loop to float64.
 
-    `biased` `(units,)` says which units have a bias; `scale` is 1 / batch; `corrections` `(steps, 2)` are Adam's 1 / (1 - b^t).
+    `biased` `(units,)` says which units have a bias; `scale` is 1 / batch; `corrections` `(steps, 2)` are
+    Adam's 1 / (1 - b^t).
     """
     units, width = bias.shape[0], order.shape[1]
     inputs = act.shape[0] - units
@@ -194,8 +195,7 @@ class FusedEngine:
         inputs = train.inputs.flatten(1)
         if not layers or inputs.device.type != "cpu" or inputs.dtype not in (torch.float32, torch.float64):
             raise ValueError(
-                "the fused engine takes a chain of linear layers with ReLU between them, on the CPU, in float32 or "
-                "float64; use engine='auto' or 'autograd' for this network"
+                "the fused engine takes linear layers with ReLU between them, on the CPU, in float32 or float64; use engine='auto' for this network"
             )
         names = {id(parameter): name for name, parameter in network.named_parameters()}
         self._state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
@@ -246,7 +246,8 @@ class FusedEngine:
         corrections = 1 / (1 - np.array(self._betas)[None, :] ** steps)
         loss = _train(
             self._x, self._targets, order.numpy(), self._act, self._delta, *self._graph, self._biased,
-            self._kind, self._numbers, self._zero, self._scale, corrections.astype(self._bias.dtype), *self._moments,
+            self._kind, self._numbers, self._zero, self._scale, corrections.astype(self._bias.dtype),
+            *self._moments,
         )  # fmt: skip
         self._steps += len(order)
         return float(loss) / order.numel()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from pruning.chain import NotAChainError, chain
-from workloads.engine import EVALUATION_ELEMENTS, State, make_optimizer
+from workloads.engine import State, evaluation_rows, make_optimizer
 from workloads.recipe import Recipe
 from workloads.task import Split
 
@@ -34,23 +34,21 @@ def relu_perceptron(network: nn.Module) -> tuple[nn.Linear, ...]:
 
 
 class PerceptronEngine:
-    """ReLU perceptron with cross-entropy: written-out derivatives into buffers that live as long as the engine.
+    """ReLU perceptron with cross-entropy: written-out derivatives, into buffers that are made once.
 
-    With activations `H_l` `(batch, units)`, `H_0` the inputs, and `D_l` the derivative of the mean loss by the
-    layer's output before ReLU:
+    With activations `H_l` `(batch, units)`, `H_0` the inputs, and `D_l` the derivative of the mean loss by
+    the layer's output before ReLU:
 
         D_L = (softmax(H_L) - onehot) / batch;    D_{l-1} = (D_l W_l) * [H_{l-1} > 0]
         dW_l = D_l' H_{l-1};    db_l = sum over the batch of D_l
 
-    Plain SGD adds the product `D' H` straight into the weights and then zeroes the pruned ones again, which is the
-    same as masking the gradient; with momentum and with Adam the gradient itself is masked.
+    Plain SGD adds the product `D' H` straight into the weights and then zeroes the pruned ones again, which
+    is the same as masking the gradient; with momentum and with Adam the gradient itself is masked.
     """
 
     name = "dense"
 
-    def __init__(
-        self, network: nn.Module, masks: Mapping[str, Tensor], recipe: Recipe, train: Split, classes: int
-    ) -> None:
+    def __init__(self, network: nn.Module, masks: Mapping[str, Tensor], recipe: Recipe, train: Split) -> None:
         layers = relu_perceptron(network)
         names = {id(parameter): name for name, parameter in network.named_parameters()}
         self._network, self._recipe, self._train = network, recipe, train
@@ -65,26 +63,28 @@ class PerceptronEngine:
             for parameter in parameters:
                 parameter.grad = torch.zeros_like(parameter)
             self._optimizer = make_optimizer(parameters, recipe)
-        self._gradients = [layer.weight.grad for layer in layers]
-        self._bias_gradients = [None if layer.bias is None else layer.bias.grad for layer in layers]
+        gradients: dict[int, Tensor | None] = {
+            id(parameter): parameter.grad for parameter in network.parameters()
+        }
+        self._gradients = [gradients.get(id(layer.weight)) for layer in layers]
+        self._bias_gradients = [gradients.get(id(layer.bias)) for layer in layers]
         like = self._inputs
-        self._onehot = torch.zeros(len(train), classes, dtype=like.dtype, device=like.device)
-        self._onehot.scatter_(1, train.targets[:, None], 1)
         batch = recipe.batch_size
         sizes = [self._inputs.shape[1], *(len(weight) for weight in self._weights)]
         self._units = [like.new_empty(batch, size) for size in sizes]
         self._deltas = [like.new_empty(batch, size) for size in sizes]
-        self._wanted = like.new_empty(batch, classes)
+        self._minus_one = like.new_full((batch, 1), -1.0)
 
     def run(self, order: Tensor) -> float:
         """Train on the batches `order`; see `Engine.run`."""
         total = torch.zeros((), dtype=torch.float64, device=self._inputs.device)
         with torch.no_grad():
-            for rows in order.to(self._inputs.device):
+            order = order.to(self._inputs.device)
+            for rows, wanted in zip(order, self._train.targets[order], strict=True):
                 self._forward(rows)
-                self._softmax(rows, total)
+                total += self._softmax(wanted)
                 self._backward()
-        return -float(total) / order.numel()
+        return float(total) / len(order)
 
     def _forward(self, rows: Tensor) -> None:
         units = self._units
@@ -98,13 +98,13 @@ class PerceptronEngine:
             if level < last:
                 units[level + 1].relu_()
 
-    def _softmax(self, rows: Tensor, total: Tensor) -> None:
-        logits, delta, wanted = self._units[-1], self._deltas[-1], self._wanted
-        torch.index_select(self._onehot, 0, rows, out=wanted)
-        torch.log_softmax(logits, 1, out=delta)
-        # A class of probability zero has log -inf, and -inf * 0 is NaN: take the wanted entry by its place.
-        total.add_(torch.where(wanted > 0, delta, 0).sum(dtype=torch.float64))
-        delta.exp_().sub_(wanted).div_(len(rows))
+    def _softmax(self, wanted: Tensor) -> Tensor:
+        """The mean loss; its derivative by the logits goes to the last delta."""
+        delta = self._deltas[-1]
+        torch.log_softmax(self._units[-1], 1, out=delta)
+        loss = nn.functional.nll_loss(delta, wanted)
+        delta.exp_().scatter_add_(1, wanted[:, None], self._minus_one).div_(len(wanted))
+        return loss
 
     def _backward(self) -> None:
         units, deltas, recipe = self._units, self._deltas, self._recipe
@@ -146,14 +146,14 @@ class PerceptronEngine:
 
 
 def evaluate_perceptron(
-    weights: list[Tensor], biases: list[Tensor | None], split: Split
+    weights: Sequence[Tensor], biases: Sequence[Tensor | None], split: Split
 ) -> tuple[float, float]:
     """Mean cross-entropy and accuracy of a ReLU perceptron on `split`."""
-    inputs = split.inputs.flatten(1)
-    rows = max(64, EVALUATION_ELEMENTS // max(1, inputs.shape[1]))
+    inputs, targets, rows = split.inputs.flatten(1), split.targets, evaluation_rows(split)
     total, correct = 0.0, 0
     with torch.no_grad():
-        for part, wanted in zip(inputs.split(rows), split.targets.split(rows), strict=True):
+        for start in range(0, len(targets), rows):
+            part, wanted = inputs[start : start + rows], targets[start : start + rows]
             for level, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
                 part = torch.nn.functional.linear(part.relu_() if level else part, weight, bias)
             total += float(torch.nn.functional.cross_entropy(part, wanted, reduction="sum"))

@@ -17,7 +17,8 @@ from workloads.task import Split
 
 EngineName = Literal["auto", "dense", "sparse", "fused", "autograd"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
-# A perceptron that keeps fewer of its (compacted) weights than this is faster as a list of edges than as matrices.
+# A perceptron that keeps fewer of its (compacted) weights than this is faster as a list of edges than as
+# matrices.
 FUSED_DENSITY = 0.2
 
 
@@ -60,6 +61,5 @@ def make_engine(
             if not bool(kept.all())
         }
     if perceptron and name in ("auto", "dense"):
-        classes = relu_perceptron(network)[-1].out_features
-        return PerceptronEngine(network, masks, recipe, train, classes)
+        return PerceptronEngine(network, masks, recipe, train)
     return AutogradEngine(network, masks, loss, recipe, train)

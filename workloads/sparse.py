@@ -87,7 +87,7 @@ class _SparseProduct(torch.autograd.Function):
 
 
 class SparseLinear(nn.Module):
-    """A linear layer that holds only its kept weights, `values` `(kept,)`, in the order of the flattened matrix."""
+    """A linear layer that holds its kept weights only, `values` `(kept,)`, in the order of the matrix."""
 
     def __init__(self, layer: nn.Linear, kept: Tensor) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class SparseLinear(nn.Module):
 
 
 class SparseEngine(AutogradEngine):
-    """Any network: its linear layers below `SPARSE_DENSITY` become `SparseLinear`, the rest is masked and dense.
+    """Any network: linear layers up to `SPARSE_DENSITY` become `SparseLinear`, the rest is masked and dense.
 
     The engine trains a copy of the network; `state` has the keys and shapes of the network itself.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,10 +15,10 @@ from torch import Tensor, nn
 from pruning.chain import NotAChainError
 from pruning.compaction import Compacted, compact
 from pruning.mask import Mask
-from workloads.selection import ENGINES, EngineName, make_engine
 from workloads.device import choose_device
 from workloads.engine import Engine, State, evaluate_split
 from workloads.recipe import Recipe
+from workloads.selection import ENGINES, EngineName, make_engine
 from workloads.task import Split, Task
 
 __all__ = ["ENGINES", "Evaluated", "Evaluation", "Recipe", "TrainingRecord", "evaluate", "train"]
@@ -48,15 +49,16 @@ class TrainingRecord:
 
     Attributes:
         steps: steps taken.
-        best_step: the step after which the validation loss was lowest (the first of equals); 0 if it never was
-            a number.
+        best_step: the step after which the validation loss was lowest (the first of equals); 0 if it never
+            was a number.
         best_validation_loss, best_validation_accuracy: at that step; infinity and 0 if there is none.
         history: the evaluations, in order.
         seconds: wall-clock time of the whole call.
         engine: which engine ran: dense, sparse, fused or autograd.
         early_stopped: stopped before the recipe's last step, out of patience or diverged.
         diverged: stopped because a loss was NaN or infinite.
-        snapshots: the full-size network's state on the CPU after the steps asked for, as far as they were reached.
+        snapshots: the full-size network's state on the CPU after the steps asked for, as far as they were
+            reached.
     """
 
     steps: int
@@ -97,11 +99,12 @@ def train(
     """Train `network` in place; its pruned weights are set to zero first and stay exactly zero.
 
     All data is put on the device once, in the network's dtype. Each epoch is one permutation of the training
-    examples from a `torch.Generator` seeded with `seed`, cut into batches. The same arguments give the same result,
-    to the bit on the CPU. Networks are small: one torch thread (`torch.set_num_threads(1)`) is fastest, and several
-    trainings side by side in processes; `train` leaves the caller's setting as it is.
+    examples from a `torch.Generator` seeded with `seed`, cut into batches. The same arguments give the same
+    result, to the bit on the CPU. Networks are small: one torch thread (`torch.set_num_threads(1)`) is
+    fastest, and several trainings side by side in processes; `train` leaves the caller's setting as it is.
 
-    A loss that becomes NaN or infinite ends the training: the record says `diverged`, and the network gets the best
+    A loss that becomes NaN or infinite ends the training: the record says `diverged`, and the network gets
+        the best
     state before, which is the state before training if no evaluation came first.
 
     Args:
@@ -112,14 +115,15 @@ def train(
         seed: of the data order, and of dropout.
         device: `"cpu"`, `"cuda"` or `"auto"`.
         engine: `"dense"` multiplies whole matrices; `"sparse"` keeps linear layers below 2 % density as CSR;
-            `"fused"` runs all steps in one compiled loop (ReLU multi-layer perceptrons on the CPU); `"autograd"`
-            is the plain way that every network can go; `"auto"` takes the one that measured fastest. An engine
-            that does not fit the network falls back to `"autograd"` only under `"auto"` and `"dense"`.
-        compact: remove what the mask makes useless before training (`pruning.compaction`); a network that is no
-            chain of layers is trained at its full size. What was removed keeps its value and takes no part in
-            weight decay.
-        snapshot_steps: after which steps to copy the network's state, for rewinding; 0 is before the first step,
-            with the pruned weights already zero.
+            `"fused"` runs all steps in one compiled loop (ReLU multi-layer perceptrons on the CPU);
+            `"autograd"` is the plain way that every network can go; `"auto"` takes the one that measured
+            fastest. An engine that does not fit the network falls back to `"autograd"` only under `"auto"`
+            and `"dense"`.
+        compact: remove what the mask makes useless before training (`pruning.compaction`); a network that is
+            no chain of layers is trained at its full size. What was removed keeps its value and takes no
+            part in weight decay.
+        snapshot_steps: after which steps to copy the network's state, for rewinding; 0 is before the first
+            step, with the pruned weights already zero.
         restore_best: end with the state of the lowest validation loss, not with the last.
         progress: called with (steps done, most steps) every few hundred steps.
 
@@ -152,8 +156,7 @@ def train(
         validation = _prepared(task.validation, compacted, small, where)
         runner = make_engine(engine, small, small_mask, task.loss, recipe, training)
         course = _Course(runner, recipe, validation, frozenset(snapshot_steps), progress)
-        with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
-            torch.manual_seed(seed)
+        with _seeded(seed, where):
             course.run(_batches(examples, recipe.batch_size, seed))
         final = runner.state() if not (restore_best or course.diverged) else course.best_state
         snapshots = {step: _full(state, network, compacted) for step, state in course.snapshots.items()}
@@ -258,12 +261,23 @@ class _Course:
         return waited >= self._recipe.patience
 
 
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Dropout draws from the seed; the random state of the caller is put back."""
+    cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if cuda else []):
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            torch.cuda.manual_seed(seed)
+        yield
+
+
 def _batches(examples: int, batch_size: int, seed: int) -> Iterator[Tensor]:
     """Endless batches of indices `(batch,)`: one permutation an epoch, the incomplete last batch dropped."""
     generator = torch.Generator().manual_seed(seed)
     whole = examples - examples % batch_size
     while True:
-        yield from torch.randperm(examples, generator=generator)[:whole].split(batch_size)
+        yield from torch.randperm(examples, generator=generator)[:whole].view(-1, batch_size)
 
 
 def _compacted(network: nn.Module, mask: Mask, recipe: Recipe) -> Compacted | None:

@@ -13,6 +13,9 @@ from meta.predictors.family import Objective, Progress
 from meta.rows import Rows
 from meta.trees import Trees, check_size, joined, round_down
 
+ZERO = np.float32(1e-35)
+"""LightGBM's kZeroThreshold."""
+
 QUERY_ROWS = 10_000
 """LightGBM's own bound on the rows of one ranking query."""
 
@@ -26,7 +29,7 @@ class GBM:
     `grades` equal steps of the target, which must lie in [0, 1] (1 step for kept).
 
     Options:
-        rounds, leaves, learning_rate, leaf_rows, l2, bins: number of trees, leaves of each (up to 64 predict
+        trees, leaves, learning_rate, leaf_rows, l2, bins: number of trees, leaves of each (up to 64 predict
             fastest), shrinkage, fewest rows in a leaf, L2 penalty, histogram bins of a feature.
         feature_share: share of the features that each tree may use.
         balanced: kept and pruned rows weigh the same in all (not for ranking).
@@ -36,7 +39,7 @@ class GBM:
     the rows of one network instead.
     """
 
-    rounds: int = 200
+    trees: int = 200
     leaves: int = 31
     learning_rate: float = 0.1
     leaf_rows: int = 20
@@ -66,7 +69,7 @@ class GBM:
 
         from meta.lightgbm_rows import sequences
 
-        check_size(self.rounds, self.leaves)
+        check_size(self.trees, self.leaves)
         if objective == "ranking" and self.balanced:
             raise ValueError("ranking compares rows with each other: leave out `balanced`")
         orders = _orders(rows, seed) if objective == "ranking" else None
@@ -98,8 +101,8 @@ class GBM:
         )
         callbacks = []
         if progress is not None:
-            callbacks.append(lambda state: progress(state.iteration + 1, self.rounds))
-        return lightgbm.train(parameters, dataset, num_boost_round=self.rounds, callbacks=callbacks)
+            callbacks.append(lambda state: progress(state.iteration + 1, self.trees))
+        return lightgbm.train(parameters, dataset, num_boost_round=self.trees, callbacks=callbacks)
 
     def _graded(self, y: np.ndarray, rows: Rows) -> np.ndarray:
         summary = rows.summary
@@ -153,8 +156,19 @@ def _tree(section: str) -> dict[str, np.ndarray]:
     inner = leaves - 1
     left, right = (_numbers(fields[name], np.int64) for name in ("left_child", "right_child"))
     left, right = (np.where(child >= 0, child, inner + ~child) for child in (left, right))
-    thresholds = round_down(_numbers(fields["threshold"], np.float64))
+    thresholds = _about_zero(round_down(_numbers(fields["threshold"], np.float64)))
     return _columns(_numbers(fields["split_feature"], np.int64), thresholds, left, right, value)
+
+
+def _about_zero(thresholds: np.ndarray) -> np.ndarray:
+    """LightGBM predicts every x in [-ZERO, ZERO] as if it were 0: a threshold in there moves to the edge.
+
+    0 is on the right of a threshold t < 0, so is then all of [-ZERO, ZERO]; and on the left of t >= 0.
+    """
+    negative = (thresholds >= -ZERO) & (thresholds < 0)
+    positive = (thresholds >= 0) & (thresholds < ZERO)
+    below = np.nextafter(-ZERO, np.float32(-np.inf))
+    return np.where(negative, below, np.where(positive, ZERO, thresholds))
 
 
 def _numbers(text: str, dtype: type[np.generic]) -> np.ndarray:

@@ -38,7 +38,7 @@ class MLP:
 
     hidden: tuple[int, ...] = (64, 32)
     epochs: int = 5
-    batch_rows: int = 1024
+    batch_rows: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     balanced: bool = False

@@ -55,7 +55,7 @@ def mlp(seed: int = 0, *, sizes: tuple[int, ...] = (5, 7, 6, 3)) -> nn.Sequentia
 
 
 class Everything(nn.Module):
-    """Convolution, batch normalisation, a 1x1 shortcut, max pooling, dropout and a weight that two layers share."""
+    """Convolutions, batch norm, 1x1 shortcut, max pooling, dropout, a weight shared by two layers."""
 
     def __init__(self) -> None:
         super().__init__()

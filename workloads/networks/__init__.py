@@ -26,4 +26,6 @@ def build_network(
         ValueError: unknown name.
     """
     factory = lookup(NETWORKS, "networks", name)
-    return factory(input_shape, classes, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    with torch.random.fork_rng(devices=[]):  # torch's layers draw a first initialisation when they are made
+        network = factory(input_shape, classes, generator=torch.Generator().manual_seed(seed))
+    return network.to(dtype)

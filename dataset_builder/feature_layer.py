@@ -1,0 +1,167 @@
+"""What the features need of one layer, computed once for all its blocks and then let go."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import cached_property
+
+import numpy as np
+
+from dataset_builder.activations import LayerActivity, UnitStatistics
+from dataset_builder.feature_network import NetworkPicture, Scale
+from dataset_builder.ranks import ascending, share_ranks
+
+_CHUNK = 2**20
+
+
+class LayerPicture:
+    """The kept weights of one layer, in the order of their flat indices.
+
+    Args:
+        network: the picture of the whole network.
+        name: the weight's name.
+        ranks: the `(number, scope)` that will be asked of `rank`.
+    """
+
+    def __init__(self, network: NetworkPicture, name: str, ranks: Collection[tuple[str, str]] = ()) -> None:
+        self.network = network
+        self.name = name
+        self.units = network.units[name]
+        self.kept = network.kept[name]
+        self._indices = network.indices(name)
+        self._unit_numbers: dict[str, np.ndarray] = {}
+        self._sums: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._scales: dict[str, Scale] = {}
+        self._ranks: dict[tuple[str, str], np.ndarray] = {}
+        for what in dict.fromkeys(what for what, _ in ranks):
+            values = network.values(what, name, self._indices)
+            order = ascending(values)
+            for scope in dict.fromkeys(scope for other, scope in ranks if other == what):
+                groups = {"layer": None, "row": 0, "column": 1}[scope]
+                units = None if groups is None else self._unit_of_weight[groups]
+                self._ranks[what, scope] = share_ranks(values, order, units)
+
+    def indices(self, part: slice) -> np.ndarray:
+        """Flat indices into the weight tensor, int64."""
+        if self._indices is None:
+            return np.arange(*part.indices(self.kept), dtype=np.int64)
+        return self._indices[part]
+
+    def values(self, what: str, part: slice) -> np.ndarray:
+        """Numbers of some weights, float64, comparable within the network."""
+        values = self.network.values(what, self.name, self._indices, part).astype(np.float64)
+        factor = self.network.factor(what, self.name)
+        return values if factor == 1.0 else values * factor
+
+    def scale(self, what: str) -> Scale:
+        """Extent of a number over this layer's kept weights."""
+        if what not in self._scales:
+            self._scales[what] = Scale.of(self.network.values(what, self.name, self._indices))
+        return self._scales[what]
+
+    def rank(self, what: str, scope: str, part: slice) -> np.ndarray:
+        """Rank in (0, 1] in the scope `layer`, `row` or `column`, float32."""
+        return self._ranks[what, scope][part]
+
+    def of_output(self, number: str, part: slice) -> np.ndarray:
+        """A number of each weight's output unit."""
+        found: np.ndarray = self.unit_number(number)[self._unit_of_weight[0][part]]
+        return found
+
+    def of_input(self, number: str, part: slice) -> np.ndarray:
+        """A number of each weight's input unit."""
+        found: np.ndarray = self.unit_number(number)[self._unit_of_weight[1][part]]
+        return found
+
+    @cached_property
+    def _unit_of_weight(self) -> tuple[np.ndarray, np.ndarray]:
+        """Output and input unit of each kept weight, in the smallest type that holds them."""
+        found = tuple(
+            np.empty(self.kept, dtype=np.uint16 if units <= 2**16 else np.int32)
+            for units in (self.units.outputs, self.units.inputs)
+        )
+        for start in range(0, self.kept, _CHUNK):
+            part = slice(start, start + _CHUNK)
+            for whole, units in zip(found, self.units.of_weights(self.indices(part)), strict=True):
+                whole[part] = units
+        return found[0], found[1]
+
+    # Numbers of units.
+
+    def unit_number(self, number: str) -> np.ndarray:
+        """A number of each output or input unit by its feature name, `(units,)` float64."""
+        if number not in self._unit_numbers:
+            self._unit_numbers[number] = self._unit_number(number)
+        return self._unit_numbers[number]
+
+    def _unit_number(self, number: str) -> np.ndarray:
+        if number == "input_incoming":
+            return self._incoming()
+        if number == "output_outgoing":
+            return self._outgoing()
+        side, what = number.split("_", 1)
+        if side in ("row", "column"):
+            place = 0 if side == "row" else 1
+            counts = self._sum("count")[place]
+            return (
+                np.log10(np.maximum(counts, 1))
+                if what == "count"
+                else relative(self._sum(what)[place], counts)
+            )
+        statistics = {"input": self._inputs, "output": self._outputs, "delta": self._gradients}[side]
+        if what == "max":
+            return statistics.maximum
+        return {"mean": statistics.mean, "std": statistics.spread, "zero_rate": statistics.zero_rate}[what]
+
+    def _sum(self, what: str) -> tuple[np.ndarray, np.ndarray]:
+        if what not in self._sums:
+            self._sums[what] = self.network.unit_sums(what, self.name, self._indices)
+        return self._sums[what]
+
+    @property
+    def _seen(self) -> LayerActivity:
+        if self.network.activity is None:
+            raise ValueError("activations were not asked for")
+        return self.network.activity.layers[self.name]
+
+    @property
+    def _inputs(self) -> UnitStatistics:
+        return self._seen.inputs
+
+    @property
+    def _gradients(self) -> UnitStatistics:
+        return self._seen.gradients
+
+    @cached_property
+    def _outputs(self) -> UnitStatistics:
+        if self.network.activity is None:
+            raise ValueError("activations were not asked for")
+        return self.network.activity.outputs(self.name, self.network.units)
+
+    def _incoming(self) -> np.ndarray:
+        """Strength of each input unit's incoming weights, averaged over the layers that feed it."""
+        found = []
+        for source in self._seen.sources:
+            units, sums = self.network.units[source], self.network.magnitudes[source]
+            block = units.block_to(self.units)
+            if block is not None:
+                found.append(units.spread(relative(sums.rows, sums.row_counts), block))
+        return np.mean(found, axis=0) if found else np.zeros(self.units.inputs)
+
+    def _outgoing(self) -> np.ndarray:
+        """Strength of each output unit's outgoing weights, averaged over the layers that it feeds."""
+        found = []
+        for follower in self._seen.followers:
+            block = self.units.block_to(self.network.units[follower])
+            if block is not None:
+                sums = self.network.magnitudes[follower]
+                total = self.units.gather(sums.columns, block).sum(axis=0)
+                found.append(relative(total, self.units.gather(sums.column_counts, block).sum(axis=0)))
+        return np.mean(found, axis=0) if found else np.zeros(self.units.outputs)
+
+
+def relative(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Sums of units divided by their mean over the units that have a kept weight; 0 if that mean is 0."""
+    live = counts > 0
+    mean = float(sums[live].mean()) if live.any() else 0.0
+    return sums / mean if mean > 0 else np.zeros_like(sums)

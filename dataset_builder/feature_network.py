@@ -1,0 +1,261 @@
+"""What the features need of the whole network: weights, gradients, criteria, activity; and its scales."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dataset_builder.activations import Activity, observe
+from dataset_builder.units import Units
+from pruning.mask import Mask
+from pruning.parameters import check_same_layout, prunable, prunable_layers
+from scorers.gradients import loss_gradients
+from scorers.grasp import GraSP
+from scorers.scorer import Batch, Loss, NoEffectWarning, Scorer
+from scorers.synflow import SynFlow
+from scorers.synflow_l2_data import SynFlowL2Data
+
+SCORED: dict[str, Scorer] = {"synflow": SynFlow(), "synflow_l2_data": SynFlowL2Data(), "grasp": GraSP()}
+"""Criteria that come from a scorer; magnitude and SNIP are made from weight and gradient on the fly."""
+
+_CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Extent of one number over kept weights; all 0 where there is none.
+
+    Attributes:
+        low, high: smallest and largest.
+        mean: `E |s|`.
+        rms: `sqrt(E s^2)`.
+    """
+
+    count: int
+    low: float
+    high: float
+    mean: float
+    rms: float
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Scale:
+        """Of `(n,)` numbers, summed in float64 a chunk at a time."""
+        if not values.size:
+            return cls(0, 0.0, 0.0, 0.0, 0.0)
+        total, squares = 0.0, 0.0
+        largest = float(np.abs(values).max()) or 1.0
+        for start in range(0, values.size, _CHUNK):
+            part = np.abs(values[start : start + _CHUNK].astype(np.float64)) / largest
+            total += float(part.sum())
+            squares += float(part @ part)
+        n = values.size
+        return cls(
+            n, float(values.min()), float(values.max()), largest * total / n, largest * math.sqrt(squares / n)
+        )
+
+    @classmethod
+    def joined(cls, scales: Collection[Scale]) -> Scale:
+        """Of several layers together."""
+        scales = [scale for scale in scales if scale.count]
+        if not scales:
+            return cls(0, 0.0, 0.0, 0.0, 0.0)
+        count = sum(scale.count for scale in scales)
+        largest = max(scale.rms for scale in scales) or 1.0
+        return cls(
+            count,
+            min(scale.low for scale in scales),
+            max(scale.high for scale in scales),
+            sum(scale.mean * (scale.count / count) for scale in scales),
+            largest * math.sqrt(sum((scale.rms / largest) ** 2 * (scale.count / count) for scale in scales)),
+        )
+
+    def times(self, factor: float) -> Scale:
+        """Of the numbers times a factor >= 0."""
+        return Scale(self.count, *(factor * x for x in (self.low, self.high, self.mean, self.rms)))
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkPicture:
+    """A network at `w * mask`, as far as the features asked for need it.
+
+    Attributes:
+        weights: detached, not copied: the network must stay as it is while features are computed.
+        gradients: of the batch's mean loss, or None if no feature needs them.
+        criteria: scores of `SCORED`, flat, in the weights' precision and relative to the largest absolute
+            score of their layer, so that float64 scores of any size fit into float32.
+        units: input and output units of each layer.
+        density: asked for.
+    """
+
+    weights: Mapping[str, Tensor]
+    mask: Mask | None
+    units: Mapping[str, Units]
+    gradients: Mapping[str, Tensor] | None
+    criteria: Mapping[str, Mapping[str, tuple[np.ndarray, float]]]
+    activity: Activity | None
+    density: float
+
+    @classmethod
+    def take(
+        cls,
+        network: nn.Module,
+        batch: Batch,
+        loss: Loss,
+        mask: Mask | None,
+        density: float,
+        needs: Collection[str],
+    ) -> NetworkPicture:
+        """Score and observe what is in `needs`: names in `SCORED`, `"gradients"`, `"activity"`."""
+        weights = prunable(network)
+        if mask is not None:
+            check_same_layout(weights, mask.tensors, "the mask")
+        units = {name: Units.of(layer) for name, layer in prunable_layers(network).items()}
+        criteria = {}
+        for name, scorer in SCORED.items():
+            if name in needs:
+                with warnings.catch_warnings():
+                    # Scores that are all alike make no mask, but they are features like any others.
+                    warnings.simplefilter("ignore", NoEffectWarning)
+                    criteria[name] = _relative(scorer(network, batch, loss, mask=mask).tensors, weights)
+        gradients, activity = None, None
+        if "activity" in needs:
+            activity = observe(network, batch, loss, mask, units)
+            gradients = activity.gradients
+        elif "gradients" in needs:
+            gradients = loss_gradients(network, batch, loss, mask).gradients
+        detached = {name: weight.detach() for name, weight in weights.items()}
+        return cls(detached, mask, units, gradients, criteria, activity, density)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The weights' names in order."""
+        return tuple(self.weights)
+
+    def indices(self, name: str) -> np.ndarray | None:
+        """Flat indices of the kept weights of a layer, ascending; None if all are kept."""
+        if self.mask is None:
+            return None
+        kept = self.mask.tensors[name].reshape(-1).cpu().numpy()
+        return None if kept.all() else np.flatnonzero(kept)
+
+    @cached_property
+    def kept(self) -> dict[str, int]:
+        """Number of kept weights by layer."""
+        if self.mask is None:
+            return {name: weight.numel() for name, weight in self.weights.items()}
+        return {name: int(tensor.sum()) for name, tensor in self.mask.tensors.items()}
+
+    def values(
+        self, what: str, name: str, indices: np.ndarray | None = None, part: slice = slice(None)
+    ) -> np.ndarray:
+        """Numbers of kept weights in the weights' precision; criteria of `SCORED` relative (see `factor`)."""
+        choice = part if indices is None else indices[part]
+        found: np.ndarray
+        if what in self.criteria:
+            found = self.criteria[what][name][0][choice]
+            return found
+        if what == "weight":
+            found = array(self.weights[name])[choice]
+            return found
+        if what == "magnitude":
+            found = np.abs(array(self.weights[name])[choice])
+            return found
+        if self.gradients is None:
+            raise ValueError(f"{what} needs gradients, which were not asked for")
+        gradient: np.ndarray = array(self.gradients[name])[choice]
+        if what == "gradient":
+            return gradient
+        found = array(self.weights[name])[choice] * gradient
+        return np.absolute(found, out=found) if what == "snip" else found
+
+    def factor(self, what: str, name: str) -> float:
+        """What `values` must be multiplied by to be comparable between layers."""
+        if what not in self.criteria:
+            return 1.0
+        largest = max(scale for _, scale in self.criteria[what].values())
+        return self.criteria[what][name][1] / largest if largest > 0 else 0.0
+
+    @cached_property
+    def _scales(self) -> dict[str, Scale]:
+        return {}
+
+    def scale(self, what: str) -> Scale:
+        """Extent of a number over all kept weights of the network, in the unit of `values` times `factor`."""
+        if what not in self._scales:
+            self._scales[what] = Scale.joined(
+                [
+                    Scale.of(self.values(what, name, self.indices(name))).times(self.factor(what, name))
+                    for name in self.names
+                ]
+            )
+        return self._scales[what]
+
+    def unit_sums(
+        self, what: str, name: str, indices: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Sums over the kept weights of each output unit `(outputs,)` and each input unit `(inputs,)`."""
+        if what == "count":
+            if indices is None:
+                units, total = self.units[name], self.weights[name].numel()
+                return (
+                    np.full(units.outputs, total / units.outputs),
+                    np.full(units.inputs, total / units.inputs),
+                )
+            values = np.ones(indices.size, dtype=np.float32)
+        else:
+            values = self.values(what, name, indices)
+        if indices is not None:
+            full = np.zeros(self.weights[name].numel(), dtype=values.dtype)
+            full[indices] = values
+            values = full
+        return self.units[name].sums(values)
+
+    @cached_property
+    def magnitudes(self) -> dict[str, UnitMagnitudes]:
+        """Row and column sums of |w| of every layer, and of kept weights."""
+        found = {}
+        for name in self.names:
+            indices = self.indices(name)
+            found[name] = UnitMagnitudes(
+                *self.unit_sums("magnitude", name, indices), *self.unit_sums("count", name, indices)
+            )
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class UnitMagnitudes:
+    """Sums of |w| and numbers of kept weights by output unit (`rows`) and by input unit (`columns`)."""
+
+    rows: np.ndarray
+    columns: np.ndarray
+    row_counts: np.ndarray
+    column_counts: np.ndarray
+
+
+def array(tensor: Tensor) -> np.ndarray:
+    """A flat numpy view of a tensor (a copy if it is elsewhere, strided or half precision)."""
+    flat = tensor.detach().reshape(-1)
+    if flat.dtype in (torch.float16, torch.bfloat16):
+        flat = flat.float()
+    found: np.ndarray = flat.cpu().numpy()
+    return found
+
+
+def _relative(
+    scores: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+) -> dict[str, tuple[np.ndarray, float]]:
+    """Scores by weight name as `(scores / largest, largest)`."""
+    found = {}
+    for name, tensor in scores.items():
+        precision = torch.float64 if weights[name].dtype is torch.float64 else torch.float32
+        largest = float(tensor.abs().max()) if tensor.numel() else 0.0
+        relative = tensor / largest if largest > 0 else torch.zeros_like(tensor)
+        found[name] = (array(relative.to(precision)), largest)
+    return found

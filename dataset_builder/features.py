@@ -1,0 +1,89 @@
+"""Features of every prunable weight: the same code when a predictor is fitted and when it is applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from torch import nn
+
+from dataset_builder.feature_columns import BY_NAME, FEATURES, THESIS_FEATURES, Feature, feature_table
+from dataset_builder.feature_layer import LayerPicture
+from dataset_builder.feature_network import NetworkPicture
+from pruning.families import lookup
+from pruning.mask import Mask
+from pruning.schedules import check_density
+from pruning.table_schema import FeatureBlock
+from scorers.scorer import Batch, Loss
+
+__all__ = ["FEATURES", "THESIS_FEATURES", "compute_features", "feature_table"]
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def compute_features(
+    network: nn.Module,
+    batch: Batch,
+    loss: Loss,
+    *,
+    mask: Mask | None = None,
+    density: float,
+    names: Sequence[str] | None = None,
+    rows: int = 2**18,
+) -> Iterator[FeatureBlock]:
+    """Features of the kept weights, in blocks of at most `rows` weights, layer by layer in prunable order.
+
+    Scores and gradients are taken at once, layers are worked on one at a time while the result is iterated,
+    so the network must not change before its end. The network itself is left as it was (parameters, buffers,
+    `.grad`, mode, hooks, generators).
+
+    With a mask all features are those of the network at `w * mask`: sums, scales and ranks are over kept
+    weights and units that have one, and only kept weights have rows, as if the pruned ones were not there.
+    They do not depend on `rows`, nor on which `names` are asked for.
+
+    Args:
+        network: any module with prunable weights.
+        batch: inputs and targets of the task, at least 2 examples (a variance is taken).
+        loss: mean over the examples.
+        mask: the kept weights; None keeps all.
+        density: that the coming mask shall have; the feature `density`.
+        names: the features, in the order of the blocks' columns; all of `FEATURES` by default. Only what they
+            need is computed: the four of the thesis need no activations.
+        rows: bound on a block's weights, and so on memory.
+
+    Raises:
+        ValueError: unknown or doubled names, a density outside (0, 1], nothing to prune, a mask of another
+            layout or without kept weights, or features that are not finite.
+    """
+    chosen = [column.name for column in FEATURES] if names is None else list(names)
+    features = [lookup(BY_NAME, "features", name) for name in chosen]
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise ValueError(f"expected feature names, each once, got {chosen}")
+    if rows < 1:
+        raise ValueError(f"rows must be at least 1, got {rows}")
+    check_density(density)
+    if mask is not None and not mask.kept:
+        raise ValueError("the mask keeps no weight, so there is nothing to compute features of")
+    needs = frozenset[str]().union(*(feature.needs for feature in features))
+    picture = NetworkPicture.take(network, batch, loss, mask, density, needs)
+    return _blocks(picture, features, rows)
+
+
+def _blocks(picture: NetworkPicture, features: list[Feature], rows: int) -> Iterator[FeatureBlock]:
+    names = tuple(feature.column.name for feature in features)
+    ranks = [feature.rank for feature in features if feature.rank is not None]
+    for parameter in picture.names:
+        layer = LayerPicture(picture, parameter, ranks)
+        for start in range(0, layer.kept, rows):
+            part = slice(start, min(start + rows, layer.kept))
+            # One column after the other in memory, as tables store them; predictors take either order.
+            values = np.empty((len(features), part.stop - start), dtype=np.float32)
+            for place, feature in enumerate(features):
+                found = feature.formula(layer, part)
+                values[place] = np.clip(found, -_LARGEST, _LARGEST)
+                if not np.isfinite(values[place]).all():
+                    raise ValueError(
+                        f"feature {names[place]!r} of {parameter!r} holds NaN; check the network's "
+                        "activations on this batch"
+                    )
+            yield FeatureBlock(parameter, layer.indices(part), names, values.T)

@@ -1,0 +1,1 @@
+"""Commands that re-create the published tables."""

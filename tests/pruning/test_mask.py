@@ -1,0 +1,240 @@
+"""Mask and keep_top: exact counts, nesting, ties, scope."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from pruning.mask import Mask, keep_top
+from pruning.parameters import prunable
+from pruning.scores import Scores
+
+SHAPES = {"first.weight": (7, 5), "second.weight": (4, 3, 2, 2), "third.weight": (3,)}
+TOTAL = 7 * 5 + 4 * 3 * 2 * 2 + 3
+
+
+def scores_from(seed: int, *, levels: int | None = None) -> Scores:
+    """Normal scores of three layers; with `levels`, integers around zero, so that many are equal."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for name, shape in SHAPES.items():
+        values = torch.randn(shape, generator=generator, dtype=torch.float64)
+        if levels is not None:
+            values = torch.randint(-levels // 2, levels, shape, generator=generator).double()
+        tensors[name] = values
+    return Scores(tensors, criterion="random")
+
+
+def mask_from(seed: int, density: float = 0.5) -> Mask:
+    """Each weight kept with this probability."""
+    generator = torch.Generator().manual_seed(seed)
+    return Mask({name: torch.rand(shape, generator=generator) < density for name, shape in SHAPES.items()})
+
+
+seeds = st.integers(0, 10_000)
+densities = st.floats(1e-4, 1.0)
+some_levels = st.sampled_from([None, 1, 3, 10])
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=seeds, density=densities, levels=some_levels, order=seeds)
+def test_keeps_exactly_the_rounded_count_of_the_highest(
+    seed: int, density: float, levels: int | None, order: int
+) -> None:
+    scores = scores_from(seed, levels=levels)
+    mask = keep_top(scores, density, seed=order)
+    assert mask.kept == round(density * TOTAL)
+    assert mask.total == TOTAL
+    kept, pruned = scores.flat()[mask.flat()], scores.flat()[~mask.flat()]
+    if len(kept) and len(pruned):
+        assert kept.min() >= pruned.max()
+    assert keep_top(scores, density, seed=order) == mask
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=seeds, density=densities, levels=some_levels, share=st.floats(0.0, 1.0))
+def test_never_keeps_a_weight_outside_within(
+    seed: int, density: float, levels: int | None, share: float
+) -> None:
+    scores, within = scores_from(seed, levels=levels), mask_from(seed, share)
+    mask = keep_top(scores, density, within=within)
+    assert within.contains(mask)
+    assert mask.kept == min(round(density * TOTAL), within.kept)
+    allowed = within.flat()
+    kept, pruned = scores.flat()[mask.flat()], scores.flat()[allowed & ~mask.flat()]
+    if len(kept) and len(pruned):
+        assert kept.min() >= pruned.max()
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=seeds, density=densities, levels=some_levels, share=st.floats(0.0, 1.0))
+def test_layer_scope_counts_in_each_layer(
+    seed: int, density: float, levels: int | None, share: float
+) -> None:
+    scores, within = scores_from(seed, levels=levels), mask_from(seed, share)
+    dense, inside = (keep_top(scores, density, scope="layer", within=w) for w in (None, within))
+    assert within.contains(inside)
+    for name, tensor in scores.tensors.items():
+        wanted = round(density * tensor.numel())
+        assert int(dense.tensors[name].sum()) == wanted
+        assert int(inside.tensors[name].sum()) == min(wanted, int(within.tensors[name].sum()))
+        kept, pruned = tensor[dense.tensors[name]], tensor[~dense.tensors[name]]
+        if len(kept) and len(pruned):
+            assert kept.min() >= pruned.max()
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=seeds, levels=some_levels, steps=st.lists(densities, min_size=2, max_size=6))
+def test_rounds_nest_even_when_every_round_has_other_scores(
+    seed: int, levels: int | None, steps: list[float]
+) -> None:
+    mask: Mask | None = None
+    for number, density in enumerate(sorted(steps, reverse=True)):
+        smaller = keep_top(scores_from(seed + number, levels=levels), density, within=mask)
+        assert mask is None or mask.contains(smaller)
+        assert smaller.kept == round(density * TOTAL)
+        mask = smaller
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_density_one_keeps_all_and_a_tiny_one_nothing(scope: str) -> None:
+    scores = scores_from(0)
+    assert keep_top(scores, 1.0, scope=scope).kept == TOTAL  # type: ignore[arg-type]
+    assert keep_top(scores, 1e-9, scope=scope).kept == 0  # type: ignore[arg-type]
+
+
+def test_density_one_within_a_mask_is_that_mask() -> None:
+    within = mask_from(3)
+    assert keep_top(scores_from(0), 1.0, within=within) == within
+
+
+def test_trap_rounds_to_the_nearest_count_and_does_not_cut_off() -> None:
+    # 0.29 * 100 is 28.999999999999996 in floating point; int() would keep 28.
+    scores = Scores({"w": torch.arange(100.0)}, criterion="x")
+    assert int(0.29 * 100) == 28
+    assert keep_top(scores, 0.29).kept == 29
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, 3.0])
+def test_trap_equal_scores_still_give_the_exact_count(value: float) -> None:
+    scores = Scores({"w": torch.full((1000,), value)}, criterion="x")
+    for density in (0.001, 0.5, 0.999):
+        assert keep_top(scores, density).kept == round(density * 1000)
+
+
+def test_trap_ties_are_not_decided_by_position() -> None:
+    scores = Scores({"a": torch.zeros(2000), "b": torch.zeros(2000)}, criterion="x")
+    first, second = (keep_top(scores, 0.5, seed=seed) for seed in (0, 1))
+    assert first != second
+    for mask in (first, second):
+        places = np.flatnonzero(mask.flat().numpy())
+        assert abs(places.mean() - 1999.5) < 5 * 4000 / np.sqrt(12 * 2000)
+        # Two independent halves of 4000 share about 1000; positions would share all 2000.
+    assert abs(int((first & second).kept) - 1000) < 150
+
+
+def test_trap_a_pruned_weights_zero_is_above_negative_scores_but_stays_pruned() -> None:
+    scores = Scores({"w": torch.tensor([0.0, -1.0, -2.0, 0.0, -3.0])}, criterion="GraSP")
+    within = Mask({"w": torch.tensor([False, True, True, False, True])})
+    assert keep_top(scores, 0.4, within=within).tensors["w"].tolist() == [False, True, True, False, False]
+
+
+def test_trap_over_100_rounds_no_weight_returns() -> None:
+    mask, once_pruned = Mask({name: torch.ones(s, dtype=torch.bool) for name, s in SHAPES.items()}), None
+    for number in range(1, 101):
+        mask = keep_top(scores_from(number), 0.05 ** (number / 100), within=mask)
+        pruned = ~mask.flat()
+        assert once_pruned is None or bool((pruned | ~once_pruned).all())
+        once_pruned = pruned
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_works_in_every_floating_dtype(dtype: torch.dtype) -> None:
+    scores = Scores({"w": torch.tensor([1.0, 5.0, 3.0, -2.0], dtype=dtype)}, criterion="x")
+    assert keep_top(scores, 0.5).tensors["w"].tolist() == [False, True, True, False]
+
+
+def test_float64_differences_count() -> None:
+    scores = Scores(
+        {"w": torch.tensor([1.0, 1.0 + 1e-15, 1.0 - 1e-15, 1.0], dtype=torch.float64)}, criterion="x"
+    )
+    assert keep_top(scores, 0.25).tensors["w"].tolist() == [False, True, False, False]
+
+
+def test_scores_of_any_memory_layout() -> None:
+    tensor = torch.arange(12.0).reshape(3, 4).T
+    assert torch.equal(keep_top(Scores({"w": tensor}, criterion="x"), 0.5).tensors["w"], tensor >= 6)
+
+
+@pytest.mark.parametrize("density", [0.0, -0.5, 1.5, float("nan")])
+def test_refuses_a_density_outside_its_range(density: float) -> None:
+    with pytest.raises(ValueError, match="density must lie in"):
+        keep_top(scores_from(0), density)
+
+
+def test_refuses_an_unknown_scope_and_a_foreign_mask() -> None:
+    with pytest.raises(ValueError, match="unknown scope 'row', expected 'global' or 'layer'"):
+        keep_top(scores_from(0), 0.5, scope="row")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="the mask `within`: expected the weights"):
+        keep_top(scores_from(0), 0.5, within=Mask({"w": torch.ones(3, dtype=torch.bool)}))
+
+
+def test_does_not_touch_the_global_generators() -> None:
+    scores = Scores({"w": torch.zeros(50)}, criterion="x")
+    torch.manual_seed(0)
+    expected = torch.get_rng_state()
+    keep_top(scores, 0.5)
+    assert torch.equal(torch.get_rng_state(), expected)
+
+
+def test_mask_counts() -> None:
+    mask = Mask({"a": torch.tensor([True, False]), "b": torch.tensor([[True, True]])})
+    assert (mask.total, mask.kept, mask.density, mask.sparsity) == (4, 3, 0.75, 0.25)
+    assert mask.flat().tolist() == [True, False, True, True]
+
+
+def test_mask_refuses_numbers() -> None:
+    with pytest.raises(ValueError, match=r"the mask of 'a' is torch\.float32, expected bool"):
+        Mask({"a": torch.ones(2)})
+
+
+def test_and_equality_and_containment() -> None:
+    first, second = mask_from(1), mask_from(2)
+    both = first & second
+    assert first.contains(both)
+    assert second.contains(both)
+    assert not both.contains(first)
+    assert both == second & first
+    assert both != first
+    assert first != "a mask"
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(first)
+    with pytest.raises(ValueError, match="the other mask"):
+        first & Mask({"a": torch.ones(1, dtype=torch.bool)})
+
+
+def test_apply_zeroes_pruned_weights_in_place_and_nothing_else() -> None:
+    network = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    parameters = list(network.parameters())
+    mask = Mask({name: torch.rand(w.shape) < 0.5 for name, w in prunable(network).items()})
+    mask.apply_to(network)
+    assert all(new is old for new, old in zip(network.parameters(), parameters, strict=True))
+    for name, tensor in network.state_dict().items():
+        expected = torch.where(mask.tensors[name], before[name], 0) if name in mask.tensors else before[name]
+        assert torch.equal(tensor, expected)
+
+
+def test_dense_keeps_everything() -> None:
+    mask = Mask.dense(nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)))
+    assert list(mask.tensors) == ["0.weight", "1.weight"]
+    assert mask.density == 1.0
+
+
+def test_apply_refuses_another_network() -> None:
+    with pytest.raises(ValueError, match="the mask: expected the weights"):
+        mask_from(0).apply_to(nn.Linear(2, 2))

@@ -1,0 +1,99 @@
+"""Which weights are prunable, and the vectors that they make."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from pruning.parameters import check_same_layout, count, flatten, prunable, prunable_layers, unflatten
+
+
+class Mixed(nn.Module):
+    """One of each kind of layer, in a known order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(4, 3)
+        self.convolution = nn.Conv2d(1, 2, 3)
+        self.norm = nn.BatchNorm2d(2)
+        self.linear = nn.Linear(3, 3)
+        self.inner = nn.Sequential(nn.Conv1d(1, 1, 2), nn.LayerNorm(3), nn.ConvTranspose2d(2, 1, 2))
+        self.tied = nn.Linear(3, 3, bias=False)
+        self.tied.weight = self.linear.weight
+        self.loose = nn.Parameter(torch.ones(2))
+
+
+def test_names_are_in_registration_order_without_biases_and_normalisation() -> None:
+    network = Mixed()
+    names = ["embedding.weight", "convolution.weight", "linear.weight", "inner.0.weight", "inner.2.weight"]
+    assert list(prunable(network)) == names
+    assert list(prunable_layers(network)) == names
+    assert all(weight is dict(network.named_parameters())[name] for name, weight in prunable(network).items())
+
+
+def test_a_shared_weight_is_listed_once_under_its_first_layer() -> None:
+    layers = prunable_layers(Mixed())
+    assert "tied.weight" not in layers
+    assert "linear.weight" in layers
+
+
+def test_a_layer_on_its_own_has_the_bare_name() -> None:
+    assert list(prunable(nn.Linear(2, 2))) == ["weight"]
+
+
+@pytest.mark.parametrize("network", [nn.ReLU(), nn.Sequential(), nn.BatchNorm1d(3)])
+def test_refuses_a_network_with_nothing_to_prune(network: nn.Module) -> None:
+    with pytest.raises(ValueError, match=f"{type(network).__name__} has nothing to prune"):
+        prunable(network)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_refuses_weights_that_are_not_finite(bad: float) -> None:
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    with torch.no_grad():
+        network[1].weight[1, 0] = bad
+    with pytest.raises(ValueError, match=r"'1\.weight' holds NaN or infinity"):
+        prunable(network)
+
+
+def test_large_finite_weights_are_no_error() -> None:
+    network = nn.Linear(4, 4)
+    nn.init.constant_(network.weight, torch.finfo(torch.float32).max)
+    assert list(prunable(network)) == ["weight"]
+
+
+def test_refuses_a_computed_weight() -> None:
+    network = nn.utils.parametrizations.weight_norm(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="not a parameter of its layer but computed"):
+        prunable(network)
+
+
+def test_flatten_and_unflatten_are_inverse() -> None:
+    tensors = {"a": torch.randn(2, 3), "b": torch.randn(4, 1, 2, 2).transpose(0, 1), "c": torch.randn(())}
+    vector = flatten(tensors)
+    assert vector.shape == (count(tensors),) == (23,)
+    back = unflatten(vector, tensors)
+    assert list(back) == list(tensors)
+    assert all(torch.equal(back[name], tensors[name]) for name in tensors)
+
+
+def test_unflatten_refuses_another_length() -> None:
+    with pytest.raises(ValueError, match="expected a vector of 6 entries, got 5"):
+        unflatten(torch.zeros(5), {"a": torch.zeros(2, 3)})
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ({"a": torch.zeros(2)}, r"it: expected the weights \['a', 'b'\], missing \['b'\], unknown \[\]"),
+        ({"a": torch.zeros(2), "c": torch.zeros(3)}, r"missing \['b'\], unknown \['c'\]"),
+        ({"b": torch.zeros(3), "a": torch.zeros(2)}, r"in the order \['a', 'b'\], got \['b', 'a'\]"),
+        ({"a": torch.zeros(2), "b": torch.zeros(4)}, r"'b' has shape \(4,\), expected \(3,\)"),
+    ],
+)
+def test_another_layout_is_refused_by_its_first_difference(
+    found: dict[str, torch.Tensor], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_same_layout({"a": torch.zeros(2), "b": torch.zeros(3)}, found, "it")

@@ -1,0 +1,254 @@
+"""Tickets: what is saved is loaded; what is damaged is refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import nn
+
+from pruning.mask import Mask
+from pruning.parameters import prunable
+from pruning.ticket import FORMAT, Ticket, copy_state, nonzero_pruned
+
+
+def network_from(seed: int = 0, width: int = 4) -> nn.Sequential:
+    """Two linear layers with normalisation (and so buffers) between them."""
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(3, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, 2)).double()
+
+
+def ticket_from(seed: int = 0, *, trained: bool = False) -> Ticket:
+    """A ticket that keeps about half of the weights."""
+    network = network_from(seed)
+    generator = torch.Generator().manual_seed(seed)
+    mask = Mask(
+        {name: torch.rand(w.shape, generator=generator) < 0.5 for name, w in prunable(network).items()}
+    )
+    ticket = Ticket.of(network, mask, {"scorer": "SNIP()", "seed": seed, "rounds": [1, 2]})
+    if not trained:
+        return ticket
+    return Ticket(ticket.initial, mask, ticket.provenance, copy_state(network_from(seed + 1)))
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    """Whether names, order, dtypes and bits agree."""
+    return list(first) == list(second) and all(
+        tensor.dtype == second[name].dtype and torch.equal(tensor, second[name])
+        for name, tensor in first.items()
+    )
+
+
+def one_sentence(error: pytest.ExceptionInfo[ValueError], path: Path) -> None:
+    """The message names the file and is one line."""
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_round_trip(tmp_path: Path, trained: bool) -> None:
+    ticket = ticket_from(trained=trained)
+    path = ticket.save(tmp_path / "deep" / "a.safetensors")
+    loaded = Ticket.load(path)
+    assert same(dict(loaded.initial), dict(ticket.initial))
+    assert loaded.mask == ticket.mask
+    assert loaded.provenance == ticket.provenance
+    assert (loaded.trained is None) == (not trained)
+    if trained:
+        assert same(dict(loaded.trained), dict(ticket.trained))
+    assert [file.name for file in path.parent.iterdir()] == ["a.safetensors"]
+
+
+def test_round_trip_of_odd_tensors(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    network[1].weight = network[0].weight  # shared
+    network[0].bias = nn.Parameter(torch.randn(6)[::2])  # not contiguous
+    ticket = Ticket.of(network, Mask.dense(network))
+    loaded = Ticket.load(ticket.save(tmp_path / "a"))
+    assert same(dict(loaded.initial), dict(ticket.initial))
+
+
+def test_apply_loads_the_weights_and_zeroes_pruned_ones() -> None:
+    ticket, network = ticket_from(trained=True), network_from(7)
+    ticket.apply_to(network)
+    assert nonzero_pruned(network, ticket.mask) == 0
+    for name, weight in prunable(network).items():
+        assert torch.equal(weight, ticket.initial[name] * ticket.mask.tensors[name])
+    assert torch.equal(network[1].running_var, ticket.initial["1.running_var"])
+    ticket.apply_to(network, trained=True)
+    for name, weight in prunable(network).items():
+        assert torch.equal(weight, ticket.trained[name] * ticket.mask.tensors[name])
+
+
+def test_trap_the_ticket_aliases_neither_the_network_it_came_from_nor_the_one_it_is_applied_to() -> None:
+    network = network_from()
+    ticket = Ticket.of(network, Mask.dense(network))
+    expected = {name: tensor.clone() for name, tensor in ticket.initial.items()}
+    for touched in (network, network_from(3)):
+        ticket.apply_to(touched)
+        with torch.no_grad():
+            for tensor in touched.state_dict().values():
+                tensor.zero_()
+        assert same(dict(ticket.initial), expected)
+
+
+def test_nonzero_pruned_counts_what_escaped() -> None:
+    ticket, network = ticket_from(), network_from()
+    ticket.apply_to(network)
+    place = tuple((~ticket.mask.tensors["0.weight"]).nonzero()[0])
+    with torch.no_grad():
+        network[0].weight[place] = 1e-30
+    assert nonzero_pruned(network, ticket.mask) == 1
+
+
+def test_refuses_to_apply_trained_weights_that_it_does_not_have() -> None:
+    with pytest.raises(ValueError, match="holds no trained weights"):
+        ticket_from().apply_to(network_from(), trained=True)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (network_from(width=5), r"the ticket: '0\.weight' has shape \(4, 3\), expected \(5, 3\)"),
+        (nn.Sequential(nn.Linear(3, 4)).double(), "the ticket: expected the weights"),
+        (nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).double(), "the ticket: expected the weights"),
+        (nn.Sequential(*network_from(), nn.Linear(2, 2)).double(), "the ticket: expected the weights"),
+    ],
+)
+def test_refuses_another_network_and_leaves_it_alone(network: nn.Module, message: str) -> None:
+    before = copy_state(network)
+    with pytest.raises(ValueError, match=message):
+        ticket_from().apply_to(network)
+    assert same(copy_state(network), before)
+
+
+def test_refuses_a_mask_of_another_network() -> None:
+    with pytest.raises(ValueError, match="the mask"):
+        Ticket.of(network_from(), Mask.dense(network_from(width=5)))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no ticket at .*gone"):
+        Ticket.load(tmp_path / "gone")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(share=st.floats(0.0, 1.0, exclude_max=True))
+def test_truncated_anywhere_is_refused(tmp_path: Path, share: float) -> None:
+    path = ticket_from(trained=True).save(tmp_path / "a")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ValueError) as caught:
+        Ticket.load(path)
+    one_sentence(caught, path)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.integers(0, 10_000), byte=st.integers(0, 255))
+def test_a_changed_byte_in_the_header_is_refused_or_harmless(tmp_path: Path, place: int, byte: int) -> None:
+    path = ticket_from().save(tmp_path / "a")
+    content = bytearray(path.read_bytes())
+    header = 8 + struct.unpack("<Q", content[:8])[0]
+    content[place % header] = byte
+    path.write_bytes(content)
+    try:
+        Ticket.load(path)
+    except ValueError as error:
+        assert str(path) in str(error)  # noqa: PT017
+        assert "\n" not in str(error)  # noqa: PT017
+
+
+def rewritten(path: Path, **changes: object) -> Path:
+    """A saved ticket with other metadata; None drops an entry."""
+    content = ticket_from().save(path).read_bytes()
+    length = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8 : 8 + length])
+    for name, value in changes.items():
+        if value is None:
+            del header["__metadata__"][name]
+        else:
+            header["__metadata__"][name] = value
+    raw = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(raw)) + raw + content[8 + length :])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": "other"}, "a safetensors file but not a ticket"),
+        ({"format": None}, "a safetensors file but not a ticket"),
+        ({"version": "2"}, "has ticket version 2, this release reads 1"),
+        ({"version": None}, "has ticket version None, this release reads 1"),
+        ({"weights": None}, "damaged"),
+        ({"weights": "["}, "damaged"),
+        ({"weights": "3"}, "damaged"),
+        ({"weights": '["gone.weight"]'}, "damaged"),
+        ({"state": '["gone.weight"]'}, "damaged"),
+        ({"state": "null"}, "damaged"),
+        ({"provenance": "{"}, "damaged"),
+        ({"provenance": None}, "damaged"),
+    ],
+)
+def test_changed_metadata_is_refused(tmp_path: Path, changes: dict[str, str | None], message: str) -> None:
+    path = rewritten(tmp_path / "a", **changes)
+    with pytest.raises(ValueError, match=message) as caught:
+        Ticket.load(path)
+    one_sentence(caught, path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x04pickle", b"\xff" * 64, b"{}" * 50])
+def test_a_foreign_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="damaged or truncated") as caught:
+        Ticket.load(path)
+    one_sentence(caught, path)
+
+
+def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    save_file({"weight": torch.ones(2)}, path)
+    with pytest.raises(ValueError, match="a safetensors file but not a ticket") as caught:
+        Ticket.load(path)
+    one_sentence(caught, path)
+
+
+def test_a_mask_that_is_not_boolean_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    metadata = {"format": FORMAT, "version": "1", "weights": '["w"]', "state": '["w"]', "provenance": "{}"}
+    save_file({"initial/w": torch.ones(2), "mask/w": torch.ones(2)}, path, metadata)
+    with pytest.raises(ValueError, match="expected bool"):
+        Ticket.load(path)
+
+
+def test_a_mask_of_another_shape_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    metadata = {"format": FORMAT, "version": "1", "weights": '["w"]', "state": '["w"]', "provenance": "{}"}
+    save_file({"initial/w": torch.ones(2), "mask/w": torch.ones(3, dtype=torch.bool)}, path, metadata)
+    with pytest.raises(ValueError, match=r"'w' has shape \(3,\), expected \(2,\)"):
+        Ticket.load(path)
+
+
+def test_a_failed_save_leaves_nothing_behind(tmp_path: Path) -> None:
+    ticket = ticket_from()
+    target = tmp_path / "a"
+    target.mkdir()
+    (target / "file").write_text("in the way")
+    with pytest.raises(OSError):
+        ticket.save(target)
+    assert [file.name for file in tmp_path.iterdir()] == ["a"]
+
+
+def test_provenance_that_is_not_json_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    network = network_from()
+    ticket = Ticket.of(network, Mask.dense(network), {"scorer": object()})
+    with pytest.raises(TypeError):
+        ticket.save(tmp_path / "a")
+    assert not list(tmp_path.iterdir())

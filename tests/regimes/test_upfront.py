@@ -1,0 +1,129 @@
+"""USS and UMS: counts, nesting, no revival, one scoring batch, state untouched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import nn
+
+from pruning.mask import Mask, keep_top
+from pruning.parameters import prunable
+from pruning.schedules import SCHEDULES
+from pruning.scores import Scores
+from regimes import REGIMES, Upfront
+from regimes.upfront import prune_upfront
+from scorers import SCORERS, make_scorer
+from workloads.tasks import load_task
+from workloads.workload import Workload
+
+
+@pytest.fixture(scope="module")
+def workload() -> Workload:
+    return Workload("lenet_300_100", load_task("digits"))
+
+
+@pytest.mark.parametrize("scorer", SCORERS)
+@pytest.mark.parametrize("regime", ["USS", "UMS"])
+def test_every_scorer_keeps_exactly_the_asked_number(workload: Workload, scorer: str, regime: str) -> None:
+    rounds = 1 if regime == "USS" else 7
+    found = Upfront(rounds).find(workload, make_scorer(scorer), 0.013, seed=3)
+    assert found.mask.kept == round(0.013 * found.mask.total)
+    assert found.rounds == rounds
+    for number in range(1, rounds + 1):
+        after = found.mask_after(number)
+        assert after.kept == round(found.densities[number - 1] * found.mask.total)
+        assert found.mask_after(number - 1).contains(after)
+    assert found.mask_after(rounds) == found.mask
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_one_round_is_plain_keep_top(workload: Workload, schedule: str) -> None:
+    network = workload.build(1)
+    batch = workload.scoring_batch(1)
+    scorer = make_scorer("snip")
+    expected = keep_top(scorer(network, batch, workload.task.loss), 0.1, seed=1)
+    mask, *_ = prune_upfront(network, batch, workload.task.loss, scorer, 0.1, schedule=schedule, seed=1)
+    assert mask == expected
+
+
+def test_single_and_multi_shot_agree_for_criteria_that_do_not_see_the_mask(workload: Workload) -> None:
+    for name in ("magnitude", "random"):
+        single = Upfront(1).find(workload, make_scorer(name), 0.02, seed=5)
+        multi = Upfront(20).find(workload, make_scorer(name), 0.02, seed=5)
+        assert single.mask == multi.mask
+
+
+@dataclass(frozen=True)
+class Perverse:
+    """Gives pruned weights the highest scores and records the masks that it was called with."""
+
+    seen: list[Mask | None] = field(default_factory=list)
+
+    def __call__(self, network: nn.Module, batch: object, loss: object, *, mask: Mask | None = None) -> Scores:
+        self.seen.append(mask)
+        generator = torch.Generator().manual_seed(len(self.seen))
+        scores = {n: torch.rand(w.shape, generator=generator) for n, w in prunable(network).items()}
+        if mask is not None:
+            scores = {n: torch.where(mask.tensors[n], s, torch.full_like(s, 9.0)) for n, s in scores.items()}
+        return Scores(scores, "Perverse")
+
+
+def test_pruned_weights_never_come_back_even_with_the_highest_score(workload: Workload) -> None:
+    scorer = Perverse()
+    network = workload.build(0)
+    masks: list[Mask] = []
+    prune_upfront(
+        network,
+        workload.scoring_batch(0),
+        workload.task.loss,
+        scorer,
+        0.01,
+        rounds=12,
+        on_round=lambda number, scores, mask: masks.append(mask),
+    )
+    for earlier, later in zip(masks, masks[1:], strict=False):
+        assert earlier.contains(later)
+    assert scorer.seen[0] is None
+    assert all(a == b for a, b in zip(scorer.seen[1:], masks, strict=False) if a is not None)
+
+
+def test_starts_from_a_given_mask_and_refuses_to_grow(workload: Workload) -> None:
+    network, batch = workload.build(0), workload.scoring_batch(0)
+    half = keep_top(make_scorer("random")(network, batch, workload.task.loss), 0.5)
+    mask, _, survived, densities = prune_upfront(
+        network, batch, workload.task.loss, make_scorer("magnitude"), 0.1, rounds=4, within=half
+    )
+    assert half.contains(mask)
+    assert mask.kept == round(0.1 * mask.total)
+    assert densities[0] == pytest.approx(0.5 * 0.2**0.25)
+    assert max(int(t.max()) for t in survived.values()) == 4
+    with pytest.raises(ValueError, match="already keeps only"):
+        prune_upfront(network, batch, workload.task.loss, make_scorer("magnitude"), 0.6, within=half)
+
+
+def test_the_network_is_left_as_it_was_and_a_repeat_is_equal(workload: Workload) -> None:
+    network = workload.build(2)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    first = Upfront(5).find(workload, make_scorer("grasp"), 0.05, seed=2, network=network)
+    second = Upfront(5).find(workload, make_scorer("grasp"), 0.05, seed=2, network=network)
+    assert first.mask == second.mask
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_other_seeds_give_other_tickets(workload: Workload) -> None:
+    masks = [Upfront(1).find(workload, make_scorer("snip"), 0.05, seed=seed).mask for seed in (0, 1)]
+    assert masks[0] != masks[1]
+
+
+@pytest.mark.parametrize("density", [0.0, -0.1, 1.5])
+def test_density_outside_its_range_is_refused(workload: Workload, density: float) -> None:
+    with pytest.raises(ValueError, match=r"density must lie in \(0, 1\]"):
+        REGIMES["USS"].find(workload, make_scorer("magnitude"), density, seed=0)
+
+
+def test_density_one_keeps_all(workload: Workload) -> None:
+    found = Upfront(3).find(workload, make_scorer("synflow"), 1.0, seed=0)
+    assert found.mask.density == 1.0

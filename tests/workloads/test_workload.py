@@ -1,0 +1,152 @@
+"""Networks and workloads: seeds, foreign networks, refusals."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from pruning.parameters import prunable
+from workloads.device import choose_device
+from workloads.networks import NETWORKS, build_network
+from workloads.tasks import load_task
+from workloads.workload import Workload
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("shape", "classes"), [((1, 28, 28), 10), ((64,), 3), ((3, 8, 8), 7)])
+def test_any_input_shape_and_class_count(name: str, shape: tuple[int, ...], classes: int) -> None:
+    network = build_network(name, shape, classes, seed=0)
+    assert network(torch.zeros(2, *shape)).shape == (2, classes)
+
+
+def test_lenet_is_kaiming_normal_with_266200_prunable_weights() -> None:
+    weights = prunable(build_network("lenet_300_100", (1, 28, 28), 10, seed=0))
+    assert sum(w.numel() for w in weights.values()) == 266_200
+    for weight in weights.values():
+        expected = math.sqrt(2 / weight.shape[1])
+        weight = weight.detach()
+        tolerance = 5 * expected / math.sqrt(2 * weight.numel())
+        assert float(weight.std()) == pytest.approx(expected, abs=tolerance)
+        assert float(weight.mean()) == pytest.approx(0, abs=5 * expected / math.sqrt(weight.numel()))
+
+
+def test_seeds_decide_the_weights_alone_and_leave_the_random_state() -> None:
+    state = torch.get_rng_state()
+    one = build_network("lenet_300_100", (8,), 2, seed=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(99)
+    same = build_network("lenet_300_100", (8,), 2, seed=1)
+    other = build_network("lenet_300_100", (8,), 2, seed=2)
+    double = build_network("lenet_300_100", (8,), 2, seed=1, dtype=torch.float64)
+    for (name, a), b, c, d in zip(
+        one.named_parameters(), same.parameters(), other.parameters(), double.parameters(), strict=True
+    ):
+        assert torch.equal(a, b)
+        assert torch.equal(a.double(), d)
+        assert name.endswith("bias") or not torch.equal(a, c)
+
+
+@pytest.fixture
+def own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "my_networks.py").write_text(
+        "from torch import nn\n"
+        "def small(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 10))\n"
+        "def narrow(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 9))\n"
+        "def wrong_input(): return nn.Linear(5, 10)\n"
+        "def nothing(): return nn.Flatten()\n"
+        "def number(): return 3\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_networks", raising=False)
+    return "my_networks"
+
+
+def test_a_network_of_the_users_own(own_network: str, tmp_path: Path) -> None:
+    workload = Workload(f"{own_network}:small", load_task("digits"))
+    assert workload.name == "small-digits"
+    one, same, other = workload.build(1), workload.build(1), workload.build(2)
+    assert torch.equal(one[1].weight, same[1].weight)
+    assert not torch.equal(one[1].weight, other[1].weight)
+    file = tmp_path / "weights.safetensors"
+    save_file(one.state_dict(), file)
+    loaded = Workload(f"{own_network}:small", load_task("digits"), weights=file).build(2)
+    assert torch.equal(loaded[1].weight, one[1].weight)
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        ("narrow", r"returns \(2, 9\)"),
+        ("wrong_input", "cannot take a batch of digits"),
+        ("nothing", "nothing to prune"),
+        ("number", "returned int, expected a torch.nn.Module"),
+        ("absent", "cannot import"),
+    ],
+)
+def test_foreign_networks_that_do_not_fit_are_refused(own_network: str, factory: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Workload(f"{own_network}:{factory}", load_task("digits")).build(0)
+
+
+def test_weights_that_do_not_fit(tmp_path: Path) -> None:
+    file = tmp_path / "weights.safetensors"
+    workload = Workload("lenet_300_100", load_task("digits"), weights=file)
+    with pytest.raises(FileNotFoundError, match="no weights at"):
+        workload.build(0)
+    save_file({"other": torch.zeros(2)}, file)
+    with pytest.raises(ValueError, match="do not fit the network"):
+        workload.build(0)
+    file.write_bytes(b"no safetensors at all")
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        workload.build(0)
+    network = Workload("lenet_300_100", load_task("digits")).build(0)
+    state = network.state_dict()
+    state["1.weight"] = torch.full_like(state["1.weight"], math.nan)
+    save_file(state, file)
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        workload.build(0)
+
+
+def test_the_probe_leaves_the_mode(own_network: str) -> None:
+    network = Workload(f"{own_network}:small", load_task("digits")).build(0)
+    assert isinstance(network, nn.Module)
+    assert network.training
+
+
+def test_devices() -> None:
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(ValueError, match="unknown device"):
+        choose_device("tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="no CUDA device"):
+            choose_device("cuda")
+
+
+def test_the_same_seed_gives_the_same_ticket_in_a_second_process() -> None:
+    code = (
+        "import hashlib, torch; torch.set_num_threads(1)\n"
+        "from regimes import REGIMES, Iterative\n"
+        "from scorers import make_scorer\n"
+        "from workloads.tasks import load_task\n"
+        "from workloads.training import Recipe\n"
+        "from workloads.workload import Workload\n"
+        "w = Workload('lenet_300_100', load_task('digits'), Recipe(max_steps=40, evaluation_interval=20))\n"
+        "masks = [REGIMES['UMS'].find(w, make_scorer('snip'), 0.01, 5).mask,\n"
+        "         Iterative(rounds=2).find(w, make_scorer('magnitude'), 0.01, 5).mask]\n"
+        "print([hashlib.sha256(m.flat().numpy().tobytes()).hexdigest() for m in masks])\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True).stdout
+        for _ in range(2)
+    ]
+    assert runs[0] == runs[1]
+    assert len(runs[0]) > 100
