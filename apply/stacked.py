@@ -10,18 +10,21 @@ import torch
 from torch import nn
 
 from pruning.mask import Mask
-from pruning.parameters import prunable
+from pruning.parameters import check_same_layout, prunable
 from pruning.scores import Scores
 from scorers.scorer import Batch, Loss, Scorer
+
+
+Negatives = Literal["keep", "zero"]
 
 
 @dataclass(frozen=True)
 class StackedScorer:
     """`second` scores a copy of the network whose prunable weights are `first`'s scores.
 
-    With `first` = a and `second` = magnitude the scores are |a|; with `second` = SynFlow they are a's share in all
-    paths of a. Any pair is allowed, predicted scores on either side too. Source: Lutz & Manai 2022 (bachelor thesis,
-    ZHAW), "stacked scoring".
+    With `first` = a and `second` = magnitude the scores are |a|; with `second` = SynFlow they are each a's share in all
+    paths of a. Any pair is allowed, predicted scores on either side too. In a multi-shot sequence `first` scores once,
+    at its start, and `second` in every round. Source: Lutz & Manai 2022 (bachelor thesis, ZHAW), "stacked scoring".
 
     Attributes:
         first: whose scores stand in for the weights.
@@ -29,11 +32,14 @@ class StackedScorer:
         negatives: what a negative score becomes as a weight: `"keep"` leaves it (a scorer that squares or takes absolute
             values then counts the strongest votes for removal as large weights, as the source does), `"zero"` sets it
             to 0, the natural choice for predictions of a target that is never negative.
+
+    Raises:
+        ValueError: another word for `negatives`.
     """
 
     first: Scorer
     second: Scorer
-    negatives: Literal["keep", "zero"] = "keep"
+    negatives: Negatives = "keep"
 
     def __post_init__(self) -> None:
         if self.negatives not in ("keep", "zero"):
@@ -41,25 +47,38 @@ class StackedScorer:
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
         """See `scorers.Scorer`."""
+        return self.prepare(network, batch, loss, mask=mask)(network, batch, loss, mask=mask)
+
+    def prepare(
+        self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None
+    ) -> StandInScorer:
+        """The scorer of one multi-shot sequence: `first` has scored, `second` will in every round."""
         scores = self.first(network, batch, loss, mask=mask)
-        return score_stand_in(network, scores, self.second, batch, loss, mask=mask, negatives=self.negatives)
+        if self.negatives == "zero":
+            scores = Scores({n: t.clamp_min(0) for n, t in scores.tensors.items()}, scores.criterion)
+        return StandInScorer(scores, self.second)
 
 
-def score_stand_in(
-    network: nn.Module,
-    scores: Scores,
-    scorer: Scorer,
-    batch: Batch,
-    loss: Loss,
-    *,
-    mask: Mask | None = None,
-    negatives: Literal["keep", "zero"] = "keep",
-) -> Scores:
-    """`scorer` on a copy of `network` whose prunable weights are `scores`."""
-    stand_in = copy.deepcopy(network)
-    with torch.no_grad():
-        for name, weight in prunable(stand_in).items():
-            value = scores.tensors[name].to(weight.device, weight.dtype)
-            weight.copy_(value.clamp_min(0) if negatives == "zero" else value)
-    result = scorer(stand_in, batch, loss, mask=mask)
-    return Scores(result.tensors, f"StackedScorer({scores.criterion} -> {result.criterion})")
+@dataclass(frozen=True, eq=False)
+class StandInScorer:
+    """A scorer applied to a copy of the network whose prunable weights are given scores."""
+
+    scores: Scores
+    scorer: Scorer
+
+    def __repr__(self) -> str:
+        return f"StackedScorer({self.scores.criterion} -> {self.scorer!r})"
+
+    def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
+        """See `scorers.Scorer`.
+
+        Raises:
+            ValueError: the scores are of another network.
+        """
+        stand_in = copy.deepcopy(network)
+        weights = prunable(stand_in)
+        check_same_layout(weights, self.scores.tensors, "the scores that stand in for the weights")
+        with torch.no_grad():
+            for name, weight in weights.items():
+                weight.copy_(self.scores.tensors[name])
+        return Scores(self.scorer(stand_in, batch, loss, mask=mask).tensors, repr(self))

@@ -44,8 +44,9 @@ def share_ranks(values: np.ndarray, order: np.ndarray, groups: np.ndarray | None
         starts = np.flatnonzero(starts_group)
         sizes = np.diff(starts, append=size)
         ranks = _average(starts_run)
-        ranks -= np.repeat(starts, sizes)
-        ranks /= np.repeat(sizes, sizes)
+        # The order's type, as these are as long as the layer: half the memory of int64.
+        ranks -= np.repeat(starts.astype(order.dtype), sizes)
+        ranks /= np.repeat(sizes.astype(order.dtype), sizes)
     result = np.empty(size, dtype=np.float32)
     result[order] = ranks
     return result
@@ -54,9 +55,9 @@ def share_ranks(values: np.ndarray, order: np.ndarray, groups: np.ndarray | None
 def _average(starts_run: np.ndarray) -> np.ndarray:
     """Places 1 ... n, float64, averaged over each run of equal values."""
     size = starts_run.size
-    starts = np.flatnonzero(starts_run)
-    if starts.size == size:
+    if starts_run.all():
         return np.arange(1, size + 1, dtype=np.float64)
+    starts = np.flatnonzero(starts_run)
     lengths = np.diff(starts, append=size)
     return np.repeat(starts + (lengths + 1) / 2, lengths)
 

@@ -88,24 +88,28 @@ def _walk(
     x: np.ndarray,
     feature: np.ndarray,
     threshold: np.ndarray,
-    left: np.ndarray,
-    right: np.ndarray,
+    children: np.ndarray,
     value: np.ndarray,
     offsets: np.ndarray,
+    depths: np.ndarray,
     out: np.ndarray,
 ) -> None:
+    # All rows of a block take a step at a time and rest in their leaf (its own child): no branch to guess,
+    # and their reads overlap.
     rows = x.shape[0]
+    node = np.empty(ROWS, np.int32)
     for first in range(0, rows, ROWS):
-        last = min(first + ROWS, rows)
-        out[first:last] = 0.0
+        size = min(ROWS, rows - first)
+        out[first : first + size] = 0.0
         for tree in range(len(offsets) - 1):
-            base = offsets[tree]
-            for row in range(first, last):
-                node = base
-                while feature[node] >= 0:
-                    step = left[node] if x[row, feature[node]] <= threshold[node] else right[node]
-                    node = base + np.int64(step)
-                out[row] += value[node]
+            node[:] = offsets[tree]
+            for _ in range(depths[tree]):
+                for row in range(size):
+                    at = node[row]
+                    right = np.int64(x[first + row, feature[at]] > threshold[at])
+                    node[row] = children[at, right]
+            for row in range(size):
+                out[first + row] += value[node[row]]
 
 
 def _logistic(values: np.ndarray) -> np.ndarray:

@@ -29,6 +29,7 @@ FILE_LIMIT = 50_000_000
 
 LEAF = -1
 WORD_LEAVES = 64
+MAX_DEPTH = 4096
 
 
 @cache
@@ -162,6 +163,38 @@ class Trees:
             seen += np.bincount(child + base[inner], minlength=nodes)
         if bool((seen[place > 0] != 1).any()):
             raise ValueError("a node is the child of two nodes or of none: these are no trees")
+        _ = self.depths
+
+    @cached_property
+    def _children(self) -> np.ndarray:
+        """`(N, 2)` int32: left and right child as places in the arrays; a leaf is its own."""
+        base = np.repeat(self.offsets[:-1], np.diff(self.offsets))
+        own, leaf = np.arange(len(self.feature)), self.feature == LEAF
+        sides = [np.where(leaf, own, side + base) for side in (self.left, self.right)]
+        return np.ascontiguousarray(np.stack(sides, axis=1), dtype=np.int32)
+
+    @cached_property
+    def depths(self) -> np.ndarray:
+        """`(T,)` int64, most splits on a path of each tree.
+
+        Raises:
+            ValueError: more than `MAX_DEPTH`; a chain of a million nodes would take minutes to predict from.
+        """
+        depths = np.zeros(self.trees, dtype=np.int64)
+        nodes, level = self.offsets[:-1], 0
+        while len(nodes := nodes[self.feature[nodes] != LEAF]):
+            level += 1
+            if level > MAX_DEPTH:
+                raise ValueError(f"a tree is deeper than {MAX_DEPTH} splits")
+            depths[np.searchsorted(self.offsets, nodes, side="right") - 1] = level
+            nodes = self._children[nodes].reshape(-1)
+        return depths
+
+    @cached_property
+    def _nodes(self) -> tuple[np.ndarray, ...]:
+        """Arrays of the walking kernel; leaves look at column 0 and stay where they are."""
+        feature = np.maximum(self.feature, 0)
+        return feature, self.threshold, self._children, self.value, self.offsets, self.depths
 
     @cached_property
     def leaves(self) -> int:
@@ -220,7 +253,7 @@ class Trees:
         if self.leaves <= WORD_LEAVES:
             fast.bit_vectors(x, *self._vectors, out)
         else:
-            fast.walk(x, *(getattr(self, name) for name in NAMES), out)
+            fast.walk(x, *self._nodes, out)
         return out
 
     def sum_slowly(self, x: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Compaction: the small network that is left when everything that a mask makes useless is physically removed."""
+"""Compaction: the small network that is left when what a mask makes useless is physically removed."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Compacted:
 def compact(
     network: nn.Module, mask: Mask, *, constants: Literal["keep", "fold"] = "keep", decay: bool = False
 ) -> Compacted:
-    """Remove what no kept path uses, so that the small network computes and trains exactly like the masked one.
+    """Remove what no kept path uses: the small network computes and trains exactly like the masked one.
 
     Removed are, until nothing more can be:
 
@@ -105,8 +105,8 @@ def compact(
     padding a constant is not the same everywhere; such units stay.
 
     A layer never shrinks below one unit: a collapsed layer keeps a masked one. Dropout draws other random
-        numbers
-    for the smaller tensors. Removed weights take no part in weight decay.
+    numbers for the smaller tensors. Removed weights take no part in weight decay (`workloads.training` makes
+    up for it).
 
     Args:
         network: a chain (see `pruning.chain.chain`); left untouched, and taken as already masked: pruned
@@ -162,7 +162,7 @@ def _needed(
     lowest: int,
     gathers: bool,
 ) -> list[Tensor]:
-    """The units to keep, ascending, of the inputs and behind each prunable layer; from the outputs backward."""
+    """The units to keep, ascending, of the inputs and behind each prunable layer; from the outputs back."""
     weighted = [link for link in links if link.prunable]
     last = kept[weighted[-1].parameter("weight")]
     units = [torch.arange(last.shape[0], device=last.device)]

@@ -121,7 +121,7 @@ def follow(links: Sequence[Link], kept: Mapping[str, Tensor], decay: bool) -> li
 
 
 def summed(layer: nn.Module, kept: Tensor) -> Tensor:
-    """The kept weights `(out, in)` in float64, summed over the places of a kernel: what a constant map meets."""
+    """The kept weights `(out, in)`, float64, summed over a kernel's places: what a constant map meets."""
     full: Any = layer.weight
     weight: Tensor = full.detach().double().masked_fill(~kept, 0)
     return weight.flatten(2).sum(2) if weight.dim() > 2 else weight

@@ -117,6 +117,10 @@ def prune_upfront(
     densities = tuple(start * share for share in lookup(SCHEDULES, "schedules", schedule)(density / start, rounds))
     densities = (*densities[:-1], density)
     mask = within
+    # A scorer that does part of its work once for a whole sequence (stacked scoring) says so by `prepare`.
+    prepare = getattr(scorer, "prepare", None)
+    if prepare is not None:
+        scorer = prepare(network, batch, loss, mask=mask)
     survived = {name: torch.zeros_like(w, dtype=torch.int32, device="cpu") for name, w in prunable(network).items()}
     for number, target in enumerate(densities, start=1):
         scores = scorer(network, batch, loss, mask=mask)

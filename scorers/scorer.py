@@ -103,10 +103,12 @@ def _tells_apart(scores: Scores, mask: Mask | None) -> bool:
     pivot: Tensor | None = None
     live = 0
     for name, tensor in scores.tensors.items():
-        kept = None if mask is None else mask.tensors[name].reshape(-1).to(tensor.device).split(_CHUNK)
-        for i, values in enumerate(tensor.reshape(-1).split(_CHUNK)):
+        flat = tensor.reshape(-1)
+        kept = None if mask is None else mask.tensors[name].reshape(-1).to(tensor.device)
+        for start in range(0, flat.numel(), _CHUNK):
+            values = flat[start : start + _CHUNK]
             if kept is not None:
-                values = values[kept[i]]
+                values = values[kept[start : start + _CHUNK]]
             if values.numel() == 0:
                 continue
             live += values.numel()

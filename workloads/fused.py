@@ -195,7 +195,8 @@ class FusedEngine:
         inputs = train.inputs.flatten(1)
         if not layers or inputs.device.type != "cpu" or inputs.dtype not in (torch.float32, torch.float64):
             raise ValueError(
-                "the fused engine takes linear layers with ReLU between them, on the CPU, in float32 or float64; use engine='auto' for this network"
+                "the fused engine takes linear layers with ReLU between them on the CPU, float32 or float64; "
+                "use engine='auto' for this network"
             )
         names = {id(parameter): name for name, parameter in network.named_parameters()}
         self._state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}

@@ -54,7 +54,8 @@ class PerceptronEngine:
         self._network, self._recipe, self._train = network, recipe, train
         self._inputs = train.inputs.flatten(1)
         self._weights = [layer.weight.detach() for layer in layers]
-        self._biases = [None if layer.bias is None else layer.bias.detach() for layer in layers]
+        biases: list[Tensor | None] = [layer.bias for layer in layers]
+        self._biases = [None if bias is None else bias.detach() for bias in biases]
         self._masks = [masks.get(names[id(layer.weight)]) for layer in layers]
         self._plain = recipe.optimizer == "sgd" and recipe.momentum == 0
         self._optimizer: torch.optim.Optimizer | None = None

@@ -19,7 +19,7 @@ EngineName = Literal["auto", "dense", "sparse", "fused", "autograd"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 # A perceptron that keeps fewer of its (compacted) weights than this is faster as a list of edges than as
 # matrices.
-FUSED_DENSITY = 0.2
+FUSED_DENSITY = 0.25
 
 
 def make_engine(

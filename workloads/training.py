@@ -4,43 +4,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pruning.chain import NotAChainError
 from pruning.compaction import Compacted, compact
 from pruning.mask import Mask
+from pruning.ticket import copy_state
+from workloads.course import Course, Evaluation, batches, seeded
 from workloads.device import choose_device
-from workloads.engine import Engine, State, evaluate_split
+from workloads.engine import State, evaluate_split
 from workloads.recipe import Recipe
 from workloads.selection import ENGINES, EngineName, make_engine
 from workloads.task import Split, Task
 
 __all__ = ["ENGINES", "Evaluated", "Evaluation", "Recipe", "TrainingRecord", "evaluate", "train"]
-
-# So many steps at most between two calls of `progress`.
-PROGRESS_STEPS = 430
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One look at the validation split during training.
-
-    Attributes:
-        step: training steps taken so far.
-        train_loss: mean over the steps since the last evaluation, each measured before its update.
-        validation_loss, validation_accuracy: on the whole validation split.
-    """
-
-    step: int
-    train_loss: float
-    validation_loss: float
-    validation_accuracy: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +102,8 @@ def train(
             fastest. An engine that does not fit the network falls back to `"autograd"` only under `"auto"`
             and `"dense"`.
         compact: remove what the mask makes useless before training (`pruning.compaction`); a network that is
-            no chain of layers is trained at its full size. What was removed keeps its value and takes no
-            part in weight decay.
+            no chain of layers is trained at its full size. Under SGD what was removed decays as it would
+            have, so that the outcome is the same; under Adam it keeps its value.
         snapshot_steps: after which steps to copy the network's state, for rewinding; 0 is before the first
             step, with the pruned weights already zero.
         restore_best: end with the state of the lowest validation loss, not with the last.
@@ -155,12 +137,15 @@ def train(
         training = _prepared(task.train, compacted, small, where)
         validation = _prepared(task.validation, compacted, small, where)
         runner = make_engine(engine, small, small_mask, task.loss, recipe, training)
-        course = _Course(runner, recipe, validation, frozenset(snapshot_steps), progress)
-        with _seeded(seed, where):
-            course.run(_batches(examples, recipe.batch_size, seed))
-        final = runner.state() if not (restore_best or course.diverged) else course.best_state
-        snapshots = {step: _full(state, network, compacted) for step, state in course.snapshots.items()}
-        _full_size(network, compacted, final)
+        course = Course(runner, recipe, validation, frozenset(snapshot_steps), progress)
+        with seeded(seed, where):
+            course.run(batches(examples, recipe.batch_size, seed))
+        last = not (restore_best or course.diverged)
+        final_step = course.step if last else 0 if course.best is None else course.best.step
+        final = runner.state() if last else course.best_state
+        sizing = _Sizing(network, compacted, recipe)
+        snapshots = {step: sizing.full(state, step) for step, state in course.snapshots.items()}
+        network.load_state_dict(sizing.full(final, final_step))
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -202,84 +187,6 @@ def evaluate(
     return Evaluated(loss, accuracy, len(data))
 
 
-class _Course:
-    """The way of one training: steps, evaluations, snapshots, the best state, the end."""
-
-    def __init__(
-        self,
-        runner: Engine,
-        recipe: Recipe,
-        validation: Split,
-        snapshot_steps: frozenset[int],
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
-        self._runner, self._recipe, self._validation = runner, recipe, validation
-        self._snapshot_steps, self._progress = snapshot_steps, progress
-        self.step, self.diverged = 0, False
-        self.history: list[Evaluation] = []
-        self.best: Evaluation | None = None
-        self.best_state = runner.state()
-        self.snapshots: dict[int, State] = {0: runner.state()} if 0 in snapshot_steps else {}
-
-    def run(self, batches: Iterator[Tensor]) -> None:
-        """Train until the last step, the end of patience or divergence."""
-        total, since = 0.0, 0
-        while self.step < self._recipe.max_steps:
-            stop = self._next_stop()
-            order = torch.stack([next(batches) for _ in range(stop - self.step)])
-            total, since = total + self._runner.run(order) * len(order), since + len(order)
-            self.step = stop
-            if not math.isfinite(total):
-                self.diverged = True
-                return
-            if stop in self._snapshot_steps:
-                self.snapshots[stop] = self._runner.state()
-            if self._progress is not None:
-                self._progress(stop, self._recipe.max_steps)
-            if stop % self._recipe.evaluation_interval == 0 or stop == self._recipe.max_steps:
-                self._evaluate(total / since)
-                total, since = 0.0, 0
-                if self.diverged or self._out_of_patience():
-                    return
-
-    def _next_stop(self) -> int:
-        interval = self._recipe.evaluation_interval
-        stops = [self._recipe.max_steps, (self.step // interval + 1) * interval, self.step + PROGRESS_STEPS]
-        return min(stops + [step for step in self._snapshot_steps if step > self.step])
-
-    def _evaluate(self, train_loss: float) -> None:
-        loss, accuracy = self._runner.evaluate(self._validation)
-        found = Evaluation(self.step, train_loss, loss, accuracy)
-        self.history.append(found)
-        if not math.isfinite(loss):
-            self.diverged = True
-        elif self.best is None or loss < self.best.validation_loss:
-            self.best, self.best_state = found, self._runner.state()
-
-    def _out_of_patience(self) -> bool:
-        waited = sum(1 for found in self.history if self.best is not None and found.step > self.best.step)
-        return waited >= self._recipe.patience
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Dropout draws from the seed; the random state of the caller is put back."""
-    cuda = device.type == "cuda"
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if cuda else []):
-        torch.default_generator.manual_seed(seed)
-        if cuda:
-            torch.cuda.manual_seed(seed)
-        yield
-
-
-def _batches(examples: int, batch_size: int, seed: int) -> Iterator[Tensor]:
-    """Endless batches of indices `(batch,)`: one permutation an epoch, the incomplete last batch dropped."""
-    generator = torch.Generator().manual_seed(seed)
-    whole = examples - examples % batch_size
-    while True:
-        yield from torch.randperm(examples, generator=generator)[:whole].view(-1, batch_size)
-
-
 def _compacted(network: nn.Module, mask: Mask, recipe: Recipe) -> Compacted | None:
     try:
         return compact(network, mask, decay=recipe.weight_decay > 0)
@@ -296,17 +203,39 @@ def _prepared(split: Split, compacted: Compacted | None, network: nn.Module, dev
     return Split(inputs.to(device).contiguous(), split.targets.to(device))
 
 
-def _full(state: State, network: nn.Module, compacted: Compacted | None) -> State:
-    """The full-size network's state on the CPU for the state of the network that was trained."""
-    if compacted is None:
-        return {name: tensor.to("cpu", copy=True) for name, tensor in state.items()}
-    full = {name: tensor.detach().to("cpu", copy=True) for name, tensor in network.state_dict().items()}
-    compacted.expand_state(full, state)
-    return full
+class _Sizing:
+    """From the state of the network that was trained to the state of the full-size network.
 
+    What compaction removed has a zero gradient, so that weight decay alone would move it. Under SGD that is
+    one factor `f` for all of it, from `f = 1` and `v = 0`:
 
-def _full_size(network: nn.Module, compacted: Compacted | None, state: State) -> None:
-    if compacted is None:
-        network.load_state_dict(state)
-    else:
-        compacted.expand_state(network.state_dict(), state)
+        v = momentum * v + weight_decay * f;    f -= learning_rate * v
+
+    Under Adam it would be another way for each weight; there what was removed keeps its value.
+    """
+
+    def __init__(self, network: nn.Module, compacted: Compacted | None, recipe: Recipe) -> None:
+        self._compacted, self._recipe = compacted, recipe
+        self._before = copy_state(network) if compacted is not None else {}
+        self._parameters = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+
+    def full(self, state: State, step: int) -> State:
+        """The full-size state on the CPU, after `step` steps; shares no memory with `state`."""
+        if self._compacted is None:
+            return {name: tensor.to("cpu", copy=True) for name, tensor in state.items()}
+        factor = self._factor(step)
+        full = {
+            name: tensor * factor if name in self._parameters else tensor.clone()
+            for name, tensor in self._before.items()
+        }
+        self._compacted.expand_state(full, state)
+        return full
+
+    def _factor(self, step: int) -> float:
+        recipe = self._recipe
+        factor, velocity = 1.0, 0.0
+        if recipe.optimizer == "sgd" and recipe.weight_decay:
+            for _ in range(step):
+                velocity = recipe.momentum * velocity + recipe.weight_decay * factor
+                factor -= recipe.learning_rate * velocity
+        return factor

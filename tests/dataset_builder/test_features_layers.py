@@ -227,7 +227,7 @@ def test_an_embedding_is_a_linear_layer_on_one_hot_vectors(flatten: bool) -> Non
 
 
 class Shortcut(nn.Module):
-    """`c(relu(a x) + b relu(a x))`: b's output and a's both reach c; functional activations, called out of order."""
+    """`c(relu(a x) + b relu(a x))`: the outputs of a and b both reach c; registered in another order."""
 
     def __init__(self) -> None:
         super().__init__()

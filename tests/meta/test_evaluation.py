@@ -70,10 +70,11 @@ def test_a_whole_report(table: ScoreTable) -> None:
     found = evaluate_predictor(line({"snip": 0.3, "depth": 0.2}), table, seeds=[1, 2])
     assert found == json.loads(json.dumps(found))
     columns = table.columns(["snip", "depth", "score"], seeds=[1, 2])
-    predicted = 0.3 * columns["snip"].astype(float) + 0.2 * columns["depth"] + 0.1
+    snip, depth, score = (column.astype(float) for column in columns.values())
+    predicted = 0.3 * snip + 0.2 * depth + 0.1
     assert found["rows"] == 2000
-    assert found["r2"] == pytest.approx(r2_score(columns["score"], predicted), rel=1e-9)
-    assert found["mse"] == pytest.approx(mean_squared_error(columns["score"], predicted), rel=1e-9)
+    assert found["r2"] == pytest.approx(r2_score(score, predicted), rel=1e-9)
+    assert found["mse"] == pytest.approx(mean_squared_error(score, predicted), rel=1e-9)
     assert [(entry["seed"], entry["round"], entry["rows"]) for entry in found["networks"]] == [
         (1, 0, 1000),
         (2, 0, 1000),

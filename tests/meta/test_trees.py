@@ -178,6 +178,36 @@ def test_the_validator_refuses_other_names_dtypes_and_shapes() -> None:
             Trees.from_arrays(arrays | {name: arrays[name][:, None]}, 3, "gbm")
 
 
+def test_a_chain_is_walked_up_to_a_bound() -> None:
+    def chain(depth: int) -> Trees:
+        place = np.arange(2 * depth + 1)
+        inner = (place % 2 == 0) & (place < 2 * depth)
+        feature, left, right = (
+            np.where(inner, 0, -1),
+            np.where(inner, place + 1, -1),
+            np.where(inner, place + 2, -1),
+        )
+        return joined(
+            [
+                {
+                    "feature": feature,
+                    "threshold": place / 8,
+                    "left": left,
+                    "right": right,
+                    "value": place * 1.0,
+                }
+            ],
+            1,
+        )
+
+    x = np.array([[-1.0], [10.3], [1e9]], dtype=np.float32)
+    trees = chain(4096)
+    assert trees.depths.tolist() == [4096]
+    assert trees.sum(x).tolist() == trees.sum_slowly(x).tolist() == [1.0, 85.0, 8192.0]
+    with pytest.raises(ValueError, match="deeper than 4096"):
+        chain(4097)
+
+
 def test_a_second_tree_reached_from_the_first_is_refused() -> None:
     trees = ensemble(1, [2, 2])
     with pytest.raises(ValueError, match="outside its tree"):

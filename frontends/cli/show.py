@@ -1,0 +1,109 @@
+"""`scratchcard show`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from frontends.cli.options import emit, json_option
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@json_option
+def show(file: Path, as_json: bool) -> None:
+    """Explain a table, a bundle or a ticket: what it holds and where it came from.
+
+    \b
+    scratchcard show table
+    scratchcard show predictor
+    scratchcard show ticket.safetensors
+    """
+    if not file.exists():
+        raise FileNotFoundError(f"there is nothing at {file}: expected a table, a bundle or a ticket")
+    if file.suffix == ".parquet" or (file.is_dir() and any(file.glob("*.parquet"))):
+        result = _table(file)
+    elif file.is_dir():
+        result = _bundle(file)
+    elif file.suffix == ".safetensors":
+        result = _ticket(file)
+    else:
+        raise ValueError(
+            f"{file} is no table (folder of .parquet files or one of them), bundle (folder with manifest.json) or ticket "
+            "(.safetensors)"
+        )
+    emit(result, as_json, "\n".join(_lines(result)))
+
+
+def _table(path: Path) -> dict[str, Any]:
+    from pruning.table import ScoreTable
+
+    table = ScoreTable.open(path)
+    origin = table.manifest
+    return {
+        "kind": "score table",
+        "rows": table.rows,
+        "seeds": {name: list(seeds) for name, seeds in table.seeds.items()},
+        "rounds": list(table.rounds),
+        "slow regime": origin.get("recording"),
+        "workloads": origin.get("workloads"),
+        "features": {name: table.schema.column(name).transform for name in table.schema.features},
+        "targets": {name: table.schema.column(name).transform for name in table.schema.targets},
+        "digest": table.digest,
+        "versions": origin.get("versions"),
+    }
+
+
+def _bundle(path: Path) -> dict[str, Any]:
+    from meta.bundle import load_bundle
+
+    predictor = load_bundle(path)
+    return {
+        "kind": "predictor",
+        "family": predictor.family,
+        "objective": predictor.objective,
+        "target": predictor.target,
+        "features": {column.name: column.transform for column in predictor.columns},
+        "arrays": {name: list(array.shape) for name, array in predictor.arrays.items()},
+        "training": dict(predictor.training),
+        "metrics": {
+            part: {name: value for name, value in dict(numbers).items() if name != "networks"}
+            for part, numbers in predictor.metrics.items()
+            if numbers
+        },
+        "digest": predictor.digest,
+    }
+
+
+def _ticket(path: Path) -> dict[str, Any]:
+    from pruning.ticket import Ticket
+
+    ticket = Ticket.load(path)
+    layers = {
+        name: f"{int(kept.sum()):,} of {kept.numel():,} kept, shape {tuple(kept.shape)}"
+        for name, kept in ticket.mask.tensors.items()
+    }
+    return {
+        "kind": "ticket",
+        "kept": ticket.mask.kept,
+        "prunable": ticket.mask.total,
+        "density": ticket.mask.density,
+        "trained": ticket.trained is not None,
+        "layers": layers,
+        "provenance": dict(ticket.provenance),
+    }
+
+
+def _lines(value: Any, depth: int = 0) -> list[str]:
+    """Nested plain values as indented lines."""
+    pad = "  " * depth
+    lines = []
+    for key, entry in value.items():
+        if isinstance(entry, dict) and entry:
+            lines += [f"{pad}{key}:", *_lines(entry, depth + 1)]
+        elif entry not in (None, {}, []):
+            shown = ", ".join(map(str, entry)) if isinstance(entry, list) else entry
+            lines.append(f"{pad}{key}: {shown:,}" if isinstance(shown, int) else f"{pad}{key}: {shown}")
+    return lines
