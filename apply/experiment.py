@@ -14,9 +14,9 @@ import torch
 
 from apply.method import Method
 from apply.prune import Progress, evaluate_ticket, prune, train_ticket, training_summary
-from pruning.version import RESULTS_VERSION, versions
 from pruning.connectivity import Connectivity
 from pruning.ticket import Ticket
+from pruning.version import RESULTS_VERSION, versions
 from workloads.workload import Workload
 
 
@@ -92,7 +92,7 @@ class Experiment:
             "versions": versions(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
-        return result, ticket
+        return json.loads(json.dumps(result)), ticket
 
 
 def write_result(result: dict[str, Any], folder: Path) -> Path:

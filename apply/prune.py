@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from apply.method import Method
-from pruning.version import versions
 from pruning.ticket import Ticket, copy_state
+from pruning.version import versions
 from workloads.training import Evaluated, TrainingRecord, evaluate, train
 from workloads.workload import Workload
 

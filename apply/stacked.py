@@ -14,7 +14,6 @@ from pruning.parameters import check_same_layout, prunable
 from pruning.scores import Scores
 from scorers.scorer import Batch, Loss, Scorer
 
-
 Negatives = Literal["keep", "zero"]
 
 

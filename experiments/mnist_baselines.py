@@ -8,10 +8,10 @@ a line for each run and a picture, to `results/`.
 
 from __future__ import annotations
 
-from experiments.options import arguments, publish
 from apply.experiment import Experiment
 from apply.method import Method
 from apply.sweep import run_all
+from experiments.options import arguments, publish
 from workloads.tasks import load_task
 from workloads.workload import Workload
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from pruning.parameters import count, flatten
+from pruning.parameters import all_finite, count, flatten
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +29,7 @@ class Scores:
         for name, tensor in self.tensors.items():
             if not tensor.dtype.is_floating_point:
                 raise ValueError(f"scores of {name!r} by {self.criterion} are {tensor.dtype}, expected floating")
-            if not bool(torch.isfinite(tensor).all()):
+            if not all_finite(tensor):
                 raise ValueError(
                     f"scores of {name!r} by {self.criterion} hold NaN or infinity; "
                     "check the network's weights and the scoring batch, or score in float64"

@@ -53,7 +53,10 @@ class Ticket:
         if state is None:
             raise ValueError("this ticket holds no trained weights: train it first (scratchcard train)")
         own = network.state_dict()
-        check_same_layout(own, {name: state[name] for name in own if name in state}, "the ticket")
+        # In the network's order, then what only the ticket has: all is checked before anything is changed.
+        order = [*(name for name in own if name in state), *(name for name in state if name not in own)]
+        check_same_layout(own, {name: state[name] for name in order}, "the ticket")
+        check_same_layout(prunable(network), self.mask.tensors, "the ticket's mask")
         network.load_state_dict(dict(state))
         self.mask.apply_to(network)
 
@@ -100,7 +103,7 @@ class Ticket:
                     raise ValueError(
                         f"{path} has ticket version {metadata.get('version')}, this release reads {FORMAT_VERSION}"
                     )
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
             weights, state = json.loads(metadata["weights"]), json.loads(metadata["state"])
             provenance = json.loads(metadata["provenance"])
             mask = Mask({name: tensors[f"mask/{name}"] for name in weights})

@@ -12,7 +12,7 @@ import pytest
 import scratchcard
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = "pruning scorers workloads regimes dataset_builder meta apply analysis frontends".split()
+PACKAGES = ["pruning", "scorers", "workloads", "regimes", "dataset_builder", "meta", "apply", "analysis", "frontends"]
 
 
 @pytest.mark.parametrize("name", PACKAGES)

@@ -156,7 +156,7 @@ def _tree(section: str) -> dict[str, np.ndarray]:
     inner = leaves - 1
     left, right = (_numbers(fields[name], np.int64) for name in ("left_child", "right_child"))
     left, right = (np.where(child >= 0, child, inner + ~child) for child in (left, right))
-    thresholds = (round_down(_numbers(fields["threshold"], np.float64)))
+    thresholds = _about_zero(round_down(_numbers(fields["threshold"], np.float64)))
     return _columns(_numbers(fields["split_feature"], np.int64), thresholds, left, right, value)
 
 

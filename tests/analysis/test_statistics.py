@@ -1,0 +1,54 @@
+"""Intervals against scipy and by hand; the picture is drawn."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from analysis.figures import comparison
+from analysis.statistics import interval, markdown, summarise
+
+
+def test_interval_by_hand_and_against_scipy() -> None:
+    from scipy import stats
+
+    values = [0.91, 0.93, 0.92, 0.97]
+    found = interval(values)
+    expected = stats.t.interval(0.95, 3, loc=found.mean, scale=stats.sem(values))
+    assert found.mean == pytest.approx(0.9325)
+    assert found.mean - found.half_width == pytest.approx(expected[0])
+    assert interval([1.0, 3.0]).half_width == pytest.approx(12.7062047)
+    assert math.isnan(interval([0.5]).half_width)
+    assert interval([0.5]).text() == "0.50"
+    assert interval([1.0, 3.0]).text(1) == "2.0 ± 12.7"
+    with pytest.raises(ValueError, match="at least one value"):
+        interval([])
+
+
+def result(label: str, seed: int, accuracy: float) -> dict[str, object]:
+    return {
+        "label": label,
+        "configuration": {"density": 0.01, "seed": seed},
+        "test_accuracy": accuracy,
+        "training": {"best_step": 100 * seed},
+        "pruning_seconds": 0.5,
+        "effective_density": 0.009,
+    }
+
+
+def test_summaries_table_and_picture(tmp_path: Path) -> None:
+    results = [result("snip", s, 0.8 + 0.01 * s) for s in (1, 2, 3)] + [result("synflow", 1, 0.9)]
+    summaries = summarise(results)
+    assert [s.label for s in summaries] == ["snip", "synflow"]
+    assert summaries[0].test_accuracy.mean == pytest.approx(0.82)
+    assert summaries[0].accuracies == pytest.approx((0.81, 0.82, 0.83))
+    lines = markdown(summaries).splitlines()
+    assert lines[2].startswith("| snip | 82.00 ± 2.48 | 200 ± 248 | 0.50 ± 0.00 | 0.0090 | 3 |")
+    picture = comparison(summaries, tmp_path / "figure.png", "title")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "snip" in comparison(summaries, tmp_path / "figure.svg", "title").read_text()
+    with pytest.raises(ValueError, match=r"\.png or \.svg"):
+        comparison(summaries, tmp_path / "figure.pdf", "title")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figure.png", "figure.svg"]

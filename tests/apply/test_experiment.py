@@ -1,0 +1,120 @@
+"""Prune, train, evaluate: the record, the ticket, the sweep."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from apply.experiment import Experiment, read_result
+from apply.method import Method
+from apply.prune import evaluate_ticket, prune, train_ticket
+from apply.sweep import run_all
+from pruning.ticket import Ticket, nonzero_pruned
+from workloads.tasks import load_task
+from workloads.training import Recipe
+from workloads.workload import Workload
+
+RECIPE = Recipe(max_steps=120, evaluation_interval=20, scoring_examples=200)
+
+
+@pytest.fixture(scope="module")
+def workload() -> Workload:
+    return Workload("lenet_300_100", load_task("digits"), RECIPE)
+
+
+def test_one_run(workload: Workload, tmp_path: Path) -> None:
+    experiment = Experiment(workload, Method("synflow", regime="UMS", rounds=10), 0.05, seed=3)
+    record, ticket = experiment.run()
+    assert json.loads(json.dumps(record)) == record
+    assert record["digest"] == experiment.digest
+    assert record["kept"] == round(0.05 * record["prunable"]) == ticket.mask.kept
+    assert 0.5 < record["test_accuracy"] <= 1
+    assert 0.04 < record["effective_density"] <= 0.05
+    # The ticket on disk is the ticket: initial weights of the seed, pruned weights zero after training.
+    loaded = Ticket.load(ticket.save(tmp_path / "ticket.safetensors"))
+    assert all(torch.equal(loaded.initial[n], t) for n, t in workload.build(3).state_dict().items())
+    network = workload.build(0)
+    loaded.apply_to(network, trained=True)
+    assert nonzero_pruned(network, loaded.mask) == 0
+    assert evaluate_ticket(loaded, workload).accuracy == record["test_accuracy"]
+
+
+def test_the_identity_of_a_run_is_all_that_decides_its_result(workload: Workload) -> None:
+    base = Experiment(workload, Method("snip"), 0.05, 1)
+    same = Experiment(Workload("lenet_300_100", load_task("digits"), RECIPE), Method("snip"), 0.05, 1)
+    assert base.digest == same.digest
+    longer = Workload("lenet_300_100", load_task("digits"), Recipe(max_steps=121))
+    others = [
+        Experiment(longer, Method("snip"), 0.05, 1),
+        Experiment(workload, Method("snip", regime="UMS"), 0.05, 1),
+        Experiment(workload, Method("snip"), 0.06, 1),
+        Experiment(workload, Method("snip"), 0.05, 2),
+        Experiment(workload, Method("snip"), 0.05, 1, torch.float64),
+    ]
+    assert len({e.digest for e in [base, *others]}) == 6
+
+
+def test_a_sweep_runs_each_once_and_mends_damaged_records(workload: Workload, tmp_path: Path) -> None:
+    experiments = [Experiment(workload, Method(name), 0.05, 1) for name in ("random", "magnitude", "random")]
+    progress: list[tuple[int, int]] = []
+    first = run_all(experiments, tmp_path, progress=lambda done, total: progress.append((done, total)))
+    assert [record["label"] for record in first] == ["random", "magnitude", "random"]
+    assert progress == [(0, 2), (1, 2), (2, 2)]
+    files = sorted(tmp_path.glob("*.json"))
+    assert len(files) == 2
+    times = [path.stat().st_mtime_ns for path in files]
+    assert run_all(experiments, tmp_path) == first
+    assert [path.stat().st_mtime_ns for path in files] == times
+    files[0].write_text(files[0].read_text()[:100])
+    assert read_result(tmp_path, files[0].stem) is None
+    again = run_all(experiments, tmp_path, jobs=2)
+    assert [r["test_accuracy"] for r in again] == [r["test_accuracy"] for r in first]
+
+
+def test_scores_as_weights_become_the_tickets_initial_weights(workload: Workload) -> None:
+    method = Method("magnitude", initial="saw", initial_scorer="snip")
+    ticket = prune(workload, method, 0.05, seed=2)
+    given = workload.build(2).state_dict()["1.weight"]
+    saw = ticket.initial["1.weight"]
+    assert float(max(t.abs().max() for n, t in ticket.initial.items() if n.endswith("weight"))) == 1.0
+    assert torch.equal(saw.sign()[saw != 0], given.sign()[saw != 0])
+    trained, record = train_ticket(ticket, workload, seed=2)
+    assert record.steps > 0
+    assert trained.trained is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scorer": "synflo"}, "did you mean 'synflow'"),
+        ({"scorer": "snip", "predictor": "somewhere"}, "use the scorer 'predicted'"),
+        ({"scorer": "snip", "regime": "USS", "rounds": 3}, "USS has one round"),
+        ({"scorer": "snip", "shots": 0}, "shots must be"),
+        ({"scorer": "snip", "initial": "zeros"}, "unknown initial weights"),
+        ({"scorer": "snip", "initial_scorer": "snip"}, "need an initial scorer"),
+        ({"scorer": "snip", "scope": "unit"}, "unknown scope"),
+    ],
+)
+def test_methods_that_make_no_sense_are_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Method(**arguments)  # type: ignore[arg-type]
+
+
+def test_labels_are_short_and_tell_methods_apart() -> None:
+    methods = [
+        Method("snip"),
+        Method("snip", regime="UMS"),
+        Method("synflow", on="snip", regime="UMS", rounds=20),
+        Method("magnitude", regime="ISS"),
+        Method("magnitude", initial="saw", initial_scorer="snip"),
+    ]
+    assert [m.label for m in methods] == [
+        "snip",
+        "snip, UMS 100",
+        "synflow on snip, UMS 20",
+        "magnitude, ISS 10",
+        "magnitude, saw snip",
+    ]

@@ -1,0 +1,145 @@
+"""Building: what a table holds, resuming after a kill, refusing other settings."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dataset_builder.build import REPEAT_OFFSET, Recording, build
+from dataset_builder.features import FEATURES, compute_features
+from dataset_builder.targets import TARGETS
+from pruning.parameters import prunable
+from pruning.table import ScoreTable, file_name, read_manifest
+from scorers import make_scorer
+from workloads.tasks import load_task
+from workloads.training import Recipe
+from workloads.workload import Workload
+
+RECIPE = Recipe(max_steps=40, evaluation_interval=20, scoring_examples=100)
+IMP = Recording("ISS", "magnitude", 0.05, rounds=2)
+
+
+@pytest.fixture(scope="module")
+def workload() -> Workload:
+    return Workload("lenet_300_100", load_task("digits"), RECIPE)
+
+
+@pytest.fixture(scope="module")
+def table(workload: Workload, tmp_path_factory: pytest.TempPathFactory) -> ScoreTable:
+    recording = Recording("ISS", "magnitude", 0.05, rounds=2, every_round=True, repeat=True)
+    return build(workload, [3], tmp_path_factory.mktemp("table"), recording)
+
+
+def test_rows_features_and_targets_are_those_of_the_network_and_the_search(
+    table: ScoreTable, workload: Workload
+) -> None:
+    found = IMP.make_regime().find(workload, make_scorer("magnitude"), 0.05, 3)
+    again = IMP.make_regime().find(workload, make_scorer("magnitude"), 0.05, 3, data_seed=3 + REPEAT_OFFSET)
+    network, batch = workload.build(3), workload.scoring_batch(3)
+    assert table.schema.names == tuple(c.name for c in (*FEATURES, *TARGETS))
+    for number in (0, 1):
+        mask = found.mask_after(number)
+        blocks = list(table.blocks(rounds=[number]))
+        assert sum(block.rows for block in blocks) == mask.kept
+        expected = compute_features(
+            network, batch, workload.task.loss, mask=mask if number else None, density=0.05
+        )
+        for block, features in zip(blocks, expected, strict=True):
+            assert (block.workload, block.seed, block.parameter) == (workload.name, 3, features.parameter)
+            kept = np.flatnonzero(mask.tensors[block.parameter].reshape(-1).numpy())
+            assert np.array_equal(block.indices, kept)
+            for place, name in enumerate(features.names):
+                assert np.array_equal(block.columns[name], features.values[:, place]), name
+            final = found.mask.tensors[block.parameter].reshape(-1).numpy()[kept]
+            assert np.array_equal(block.columns["kept"], final)
+            second = again.mask.tensors[block.parameter].reshape(-1).numpy()[kept]
+            assert np.array_equal(block.columns["kept_repeat"], second)
+
+
+def test_the_manifest_says_how_the_table_was_made(table: ScoreTable) -> None:
+    manifest = read_manifest(table.path)
+    assert manifest["seeds"] == {"lenet_300_100-digits": [3]}
+    assert manifest["rows"] == table.rows
+    assert manifest["digest"] == table.digest
+    assert manifest["recording"]["regime"] == "ISS"
+    assert manifest["workloads"]["lenet_300_100-digits"]["data_digest"] == load_task("digits").digest
+    assert {"scratchcard", "torch", "results"} <= set(manifest["versions"])
+    assert manifest["files"] == {file.path.name: file.digest for file in table.files}
+    seed = table.files[0].metadata
+    assert seed["kept"] == round(0.05 * 50_200)
+    assert 0 < seed["kept_by_both"] <= seed["kept"]
+    assert seed["scoring_batch"] == {"examples": 100, "seed": 3, "balanced": False}
+    assert not (table.path / ".rounds").exists()
+
+
+def test_two_workers_write_what_one_does_and_seeds_can_be_added(workload: Workload, tmp_path: Path) -> None:
+    recording = Recording("UMS", "snip", 0.05, rounds=3)
+    one = build(workload, [0, 1], tmp_path / "one", recording)
+    build(workload, [0], tmp_path / "two", recording)
+    two = build(workload, [0, 1], tmp_path / "two", recording, jobs=2)
+    assert one.rows == two.rows == 2 * 50_200
+    for first, second in zip(one.blocks(), two.blocks(), strict=True):
+        assert all(np.array_equal(first.columns[n], second.columns[n], equal_nan=True) for n in first.columns)
+    assert read_manifest(tmp_path / "two")["seeds"] == {workload.name: [0, 1]}
+
+
+def test_a_second_call_does_nothing_and_other_settings_are_refused(workload: Workload, tmp_path: Path) -> None:
+    build(workload, [0], tmp_path, IMP)
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    build(workload, [0], tmp_path, IMP)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == times
+    with pytest.raises(ValueError, match="another recording"):
+        build(workload, [0], tmp_path, Recording("ISS", "magnitude", 0.04, rounds=2))
+    other = Workload("lenet_300_100", load_task("digits"), Recipe(max_steps=30))
+    with pytest.raises(ValueError, match="another workload"):
+        build(other, [1], tmp_path, IMP)
+    with pytest.raises(ValueError, match="each only once"):
+        build(workload, [1, 1], tmp_path, IMP)
+
+
+def test_a_build_that_is_killed_goes_on(tmp_path: Path, workload: Workload) -> None:
+    """A real process, killed with SIGKILL while it works on the second seed; the first is not built again."""
+    code = (
+        "import torch; torch.set_num_threads(1)\n"
+        "from dataset_builder.build import Recording, build\n"
+        "from workloads.tasks import load_task\n"
+        "from workloads.training import Recipe\n"
+        "from workloads.workload import Workload\n"
+        "recipe = Recipe(max_steps=40, evaluation_interval=20, scoring_examples=100)\n"
+        "w = Workload('lenet_300_100', load_task('digits'), recipe)\n"
+        f"build(w, range(50), {str(tmp_path / 'table')!r}, Recording('ISS', 'magnitude', 0.05, rounds=2))\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=root)
+    first = tmp_path / "table" / file_name(workload.name, 0)
+    try:
+        deadline = time.monotonic() + 120
+        while not first.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert first.exists()
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    whole = sorted(path.name for path in (tmp_path / "table").glob("lenet*.parquet"))
+    modified = {name: (tmp_path / "table" / name).stat().st_mtime_ns for name in whole}
+    seeds = range(len(whole) + 1)
+    table = build(workload, seeds, tmp_path / "table", IMP)
+    assert table.seeds[workload.name] == tuple(seeds)
+    assert {name: (tmp_path / "table" / name).stat().st_mtime_ns for name in whole} == modified
+    fresh = build(workload, [seeds[-1]], tmp_path / "fresh", IMP)
+    resumed = ScoreTable.open(tmp_path / "table" / file_name(workload.name, seeds[-1]))
+    for one, other in zip(fresh.blocks(), resumed.blocks(), strict=True):
+        assert all(np.array_equal(one.columns[n], other.columns[n], equal_nan=True) for n in one.columns)
+
+
+def test_the_network_of_the_table_is_the_one_that_the_seed_builds(workload: Workload, table: ScoreTable) -> None:
+    weight = next(iter(prunable(workload.build(3)).values())).detach().reshape(-1).numpy()
+    block = next(table.blocks(["weight"], rounds=[0]))
+    assert np.array_equal(block.columns["weight"], weight[block.indices])
