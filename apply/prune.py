@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -119,7 +119,7 @@ def training_summary(record: TrainingRecord) -> dict[str, Any]:
 def evaluate_ticket(
     ticket: Ticket,
     workload: Workload,
-    split: str = "test",
+    split: Literal["train", "validation", "test"] = "test",
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,

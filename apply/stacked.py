@@ -28,9 +28,9 @@ class StackedScorer:
     Attributes:
         first: whose scores stand in for the weights.
         second: who scores them.
-        negatives: what a negative score becomes as a weight: `"keep"` leaves it (a scorer that squares or takes absolute
-            values then counts the strongest votes for removal as large weights, as the source does), `"zero"` sets it
-            to 0, the natural choice for predictions of a target that is never negative.
+        negatives: what a negative score becomes as a weight: `"keep"` leaves it (a scorer that squares or takes
+            absolute values then counts the strongest votes for removal as large weights, as the source does),
+            `"zero"` sets it to 0, the natural choice for predictions of a target that is never negative.
 
     Raises:
         ValueError: another word for `negatives`.

@@ -1,8 +1,8 @@
 """The plain reference loop: how published pruning code trains a ticket.
 
-torch's DataLoader with `ToTensor` and `Normalize` on every item (raw bytes through PIL, as torchvision's MNIST does
-it), dense weights multiplied with their mask in every forward pass, autograd, `torch.optim.SGD`, batch 64, no
-workers.
+torch's DataLoader with `ToTensor` and `Normalize` on every item (raw bytes through PIL, as torchvision's MNIST
+does it), dense weights multiplied with their mask in every forward pass, autograd, `torch.optim.SGD`, batch 64,
+no workers.
 """
 
 from __future__ import annotations
@@ -24,9 +24,7 @@ class RawImages(Dataset[tuple[Tensor, int]]):
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images, self.labels = images, labels
-        self.transform = transforms.Compose(
-            [transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]
-        )
+        self.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -57,9 +55,7 @@ def masked(network: nn.Sequential, mask: Mask) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def reference_epoch(
-    network: nn.Sequential, mask: Mask, images: Tensor, labels: Tensor, seed: int = 0
-) -> float:
+def reference_epoch(network: nn.Sequential, mask: Mask, images: Tensor, labels: Tensor, seed: int = 0) -> float:
     """Seconds for one epoch of batches of 64 (the incomplete last one dropped), loading included."""
     trained = masked(network, mask)
     loader = DataLoader(

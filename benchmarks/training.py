@@ -4,9 +4,9 @@
     python -m benchmarks.training --ticket FILE         # with a real ticket in place of the built one
     python -m benchmarks.training --json                # machine-readable
 
-Every figure is the time of one epoch (859 steps of 64) and one evaluation of the 5,000 validation images, the
-preparations of `train` (compaction, gathering of inputs) included; the reference does not evaluate. The repeats of
-all cases are interleaved, and medians are compared, as other processes may share the machine.
+Every figure is the time of one epoch (859 steps of 64) and one evaluation of the 5,000 validation images, with
+the preparations of `train` (compaction, gathering of inputs); the reference does not evaluate. The repeats of all
+cases are interleaved, and medians are compared, as other processes may share the machine.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def network(seed: int = 0) -> torch.nn.Sequential:
 
 
 def ticket_like(seed: int = 0) -> Mask:
-    """A mask such as iterative magnitude pruning leaves at density 0.005: 1,331 weights, 450 + 570 + 311.
+    """A mask as iterative magnitude pruning leaves at density 0.005: 1,331 weights, 450 + 570 + 311.
 
     About 250 inputs, 170 and 85 hidden units are live; every live unit has an incoming and an outgoing weight.
     """
@@ -61,9 +61,7 @@ def ticket_like(seed: int = 0) -> Mask:
     weights = prunable(network())
     lives = [some(784, 250), some(300, 170), some(100, 85), torch.arange(10)]
     tensors = {}
-    for (name, weight), columns, rows, kept in zip(
-        weights.items(), lives, lives[1:], (450, 570, 311), strict=False
-    ):
+    for (name, weight), columns, rows, kept in zip(weights.items(), lives, lives[1:], (450, 570, 311), strict=False):
         tensors[name] = torch.zeros(weight.shape, dtype=torch.bool)
         tensors[name][rows[:, None], columns] = connected(rows, columns, kept)
     return Mask(tensors)
@@ -88,9 +86,7 @@ def epoch(task: Task, mask: Mask | None, engine: str, compact: bool = True) -> C
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", help="folder with mnist/ (default: SCRATCHCARD_DATA)")
     parser.add_argument("--ticket", type=Path, help="a ticket of lenet_300_100 on mnist")
     parser.add_argument("--repeats", type=int, default=5)
@@ -127,11 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
         "ticket: reference / ours (goal 20)": seconds["reference, ticket"] / seconds["ours, ticket"],
     }
     if options.json:
-        print(
-            json.dumps(
-                {"density": ticket.density, "seconds": seconds, "ratios": ratios, "times": times}, indent=1
-            )
-        )
+        print(json.dumps({"density": ticket.density, "seconds": seconds, "ratios": ratios, "times": times}, indent=1))
         return 0
     print(f"one MNIST epoch, LeNet-300-100, one thread; ticket of density {ticket.density:.4f}\n")
     for name, value in seconds.items():

@@ -36,9 +36,7 @@ def check_names(arrays: Arrays, expected: tuple[str, ...], family: str) -> None:
         )
 
 
-def check_array(
-    arrays: Arrays, name: str, dtype: type[np.generic], shape: tuple[int | None, ...]
-) -> np.ndarray:
+def check_array(arrays: Arrays, name: str, dtype: type[np.generic], shape: tuple[int | None, ...]) -> np.ndarray:
     """The array called `name`, after dtype, shape (None: any length) and magnitude were checked.
 
     Raises:

@@ -71,9 +71,7 @@ def evaluate_predictor(
             entry["rows"] = sum(map(len, scores))
             if kept:
                 entry |= _ticket_figures(np.concatenate(scores), np.concatenate(kept))
-                entry["noise_ceiling"] = (
-                    _repeated(np.concatenate(kept), np.concatenate(repeat)) if repeat else None
-                )
+                entry["noise_ceiling"] = _repeated(np.concatenate(kept), np.concatenate(repeat)) if repeat else None
             entries.append(entry)
     return {
         "rows": sum(entry["rows"] for entry in entries),

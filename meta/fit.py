@@ -59,8 +59,7 @@ def split_networks(
         both = sorted(set(train_seeds or ()) & set(held_out_seeds or ()))
         if both:
             raise ValueError(
-                f"seed {', '.join(map(str, both))} is both trained on and held out; "
-                "give each seed to one side"
+                f"seed {', '.join(map(str, both))} is both trained on and held out; give each seed to one side"
             )
         held = set(held_out_seeds or ())
         train = [key for key in networks if key[1] not in held and _among(key[1], train_seeds)]
@@ -73,9 +72,7 @@ def split_networks(
 def _check_known(what: str, asked: Sequence[Any] | None, known: Sequence[Any]) -> None:
     unknown = [item for item in asked or () if item not in known]
     if unknown:
-        raise ValueError(
-            f"the table has no {what} {', '.join(map(str, unknown))}; it has {', '.join(map(str, known))}"
-        )
+        raise ValueError(f"the table has no {what} {', '.join(map(str, unknown))}; it has {', '.join(map(str, known))}")
 
 
 def _among(seed: int, seeds: Sequence[int] | None) -> bool:
@@ -92,9 +89,7 @@ def make_family(name: str, **options: Any) -> Family:
     known = [item.name for item in fields(family)]  # type: ignore[arg-type]
     unknown = sorted(set(options) - set(known))
     if unknown:
-        raise ValueError(
-            f"the family {name!r} has no option {', '.join(unknown)}; it has {', '.join(known) or 'none'}"
-        )
+        raise ValueError(f"the family {name!r} has no option {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
     return family(**options)
 
 
@@ -146,9 +141,7 @@ def fit(
     )
     names = _features(table, features)
     if target not in table.schema.targets:
-        raise ValueError(
-            f"the table has no target {target!r}; it has {', '.join(table.schema.targets) or 'none'}"
-        )
+        raise ValueError(f"the table has no target {target!r}; it has {', '.join(table.schema.targets) or 'none'}")
     if max_rows is not None and max_rows < 1:
         raise ValueError(f"max_rows must be at least 1, got {max_rows}")
     rows = Rows(
@@ -207,9 +200,7 @@ def _features(table: ScoreTable, features: Sequence[str] | None) -> tuple[str, .
         features = THESIS_FEATURES
     unknown = [name for name in features if name not in table.schema.features]
     if unknown:
-        raise ValueError(
-            f"the table has no feature {', '.join(unknown)}; it has {', '.join(table.schema.features)}"
-        )
+        raise ValueError(f"the table has no feature {', '.join(unknown)}; it has {', '.join(table.schema.features)}")
     if not features:
         raise ValueError("a predictor needs at least one feature, got an empty list")
     if len(set(features)) != len(features):
@@ -225,6 +216,4 @@ def _check_classes(rows: Rows) -> None:
             f"[{summary.minimum:g}, {summary.maximum:g}]; use regression"
         )
     if summary.minimum == summary.maximum:
-        raise ValueError(
-            f"target {rows.target!r} is {summary.minimum:g} in all training rows: nothing to learn"
-        )
+        raise ValueError(f"target {rows.target!r} is {summary.minimum:g} in all training rows: nothing to learn")

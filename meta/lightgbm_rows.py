@@ -73,7 +73,5 @@ def sequences(rows: Rows, orders: list[np.ndarray] | None) -> list[NetworkRows]:
     """One Sequence for each network that has rows; they share one window."""
     window = Window(rows, orders)
     return [
-        NetworkRows(window, network, count)
-        for network, count in zip(rows.networks, rows.counts, strict=True)
-        if count
+        NetworkRows(window, network, count) for network, count in zip(rows.networks, rows.counts, strict=True) if count
     ]

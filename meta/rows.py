@@ -158,9 +158,7 @@ class Rows:
             return batch.weight
         share = sum(self.summary.positives) / sum(self.summary.rows)
         if not 0 < share < 1:
-            raise ValueError(
-                f"balanced weights need positive and other rows; {self.target!r} has only one kind"
-            )
+            raise ValueError(f"balanced weights need positive and other rows; {self.target!r} has only one kind")
         classes = np.where(batch.y > 0, 0.5 / share, 0.5 / (1 - share))
         return classes if batch.weight is None else classes * batch.weight
 

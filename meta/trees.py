@@ -136,12 +136,7 @@ class Trees:
         check_array(arrays, "value", np.float64, (nodes,))
         offsets = check_array(arrays, "offsets", np.int64, (None,))
         # Compared, not subtracted: differences of tampered int64 could wrap around.
-        if (
-            len(offsets) < 2
-            or offsets[0] != 0
-            or offsets[-1] != nodes
-            or not (offsets[1:] > offsets[:-1]).all()
-        ):
+        if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != nodes or not (offsets[1:] > offsets[:-1]).all():
             raise ValueError(f"array 'offsets' must rise from 0 to the number of nodes, {nodes}")
         sizes = np.diff(offsets)
         base = np.repeat(offsets[:-1], sizes)
@@ -292,7 +287,5 @@ def joined(trees: Iterable[dict[str, np.ndarray]], features: int) -> Trees:
         "right": np.int32,
         "value": np.float64,
     }
-    whole = {
-        name: np.concatenate([part[name] for part in parts]).astype(dtype) for name, dtype in dtypes.items()
-    }
+    whole = {name: np.concatenate([part[name] for part in parts]).astype(dtype) for name, dtype in dtypes.items()}
     return Trees(**whole, offsets=np.cumsum([0, *sizes], dtype=np.int64), features=features)

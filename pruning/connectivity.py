@@ -65,9 +65,7 @@ def effective_mask(network: nn.Module, mask: Mask, input_shape: tuple[int, ...])
             output = copy(torch.zeros_like(inputs, dtype=torch.int64) if first in tables else inputs)
         except (RuntimeError, IndexError) as error:
             reason = str(error).splitlines()[0]
-            raise ValueError(
-                f"the network does not take an input of shape {tuple(input_shape)}: {reason}"
-            ) from error
+            raise ValueError(f"the network does not take an input of shape {tuple(input_shape)}: {reason}") from error
         gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
             output.sum(), list(weights.values()), allow_unused=True
         )

@@ -69,9 +69,7 @@ class Constancy:
 
     def _through_normalisation(self, layer: Any, block: int, decay: bool) -> Constancy:
         if block > 1:  # the places of one unit are normalised apart
-            return Constancy(
-                torch.full_like(self.status, SIGNAL), self.value, torch.zeros_like(self.closable)
-            )
+            return Constancy(torch.full_like(self.status, SIGNAL), self.value, torch.zeros_like(self.closable))
         zero = (self.status == DEAD) | (self.closable & (self.value == 0))
         value = self._outgoing()
         mean, variance = layer.running_mean, layer.running_var

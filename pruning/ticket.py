@@ -103,7 +103,7 @@ class Ticket:
                     raise ValueError(
                         f"{path} has ticket version {metadata.get('version')}, this release reads {FORMAT_VERSION}"
                     )
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             weights, state = json.loads(metadata["weights"]), json.loads(metadata["state"])
             provenance = json.loads(metadata["provenance"])
             mask = Mask({name: tensors[f"mask/{name}"] for name in weights})

@@ -96,7 +96,7 @@ class Regime(Protocol):
             data_seed: of the data order in training and of the scoring batch; `seed` if not given.
             device: where to score and train.
             dtype: precision of the network.
-            directory: where to keep finished rounds, so that a second call goes on; regimes that do not train ignore it.
+            directory: where to keep finished rounds, so that a second call goes on; unused by regimes without training.
             progress: called as rounds (upfront) or training steps (iterative) finish.
 
         Raises:

@@ -64,9 +64,7 @@ class PerceptronEngine:
             for parameter in parameters:
                 parameter.grad = torch.zeros_like(parameter)
             self._optimizer = make_optimizer(parameters, recipe)
-        gradients: dict[int, Tensor | None] = {
-            id(parameter): parameter.grad for parameter in network.parameters()
-        }
+        gradients: dict[int, Tensor | None] = {id(parameter): parameter.grad for parameter in network.parameters()}
         self._gradients = [gradients.get(id(layer.weight)) for layer in layers]
         self._bias_gradients = [gradients.get(id(layer.bias)) for layer in layers]
         like = self._inputs
@@ -114,9 +112,7 @@ class PerceptronEngine:
             delta, entering = deltas[level + 1], units[level]
             if level:
                 torch.mm(delta, weight, out=deltas[level])
-                torch.ops.aten.threshold_backward.grad_input(
-                    deltas[level], entering, 0, grad_input=deltas[level]
-                )
+                torch.ops.aten.threshold_backward.grad_input(deltas[level], entering, 0, grad_input=deltas[level])
             if self._plain:
                 rate, shrink = recipe.learning_rate, 1 - recipe.learning_rate * recipe.weight_decay
                 weight.addmm_(delta.t(), entering, beta=shrink, alpha=-rate)

@@ -48,9 +48,7 @@ def make_engine(
         from workloads.fused import FusedEngine
 
         return FusedEngine(network, mask, recipe, train)
-    if name == "sparse" or (
-        name == "auto" and mask is not None and not perceptron and sparse_layers(network, mask)
-    ):
+    if name == "sparse" or (name == "auto" and mask is not None and not perceptron and sparse_layers(network, mask)):
         return SparseEngine(network, mask, loss, recipe, train)
     masks = {}
     if mask is not None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class Seeds(click.ParamType):
+class Seeds(click.ParamType[tuple[int, ...]]):
     """`0-4`, `3` or `0,2,10-12`."""
 
     name = "seeds"

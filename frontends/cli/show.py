@@ -31,8 +31,8 @@ def show(file: Path, as_json: bool) -> None:
         result = _ticket(file)
     else:
         raise ValueError(
-            f"{file} is no table (folder of .parquet files or one of them), bundle (folder with manifest.json) or ticket "
-            "(.safetensors)"
+            f"{file} is no table (folder of .parquet files or one of them), bundle (folder with manifest.json) "
+            "or ticket (.safetensors)"
         )
     emit(result, as_json, "\n".join(_lines(result)))
 

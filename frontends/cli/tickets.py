@@ -196,6 +196,7 @@ def _workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workloa
     network = options.get("network") or str(described["network"])
     if ":" in network and not options.get("network"):
         raise ValueError(
-            f"{path} is a ticket of the network {network!r}, which is code of your own: name it with --network {network}"
+            f"{path} is a ticket of the network {network!r}, which is code of your own: "
+            f"name it with --network {network}"
         )
     return make_workload(options | {"network": network, "task": described["task"]}, described["recipe"])

@@ -80,9 +80,7 @@ class GBM:
             weight = None
             group = [size for count in rows.counts for size in _queries(count)]
         parameters = {
-            "objective": {"regression": "regression", "classification": "binary"}.get(
-                objective, self.ranking
-            ),
+            "objective": {"regression": "regression", "classification": "binary"}.get(objective, self.ranking),
             "num_leaves": self.leaves,
             "learning_rate": self.learning_rate,
             "min_data_in_leaf": self.leaf_rows,
@@ -96,9 +94,7 @@ class GBM:
             "force_row_wise": True,
             "verbosity": -1,
         }
-        dataset = lightgbm.Dataset(
-            sequences(rows, orders), label=y, weight=weight, group=group, params=parameters
-        )
+        dataset = lightgbm.Dataset(sequences(rows, orders), label=y, weight=weight, group=group, params=parameters)
         callbacks = []
         if progress is not None:
             callbacks.append(lambda state: progress(state.iteration + 1, self.trees))
@@ -150,9 +146,7 @@ def _tree(section: str) -> dict[str, np.ndarray]:
         return _columns([], [], [], [], value[:1])
     # Bit 0: categorical; bits 2 and 3: how missing values go (0: as any number).
     if any(int(kind) & 0b1101 for kind in fields["decision_type"].split()):
-        raise ValueError(
-            "splits that treat missing values apart cannot be stored: fit with use_missing=False"
-        )
+        raise ValueError("splits that treat missing values apart cannot be stored: fit with use_missing=False")
     inner = leaves - 1
     left, right = (_numbers(fields[name], np.int64) for name in ("left_child", "right_child"))
     left, right = (np.where(child >= 0, child, inner + ~child) for child in (left, right))
@@ -189,9 +183,7 @@ def _columns(feature: Any, threshold: Any, left: Any, right: Any, value: np.ndar
 
 def _orders(rows: Rows, seed: int) -> list[np.ndarray]:
     """A random order of each network's rows, so that every query holds rows of all layers."""
-    return [
-        np.random.default_rng([seed, 2, place]).permutation(count) for place, count in enumerate(rows.counts)
-    ]
+    return [np.random.default_rng([seed, 2, place]).permutation(count) for place, count in enumerate(rows.counts)]
 
 
 def _queries(count: int) -> list[int]:
@@ -199,9 +191,7 @@ def _queries(count: int) -> list[int]:
     return [len(part) for part in np.array_split(np.empty(count), -(-count // QUERY_ROWS))] if count else []
 
 
-def _targets(
-    rows: Rows, balanced: bool, orders: list[np.ndarray] | None
-) -> tuple[np.ndarray, np.ndarray | None]:
+def _targets(rows: Rows, balanced: bool, orders: list[np.ndarray] | None) -> tuple[np.ndarray, np.ndarray | None]:
     """Target and weight of all rows; reads no feature."""
     y, weights = np.empty(rows.count, dtype=np.float32), np.ones(rows.count, dtype=np.float32)
     bare = replace(rows, features=())

@@ -73,9 +73,7 @@ class Linear:
         return linear_forward(arrays, features, "linear")
 
 
-def _chunks(
-    x: np.ndarray, y: np.ndarray, weight: np.ndarray | None
-) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _chunks(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     weight = np.ones(len(y)) if weight is None else weight
     places = [slice(start, start + CHUNK) for start in range(0, len(y), CHUNK)]
     return [(x[place], y[place], weight[place]) for place in places]

@@ -53,9 +53,7 @@ class MLP:
         self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None
     ) -> dict[str, np.ndarray]:
         """Arrays mean, scale (F,), weight_k (out, in), bias_k (out,), output_range (2,): low and high."""
-        return self.arrays(
-            self.train(rows, objective, seed=seed, threads=threads, progress=progress), rows, objective
-        )
+        return self.arrays(self.train(rows, objective, seed=seed, threads=threads, progress=progress), rows, objective)
 
     def train(
         self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None
@@ -80,9 +78,7 @@ class MLP:
         with _threads(threads):
             network = _network(self.hidden, len(rows.features), float(np.log(centre / (1 - centre))), seed)
             network.to(self.device)
-            optimizer = torch.optim.Adam(
-                network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
-            )
+            optimizer = torch.optim.Adam(network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
 
             def loss(batch: Batch) -> torch.Tensor:
                 z = torch.from_numpy(((batch.x - mean) / scale).astype(np.float32)).to(self.device)
@@ -140,9 +136,7 @@ class MLP:
         mean = check_array(arrays, "mean", np.float64, (features,))
         scale = check_array(arrays, "scale", np.float64, (features,))
         if not bool((scale >= 1 / LIMIT).all()):
-            raise ValueError(
-                f"array 'scale' holds a number below {1 / LIMIT:g}: expected standard deviations"
-            )
+            raise ValueError(f"array 'scale' holds a number below {1 / LIMIT:g}: expected standard deviations")
         low, high = check_array(arrays, "output_range", np.float64, (2,))
         layers, width = [], features
         for number in range(1, count + 1):
@@ -186,9 +180,7 @@ def _network(hidden: tuple[int, ...], features: int, start: float, seed: int) ->
             torch.nn.Linear, fan_in, units
         )
         last = number == len(widths) - 1
-        torch.nn.init.kaiming_uniform_(
-            layer.weight, nonlinearity="linear" if last else "relu", generator=generator
-        )
+        torch.nn.init.kaiming_uniform_(layer.weight, nonlinearity="linear" if last else "relu", generator=generator)
         torch.nn.init.constant_(layer.bias, start if last else 0.0)
         layers += [layer] if last else [layer, torch.nn.ReLU()]
     return torch.nn.Sequential(*layers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -134,12 +133,12 @@ def test_predicted_scores_are_the_predictions_of_the_features(workload: Workload
 
 
 @pytest.fixture
-def network() -> Iterator[nn.Sequential]:
+def network() -> nn.Sequential:
     net = chain()
     with torch.no_grad():
         net[0].weight.copy_(torch.tensor([[1.0, -1.0], [0.5, -2.0]]))
         net[2].weight.copy_(torch.tensor([[-3.0, 1.0]]))
-    yield net
+    return net
 
 
 def given() -> Scores:

@@ -65,18 +65,12 @@ def hard_rows() -> FeatureBlock:
 
 
 @pytest.mark.parametrize(("name", "objective"), CASES)
-def test_hard_rows_give_finite_scores(
-    name: str, objective: str, predictors: dict[tuple[str, str], Predictor]
-) -> None:
+def test_hard_rows_give_finite_scores(name: str, objective: str, predictors: dict[tuple[str, str], Predictor]) -> None:
     assert np.isfinite(predictors[name, objective].predict(hard_rows())).all()
 
 
-INTEGERS = st.sampled_from([-(2**63), -(2**31), -2, -1, 0, 1, 2, 3, 5, 2**31 - 1, 2**63 - 1]) | st.integers(
-    -3, 70
-)
-FLOATS = st.floats() | st.sampled_from(
-    [np.nan, np.inf, -np.inf, 1e60, -1e60, 1e61, 1e-60, 0.0, 5e-324, LARGEST]
-)
+INTEGERS = st.sampled_from([-(2**63), -(2**31), -2, -1, 0, 1, 2, 3, 5, 2**31 - 1, 2**63 - 1]) | st.integers(-3, 70)
+FLOATS = st.floats() | st.sampled_from([np.nan, np.inf, -np.inf, 1e60, -1e60, 1e61, 1e-60, 0.0, 5e-324, LARGEST])
 
 
 @st.composite
@@ -86,9 +80,7 @@ def tampering(draw: st.DrawFn, arrays: dict[str, np.ndarray]) -> dict[str, np.nd
     for _ in range(draw(st.integers(1, 3))):
         name = draw(st.sampled_from(sorted(arrays)))
         array = arrays[name]
-        kind = draw(
-            st.sampled_from(["number"] * 6 + ["all", "swap", "cut", "longer", "shape", "dtype", "gone"])
-        )
+        kind = draw(st.sampled_from(["number"] * 6 + ["all", "swap", "cut", "longer", "shape", "dtype", "gone"]))
         numbers = INTEGERS if array.dtype.kind == "i" else FLOATS
         with np.errstate(all="ignore"):
             if kind == "number" and array.size:
@@ -192,9 +184,7 @@ def test_a_changed_manifest_is_refused_or_harmless(bundle: Path, place: int, byt
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(head=st.binary(max_size=40), keep=st.integers(0, 3000), tail=st.binary(max_size=40))
-def test_foreign_bytes_with_fitting_digests_are_refused(
-    bundle: Path, head: bytes, keep: int, tail: bytes
-) -> None:
+def test_foreign_bytes_with_fitting_digests_are_refused(bundle: Path, head: bytes, keep: int, tail: bytes) -> None:
     whole = (bundle / ARRAYS).read_bytes()
     cut = whole[keep % len(whole) :] if len(head) % 2 else whole[: keep % len(whole)]
     rewrite(bundle, head + cut + tail)
@@ -336,9 +326,7 @@ def test_too_large_an_ensemble_is_not_saved(
     assert not list(tmp_path.iterdir())
 
 
-def test_predicting_needs_no_fitting_library(
-    predictors: dict[tuple[str, str], Predictor], tmp_path: Path
-) -> None:
+def test_predicting_needs_no_fitting_library(predictors: dict[tuple[str, str], Predictor], tmp_path: Path) -> None:
     """In a process of its own, where importing scikit-learn, LightGBM or pandas fails."""
     for key, predictor in predictors.items():
         save_bundle(predictor, tmp_path / "-".join(key))
@@ -366,3 +354,16 @@ for folder in sorted(Path(sys.argv[1]).iterdir()):
     ones = FeatureBlock("w", np.arange(2), FEATURES, np.ones((2, 3), np.float32))
     expected = [predictors[key].predict(ones)[0] for key in sorted(predictors, key="-".join)]
     assert [float(line) for line in done.stdout.split()] == expected
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, 5e-324, 1e-61])
+def test_a_scale_that_no_deviation_can_be_is_refused(
+    scale: float, predictors: dict[tuple[str, str], Predictor], tmp_path: Path
+) -> None:
+    predictor = predictors["mlp", "regression"]
+    folder = save_bundle(predictor, tmp_path / "bundle")
+    bad = predictor.arrays["scale"].copy()
+    bad[1] = scale
+    rewrite(folder, save({**predictor.arrays, "scale": bad}))
+    with pytest.raises(ValueError, match=r"expected (standard )?deviations"):
+        load_bundle(folder)

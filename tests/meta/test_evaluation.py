@@ -46,9 +46,7 @@ def test_overlap_is_the_mean_over_random_orders_of_ties(seed: int) -> None:
         order = generator.permutation(12)
         top = order[np.argsort(-scores[order], kind="stable")[:k]]
         drawn.append(kept[top].sum() / k)
-    assert overlap(scores, kept) == pytest.approx(
-        np.mean(drawn), abs=5 * max(np.std(drawn), 1e-3) / 3000**0.5
-    )
+    assert overlap(scores, kept) == pytest.approx(np.mean(drawn), abs=5 * max(np.std(drawn), 1e-3) / 3000**0.5)
 
 
 def test_streamed_sums_are_scikit_learns() -> None:
@@ -87,9 +85,7 @@ def test_a_whole_report(table: ScoreTable) -> None:
         assert entry["overlap"] == pytest.approx(kept[top].mean())
     first, second = found["networks"]
     own = table.columns(["kept", "kept_repeat"], seeds=[1])
-    assert first["noise_ceiling"] == pytest.approx(
-        (own["kept"] * own["kept_repeat"]).sum() / own["kept"].sum()
-    )
+    assert first["noise_ceiling"] == pytest.approx((own["kept"] * own["kept_repeat"]).sum() / own["kept"].sum())
     assert second["noise_ceiling"] is None
     assert found["noise_ceiling"] == first["noise_ceiling"]
     assert found["overlap"] == pytest.approx((first["overlap"] + second["overlap"]) / 2)

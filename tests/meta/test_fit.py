@@ -76,9 +76,7 @@ def test_bad_splits_are_refused(table: ScoreTable, arguments: dict[str, object],
         ("mlp", {"patience": 1, "train_seeds": [0]}, "second training network"),
     ],
 )
-def test_bad_arguments_are_refused(
-    table: ScoreTable, family: str, arguments: dict[str, object], message: str
-) -> None:
+def test_bad_arguments_are_refused(table: ScoreTable, family: str, arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fit(table, family, **arguments)  # type: ignore[arg-type]
 

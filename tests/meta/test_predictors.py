@@ -146,9 +146,7 @@ def test_linear_is_scikit_learns(dependent: bool, make_table: Callable[..., Scor
     whole = rows_of(table, "regression").whole()
     theirs = LinearRegression().fit(whole.x.astype(np.float64), whole.y)
     assert np.allclose(ours.arrays["coefficients"], theirs.coef_, rtol=1e-8, atol=1e-13)
-    assert np.allclose(
-        ours.predict(features_of(table, ours)), theirs.predict(features_of(table, ours).values)
-    )
+    assert np.allclose(ours.predict(features_of(table, ours)), theirs.predict(features_of(table, ours).values))
 
 
 def test_linear_with_weights_is_scikit_learns(table: ScoreTable) -> None:
@@ -185,9 +183,7 @@ def test_sgd_is_scikit_learns(objective: str, standardise: bool, table: ScoreTab
 def test_trees_are_scikit_learns(family: Tree | Forest, objective: str, table: ScoreTable) -> None:
     rows = rows_of(table, objective)
     arrays = family.fit(rows, objective, seed=0, threads=1)
-    estimator = (
-        family.estimator(objective, 0, 1) if isinstance(family, Forest) else family.estimator(objective, 0)
-    )
+    estimator = family.estimator(objective, 0, 1) if isinstance(family, Forest) else family.estimator(objective, 0)
     whole = rows.whole()
     estimator.fit(whole.x, whole.y)
     x = np.concatenate([whole.x, np.random.default_rng(0).normal(size=(500, 6)).astype(np.float32)])
@@ -217,15 +213,11 @@ def test_gbm_from_the_stream_is_gbm_from_memory(table: ScoreTable) -> None:
     assert np.array_equal(streamed.predict(whole.x), memory.predict(whole.x))
 
 
-def test_ranking_queries_hold_rows_with_their_own_targets(
-    table: ScoreTable, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ranking_queries_hold_rows_with_their_own_targets(table: ScoreTable, monkeypatch: pytest.MonkeyPatch) -> None:
     # Were features and targets put into different orders, nothing could be learned.
     monkeypatch.setattr("meta.predictors.gbm.QUERY_ROWS", 130)
     for ranking, target in (("rank_xendcg", "kept"), ("lambdarank", "rounds_survived")):
-        predictor = fit(
-            table, "gbm", objective="ranking", target=target, held_out_seeds=[2], trees=30, ranking=ranking
-        )
+        predictor = fit(table, "gbm", objective="ranking", target=target, held_out_seeds=[2], trees=30, ranking=ranking)
         assert predictor.metrics["held_out"]["average_precision"] > 0.8
 
 
@@ -273,9 +265,7 @@ def test_balanced_raises_the_probability_of_kept(table: ScoreTable) -> None:
         options = SMALL.get(name, {})
         means = []
         for balanced in (False, True):
-            predictor = fit(
-                table, name, objective="classification", balanced=balanced, evaluate=False, **options
-            )
+            predictor = fit(table, name, objective="classification", balanced=balanced, evaluate=False, **options)
             means.append(predictor.predict(features_of(table, predictor)).mean())
         if name != "sgd":  # few steps from a half
             assert means[0] == pytest.approx(0.21, abs=0.05)

@@ -30,9 +30,7 @@ def random_tree(generator: np.random.Generator, leaves: int, features: int) -> d
             column += [item, item]
         value += list(generator.normal(size=2))
     names = ("feature", "threshold", "left", "right", "value")
-    return {
-        name: np.array(c) for name, c in zip(names, (feature, threshold, left, right, value), strict=True)
-    }
+    return {name: np.array(c) for name, c in zip(names, (feature, threshold, left, right, value), strict=True)}
 
 
 def ensemble(seed: int, leaves: list[int], features: int = 3) -> Trees:

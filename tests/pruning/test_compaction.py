@@ -32,7 +32,7 @@ def sizes(network: nn.Module) -> list[tuple[int, int]]:
 
 
 def hand_made(bias: list[float], activation: nn.Module | None = None) -> tuple[nn.Sequential, Mask]:
-    """4 inputs, 3 hidden units, 2 outputs. Unit 0 is whole, unit 1 has no outgoing, unit 2 no incoming weight."""
+    """4 inputs, 3 hidden units, 2 outputs. Unit 1 has no outgoing weight, unit 2 no incoming one."""
     network = nn.Sequential(
         linear([[1, 2, 3, 4], [5, 6, 7, 8], [9, 9, 9, 9]], bias),
         activation or nn.ReLU(),
@@ -124,7 +124,9 @@ def test_a_collapsed_layer_keeps_one_masked_unit() -> None:
 
 
 BLOCKS = {
-    "perceptron": lambda: [nn.Flatten(), nn.Linear(36, 9), nn.ReLU(), nn.Linear(9, 7), nn.ReLU(), nn.Linear(7, 3)],
+    "perceptron": lambda: [
+        nn.Flatten(), nn.Linear(36, 9), nn.ReLU(), nn.Linear(9, 7), nn.ReLU(), nn.Linear(7, 3),
+    ],
     "nested": lambda: [
         nn.Sequential(nn.Flatten(), nn.BatchNorm1d(36), nn.Linear(36, 9)),
         nn.Sequential(nn.BatchNorm1d(9), nn.ReLU(), nn.Linear(9, 7, bias=False), nn.Identity()),
@@ -139,7 +141,9 @@ BLOCKS = {
         nn.Conv2d(1, 5, 2), nn.Sigmoid(), nn.Conv2d(5, 6, 2), nn.ReLU(), nn.AvgPool2d(2, 1, 1),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3),
     ],
-    "pooled inputs": lambda: [nn.BatchNorm2d(1), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(9, 6), nn.ReLU(), nn.Linear(6, 3)],
+    "pooled inputs": lambda: [
+        nn.BatchNorm2d(1), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(9, 6), nn.ReLU(), nn.Linear(6, 3),
+    ],
 }  # fmt: skip
 
 

@@ -38,8 +38,7 @@ def searched(mask: Mask) -> dict[str, Tensor]:
     for m in reversed(kept):
         backward.insert(0, (m & backward[0][:, None]).any(0))
     return {
-        name: m & forward[k][None, :] & backward[k + 1][:, None]
-        for k, (name, m) in enumerate(mask.tensors.items())
+        name: m & forward[k][None, :] & backward[k + 1][:, None] for k, (name, m) in enumerate(mask.tensors.items())
     }
 
 
@@ -66,9 +65,7 @@ def test_exact_at_any_depth_where_counting_paths_overflows(density: float) -> No
 
 def test_mental_arithmetic() -> None:
     network = perceptron(3, 2, 1)
-    mask = Mask(
-        {"0.weight": torch.tensor([[1, 1, 0], [0, 0, 1]]).bool(), "2.weight": torch.tensor([[1, 0]]).bool()}
-    )
+    mask = Mask({"0.weight": torch.tensor([[1, 1, 0], [0, 0, 1]]).bool(), "2.weight": torch.tensor([[1, 0]]).bool()})
     assert effective_mask(network, mask, (3,)).tensors["0.weight"].tolist() == [
         [True, True, False],
         [False] * 3,
@@ -149,9 +146,7 @@ def test_the_network_is_left_alone_and_wrong_shapes_are_refused() -> None:
 
 
 def test_linearised_is_the_product_of_absolute_weights() -> None:
-    network = nn.Sequential(
-        nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Tanh(), nn.Dropout(0.9), nn.Linear(3, 2)
-    ).double()
+    network = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Tanh(), nn.Dropout(0.9), nn.Linear(3, 2)).double()
     mask = mask_of(network, 0.6)
     copy = linearised(network, mask, power=2)
     first, second = (w.detach() ** 2 * mask.tensors[name] for name, w in prunable(network).items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 import torch
@@ -83,7 +84,7 @@ def test_pruned_weights_never_come_back_even_with_the_highest_score(workload: Wo
         rounds=12,
         on_round=lambda number, scores, mask: masks.append(mask),
     )
-    for earlier, later in zip(masks, masks[1:], strict=False):
+    for earlier, later in pairwise(masks):
         assert earlier.contains(later)
     assert scorer.seen[0] is None
     assert all(a == b for a, b in zip(scorer.seen[1:], masks, strict=False) if a is not None)

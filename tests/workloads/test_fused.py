@@ -58,7 +58,7 @@ def test_three_steps_equal_autograd(
     plain = AutogradEngine(network, masks, TASK.loss, recipe, train)
     assert loss == pytest.approx(3 * plain.run(order), rel=1e-10)
     for name, tensor in plain.state().items():
-        # Adam divides rounding by rounding where a gradient is zero but for that; its step is then anything small.
+        # Adam divides rounding by rounding where a gradient is zero but for that: looser absolutely.
         torch.testing.assert_close(engine.state()[name], tensor, rtol=1e-8, atol=1e-9)
 
 

@@ -28,9 +28,7 @@ def layer_and_mask(out: int, entering: int, density: float, bias: bool = True) -
     out=st.integers(1, 8), entering=st.integers(1, 8), rows=st.integers(1, 5), density=st.floats(0, 1),
     bias=st.booleans(), seed=st.integers(0, 10**6),
 )  # fmt: skip
-def test_equals_the_dense_layer(
-    out: int, entering: int, rows: int, density: float, bias: bool, seed: int
-) -> None:
+def test_equals_the_dense_layer(out: int, entering: int, rows: int, density: float, bias: bool, seed: int) -> None:
     torch.manual_seed(seed)
     layer, kept = layer_and_mask(out, entering, density, bias)
     sparse = SparseLinear(layer, kept)
@@ -103,5 +101,5 @@ def test_a_state_shares_no_memory_with_the_engine() -> None:
 
 def test_refuses_where_nothing_is_sparse() -> None:
     task, network = toy_task(), Foreign()
-    with pytest.raises(ValueError, match="at most 0.02 density"):
+    with pytest.raises(ValueError, match=r"at most 0\.02 density"):
         SparseEngine(network, Mask.dense(network), task.loss, Recipe(), task.train)

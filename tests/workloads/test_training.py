@@ -20,16 +20,12 @@ ENGINES = ("autograd", "dense", "sparse", "fused")
 
 
 def same_state(one: nn.Module, other: nn.Module) -> bool:
-    return all(
-        torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
-    )
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
 
 
 def test_plain_sgd_equals_a_written_out_loop() -> None:
     network, reference = perceptron(), perceptron()
-    record = train(
-        network, TASK, replace(RECIPE, max_steps=15, evaluation_interval=5), seed=4, restore_best=False
-    )
+    record = train(network, TASK, replace(RECIPE, max_steps=15, evaluation_interval=5), seed=4, restore_best=False)
     generator = torch.Generator().manual_seed(4)
     inputs, losses = TASK.train.inputs.double(), []
     steps = iter(range(15))

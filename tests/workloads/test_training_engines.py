@@ -47,9 +47,7 @@ def outcome(network_name: str, recipe_name: str, engine: str, compact: bool, mas
     build, densities = NETWORKS[network_name]
     network = build()
     mask = random_mask(network, *densities) if masked else None
-    record = train(
-        network, TASK, RECIPES[recipe_name], mask=mask, engine=engine, compact=compact, restore_best=False
-    )
+    record = train(network, TASK, RECIPES[recipe_name], mask=mask, engine=engine, compact=compact, restore_best=False)
     losses = [(e.train_loss, e.validation_loss, e.validation_accuracy) for e in record.history]
     return record, torch.tensor(losses, dtype=torch.float64), network.state_dict()
 
@@ -102,9 +100,7 @@ def test_compacted_and_masked_dense_training_agree(network: str, engine: str, re
     for name, tensor in state.items():
         if "running" in name:
             continue  # the statistics of a removed unit stand still
-        torch.testing.assert_close(
-            tensor, wanted_state[name], rtol=1e-7, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}"
-        )
+        torch.testing.assert_close(tensor, wanted_state[name], rtol=1e-7, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def test_the_masked_networks_really_shrink() -> None:
@@ -135,9 +131,15 @@ def test_engines_agree_on_cuda(engine: str) -> None:
     build, densities = NETWORKS["perceptron"]
     network = build()
     record = train(
-        network, TASK, RECIPES["momentum"], mask=random_mask(network, *densities), engine=engine, device="cuda",
-        restore_best=False, compact=False,
-    )  # fmt: skip
+        network,
+        TASK,
+        RECIPES["momentum"],
+        mask=random_mask(network, *densities),
+        engine=engine,
+        device="cuda",
+        restore_best=False,
+        compact=False,
+    )
     losses = torch.tensor([(e.train_loss, e.validation_loss, e.validation_accuracy) for e in record.history])
     torch.testing.assert_close(losses.double(), wanted, rtol=1e-5, atol=0)
     torch.testing.assert_close(network.cpu().state_dict(), dict(wanted_state), rtol=1e-7, atol=1e-9)

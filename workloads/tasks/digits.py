@@ -26,5 +26,5 @@ def digits(data_dir: Path | None = None) -> Task:
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(SPLIT_SEED))
     test, validation, train = order[:TEST], order[TEST : TEST + VALIDATION], order[TEST + VALIDATION :]
     mean, std = images[train].mean(), images[train].std()
-    splits = [Split((images[part] - mean) / std, targets[part]) for part in (train, validation, test)]
-    return Task("digits", *splits, classes=10, digest=task_digest(*splits))
+    first, second, third = (Split((images[part] - mean) / std, targets[part]) for part in (train, validation, test))
+    return Task("digits", first, second, third, classes=10, digest=task_digest(first, second, third))

@@ -57,12 +57,12 @@ def _build(
     def normalised(images: Tensor) -> Tensor:
         return images.unsqueeze(1).float().div_(255.0).sub_(mean).div_(std)
 
-    images, targets = normalised(torch.tensor(train_images)), torch.tensor(train_labels).long()
+    inputs, targets = normalised(torch.tensor(train_images)), torch.tensor(train_labels).long()
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(SPLIT_SEED))
     validation, train = order[:VALIDATION].sort().values, order[VALIDATION:].sort().values
     splits = (
-        Split(images[train], targets[train]),
-        Split(images[validation], targets[validation]),
+        Split(inputs[train], targets[train]),
+        Split(inputs[validation], targets[validation]),
         Split(normalised(torch.tensor(test_images)), torch.tensor(test_labels).long()),
     )
     return Task(name, *splits, classes=10, digest=task_digest(*splits))
@@ -111,7 +111,7 @@ def _find(name: str, torchvision_name: str, places: tuple[str, ...], data_dir: P
     except Exception as error:  # torchvision raises URLError, RuntimeError, OSError ... depending on the mirror
         raise FileNotFoundError(
             f"no {name} data in {', '.join(str(folder) for folder in candidates)} and the download failed "
-            f"({type(error).__name__}); put its four IDX files into a folder called {name!r} and name the folder above it "
-            "with --data-dir or SCRATCHCARD_DATA"
+            f"({type(error).__name__}); put its four IDX files into a folder called {name!r} and name the folder "
+            "above it with --data-dir or SCRATCHCARD_DATA"
         ) from error
     return cache / torchvision_name / "raw"

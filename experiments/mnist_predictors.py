@@ -1,0 +1,205 @@
+"""Table 2: predictors of a slow ticket, the source thesis' way and with all features, and the tickets they give.
+
+    python -m experiments.mnist_predictors --jobs 2
+
+1. The thesis' meta-models: four features, target the score of SynFlow in IMS; R² and MSE beside its Tables 5.1-5.3.
+2. The same families and LightGBM on all features, target the weights that IMP keeps: held-out average precision and
+   overlap, beside the noise ceiling.
+3. The ticket that each gives at density 0.005, alone and stacked under SynFlow, on initialisations that no predictor saw.
+
+Tables, predictors and records lie in `runs/`; what is there is not made again.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from analysis.statistics import summarise
+from apply.experiment import Experiment
+from apply.method import Method
+from apply.sweep import run_all
+from dataset_builder.build import Recording, build
+from experiments.options import Options, arguments, publish
+from meta.bundle import load_bundle, save_bundle
+from meta.fit import fit
+from meta.predictor import Predictor
+from pruning.table import ScoreTable
+from workloads.tasks import load_task
+from workloads.workload import Workload
+
+DENSITY = 0.005
+HELD_OUT = (100, 101, 102)
+
+PUBLISHED = {
+    "linear": (0.033137, 0.032998, 0.000053, 0.000057),
+    "sgd": (0.022484, 0.021587, 0.000054, 0.000057),
+    "tree": (1.000000, -0.865044, 1.074603e-19, 0.000109),
+    "forest": (0.859253, 0.010510, 7.765114e-06, 0.000058),
+    "mlp": (-42.310778, -45.687378, 0.002472, 0.002467),
+}
+"""R² train, R² test, MSE train, MSE test: Lutz & Manai 2022 (bachelor thesis, ZHAW), Tables 5.1-5.3."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One predictor of the study."""
+
+    family: str
+    table: str
+    objective: str
+    target: str
+    features: str | None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Folder of its bundle and label of its tickets."""
+        return f"{self.table}-{self.family}"
+
+
+TABLES = {
+    "thesis": (Recording("IMS", "synflow", DENSITY), (0, 1, 2)),
+    "imp": (Recording("ISS", "magnitude", DENSITY, repeat=True), (0, 1, 2, 3, 4, 5)),
+}
+
+FITS = [
+    *(Fit(family, "thesis", "regression", "score", "thesis") for family in PUBLISHED),
+    Fit("linear", "imp", "regression", "kept", None),
+    *(Fit(family, "imp", "classification", "kept", None) for family in ("sgd", "tree", "forest", "mlp", "gbm")),
+]
+
+
+def main() -> None:
+    """Run what is missing, print and publish."""
+    options = arguments(__doc__, task="mnist", seeds="100-104")
+    name = f"{options.task}_predictors"
+    root = options.runs / name
+    workload = Workload("lenet_300_100", load_task(options.task, options.data_dir))
+    predictors: dict[str, Predictor] = {}
+    tables: dict[str, ScoreTable] = {}
+    for table, (recording, seeds) in TABLES.items():
+        tables[table] = build(
+            workload,
+            (*seeds, *HELD_OUT),
+            root / f"table-{table}",
+            recording,
+            jobs=options.jobs,
+            device=options.device,
+            progress=options.progress(f"table {table}"),
+        )
+    for wanted in FITS:
+        predictors[wanted.name] = _fitted(wanted, tables[wanted.table], root, options)
+    print(_thesis_table(predictors), "\n")
+    print(_full_table(predictors), "\n")
+    methods = {}
+    for wanted in FITS:
+        path = str(root / "bundles" / wanted.name)
+        methods[f"{wanted.name}, top-k"] = Method("predicted", predictor=path)
+        methods[f"SynFlow on {wanted.name}"] = Method("synflow", on="predicted", predictor=path, regime="UMS")
+    experiments = {
+        label: [Experiment(workload, method, DENSITY, seed) for seed in options.seeds] for label, method in methods.items()
+    }
+    flat = [experiment for group in experiments.values() for experiment in group]
+    records = run_all(
+        flat, root / "records", jobs=options.jobs, device=options.device, progress=options.progress(name)
+    )
+    labels = [label for label, group in experiments.items() for _ in group]
+    results = [record | {"label": label} for record, label in zip(records, labels, strict=True)]
+    publish(results, options.results, name, f"{options.task}, LeNet-300-100, density {DENSITY}")
+    text = "\n\n".join([_thesis_table(predictors), _full_table(predictors), _tickets_table(results)])
+    (options.results / f"{name}.md").write_text(
+        f"{options.task}, LeNet-300-100, density {DENSITY}; held-out initialisations {HELD_OUT}, tickets on "
+        f"{options.seeds}\n\n{text}\n"
+    )
+    _write_metrics(predictors, options.results / f"{name}_metrics.csv")
+
+
+def _fitted(wanted: Fit, table: ScoreTable, root: Path, options: Options) -> Predictor:
+    """The predictor, from its bundle if that was fitted to the same table in the same way."""
+    folder = root / "bundles" / wanted.name
+    train = TABLES[wanted.table][1]
+    # The order of these settings is part of the key, so that a change of this file fits anew.
+    key = json.dumps([table.digest, train, HELD_OUT, vars(wanted)], sort_keys=True)
+    note = root / "bundles" / f"{wanted.name}.key"
+    if note.exists() and note.read_text() == key and folder.exists():
+        return load_bundle(folder)
+    begin = time.perf_counter()
+    predictor = fit(
+        table,
+        wanted.family,
+        objective=wanted.objective,
+        target=wanted.target,
+        features=wanted.features,
+        train_seeds=train,
+        held_out_seeds=HELD_OUT,
+        threads=options.jobs,
+        **wanted.options,
+    )
+    save_bundle(predictor, folder)
+    note.write_text(key)
+    options.progress(f"fitted {wanted.name} in {time.perf_counter() - begin:.0f} s")(1, 1)
+    return predictor
+
+
+def _thesis_table(predictors: dict[str, Predictor]) -> str:
+    lines = [
+        "| predictor (four features, score of SynFlow in IMS) | R² train | R² held out | MSE train | MSE held out | "
+        "thesis: R² train | R² test | MSE train | MSE test |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for family, published in PUBLISHED.items():
+        metrics = predictors[f"thesis-{family}"].metrics
+        ours = [metrics[part][value] for value in ("r2", "mse") for part in ("train", "held_out")]
+        texts = [*(f"{value:.4g}" for value in ours), *(f"{value:.4g}" for value in published)]
+        lines.append(f"| {family} | {' | '.join(texts)} |")
+    return "\n".join(lines)
+
+
+def _full_table(predictors: dict[str, Predictor]) -> str:
+    lines = [
+        "| predictor (all features, kept by IMP) | average precision train | held out | overlap train | held out | "
+        "noise ceiling, held out |",
+        "|---|---|---|---|---|---|",
+    ]
+    for wanted in FITS:
+        if wanted.table != "imp":
+            continue
+        metrics = predictors[wanted.name].metrics
+        values = [metrics[part][value] for value in ("average_precision", "overlap") for part in ("train", "held_out")]
+        values.append(metrics["held_out"]["noise_ceiling"])
+        lines.append(f"| {wanted.family} | {' | '.join(f'{value:.3f}' for value in values)} |")
+    return "\n".join(lines)
+
+
+def _tickets_table(results: list[dict[str, Any]]) -> str:
+    found = {summary.label: summary for summary in summarise(results)}
+    lines = [
+        "| predictor | test accuracy alone (top-k), % | effective density | under SynFlow-100, % | effective density |",
+        "|---|---|---|---|---|",
+    ]
+    for wanted in FITS:
+        alone, stacked = found[f"{wanted.name}, top-k"], found[f"SynFlow on {wanted.name}"]
+        lines.append(
+            f"| {wanted.name} | {alone.test_accuracy.text(2, 100)} | {alone.effective_density.mean:.4f} | "
+            f"{stacked.test_accuracy.text(2, 100)} | {stacked.effective_density.mean:.4f} |"
+        )
+    return "\n".join(lines)
+
+
+def _write_metrics(predictors: dict[str, Predictor], path: Path) -> None:
+    names = ("r2", "mse", "average_precision", "overlap", "noise_ceiling")
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["predictor", "part", *names])
+        for name, predictor in predictors.items():
+            for part in ("train", "held_out"):
+                writer.writerow([name, part, *(predictor.metrics[part].get(value) for value in names)])
+
+
+if __name__ == "__main__":
+    main()
