@@ -35,7 +35,9 @@ class Demo:
     density: float = 0.01
     train_seeds: tuple[int, ...] = (0, 1, 2, 3)
     new_seeds: tuple[int, ...] = (100, 101, 102)
-    recipe: Recipe = field(default_factory=lambda: Recipe(max_steps=3_000, evaluation_interval=100, scoring_examples=1_000))
+    recipe: Recipe = field(
+        default_factory=lambda: Recipe(max_steps=3_000, evaluation_interval=100, scoring_examples=1_000)
+    )
 
     def methods(self, predictor: Path) -> list[Method]:
         """The methods of the comparison, the learned ones last but for IMP, the slow one they learned from."""

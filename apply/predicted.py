@@ -59,12 +59,8 @@ class PredictedScorer:
         """
         weights = prunable(network)
         scores = {name: torch.zeros(w.numel(), dtype=torch.float32) for name, w in weights.items()}
-        blocks = compute_features(
-            network, batch, loss, mask=mask, density=self.density, names=self.predictor.features
-        )
+        blocks = compute_features(network, batch, loss, mask=mask, density=self.density, names=self.predictor.features)
         for block in blocks:
             predicted = torch.from_numpy(self.predictor.predict(block))
             scores[block.parameter][torch.from_numpy(block.indices)] = predicted.float()
-        return Scores(
-            {name: scores[name].reshape(w.shape).to(w.device) for name, w in weights.items()}, repr(self)
-        )
+        return Scores({name: scores[name].reshape(w.shape).to(w.device) for name, w in weights.items()}, repr(self))

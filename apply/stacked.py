@@ -48,9 +48,7 @@ class StackedScorer:
         """See `scorers.Scorer`."""
         return self.prepare(network, batch, loss, mask=mask)(network, batch, loss, mask=mask)
 
-    def prepare(
-        self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None
-    ) -> StandInScorer:
+    def prepare(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> StandInScorer:
         """The scorer of one multi-shot sequence: `first` has scored, `second` will in every round."""
         scores = self.first(network, batch, loss, mask=mask)
         if self.negatives == "zero":

@@ -21,9 +21,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dataset_builder.features import FEATURES, THESIS_FEATURES, compute_features
+from dataset_builder.features import FEATURES, compute_features
 from meta.predictor import Predictor
 from pruning.parameters import count, prunable
+from pruning.table import THESIS_FEATURES
 from scorers.scorer import Batch
 
 TREES = 200

@@ -40,9 +40,7 @@ class Items(Dataset[tuple[Tensor, int]]):
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images, self.labels = images, labels
-        self.transform = transforms.Compose(
-            [transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]
-        )
+        self.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -152,8 +150,7 @@ def synflow_rounds(images: Tensor, labels: Tensor, repeats: int) -> list[dict[st
     batch = (images[:256].unsqueeze(1).float(), labels[:256])
     expected, found = reference_synflow(network, [batch]), our_synflow(network, batch)
     agree = sum(
-        int((expected[name.removesuffix(".weight")].bool() & tensor).sum())
-        for name, tensor in found.tensors.items()
+        int((expected[name.removesuffix(".weight")].bool() & tensor).sum()) for name, tensor in found.tensors.items()
     )
     seconds = compare(
         {
@@ -182,9 +179,7 @@ def synflow_rounds(images: Tensor, labels: Tensor, repeats: int) -> list[dict[st
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON list instead of text")
     parser.add_argument("--data-dir", type=Path, default=None, help="folder with an mnist folder in it")
     parser.add_argument("--synthetic", action="store_true", help="noise instead of MNIST")

@@ -153,9 +153,7 @@ class Activity:
         return self.layers[name].raw_outputs
 
 
-def observe(
-    network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None, units: Mapping[str, Units]
-) -> Activity:
+def observe(network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None, units: Mapping[str, Units]) -> Activity:
     """One forward and backward pass at `w * mask`, watched by hooks that are gone afterwards.
 
     The gradient at an output unit is that of one example's loss: `loss` is a mean, so it is multiplied by
@@ -203,9 +201,7 @@ def _hook(
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
         given: Tensor = args[0] if args else kwargs["input"]
         statistics = (
-            UnitStatistics.of_tokens(given, own.inputs)
-            if own.one_hot
-            else UnitStatistics.of(given, own.spatial)
+            UnitStatistics.of_tokens(given, own.inputs) if own.one_hot else UnitStatistics.of(given, own.spatial)
         )
         seen.inputs = seen.inputs.joined(statistics)
         seen.raw_outputs = seen.raw_outputs.joined(UnitStatistics.of(output, own.spatial))

@@ -149,9 +149,7 @@ def _build_seed(
 ) -> None:
     begin = time.perf_counter()
     found = _search(workload, seed, out, recording, device, 0, progress)
-    repeat = (
-        _search(workload, seed, out, recording, device, REPEAT_OFFSET, progress) if recording.repeat else None
-    )
+    repeat = _search(workload, seed, out, recording, device, REPEAT_OFFSET, progress) if recording.repeat else None
     targets = Targets(found, repeat)
     network = workload.build(seed, device=device)
     network.load_state_dict(dict(found.start))
@@ -172,9 +170,7 @@ def _build_seed(
     with TableWriter(schema, out / file_name(workload.name, seed), workload.name, seed, metadata) as writer:
         for number in range(found.rounds if recording.every_round else 1):
             mask = None if number == 0 else found.mask_after(number).to(device)
-            for block in compute_features(
-                network, batch, workload.task.loss, mask=mask, density=recording.density
-            ):
+            for block in compute_features(network, batch, workload.task.loss, mask=mask, density=recording.density):
                 columns = {name: block.values[:, i] for i, name in enumerate(block.names)}
                 columns |= targets.columns(block.parameter, block.indices, number)
                 writer.write(TableBlock(workload.name, seed, number, block.parameter, block.indices, columns))

@@ -86,9 +86,7 @@ def _ranked(what: str, scope: str, description: str) -> Feature:
         return layer.rank(what, scope, part)
 
     label = "saliency" if what == "snip" else what
-    return Feature(
-        _column(f"{label}_rank_{scope}", "rank", description), formula, _needs(what), (what, scope)
-    )
+    return Feature(_column(f"{label}_rank_{scope}", "rank", description), formula, _needs(what), (what, scope))
 
 
 def _unit(name: str, side: str, transform: str, description: str, what: str, number: str = "") -> Feature:
@@ -257,7 +255,6 @@ _ALL: tuple[Feature, ...] = (
 
 BY_NAME: dict[str, Feature] = {feature.column.name: feature for feature in _ALL}
 FEATURES: tuple[Column, ...] = tuple(feature.column for feature in _ALL)
-THESIS_FEATURES: tuple[str, ...] = ("snip", "grasp", "synflow", "magnitude")
 
 
 def feature_table() -> str:

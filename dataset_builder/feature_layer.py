@@ -103,11 +103,7 @@ class LayerPicture:
         if side in ("row", "column"):
             place = 0 if side == "row" else 1
             counts = self._sum("count")[place]
-            return (
-                np.log10(np.maximum(counts, 1))
-                if what == "count"
-                else relative(self._sum(what)[place], counts)
-            )
+            return np.log10(np.maximum(counts, 1)) if what == "count" else relative(self._sum(what)[place], counts)
         statistics = {"input": self._inputs, "output": self._outputs, "delta": self._gradients}[side]
         if what == "max":
             return statistics.maximum

@@ -56,9 +56,7 @@ class Scale:
             total += float(part.sum())
             squares += float(part @ part)
         n = values.size
-        return cls(
-            n, float(values.min()), float(values.max()), largest * total / n, largest * math.sqrt(squares / n)
-        )
+        return cls(n, float(values.min()), float(values.max()), largest * total / n, largest * math.sqrt(squares / n))
 
     @classmethod
     def joined(cls, scales: Collection[Scale]) -> Scale:
@@ -152,9 +150,7 @@ class NetworkPicture:
             return {name: weight.numel() for name, weight in self.weights.items()}
         return {name: int(tensor.sum()) for name, tensor in self.mask.tensors.items()}
 
-    def values(
-        self, what: str, name: str, indices: np.ndarray | None = None, part: slice = slice(None)
-    ) -> np.ndarray:
+    def values(self, what: str, name: str, indices: np.ndarray | None = None, part: slice = slice(None)) -> np.ndarray:
         """Numbers of kept weights in the weights' precision; criteria of `SCORED` relative (see `factor`)."""
         choice = part if indices is None else indices[part]
         found: np.ndarray
@@ -197,9 +193,7 @@ class NetworkPicture:
             )
         return self._scales[what]
 
-    def unit_sums(
-        self, what: str, name: str, indices: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def unit_sums(self, what: str, name: str, indices: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Sums over the kept weights of each output unit `(outputs,)` and each input unit `(inputs,)`."""
         if what == "count":
             if indices is None:
@@ -248,9 +242,7 @@ def array(tensor: Tensor) -> np.ndarray:
     return found
 
 
-def _relative(
-    scores: Mapping[str, Tensor], weights: Mapping[str, Tensor]
-) -> dict[str, tuple[np.ndarray, float]]:
+def _relative(scores: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, tuple[np.ndarray, float]]:
     """Scores by weight name as `(scores / largest, largest)`."""
     found = {}
     for name, tensor in scores.items():

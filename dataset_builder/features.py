@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from torch import nn
 
-from dataset_builder.feature_columns import BY_NAME, FEATURES, THESIS_FEATURES, Feature, feature_table
+from dataset_builder.feature_columns import BY_NAME, FEATURES, Feature, feature_table
 from dataset_builder.feature_layer import LayerPicture
 from dataset_builder.feature_network import NetworkPicture
 from pruning.families import lookup
@@ -16,7 +16,7 @@ from pruning.schedules import check_density
 from pruning.table_schema import FeatureBlock
 from scorers.scorer import Batch, Loss
 
-__all__ = ["FEATURES", "THESIS_FEATURES", "compute_features", "feature_table"]
+__all__ = ["FEATURES", "compute_features", "feature_table"]
 
 _LARGEST = float(np.finfo(np.float32).max)
 

@@ -53,9 +53,7 @@ class Targets:
         largest = max(float(np.abs(self._scores[name] * kept).max()) for name, kept in self._kept.items())
         self._scale = 1.0 / largest if largest > 0 else 0.0
 
-    def columns(
-        self, parameter: str, indices: NDArray[np.int64], round_: int
-    ) -> dict[str, NDArray[np.float32]]:
+    def columns(self, parameter: str, indices: NDArray[np.int64], round_: int) -> dict[str, NDArray[np.float32]]:
         """One float32 vector `(n,)` for each of `TARGETS`.
 
         Args:

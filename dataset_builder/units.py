@@ -66,9 +66,7 @@ class Units:
                 layer.transposed,
                 len(layer.kernel_size),
             )
-        raise ValueError(
-            f"features are defined for linear, convolution and embedding layers, not for {layer}"
-        )
+        raise ValueError(f"features are defined for linear, convolution and embedding layers, not for {layer}")
 
     @property
     def _first(self) -> int:

@@ -31,9 +31,7 @@ def main() -> None:
     """Run what is missing, print and publish."""
     options = arguments(__doc__, task="mnist", seeds="100-104")
     workload = Workload("lenet_300_100", load_task(options.task, options.data_dir))
-    experiments = [
-        Experiment(workload, method, DENSITY, seed) for method in methods() for seed in options.seeds
-    ]
+    experiments = [Experiment(workload, method, DENSITY, seed) for method in methods() for seed in options.seeds]
     name = f"{options.task}_baselines"
     results = run_all(
         experiments, options.runs / name, jobs=options.jobs, device=options.device, progress=options.progress(name)

@@ -5,7 +5,8 @@
 1. The thesis' meta-models: four features, target the score of SynFlow in IMS; R² and MSE beside its Tables 5.1-5.3.
 2. The same families and LightGBM on all features, target the weights that IMP keeps: held-out average precision and
    overlap, beside the noise ceiling.
-3. The ticket that each gives at density 0.005, alone and stacked under SynFlow, on initialisations that no predictor saw.
+3. The ticket that each gives at density 0.005, alone and stacked under SynFlow, on initialisations that no predictor
+   saw.
 
 Tables, predictors and records lie in `runs/`; what is there is not made again.
 """
@@ -102,12 +103,11 @@ def main() -> None:
         methods[f"{wanted.name}, top-k"] = Method("predicted", predictor=path)
         methods[f"SynFlow on {wanted.name}"] = Method("synflow", on="predicted", predictor=path, regime="UMS")
     experiments = {
-        label: [Experiment(workload, method, DENSITY, seed) for seed in options.seeds] for label, method in methods.items()
+        label: [Experiment(workload, method, DENSITY, seed) for seed in options.seeds]
+        for label, method in methods.items()
     }
     flat = [experiment for group in experiments.values() for experiment in group]
-    records = run_all(
-        flat, root / "records", jobs=options.jobs, device=options.device, progress=options.progress(name)
-    )
+    records = run_all(flat, root / "records", jobs=options.jobs, device=options.device, progress=options.progress(name))
     labels = [label for label, group in experiments.items() for _ in group]
     results = [record | {"label": label} for record, label in zip(records, labels, strict=True)]
     publish(results, options.results, name, f"{options.task}, LeNet-300-100, density {DENSITY}")

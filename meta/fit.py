@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from meta.arrays import plain
@@ -13,13 +12,11 @@ from meta.predictor import Predictor, check_objective
 from meta.predictors import PREDICTORS, Family, Progress
 from meta.rows import Key, Rows, networks_of
 from pruning.families import lookup
-from pruning.table import ScoreTable
+from pruning.table import THESIS_FEATURES, ScoreTable
+from pruning.version import versions
 
 TARGETS = {"regression": "score", "classification": "kept", "ranking": "kept"}
 """What an objective is fitted to by default."""
-
-THESIS_FEATURES = ("snip", "grasp", "synflow", "magnitude")
-"""The four criteria's scores scaled to [0, 1], the source thesis' features."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +163,7 @@ def fit(
         "seed": seed,
         "threads": threads,
         "sampling": rows.sampling,
-        "versions": versions(made.library),
+        "versions": versions(),
     }
     record = {"options": plain(asdict(made)), "training": plain(training)}  # type: ignore[call-overload]
     predictor = Predictor(family, chosen, target, columns, arrays, **record)
@@ -178,17 +175,6 @@ def fit(
         if networks
     }
     return Predictor(family, chosen, target, columns, arrays, **record, metrics=plain(metrics))
-
-
-def versions(*libraries: str) -> dict[str, str]:
-    """Versions of the libraries that matter for what was learned."""
-    found = {}
-    for name in sorted({"scratchcard", "numpy", "safetensors", *libraries}):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _features(table: ScoreTable, features: Sequence[str] | None) -> tuple[str, ...]:

@@ -119,6 +119,4 @@ def check_same_layout(expected: Mapping[str, Tensor], found: Mapping[str, Tensor
         )
     for name, tensor in expected.items():
         if tensor.shape != found[name].shape:
-            raise ValueError(
-                f"{what}: {name!r} has shape {tuple(found[name].shape)}, expected {tuple(tensor.shape)}"
-            )
+            raise ValueError(f"{what}: {name!r} has shape {tuple(found[name].shape)}, expected {tuple(tensor.shape)}")

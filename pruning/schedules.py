@@ -19,8 +19,7 @@ def check_density(density: float) -> float:
     """
     if not 0.0 < density <= 1.0:
         raise ValueError(
-            f"density must lie in (0, 1], got {density}: it is the share of prunable weights to keep, "
-            "for example 0.005"
+            f"density must lie in (0, 1], got {density}: it is the share of prunable weights to keep, for example 0.005"
         )
     return float(density)
 

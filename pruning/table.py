@@ -17,7 +17,15 @@ from typing import Any
 import numpy as np
 
 from pruning.table_file import RowGroup, TableFile, read_groups
-from pruning.table_schema import KEYS, TABLE_VERSION, Column, FeatureBlock, TableBlock, TableSchema
+from pruning.table_schema import (
+    KEYS,
+    TABLE_VERSION,
+    THESIS_FEATURES,
+    Column,
+    FeatureBlock,
+    TableBlock,
+    TableSchema,
+)
 from pruning.table_writer import (
     MANIFEST,
     MAX_ROWS,
@@ -31,6 +39,7 @@ __all__ = [
     "KEYS",
     "MAX_ROWS",
     "TABLE_VERSION",
+    "THESIS_FEATURES",
     "Column",
     "FeatureBlock",
     "RowGroup",
@@ -72,17 +81,13 @@ class ScoreTable:
         """
         path = Path(path)
         if not path.exists():
-            raise FileNotFoundError(
-                f"no score table at {path}: expected a folder that 'scratchcard build' wrote"
-            )
+            raise FileNotFoundError(f"no score table at {path}: expected a folder that 'scratchcard build' wrote")
         if path.is_file():
             file = TableFile.open(path)
             return cls(path, file.schema, file.metadata, (file,))
         paths = sorted(place for place in path.glob("*.parquet") if not place.name.startswith("."))
         if not paths:
-            raise ValueError(
-                f"{path} holds no score table: expected at least one finished .parquet file in it"
-            )
+            raise ValueError(f"{path} holds no score table: expected at least one finished .parquet file in it")
         files = tuple(sorted(map(TableFile.open, paths), key=lambda file: (file.workload, file.seed)))
         for before, file in pairwise(files):
             if (before.workload, before.seed) == (file.workload, file.seed):
@@ -190,6 +195,4 @@ class ScoreTable:
 def _known(what: str, asked: Collection[Any] | None, known: Sequence[Any]) -> None:
     unknown = [item for item in asked or () if item not in known]
     if unknown:
-        raise ValueError(
-            f"the table has no {what} {', '.join(map(str, unknown))}; it has {', '.join(map(str, known))}"
-        )
+        raise ValueError(f"the table has no {what} {', '.join(map(str, unknown))}; it has {', '.join(map(str, known))}")

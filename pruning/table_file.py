@@ -62,17 +62,13 @@ class TableFile:
             except ValueError:
                 description = {}
             if not isinstance(description, dict) or description.get("format") != FORMAT:
-                raise ValueError(
-                    f"{path} is a Parquet file but not a score table (no {FORMAT!r} in its metadata)"
-                )
+                raise ValueError(f"{path} is a Parquet file but not a score table (no {FORMAT!r} in its metadata)")
             try:
                 schema = TableSchema.from_json(texts.get(b"scratchcard.schema", b"").decode())
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from error
             if not arrow.remove_metadata().equals(arrow_schema(schema)):
-                raise ValueError(
-                    f"{path} is damaged: its columns are not those of its own schema; build it again"
-                )
+                raise ValueError(f"{path} is damaged: its columns are not those of its own schema; build it again")
             try:
                 workload, seed = str(description["workload"]), int(description["seed"])
                 metadata = dict(description["metadata"])
@@ -151,6 +147,4 @@ def _group(path: Path, workload: str, seed: int, number: int, footer: Any) -> Ro
         found[key] = statistics.min
     if (found["workload"], found["seed"]) != (workload, seed):
         raise ValueError(f"row group {number} belongs to {found['workload']!r} seed {found['seed']}")
-    return RowGroup(
-        path, number, workload, seed, int(found["round"]), str(found["parameter"]), footer.num_rows
-    )
+    return RowGroup(path, number, workload, seed, int(found["round"]), str(found["parameter"]), footer.num_rows)

@@ -11,6 +11,8 @@ import numpy as np
 
 TABLE_VERSION = 1
 KEYS = ("workload", "seed", "round", "parameter", "index")
+THESIS_FEATURES = ("snip", "grasp", "synflow", "magnitude")
+"""The four criteria's scores scaled to [0, 1]: the features of Lutz & Manai 2022 (bachelor thesis, ZHAW)."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,9 @@ class Column:
 
     def __post_init__(self) -> None:
         if self.role not in ("feature", "target"):
-            raise ValueError(
-                f"column {self.name!r} has the role {self.role!r}, expected 'feature' or 'target'"
-            )
+            raise ValueError(f"column {self.name!r} has the role {self.role!r}, expected 'feature' or 'target'")
         if not self.name or self.name in KEYS:
-            raise ValueError(
-                f"a column cannot be called {self.name!r}: the keys of a table are {', '.join(KEYS)}"
-            )
+            raise ValueError(f"a column cannot be called {self.name!r}: the keys of a table are {', '.join(KEYS)}")
 
 
 @dataclass(frozen=True)
@@ -172,8 +170,7 @@ class TableBlock:
         for name, values in self.columns.items():
             if values.shape != (len(self.indices),):
                 raise ValueError(
-                    f"column {name!r} of {self.parameter!r} has shape {values.shape}, "
-                    f"expected ({len(self.indices)},)"
+                    f"column {name!r} of {self.parameter!r} has shape {values.shape}, expected ({len(self.indices)},)"
                 )
 
     @property

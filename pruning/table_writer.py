@@ -27,9 +27,7 @@ def file_name(workload: str, seed: int) -> str:
         ValueError: a workload name that cannot be part of a file name.
     """
     if not workload or any(sign in workload for sign in '/\\:*?"<>|\0') or workload.startswith("."):
-        raise ValueError(
-            f"the workload name {workload!r} cannot be part of a file name; leave out / \\ : and the like"
-        )
+        raise ValueError(f"the workload name {workload!r} cannot be part of a file name; leave out / \\ : and the like")
     return f"{workload}-seed{seed}.parquet"
 
 
@@ -157,9 +155,7 @@ class TableWriter:
         if set(block.columns) != set(names):
             missing = [name for name in names if name not in block.columns]
             unknown = [name for name in block.columns if name not in names]
-            raise ValueError(
-                f"a block of {block.parameter!r} has missing columns {missing}, unknown ones {unknown}"
-            )
+            raise ValueError(f"a block of {block.parameter!r} has missing columns {missing}, unknown ones {unknown}")
         columns = []
         for column in self.schema.columns:
             values = np.ascontiguousarray(block.columns[column.name], dtype=np.float32)
@@ -232,9 +228,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / MANIFEST
     if not path.is_file():
-        raise FileNotFoundError(
-            f"no {MANIFEST} in {folder}: expected a folder that `scratchcard build` wrote"
-        )
+        raise FileNotFoundError(f"no {MANIFEST} in {folder}: expected a folder that `scratchcard build` wrote")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

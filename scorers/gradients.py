@@ -67,17 +67,14 @@ def loss_gradients(
         buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
         outputs = functional_call(network, (leaves, others, buffers), (inputs,))
         value = loss(outputs, targets)
-        gradients = torch.autograd.grad(
-            value, list(leaves.values()), create_graph=create_graph, materialize_grads=True
-        )
+        gradients = torch.autograd.grad(value, list(leaves.values()), create_graph=create_graph, materialize_grads=True)
     return LossGradients(leaves, dict(zip(leaves, gradients, strict=True)), value)
 
 
 def placed(batch: Batch, weight: Tensor) -> Batch:
     """The batch on the device of `weight`, floating tensors in its dtype (integers, such as tokens, stay)."""
     inputs, targets = (
-        tensor.to(weight.device, weight.dtype if tensor.is_floating_point() else tensor.dtype)
-        for tensor in batch
+        tensor.to(weight.device, weight.dtype if tensor.is_floating_point() else tensor.dtype) for tensor in batch
     )
     # Tensors made under `torch.inference_mode()` cannot take part in a backward pass; copies can.
     with torch.inference_mode(False):

@@ -66,9 +66,7 @@ class GraSPAbs:
 def check_temperature(temperature: float) -> None:
     """Refuse a temperature that is not positive and finite."""
     if not 0.0 < temperature < float("inf"):
-        raise ValueError(
-            f"temperature must be positive, got {temperature}: it divides the logits; GraSP uses 200"
-        )
+        raise ValueError(f"temperature must be positive, got {temperature}: it divides the logits; GraSP uses 200")
 
 
 def gradient_flow(
@@ -92,7 +90,4 @@ def gradient_flow(
             grad_outputs=[direction[name] for name in through],
             materialize_grads=True,
         )
-    return {
-        name: weight.detach() * product
-        for (name, weight), product in zip(weights.items(), products, strict=True)
-    }
+    return {name: weight.detach() * product for (name, weight), product in zip(weights.items(), products, strict=True)}

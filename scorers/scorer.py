@@ -73,8 +73,7 @@ def without_pruned(tensors: Mapping[str, Tensor], mask: Mask | None) -> dict[str
     if mask is None:
         return {name: tensor.detach() for name, tensor in tensors.items()}
     return {
-        name: tensor.detach().masked_fill(~mask.tensors[name].to(tensor.device), 0)
-        for name, tensor in tensors.items()
+        name: tensor.detach().masked_fill(~mask.tensors[name].to(tensor.device), 0) for name, tensor in tensors.items()
     }
 
 

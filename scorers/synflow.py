@@ -71,12 +71,9 @@ def path_scores(
             flow = _flow(linear, features * scale, tokens)
             if exponent and not bool(torch.isfinite(flow)):
                 continue
-            products = torch.autograd.grad(
-                flow, list(leaves.values()), flow.new_tensor(scale), materialize_grads=True
-            )
+            products = torch.autograd.grad(flow, list(leaves.values()), flow.new_tensor(scale), materialize_grads=True)
             scores = {
-                name: leaf.detach() * product
-                for (name, leaf), product in zip(leaves.items(), products, strict=True)
+                name: leaf.detach() * product for (name, leaf), product in zip(leaves.items(), products, strict=True)
             }
             # Scores are not negative, so a layer's sum is finite only if each of them is.
             total = float(torch.stack([tensor.sum() for tensor in scores.values()]).sum())
@@ -99,9 +96,7 @@ def _flow(linear: nn.Module, features: Tensor, tokens: Tensor | None) -> Tensor:
             return (features * table.sum(0)).expand_as(output)
         return (features[:, : len(table)] @ table).reshape(output.shape)
 
-    hooks = [
-        layer.register_forward_hook(feed) for layer in linear.modules() if isinstance(layer, nn.Embedding)
-    ]
+    hooks = [layer.register_forward_hook(feed) for layer in linear.modules() if isinstance(layer, nn.Embedding)]
     try:
         return linear(ids).sum()  # type: ignore[no-any-return]
     finally:

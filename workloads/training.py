@@ -103,7 +103,8 @@ def train(
             and `"dense"`.
         compact: remove what the mask makes useless before training (`pruning.compaction`); a network that is
             no chain of layers is trained at its full size. Under SGD what was removed decays as it would
-            have, so that the outcome is the same; under Adam it keeps its value.
+            have, so that the outcome is the same; under Adam it keeps its value. The sparse engine needs the
+            full size: a compacted layer is seldom below 2 %.
         snapshot_steps: after which steps to copy the network's state, for rewinding; 0 is before the first
             step, with the pruned weights already zero.
         restore_best: end with the state of the lowest validation loss, not with the last.
@@ -129,7 +130,8 @@ def train(
     if mask is not None:
         mask.apply_to(network)
         mask = None if mask.kept == mask.total else mask.to(where)
-    compacted = _compacted(network, mask, recipe) if compact and mask is not None else None
+    shrinks = compact and mask is not None and engine != "sparse"
+    compacted = _compacted(network, mask, recipe) if shrinks and mask is not None else None
     small, small_mask = (network, mask) if compacted is None else (compacted.network, compacted.mask)
     modes = {module: module.training for module in network.modules()}
     small.train()

@@ -43,9 +43,7 @@ class Workload:
         """`network-task`, for file names and tables."""
         return f"{self.network.rpartition(':')[2]}-{self.task.name}"
 
-    def build(
-        self, seed: int, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
-    ) -> nn.Module:
+    def build(self, seed: int, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> nn.Module:
         """The network with the initial weights of `seed`; the global random state stays as it was.
 
         Raises:

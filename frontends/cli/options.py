@@ -21,9 +21,7 @@ class Seeds(click.ParamType[tuple[int, ...]]):
 
     name = "seeds"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
         """The seeds as a tuple of integers."""
         if not isinstance(value, str):
             return tuple(value)
@@ -85,9 +83,7 @@ def _apply(options: tuple[Callable[[Command], Command], ...]) -> Callable[[Comma
 
 workload_options = _apply(_WORKLOAD)
 recipe_options = _apply(_RECIPE)
-device_option = click.option(
-    "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1."
-)
+device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 
 RECIPE_NAMES = (

@@ -24,12 +24,10 @@ class Family(Protocol):
         objectives: what it can be fitted for.
         sample: the rows it is fitted on unless `max_rows` says otherwise (None: all of them); what a family
             holds in memory is written in its docstring.
-        library: the distribution that fits it, for the record of versions.
     """
 
     objectives: ClassVar[tuple[Objective, ...]]
     sample: ClassVar[int | None]
-    library: ClassVar[str]
 
     def fit(
         self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None

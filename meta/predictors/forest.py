@@ -38,7 +38,6 @@ class Forest:
 
     objectives: ClassVar[tuple[Objective, ...]] = ("classification", "regression")
     sample: ClassVar[int | None] = 200_000
-    library: ClassVar[str] = "scikit-learn"
 
     def fit(
         self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None

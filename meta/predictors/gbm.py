@@ -52,7 +52,6 @@ class GBM:
 
     objectives: ClassVar[tuple[Objective, ...]] = ("classification", "regression", "ranking")
     sample: ClassVar[int | None] = None
-    library: ClassVar[str] = "lightgbm"
 
     def fit(
         self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None

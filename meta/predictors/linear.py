@@ -41,7 +41,6 @@ class Linear:
 
     objectives: ClassVar[tuple[Objective, ...]] = ("regression",)
     sample: ClassVar[int | None] = None
-    library: ClassVar[str] = "numpy"
 
     def fit(
         self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None

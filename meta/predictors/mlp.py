@@ -47,7 +47,6 @@ class MLP:
 
     objectives: ClassVar[tuple[Objective, ...]] = ("classification", "regression")
     sample: ClassVar[int | None] = None
-    library: ClassVar[str] = "torch"
 
     def fit(
         self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None

@@ -34,7 +34,6 @@ class Tree:
 
     objectives: ClassVar[tuple[Objective, ...]] = ("classification", "regression")
     sample: ClassVar[int | None] = 500_000
-    library: ClassVar[str] = "scikit-learn"
 
     def fit(
         self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None

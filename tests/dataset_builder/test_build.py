@@ -48,9 +48,7 @@ def test_rows_features_and_targets_are_those_of_the_network_and_the_search(
         mask = found.mask_after(number)
         blocks = list(table.blocks(rounds=[number]))
         assert sum(block.rows for block in blocks) == mask.kept
-        expected = compute_features(
-            network, batch, workload.task.loss, mask=mask if number else None, density=0.05
-        )
+        expected = compute_features(network, batch, workload.task.loss, mask=mask if number else None, density=0.05)
         for block, features in zip(blocks, expected, strict=True):
             assert (block.workload, block.seed, block.parameter) == (workload.name, 3, features.parameter)
             kept = np.flatnonzero(mask.tensors[block.parameter].reshape(-1).numpy())

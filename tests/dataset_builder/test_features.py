@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dataset_builder.feature_columns import BY_NAME
-from dataset_builder.features import FEATURES, THESIS_FEATURES, compute_features, feature_table
+from dataset_builder.features import FEATURES, compute_features, feature_table
 from dataset_builder.ranks import ascending, share_ranks
 from pruning.mask import Mask
 from pruning.parameters import prunable
-from pruning.table_schema import FeatureBlock, TableSchema
+from pruning.table import THESIS_FEATURES, FeatureBlock, TableSchema
 from scorers import GraSP, SynFlow, SynFlowL2Data
 
 NAMES = tuple(column.name for column in FEATURES)
@@ -34,9 +34,7 @@ def make_mlp(*sizes: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> 
     return nn.Sequential(*layers[:-1]).to(dtype)
 
 
-def make_batch(
-    n: int, *shape: int, classes: int = 3, seed: int = 1, dtype: torch.dtype = torch.float64
-) -> Batch:
+def make_batch(n: int, *shape: int, classes: int = 3, seed: int = 1, dtype: torch.dtype = torch.float64) -> Batch:
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.randn(n, *shape, generator=generator, dtype=dtype)
     inputs[inputs.abs() < 0.4] = 0  # some exact zeros
@@ -91,8 +89,7 @@ def reference(
     inputs, targets = batch
     n = len(targets)
     weights = [
-        (layer.weight.detach() * mask.tensors[name]).requires_grad_()
-        for layer, name in zip(layers, names, strict=True)
+        (layer.weight.detach() * mask.tensors[name]).requires_grad_() for layer, name in zip(layers, names, strict=True)
     ]
 
     # Forward and backward by hand; `entering[l]` are a layer's inputs, `deltas[l]` n dL/dz.
@@ -144,9 +141,7 @@ def reference(
         def values(what: str, chosen: list[tuple[int, int]], place: int = place) -> list[float]:
             return [float(criteria[what][place][pair]) for pair in chosen]
 
-        def row_sum(
-            what: str, o: int, rows: dict[int, list[tuple[int, int]]] = rows, place: int = place
-        ) -> float:
+        def row_sum(what: str, o: int, rows: dict[int, list[tuple[int, int]]] = rows, place: int = place) -> float:
             sums = [math.fsum(float(criteria[what][place][p]) for p in row) for row in rows.values()]
             return relative(sums, [len(row) for row in rows.values()], o)
 
@@ -173,9 +168,7 @@ def reference(
             before = entering[place][:, i].tolist()
             after = leaving[place][:, o].tolist()
             delta = deltas[place][:, o].tolist()
-            layer_rms = {
-                what: math.sqrt(mean([x * x for x in values(what, pairs)])) for what in ("weight", "gradient")
-            }
+            layer_rms = {what: math.sqrt(mean([x * x for x in values(what, pairs)])) for what in ("weight", "gradient")}
             table[name][o * layers[place].in_features + i] = {
                 "snip": minmax("snip", own["snip"]),
                 "grasp": minmax("grasp", own["grasp"]),
@@ -287,12 +280,9 @@ def test_hidden_units_in_another_order_have_the_same_features() -> None:
         other[0].bias.copy_(network[0].bias[order])
         other[2].weight.copy_(network[2].weight[:, order])
     blocks, permuted = (
-        [block.values for block in compute_features(n, batch, F.cross_entropy, density=0.1)]
-        for n in (network, other)
+        [block.values for block in compute_features(n, batch, F.cross_entropy, density=0.1)] for n in (network, other)
     )
-    np.testing.assert_allclose(
-        permuted[0].reshape(6, 5, -1), blocks[0].reshape(6, 5, -1)[order], rtol=1e-6, atol=1e-6
-    )
+    np.testing.assert_allclose(permuted[0].reshape(6, 5, -1), blocks[0].reshape(6, 5, -1)[order], rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(
         permuted[1].reshape(4, 6, -1), blocks[1].reshape(4, 6, -1)[:, order], rtol=1e-6, atol=1e-6
     )
@@ -390,9 +380,9 @@ def test_repeats_are_bit_equal() -> None:
 @pytest.mark.parametrize("training", [True, False])
 def test_the_network_is_left_as_it_was(training: bool) -> None:
     torch.manual_seed(0)
-    network = nn.Sequential(
-        nn.Linear(5, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(0.5), nn.Linear(6, 3)
-    ).train(training)
+    network = nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(0.5), nn.Linear(6, 3)).train(
+        training
+    )
     batch = make_batch(8, 5, dtype=torch.float32)
     F.cross_entropy(network(batch[0]), batch[1]).backward()
     state = {name: tensor.clone() for name, tensor in network.state_dict().items()}

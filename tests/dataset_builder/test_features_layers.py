@@ -59,9 +59,7 @@ def per_channel(tensor: Tensor) -> np.ndarray:
     return tensor.detach().transpose(0, 1).flatten(1).numpy()
 
 
-def test_convolutions_count_channels_over_examples_and_positions(
-    conv_net: nn.Sequential, images: Batch
-) -> None:
+def test_convolutions_count_channels_over_examples_and_positions(conv_net: nn.Sequential, images: Batch) -> None:
     found = by_name(conv_net, images)
     before = [images[0]]
     for layer in conv_net:
@@ -87,9 +85,7 @@ def test_convolutions_count_channels_over_examples_and_positions(
     np.testing.assert_allclose(second["output_std"], leaving.std(1)[out4], rtol=1e-6)
     np.testing.assert_allclose(second["output_max"], leaving.max(1)[out4], rtol=1e-6)
     np.testing.assert_allclose(second["output_zero_rate"], (leaving == 0).mean(1)[out4], rtol=1e-6)
-    np.testing.assert_allclose(
-        last["output_mean"], before[8].detach().mean(0).numpy()[np.arange(108) // 36], rtol=1e-6
-    )
+    np.testing.assert_allclose(last["output_mean"], before[8].detach().mean(0).numpy()[np.arange(108) // 36], rtol=1e-6)
 
 
 def test_convolution_sums_and_strengths(conv_net: nn.Sequential, images: Batch) -> None:
@@ -103,19 +99,11 @@ def test_convolution_sums_and_strengths(conv_net: nn.Sequential, images: Batch) 
     in4 = out4 // 3 * 2 + np.arange(24) // 2 % 2
     in7 = np.arange(108) % 36
     np.testing.assert_allclose(found["0.weight"]["row_magnitude"], (rows0 / rows0.mean())[out0], rtol=1e-6)
-    np.testing.assert_allclose(
-        found["0.weight"]["output_outgoing"], (columns4 / columns4.mean())[out0], rtol=1e-6
-    )
-    np.testing.assert_allclose(
-        found["4.weight"]["column_magnitude"], (columns4 / columns4.mean())[in4], rtol=1e-6
-    )
+    np.testing.assert_allclose(found["0.weight"]["output_outgoing"], (columns4 / columns4.mean())[out0], rtol=1e-6)
+    np.testing.assert_allclose(found["4.weight"]["column_magnitude"], (columns4 / columns4.mean())[in4], rtol=1e-6)
     np.testing.assert_allclose(found["4.weight"]["input_incoming"], (rows0 / rows0.mean())[in4], rtol=1e-6)
-    np.testing.assert_allclose(
-        found["4.weight"]["output_outgoing"], (columns7 / columns7.mean())[out4], rtol=1e-6
-    )
-    np.testing.assert_allclose(
-        found["7.weight"]["input_incoming"], (rows4 / rows4.mean())[in7 // 6], rtol=1e-6
-    )
+    np.testing.assert_allclose(found["4.weight"]["output_outgoing"], (columns7 / columns7.mean())[out4], rtol=1e-6)
+    np.testing.assert_allclose(found["7.weight"]["input_incoming"], (rows4 / rows4.mean())[in7 // 6], rtol=1e-6)
     np.testing.assert_array_equal(found["0.weight"]["input_incoming"], 0.0)
     np.testing.assert_array_equal(found["7.weight"]["output_outgoing"], 0.0)
     np.testing.assert_allclose(found["0.weight"]["fan_in"], math.log10(18), rtol=1e-6)
@@ -143,9 +131,7 @@ def test_convolution_ranks_in_rows_and_columns(conv_net: nn.Sequential, images: 
 
 def test_gradients_at_channels(conv_net: nn.Sequential, images: Batch) -> None:
     found = by_name(conv_net, images, names=["output_gradient_mean", "output_gradient_std"])["0.weight"]
-    z = F.conv2d(
-        images[0], conv_net[0].weight.detach(), conv_net[0].bias.detach(), padding=1
-    ).requires_grad_()
+    z = F.conv2d(images[0], conv_net[0].weight.detach(), conv_net[0].bias.detach(), padding=1).requires_grad_()
     F.cross_entropy(conv_net[1:](z.clone()), images[1]).backward()
     assert z.grad is not None
     deltas = per_channel(z.grad * 7)
@@ -306,9 +292,7 @@ def test_half_precision_networks_have_features() -> None:
     network = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)).bfloat16()
     found = by_name(network, (torch.randn(6, 4), torch.randint(0, 3, (6,))))
     assert all(np.isfinite(values).all() for rows in found.values() for values in rows.values())
-    np.testing.assert_array_equal(
-        found["0.weight"]["weight"], network[0].weight.detach().float().flatten().numpy()
-    )
+    np.testing.assert_array_equal(found["0.weight"]["weight"], network[0].weight.detach().float().flatten().numpy())
 
 
 def test_joined_statistics_are_those_of_all_values() -> None:

@@ -48,9 +48,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fitted = as_json("fit", folder / "table", "--family", "tree", "--out", folder / "predictor")
     assert 0 <= fitted["metrics"]["held_out"]["overlap"] <= 1
     stacked = ["--predictor", folder / "predictor", "--scorer", "synflow", "--on", "predicted", "--rounds", "5"]
-    pruned = as_json(
-        "prune", "--seed", 9, "--density", 0.05, *stacked, *FAST, "--out", folder / "ticket.safetensors"
-    )
+    pruned = as_json("prune", "--seed", 9, "--density", 0.05, *stacked, *FAST, "--out", folder / "ticket.safetensors")
     assert pruned["kept"] == round(0.05 * 50_200)
     trained = as_json("train", folder / "ticket.safetensors", "--out", folder / "trained.safetensors")
     assert trained["steps"] <= 60

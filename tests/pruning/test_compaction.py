@@ -200,6 +200,31 @@ def test_written_back_the_full_network_computes_what_the_small_one_does(name: st
         assert not bool(weight[~mask.tensors[key]].any())
 
 
+def test_a_constant_through_padding_is_not_folded() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(1, 2, 1), nn.ReLU(), nn.Conv2d(2, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(32, 2)
+    ).double()
+    with torch.no_grad():
+        network[0].bias.fill_(0.5)
+        network[2].weight.abs_()
+    mask = Mask.dense(network)
+    mask.tensors["0.weight"][1] = False  # channel 1 is the constant 0.5
+    mask.tensors["2.weight"][1, 0] = False  # and all that feeds channel 1 of the next convolution
+    small = compact(network, mask, constants="fold")
+    assert sizes(small.network) == [(2, 1), (2, 2), (2, 32)]
+    x = torch.randn(3, 1, 4, 4, dtype=torch.float64)
+    torch.testing.assert_close(small.network(x).detach(), masked_forward(network, mask, x), rtol=1e-12, atol=0)
+
+
+def test_a_running_mean_keeps_a_unit_alive() -> None:
+    network = nn.Sequential(nn.Linear(2, 2, bias=False), nn.BatchNorm1d(2), nn.ReLU(), nn.Linear(2, 1)).double()
+    mask = Mask.dense(network)
+    mask.tensors["0.weight"][1] = False
+    assert sizes(compact(network, mask).network) == [(1, 2), (1, 1)]
+    network[1].running_mean.fill_(-1)
+    assert sizes(compact(network, mask).network) == [(2, 2), (1, 2)]
+
+
 def test_convolutions_keep_all_inputs_and_lose_channels() -> None:
     network = built("convolutional", 0)
     mask = Mask.dense(network)

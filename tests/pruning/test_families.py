@@ -26,9 +26,7 @@ class Point:
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Point]]:
     """Entry points by group."""
-    points: dict[str, list[Point]] = {
-        "scratchcard.scorers": [Point("theirs", "foreign"), Point("snip", "clash")]
-    }
+    points: dict[str, list[Point]] = {"scratchcard.scorers": [Point("theirs", "foreign"), Point("snip", "clash")]}
     monkeypatch.setattr(pruning.families, "entry_points", lambda group: points.get(group, []))
     return points
 
@@ -47,9 +45,7 @@ def test_other_packages_add_members_and_ours_win_on_a_clash(installed: dict[str,
 def test_an_unknown_name_lists_the_known_ones_and_the_nearest(installed: dict[str, list[Point]]) -> None:
     with pytest.raises(ValueError) as caught:
         lookup(FAMILY, "scorers", "sinflow")
-    assert str(caught.value) == (
-        "unknown scorer 'sinflow', known are snip, synflow, theirs; did you mean 'synflow'?"
-    )
+    assert str(caught.value) == ("unknown scorer 'sinflow', known are snip, synflow, theirs; did you mean 'synflow'?")
 
 
 def test_a_name_like_no_other_gets_no_suggestion(installed: dict[str, list[Point]]) -> None:

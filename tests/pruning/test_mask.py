@@ -57,9 +57,7 @@ def test_keeps_exactly_the_rounded_count_of_the_highest(
 
 @settings(max_examples=60, deadline=None)
 @given(seed=seeds, density=densities, levels=some_levels, share=st.floats(0.0, 1.0))
-def test_never_keeps_a_weight_outside_within(
-    seed: int, density: float, levels: int | None, share: float
-) -> None:
+def test_never_keeps_a_weight_outside_within(seed: int, density: float, levels: int | None, share: float) -> None:
     scores, within = scores_from(seed, levels=levels), mask_from(seed, share)
     mask = keep_top(scores, density, within=within)
     assert within.contains(mask)
@@ -72,9 +70,7 @@ def test_never_keeps_a_weight_outside_within(
 
 @settings(max_examples=40, deadline=None)
 @given(seed=seeds, density=densities, levels=some_levels, share=st.floats(0.0, 1.0))
-def test_layer_scope_counts_in_each_layer(
-    seed: int, density: float, levels: int | None, share: float
-) -> None:
+def test_layer_scope_counts_in_each_layer(seed: int, density: float, levels: int | None, share: float) -> None:
     scores, within = scores_from(seed, levels=levels), mask_from(seed, share)
     dense, inside = (keep_top(scores, density, scope="layer", within=w) for w in (None, within))
     assert within.contains(inside)
@@ -89,9 +85,7 @@ def test_layer_scope_counts_in_each_layer(
 
 @settings(max_examples=25, deadline=None)
 @given(seed=seeds, levels=some_levels, steps=st.lists(densities, min_size=2, max_size=6))
-def test_rounds_nest_even_when_every_round_has_other_scores(
-    seed: int, levels: int | None, steps: list[float]
-) -> None:
+def test_rounds_nest_even_when_every_round_has_other_scores(seed: int, levels: int | None, steps: list[float]) -> None:
     mask: Mask | None = None
     for number, density in enumerate(sorted(steps, reverse=True)):
         smaller = keep_top(scores_from(seed + number, levels=levels), density, within=mask)
@@ -159,9 +153,7 @@ def test_works_in_every_floating_dtype(dtype: torch.dtype) -> None:
 
 
 def test_float64_differences_count() -> None:
-    scores = Scores(
-        {"w": torch.tensor([1.0, 1.0 + 1e-15, 1.0 - 1e-15, 1.0], dtype=torch.float64)}, criterion="x"
-    )
+    scores = Scores({"w": torch.tensor([1.0, 1.0 + 1e-15, 1.0 - 1e-15, 1.0], dtype=torch.float64)}, criterion="x")
     assert keep_top(scores, 0.25).tensors["w"].tolist() == [False, True, False, False]
 
 

@@ -92,8 +92,6 @@ def test_unflatten_refuses_another_length() -> None:
         ({"a": torch.zeros(2), "b": torch.zeros(4)}, r"'b' has shape \(4,\), expected \(3,\)"),
     ],
 )
-def test_another_layout_is_refused_by_its_first_difference(
-    found: dict[str, torch.Tensor], message: str
-) -> None:
+def test_another_layout_is_refused_by_its_first_difference(found: dict[str, torch.Tensor], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_same_layout({"a": torch.zeros(2), "b": torch.zeros(3)}, found, "it")

@@ -28,9 +28,7 @@ def test_infinities_of_both_signs_do_not_cancel() -> None:
 
 
 def test_large_finite_scores_are_no_error_although_their_sum_overflows() -> None:
-    scores = Scores(
-        {"a": torch.full((4,), torch.finfo(torch.float64).max, dtype=torch.float64)}, criterion="x"
-    )
+    scores = Scores({"a": torch.full((4,), torch.finfo(torch.float64).max, dtype=torch.float64)}, criterion="x")
     assert scores.total == 4
 
 

@@ -28,9 +28,7 @@ def ticket_from(seed: int = 0, *, trained: bool = False) -> Ticket:
     """A ticket that keeps about half of the weights."""
     network = network_from(seed)
     generator = torch.Generator().manual_seed(seed)
-    mask = Mask(
-        {name: torch.rand(w.shape, generator=generator) < 0.5 for name, w in prunable(network).items()}
-    )
+    mask = Mask({name: torch.rand(w.shape, generator=generator) < 0.5 for name, w in prunable(network).items()})
     ticket = Ticket.of(network, mask, {"scorer": "SNIP()", "seed": seed, "rounds": [1, 2]})
     if not trained:
         return ticket
@@ -40,8 +38,7 @@ def ticket_from(seed: int = 0, *, trained: bool = False) -> Ticket:
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
     """Whether names, order, dtypes and bits agree."""
     return list(first) == list(second) and all(
-        tensor.dtype == second[name].dtype and torch.equal(tensor, second[name])
-        for name, tensor in first.items()
+        tensor.dtype == second[name].dtype and torch.equal(tensor, second[name]) for name, tensor in first.items()
     )
 
 

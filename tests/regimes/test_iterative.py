@@ -79,9 +79,7 @@ def test_a_killed_search_goes_on_where_it_stopped(
     regime = Iterative(rounds=3, rewind_step=rewind_step)
     whole = regime.find(workload, make_scorer("magnitude"), 0.05, seed=0)
     with pytest.raises(Killed):
-        regime.find(
-            workload, make_scorer("magnitude"), 0.05, seed=0, directory=tmp_path, progress=kill_in(3, 60)
-        )
+        regime.find(workload, make_scorer("magnitude"), 0.05, seed=0, directory=tmp_path, progress=kill_in(3, 60))
     trained: list[Any] = []
 
     def counted(*args: Any, **kwargs: Any) -> Any:

@@ -62,9 +62,7 @@ def test_agrees_with_the_whole_hessian(masked: bool, temperature: float) -> None
 def test_agrees_with_the_whole_hessian_of_an_embedding() -> None:
     network, batch = case("text")
     expected = by_hessian(network, batch, 1.0, Mask.dense(network))
-    torch.testing.assert_close(
-        GraSP(1.0)(network, batch, cross_entropy).flat(), expected, rtol=1e-9, atol=1e-14
-    )
+    torch.testing.assert_close(GraSP(1.0)(network, batch, cross_entropy).flat(), expected, rtol=1e-9, atol=1e-14)
 
 
 def test_trap_sign_removing_a_high_score_costs_gradient_norm() -> None:
@@ -73,9 +71,7 @@ def test_trap_sign_removing_a_high_score_costs_gradient_norm() -> None:
     weight, step = network[2].weight, 1e-5
 
     def half_norm() -> float:
-        gradients = torch.autograd.grad(
-            cross_entropy(network(batch[0]), batch[1]), list(prunable(network).values())
-        )
+        gradients = torch.autograd.grad(cross_entropy(network(batch[0]), batch[1]), list(prunable(network).values()))
         return 0.5 * sum(float(gradient.square().sum()) for gradient in gradients)
 
     for place in (divmod(int(scores.argmax()), 7), divmod(int(scores.argmin()), 7)):

@@ -24,9 +24,7 @@ def test_closed_form_masked() -> None:
     # Without the second weight y = 3, so g = 3 x = (9, 3) and the first scores 9.
     batch = (torch.tensor([[3.0, 1.0]]), torch.zeros(1, 1))
     mask = Mask({"0.weight": torch.tensor([[True, False]])})
-    assert SNIP()(single(1.0, -2.0), batch, half_square, mask=mask).tensors["0.weight"].tolist() == [
-        [9.0, 0.0]
-    ]
+    assert SNIP()(single(1.0, -2.0), batch, half_square, mask=mask).tensors["0.weight"].tolist() == [[9.0, 0.0]]
 
 
 @pytest.mark.parametrize("masked", [False, True])

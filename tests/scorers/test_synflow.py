@@ -51,9 +51,7 @@ def test_closed_form() -> None:
 
 def test_closed_form_masked() -> None:
     # Without the 4: R = 5 * 3 + 6 * 3.
-    mask = Mask(
-        {"0.weight": torch.tensor([[True, True], [True, False]]), "2.weight": torch.tensor([[True, True]])}
-    )
+    mask = Mask({"0.weight": torch.tensor([[True, True], [True, False]]), "2.weight": torch.tensor([[True, True]])})
     scores = SynFlow()(two_layers(), TWO, cross_entropy, mask=mask)
     assert scores.tensors["0.weight"].tolist() == [[5.0, 10.0], [18.0, 0.0]]
     assert scores.tensors["2.weight"].tolist() == [[15.0, 18.0]]
@@ -71,8 +69,7 @@ def test_agrees_with_explicit_products(masked: bool) -> None:
     network, batch = case("mlp")
     mask = random_mask(network) if masked else Mask.dense(network)
     absolute = [
-        weight.detach().abs().numpy() * mask.tensors[name].numpy()
-        for name, weight in prunable(network).items()
+        weight.detach().abs().numpy() * mask.tensors[name].numpy() for name, weight in prunable(network).items()
     ]
     expected = by_products(absolute, np.ones(5))
     for found, product in zip(SynFlow()(network, batch, cross_entropy, mask=mask).tensors.values(), expected):  # noqa: B905
@@ -129,9 +126,7 @@ def test_is_conserved_in_a_network_with_a_shortcut(scorer: SynFlow | SynFlowL2Da
     # The stem's channels flow into body and shortcut together.
     body = flows["body"].reshape(2, 3, 2, 3, 3).sum(dim=(1, 3, 4)).reshape(-1)
     into = body + flow_through(layers["shortcut"], flows["shortcut"], inputs=True)
-    torch.testing.assert_close(
-        flow_through(layers["stem"], flows["stem"], inputs=False), into, rtol=1e-12, atol=0
-    )
+    torch.testing.assert_close(flow_through(layers["stem"], flows["stem"], inputs=False), into, rtol=1e-12, atol=0)
     # A weight that two layers share is crossed twice.
     torch.testing.assert_close(scores["first.weight"].sum(), 2 * total, rtol=1e-12, atol=0)
 
@@ -212,9 +207,7 @@ def test_trap_float32_networks_are_scored_in_float64_and_stay_float32(
 
 @BOTH
 @pytest.mark.parametrize("exponent", [40, -40])
-def test_trap_beyond_float64_the_scores_keep_their_proportions(
-    scorer: SynFlow | SynFlowL2Data, exponent: int
-) -> None:
+def test_trap_beyond_float64_the_scores_keep_their_proportions(scorer: SynFlow | SynFlowL2Data, exponent: int) -> None:
     power = 2 if isinstance(scorer, SynFlowL2Data) else 1
     network = mlp(sizes=(3, *[4] * 30, 2))
     batch = (torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.zeros(6).long())

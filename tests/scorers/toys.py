@@ -114,6 +114,4 @@ cross_entropy = F.cross_entropy
 def random_mask(network: nn.Module, seed: int = 0, density: float = 0.6) -> Mask:
     """Each prunable weight kept with this probability."""
     generator = torch.Generator().manual_seed(seed)
-    return Mask(
-        {name: torch.rand(w.shape, generator=generator) < density for name, w in prunable(network).items()}
-    )
+    return Mask({name: torch.rand(w.shape, generator=generator) < density for name, w in prunable(network).items()})
