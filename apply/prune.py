@@ -37,7 +37,7 @@ def prune(
         method: scorer, regime, initial weights.
         density: kept weights / prunable weights, in (0, 1].
         seed: of the initial weights, the scoring batch, ties, and the data order unless `data_seed` is given.
-        data_seed: of the data order in regimes that train, and of the scoring batch.
+        data_seed: of the data order in regimes that train.
         device: where to score and train.
         dtype: precision of the network.
         directory: where iterative regimes keep finished rounds, so that a second call goes on.

@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
+from torch.utils.data import DataLoader
 
-from pruning.mask import Mask, keep_top
+from benchmarks.reference import MaskedLinear, RawImages
+from benchmarks.reference import masked as masked_network
+from pruning.mask import Mask
 from pruning.schedules import exponential
+from regimes.upfront import prune_upfront
 from scorers import SNIP, GraSP, SynFlow
 from scorers.scorer import Batch
 from workloads.networks import build_network
@@ -35,36 +36,9 @@ ROUNDS = 100
 DENSITY = 0.005
 
 
-class Items(Dataset[tuple[Tensor, int]]):
-    """MNIST item by item, as torchvision serves it: an image, through ToTensor and Normalize."""
-
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.images, self.labels = images, labels
-        self.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = Image.fromarray(self.images[index].numpy())
-        return self.transform(image), int(self.labels[index])
-
-
-class MaskedLinear(nn.Linear):
-    """A linear layer that multiplies its weight by a mask in every forward pass."""
-
-    def __init__(self, layer: nn.Linear) -> None:
-        super().__init__(layer.in_features, layer.out_features)
-        self.load_state_dict(layer.state_dict())
-        self.register_buffer("mask", torch.ones_like(self.weight))
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return F.linear(inputs, self.weight * self.mask, self.bias)
-
-
 def reference_synflow(network: nn.Sequential, loader: DataLoader[Any] | list[Batch]) -> dict[str, Tensor]:
     """100 rounds of SynFlow as published code does it; returns the masks by layer."""
-    masked = nn.Sequential(*(MaskedLinear(m) if isinstance(m, nn.Linear) else m for m in network)).double()
+    masked = masked_network(network, Mask.dense(network)).double()
     layers = {name: m for name, m in masked.named_modules() if isinstance(m, MaskedLinear)}
     total = sum(layer.weight.numel() for layer in layers.values())
     for density in exponential(DENSITY, ROUNDS):
@@ -80,22 +54,19 @@ def reference_synflow(network: nn.Sequential, loader: DataLoader[Any] | list[Bat
         scores = {}
         with torch.no_grad():
             for name, layer in layers.items():
-                scores[name] = (layer.weight.grad * layer.weight * layer.mask).abs()
+                scores[name] = (layer.weight.grad * layer.weight * layer.kept).abs()
             for name, tensor in masked.state_dict().items():
                 tensor.mul_(signs[name])
             flat = torch.cat([tensor.flatten() for tensor in scores.values()])
             threshold = torch.kthvalue(flat, total - round(density * total)).values
             for name, layer in layers.items():
-                layer.mask.copy_((scores[name] > threshold).double())
-    return {name: layer.mask for name, layer in layers.items()}
+                layer.kept.copy_((scores[name] > threshold).double())
+    return {name: layer.kept for name, layer in layers.items()}
 
 
 def our_synflow(network: nn.Sequential, batch: Batch) -> Mask:
-    """100 rounds of SynFlow with this project's scorer and `keep_top`."""
-    mask = Mask.dense(network)
-    for density in exponential(DENSITY, ROUNDS):
-        mask = keep_top(SynFlow()(network, batch, F.cross_entropy, mask=mask), density, within=mask)
-    return mask
+    """100 rounds of SynFlow as `regimes` runs them."""
+    return prune_upfront(network, batch, F.cross_entropy, SynFlow(), DENSITY, rounds=ROUNDS)[0]
 
 
 def compare(ours: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
@@ -146,7 +117,7 @@ def gradient_scorers(images: Tensor, labels: Tensor, size: int, repeats: int) ->
 def synflow_rounds(images: Tensor, labels: Tensor, repeats: int) -> list[dict[str, Any]]:
     """SynFlow-100 beside the published kind of loop, with and without its data loader."""
     network = build_network("lenet_300_100", (1, 28, 28), 10, seed=0)
-    loader = DataLoader(Items(images, labels), batch_size=256, shuffle=True)
+    loader = DataLoader(RawImages(images, labels), batch_size=256, shuffle=True)
     batch = (images[:256].unsqueeze(1).float(), labels[:256])
     expected, found = reference_synflow(network, [batch]), our_synflow(network, batch)
     agree = sum(

@@ -76,7 +76,7 @@ class Iterative:
         network = workload.build(seed, dtype=dtype, device=device) if network is None else network.to(device)
         initial = copy_state(network)
         order = seed if data_seed is None else data_seed
-        batch = workload.scoring_batch(order, dtype=dtype, device=device)
+        batch = workload.scoring_batch(seed, dtype=dtype, device=device)
         densities = lookup(SCHEDULES, "schedules", self.schedule)(density, self.rounds)
         identity = {
             "regime": asdict(self),

@@ -93,7 +93,7 @@ class Regime(Protocol):
             density: kept weights / prunable weights, in (0, 1].
             seed: of the initial weights, the scoring batch and the order of ties.
             network: used in place of `workload.build(seed)`; left as it came.
-            data_seed: of the data order in training and of the scoring batch; `seed` if not given.
+            data_seed: of the data order in training; `seed` if not given. Upfront regimes do not train.
             device: where to score and train.
             dtype: precision of the network.
             directory: where to keep finished rounds, so that a second call goes on; unused by regimes without training.

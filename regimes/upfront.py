@@ -55,7 +55,7 @@ class Upfront:
     ) -> Found:
         """See `Regime.find`."""
         network = workload.build(seed, dtype=dtype, device=device) if network is None else network.to(device)
-        batch = workload.scoring_batch(seed if data_seed is None else data_seed, dtype=dtype, device=device)
+        batch = workload.scoring_batch(seed, dtype=dtype, device=device)
         begin = time.perf_counter()
         mask, scores, survived, densities = prune_upfront(
             network,

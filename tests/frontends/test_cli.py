@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +225,40 @@ def test_a_folder_that_cannot_be_written_is_one_line(job: Path, tmp_path: Path) 
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     assert "file" in refused("prune", "--scorer", "magnitude", *FAST, "--out", blocked / "ticket.safetensors")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c_stops_soon_and_says_how_to_go_on(tmp_path: Path, jobs: int) -> None:
+    table = tmp_path / "table"
+    arguments = ["build", "--seeds", "0-9", "--regime", "ISS", "--scorer", "magnitude", "--max-steps", "200000"]
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "frontends.cli",
+            *arguments,
+            "--patience",
+            "1000",
+            "--jobs",
+            str(jobs),
+            "--out",
+            str(table),
+        ],
+        cwd=Path(__file__).resolve().parents[2],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (table / "manifest.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors.startswith("scratchcard: interrupted; ")
+    assert "Traceback" not in errors
+    assert not list(table.glob("*.parquet"))
 
 
 def test_a_scorer_without_effect_warns_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
