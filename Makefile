@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
+DEMO ?= demo
 # Small networks train several times slower with two torch threads than with one; parallelism goes across runs.
 export OMP_NUM_THREADS ?= 1
 
@@ -20,7 +21,7 @@ $(VENV)/.complete: pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup ## the whole job on the embedded digits task: table, predictor, tickets, comparison, picture
-	$(BIN)/scratchcard demo
+	$(BIN)/scratchcard demo --out $(DEMO)
 
 test: setup ## the quick tests
 	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow and not cuda'

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.statistics import Summary
+from pruning.files import written_beside
 
 
 def comparison(summaries: Sequence[Summary], path: str | Path, title: str, subtitle: str = "") -> Path:
@@ -52,13 +53,8 @@ def comparison(summaries: Sequence[Summary], path: str | Path, title: str, subti
     heading = alt.TitleParams(title, subtitle=subtitle, anchor="start")
     chart = (rule + dots + point + label).properties(width=520, height=32 * len(order), title=heading)
     chart = chart.configure(background="white").configure_axis(labelLimit=320, labelFontSize=11)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
+    with written_beside(path) as beside:
         chart.save(str(beside), scale_factor=2) if path.suffix == ".png" else chart.save(str(beside))
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
     return path
 
 

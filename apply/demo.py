@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from apply.experiment import Experiment
 from apply.method import Method
 from apply.sweep import run_all
@@ -53,7 +55,9 @@ class Demo:
             Method("magnitude", regime="ISS"),
         ]
 
-    def run(self, out: Path, *, jobs: int = 1, stage: Stage | None = None) -> list[dict[str, Any]]:
+    def run(
+        self, out: Path, *, jobs: int = 1, device: torch.device | str = "cpu", stage: Stage | None = None
+    ) -> list[dict[str, Any]]:
         """Build, fit, prune, train, evaluate; returns the result records. A second call reuses what is there."""
         workload = Workload("lenet_300_100", load_task("digits"), self.recipe)
 
@@ -62,7 +66,13 @@ class Demo:
 
         recording = Recording("ISS", "magnitude", self.density)
         table = build(
-            workload, self.train_seeds, out / "table", recording, jobs=jobs, progress=report("building the score table")
+            workload,
+            self.train_seeds,
+            out / "table",
+            recording,
+            jobs=jobs,
+            device=device,
+            progress=report("building the score table"),
         )
         if stage is not None:
             stage("fitting the predictor", 0, 1)
@@ -81,5 +91,9 @@ class Demo:
             for seed in self.new_seeds
         ]
         return run_all(
-            experiments, out / "results", jobs=jobs, progress=report("pruning, training and evaluating tickets")
+            experiments,
+            out / "results",
+            jobs=jobs,
+            device=device,
+            progress=report("pruning, training and evaluating tickets"),
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from apply.method import Method
 from apply.prune import Progress, evaluate_ticket, prune, train_ticket, training_summary
 from pruning.connectivity import Connectivity
+from pruning.files import written_beside
 from pruning.ticket import Ticket
 from pruning.version import RESULTS_VERSION, versions
 from workloads.workload import Workload
@@ -97,14 +97,9 @@ class Experiment:
 
 def write_result(result: dict[str, Any], folder: Path) -> Path:
     """Write a record as `<digest>.json`; written beside and renamed."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{result['digest']}.json"
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with written_beside(path) as beside:
+        beside.write_text(json.dumps(result, indent=1, sort_keys=True, allow_nan=False) + "\n")
     return path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,16 +14,19 @@ from torch import nn
 from apply.predicted import PredictedScorer
 from apply.saw import bimodal, scores_as_weights
 from apply.stacked import StackedScorer
+from meta.bundle import load_bundle
+from meta.predictor import Predictor
 from pruning.families import lookup, members
 from pruning.mask import Scope
 from pruning.schedules import SCHEDULES
-from regimes import REGIMES, Iterative, Regime, Upfront
+from regimes import REGIMES, Regime, make_regime
 from scorers import SCORERS, make_scorer
 from scorers.scorer import Scorer
 from workloads.workload import Workload
 
 PREDICTED = "predicted"
 INITIAL = ("given", "saw", "saw_variance", "bimodal")
+SHOTS = 10
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Method:
     predictor: str | None = None
     regime: str = "USS"
     rounds: int | None = None
-    shots: int = 10
+    shots: int = SHOTS
     schedule: str = "exponential"
     scope: Scope = "global"
     rewind_step: int = 0
@@ -66,7 +70,7 @@ class Method:
             raise ValueError("the scorer 'predicted' needs a predictor: name a bundle's folder with --predictor")
         if PREDICTED not in (self.scorer, self.on, self.initial_scorer) and self.predictor is not None:
             raise ValueError(f"a predictor was given but the scorer is {self.scorer!r}; use the scorer 'predicted'")
-        lookup(REGIMES, "regimes", self.regime)
+        trains = lookup(REGIMES, "regimes", self.regime).trains
         lookup(SCHEDULES, "schedules", self.schedule)
         if self.scope not in ("global", "layer"):
             raise ValueError(f"unknown scope {self.scope!r}, expected 'global' or 'layer'")
@@ -79,10 +83,17 @@ class Method:
             )
         if self.rounds is not None and self.rounds < 1:
             raise ValueError(f"rounds must be at least 1, got {self.rounds}")
-        if self.regime == "USS" and self.rounds not in (None, 1):
-            raise ValueError(f"USS has one round, got {self.rounds}; for several use UMS")
         if self.shots < 1:
             raise ValueError(f"shots must be at least 1, got {self.shots}")
+        if self.rewind_step < 0:
+            raise ValueError(f"the rewind step must be 0 or more, got {self.rewind_step}")
+        if self.shots != SHOTS and self.regime != "IMS":
+            raise ValueError(f"{self.regime} has no shots: only IMS scores several times after a training")
+        if self.rewind_step and not trains:
+            raise ValueError(f"{self.regime} does not train, so that there is no step to rewind to")
+        if self.schedule != "exponential" and self.regime == "USS":
+            raise ValueError("USS prunes once, so that a schedule has no effect; leave it away or use UMS")
+        self.make_regime()
 
     @property
     def label(self) -> str:
@@ -90,18 +101,24 @@ class Method:
         name = self.scorer if self.on is None else f"{self.scorer} on {self.on}"
         regime = self.make_regime()
         text = name if self.regime == "USS" else f"{name}, {self.regime} {regime.rounds}"
+        text += f" x {self.shots}" if self.shots != SHOTS else ""
+        text += f", {self.schedule}" if self.schedule != "exponential" else ""
+        text += f", scope {self.scope}" if self.scope != "global" else ""
+        text += f", rewind {self.rewind_step}" if self.rewind_step else ""
         if self.initial != "given":
             text += f", {self.initial}" + (f" {self.initial_scorer}" if self.initial_scorer else "")
         return text
 
     def make_regime(self) -> Regime:
         """The regime object."""
-        default = REGIMES[self.regime] if self.regime in REGIMES else lookup(REGIMES, "regimes", self.regime)
-        rounds = default.rounds if self.rounds is None else self.rounds
-        if not default.trains:
-            return Upfront(rounds, self.schedule, self.scope)
-        shots = self.shots if self.regime == "IMS" else 1
-        return Iterative(rounds, shots, self.schedule, self.scope, self.rewind_step)
+        return make_regime(
+            self.regime,
+            rounds=self.rounds,
+            shots=self.shots,
+            schedule=self.schedule,
+            scope=self.scope,
+            rewind_step=self.rewind_step,
+        )
 
     def make_scorer(self, density: float, seed: int) -> Scorer:
         """The scorer object for a final density and a seed (of the random scorer)."""
@@ -126,10 +143,20 @@ class Method:
         """Plain JSON; a predictor is named by the digest of its manifest, not by its path alone."""
         described = dataclasses.asdict(self) | {"rounds": self.make_regime().rounds}
         if self.predictor is not None:
-            described["predictor_digest"] = PredictedScorer.from_bundle(self.predictor, 1.0).predictor.digest
+            described["predictor_digest"] = _predictor(self.predictor).digest
         return described
 
     def _single(self, name: str, density: float, seed: int) -> Scorer:
         if name == PREDICTED:
-            return PredictedScorer.from_bundle(Path(str(self.predictor)), density)
+            return PredictedScorer(_predictor(str(self.predictor)), density)
         return make_scorer(name, seed)
+
+
+def _predictor(folder: str) -> Predictor:
+    """The bundle's predictor, read and checked once as long as its manifest stays the same."""
+    return _load(folder, (Path(folder) / "manifest.json").read_bytes() if Path(folder).is_dir() else b"")
+
+
+@lru_cache(maxsize=8)
+def _load(folder: str, _manifest: bytes) -> Predictor:
+    return load_bundle(folder)

@@ -16,11 +16,11 @@ import torch
 
 from dataset_builder.features import FEATURES, compute_features
 from dataset_builder.targets import TARGETS, Targets
-from pruning.families import lookup
 from pruning.table import (
     TABLE_VERSION,
     ScoreTable,
     TableBlock,
+    TableFile,
     TableSchema,
     TableWriter,
     file_name,
@@ -28,8 +28,8 @@ from pruning.table import (
     write_manifest,
 )
 from pruning.table_writer import MANIFEST
-from pruning.version import versions
-from regimes import REGIMES, Found, Iterative, Regime, Upfront
+from pruning.version import RESULTS_VERSION, versions
+from regimes import Found, Regime, make_regime
 from scorers import make_scorer
 from workloads.workload import Workload
 
@@ -64,11 +64,7 @@ class Recording:
 
     def make_regime(self) -> Regime:
         """The regime object."""
-        default = lookup(REGIMES, "regimes", self.regime)
-        rounds = default.rounds if self.rounds is None else self.rounds
-        if not default.trains:
-            return Upfront(rounds)
-        return Iterative(rounds, self.shots if self.regime == "IMS" else 1)
+        return make_regime(self.regime, rounds=self.rounds, shots=self.shots)
 
     def describe(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -118,8 +114,13 @@ def build(
     seeds = list(seeds)
     if not seeds or len(set(seeds)) != len(seeds):
         raise ValueError(f"expected at least one seed and each only once, got {seeds}")
+    if workload.weights is not None and len(seeds) > 1:
+        raise ValueError(
+            f"with fixed weights ({workload.weights}) all seeds are the same network, so that a split by seed would "
+            "hold nothing out; build one seed, or leave the weights away"
+        )
     _claim(out, workload, recording)
-    missing = [seed for seed in seeds if not (out / file_name(workload.name, seed)).exists()]
+    missing = [seed for seed in seeds if not _is_whole(out / file_name(workload.name, seed))]
     if jobs == 1:
         for position, seed in enumerate(missing):
             _build_seed(workload, seed, out, recording, device, _scaled(progress, position, len(missing)))
@@ -132,6 +133,15 @@ def build(
     if missing:
         _complete_manifest(out)
     return ScoreTable.open(out)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a seed's file is there and can be read; a damaged one is built again."""
+    try:
+        TableFile.open(path)
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
 
 
 def _in_worker(workload: Workload, seed: int, out: Path, recording: Recording, device: str) -> None:
@@ -174,9 +184,11 @@ def _build_seed(
                 columns = {name: block.values[:, i] for i, name in enumerate(block.names)}
                 columns |= targets.columns(block.parameter, block.indices, number)
                 writer.write(TableBlock(workload.name, seed, number, block.parameter, block.indices, columns))
-    shutil.rmtree(out / ".rounds" / f"seed{seed}", ignore_errors=True)
+    rounds = out / ".rounds" / workload.name
+    shutil.rmtree(rounds / f"seed{seed}", ignore_errors=True)
     with contextlib.suppress(OSError):  # other seeds' rounds may still be there
-        (out / ".rounds").rmdir()
+        rounds.rmdir()
+        rounds.parent.rmdir()
 
 
 def _search(
@@ -196,7 +208,7 @@ def _search(
         seed,
         data_seed=seed + offset,
         device=device,
-        directory=out / ".rounds" / f"seed{seed}" / f"order{seed + offset}",
+        directory=out / ".rounds" / workload.name / f"seed{seed}" / f"order{seed + offset}",
         progress=half or progress,
     )
 
@@ -210,20 +222,18 @@ def _scaled(progress: SeedProgress | None, part: int, parts: int) -> SeedProgres
 
 def _claim(out: Path, workload: Workload, recording: Recording) -> None:
     """Note in the manifest what this folder's table is made of; refuse a folder made with other settings."""
-    asked = {
-        "recording": recording.describe(),
-        "workload": workload.describe(),
-        "table_version": TABLE_VERSION,
-    }
+    versions_asked = {"table_version": TABLE_VERSION, "results_version": RESULTS_VERSION}
+    asked = {"recording": recording.describe(), "workload": workload.describe()} | versions_asked
     asked = json.loads(json.dumps(asked))
     manifest = read_manifest(out) if (out / MANIFEST).exists() else {}
+    if manifest and not isinstance(manifest.get("workloads"), dict):
+        raise ValueError(f"{out / MANIFEST} is not the manifest of a score table; choose another folder")
     if not manifest and any(out.glob("*.parquet")):
         raise ValueError(f"{out} holds score files without a {MANIFEST}; choose another folder")
     stored = {
         "recording": manifest.get("recording", asked["recording"]),
         "workload": manifest.get("workloads", {}).get(workload.name, asked["workload"]),
-        "table_version": manifest.get("table_version", TABLE_VERSION),
-    }
+    } | {name: manifest.get(name, asked[name]) for name in versions_asked}
     differs = [key for key in asked if stored[key] != asked[key]]
     if differs:
         raise ValueError(
@@ -231,7 +241,7 @@ def _claim(out: Path, workload: Workload, recording: Recording) -> None:
         )
     if not manifest or workload.name not in manifest["workloads"]:
         workloads = manifest.get("workloads", {}) | {workload.name: asked["workload"]}
-        claim = {"recording": asked["recording"], "table_version": TABLE_VERSION, "workloads": workloads}
+        claim = {"recording": asked["recording"], "workloads": workloads} | versions_asked
         write_manifest(out, manifest | claim)
 
 

@@ -29,7 +29,9 @@ from experiments.options import Options, arguments, publish
 from meta.bundle import load_bundle, save_bundle
 from meta.fit import fit
 from meta.predictor import Predictor
+from pruning.files import written_beside
 from pruning.table import ScoreTable
+from pruning.version import RESULTS_VERSION
 from workloads.tasks import load_task
 from workloads.workload import Workload
 
@@ -112,10 +114,9 @@ def main() -> None:
     results = [record | {"label": label} for record, label in zip(records, labels, strict=True)]
     publish(results, options.results, name, f"{options.task}, LeNet-300-100, density {DENSITY}")
     text = "\n\n".join([_thesis_table(predictors), _full_table(predictors), _tickets_table(results)])
-    (options.results / f"{name}.md").write_text(
-        f"{options.task}, LeNet-300-100, density {DENSITY}; held-out initialisations {HELD_OUT}, tickets on "
-        f"{options.seeds}\n\n{text}\n"
-    )
+    heading = f"{options.task}, LeNet-300-100, density {DENSITY}; held out {HELD_OUT}, tickets on {options.seeds}"
+    with written_beside(options.results / f"{name}.md") as beside:
+        beside.write_text(f"{heading}\n\n{text}\n")
     _write_metrics(predictors, options.results / f"{name}_metrics.csv")
 
 
@@ -124,7 +125,7 @@ def _fitted(wanted: Fit, table: ScoreTable, root: Path, options: Options) -> Pre
     folder = root / "bundles" / wanted.name
     train = TABLES[wanted.table][1]
     # The order of these settings is part of the key, so that a change of this file fits anew.
-    key = json.dumps([table.digest, train, HELD_OUT, vars(wanted)], sort_keys=True)
+    key = json.dumps([table.digest, train, HELD_OUT, vars(wanted), RESULTS_VERSION], sort_keys=True)
     note = root / "bundles" / f"{wanted.name}.key"
     if note.exists() and note.read_text() == key and folder.exists():
         return load_bundle(folder)
@@ -141,7 +142,8 @@ def _fitted(wanted: Fit, table: ScoreTable, root: Path, options: Options) -> Pre
         **wanted.options,
     )
     save_bundle(predictor, folder)
-    note.write_text(key)
+    with written_beside(note) as beside:
+        beside.write_text(key)
     options.progress(f"fitted {wanted.name} in {time.perf_counter() - begin:.0f} s")(1, 1)
     return predictor
 
@@ -193,7 +195,7 @@ def _tickets_table(results: list[dict[str, Any]]) -> str:
 
 def _write_metrics(predictors: dict[str, Predictor], path: Path) -> None:
     names = ("r2", "mse", "average_precision", "overlap", "noise_ceiling")
-    with path.open("w", newline="") as file:
+    with written_beside(path) as beside, beside.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["predictor", "part", *names])
         for name, predictor in predictors.items():

@@ -13,6 +13,8 @@ from typing import Any
 
 from analysis.figures import comparison
 from analysis.statistics import markdown, summarise
+from frontends.cli.options import SEEDS
+from pruning.files import written_beside
 from workloads.device import choose_device
 
 
@@ -50,10 +52,9 @@ def arguments(description: str | None, *, task: str, seeds: str) -> Options:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="records, tables, predictors")
     parser.add_argument("--results", type=Path, default=Path("results"), help="tables and pictures")
     found = parser.parse_args()
-    first, _, last = found.seeds.partition("-")
     return Options(
         found.task,
-        tuple(range(int(first), int(last or first) + 1)),
+        SEEDS.convert(found.seeds, None, None),
         found.jobs,
         str(choose_device(found.device)),
         found.data_dir,
@@ -67,14 +68,15 @@ def publish(results: Sequence[dict[str, Any]], folder: Path, name: str, subtitle
     summaries = summarise(results)
     text = markdown(summaries)
     print(text)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.md").write_text(f"{subtitle}\n\n{text}\n")
-    with (folder / f"{name}.csv").open("w", newline="") as file:
+    with written_beside(folder / f"{name}.md") as beside:
+        beside.write_text(f"{subtitle}\n\n{text}\n")
+    with written_beside(folder / f"{name}.csv") as beside, beside.open("w", newline="") as file:
         rows = [_row(result) for result in results]
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    comparison(summaries, folder / f"{name}.png", "Test accuracy of tickets", subtitle)
+    legend = f"{subtitle}; dots: seeds, bars: 95 % interval of the mean"
+    comparison(summaries, folder / f"{name}.png", "Test accuracy of tickets", legend)
 
 
 def _row(result: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
+from pruning.families import lookup
 from regimes.iterative import Iterative
 from regimes.regime import Found, Regime
 from regimes.upfront import Upfront
@@ -13,4 +17,27 @@ REGIMES: dict[str, Regime] = {
     "IMS": Iterative(rounds=10, shots=10),
 }
 
-__all__ = ["REGIMES", "Found", "Iterative", "Regime", "Upfront"]
+
+def make_regime(name: str, *, rounds: int | None = None, shots: int | None = None, **settings: Any) -> Regime:
+    """The regime called `name` with other settings than its own.
+
+    Args:
+        name: one of `REGIMES`, or what an entry point of the group `scratchcard.regimes` adds.
+        rounds: pruning rounds; None keeps the regime's.
+        shots: scoring and pruning steps after each training; only IMS takes it, the others leave it aside.
+        settings: further fields of the regime (`schedule`, `scope`, `rewind_step`); those it lacks are left aside.
+
+    Raises:
+        ValueError: unknown name, or a USS of several rounds.
+    """
+    regime = lookup(REGIMES, "regimes", name)
+    if not isinstance(regime, Upfront | Iterative):
+        return regime
+    if name == "USS" and rounds not in (None, 1):
+        raise ValueError(f"USS has one round, got {rounds}; for several use UMS")
+    wanted: dict[str, Any] = {"rounds": rounds, "shots": shots if name == "IMS" else None} | settings
+    known = {field.name for field in dataclasses.fields(regime)}
+    return dataclasses.replace(regime, **{k: v for k, v in wanted.items() if v is not None and k in known})
+
+
+__all__ = ["REGIMES", "Found", "Iterative", "Regime", "Upfront", "make_regime"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,11 +17,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pruning.families import lookup
+from pruning.files import written_beside
 from pruning.mask import Mask, Scope
 from pruning.parameters import prunable
 from pruning.schedules import SCHEDULES, check_density
 from pruning.scores import Scores
 from pruning.ticket import copy_state
+from pruning.version import RESULTS_VERSION
 from regimes.regime import Found, Progress
 from regimes.upfront import prune_upfront
 from scorers.scorer import Scorer
@@ -73,7 +75,9 @@ class Iterative:
     ) -> Found:
         """See `Regime.find`. With a `directory` each finished round is kept, and the next call goes on after it."""
         check_density(density)
-        network = workload.build(seed, dtype=dtype, device=device) if network is None else network.to(device)
+        network = (
+            workload.build(seed, dtype=dtype, device=device) if network is None else copy.deepcopy(network).to(device)
+        )
         initial = copy_state(network)
         order = seed if data_seed is None else data_seed
         batch = workload.scoring_batch(seed, dtype=dtype, device=device)
@@ -87,6 +91,7 @@ class Iterative:
             "data_seed": order,
             "dtype": str(dtype),
             "initial": _digest(initial),
+            "results_version": RESULTS_VERSION,
         }
         state = _State.open(directory, identity, network)
         steps = workload.recipe.max_steps
@@ -194,13 +199,8 @@ class _State:
         tensors = {f"survived/{n}": t for n, t in self.survived.items()}
         tensors |= {f"scores/{n}": t.contiguous() for n, t in self.scores.items()}
         tensors |= {f"rewind/{n}": t.contiguous() for n, t in (self.rewind or {}).items()}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
-        try:
+        with written_beside(self.path) as beside:
             save_file(tensors, beside, {"identity": self.identity, "training": json.dumps(self.training)})
-            beside.replace(self.path)
-        finally:
-            beside.unlink(missing_ok=True)
 
     @classmethod
     def open(cls, directory: Path | None, identity: dict[str, Any], network: nn.Module) -> _State:

@@ -92,7 +92,7 @@ class Regime(Protocol):
             scorer: the criterion.
             density: kept weights / prunable weights, in (0, 1].
             seed: of the initial weights, the scoring batch and the order of ties.
-            network: used in place of `workload.build(seed)`; left as it came.
+            network: a copy of it is used in place of `workload.build(seed)`.
             data_seed: of the data order in training; `seed` if not given. Upfront regimes do not train.
             device: where to score and train.
             dtype: precision of the network.

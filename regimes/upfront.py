@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pruning.families import lookup
 from pruning.mask import Mask, Scope, keep_top
-from pruning.parameters import prunable
+from pruning.parameters import count, prunable
 from pruning.schedules import SCHEDULES, check_density
 from pruning.scores import Scores
 from pruning.ticket import copy_state
@@ -54,7 +54,9 @@ class Upfront:
         progress: Progress | None = None,
     ) -> Found:
         """See `Regime.find`."""
-        network = workload.build(seed, dtype=dtype, device=device) if network is None else network.to(device)
+        network = (
+            workload.build(seed, dtype=dtype, device=device) if network is None else copy.deepcopy(network).to(device)
+        )
         batch = workload.scoring_batch(seed, dtype=dtype, device=device)
         begin = time.perf_counter()
         mask, scores, survived, densities = prune_upfront(
@@ -70,6 +72,7 @@ class Upfront:
             progress=progress,
         )
         seconds = time.perf_counter() - begin
+        scores = Scores({name: tensor.cpu() for name, tensor in scores.tensors.items()}, scores.criterion)
         return Found(mask.to("cpu"), scores, survived, densities, copy_state(network), seconds)
 
 
@@ -86,7 +89,6 @@ def prune_upfront(
     within: Mask | None = None,
     seed: int = 0,
     progress: Progress | None = None,
-    on_round: Callable[[int, Scores, Mask], None] | None = None,
 ) -> tuple[Mask, Scores, dict[str, Tensor], tuple[float, ...]]:
     """Prune a network at the weights that it has, in `rounds` rounds.
 
@@ -102,7 +104,6 @@ def prune_upfront(
         within: start from this mask.
         seed: of the order of ties.
         progress: called after each round.
-        on_round: called after each round with its number, the scores and the mask.
 
     Returns:
         The mask, the last round's scores, the number of rounds that each weight survived and the densities.
@@ -111,11 +112,17 @@ def prune_upfront(
         ValueError: density outside (0, 1] or above that of `within`, no rounds, an unknown schedule.
     """
     check_density(density)
+    total = count(prunable(network))
+    if round(density * total) == 0:
+        raise ValueError(
+            f"density {density} keeps none of {total:,} prunable weights; ask for at least {1 / total:.2g}"
+        )
     start = 1.0 if within is None else within.density
-    if density > start:
+    # Masks keep whole weights, so that densities are compared by their counts.
+    if within is not None and round(density * total) > within.kept:
         raise ValueError(f"cannot prune to density {density}: the given mask already keeps only {start:.6g}")
-    densities = tuple(start * share for share in lookup(SCHEDULES, "schedules", schedule)(density / start, rounds))
-    densities = (*densities[:-1], density)
+    shares = lookup(SCHEDULES, "schedules", schedule)(min(1.0, density / start), rounds)
+    densities = (*(start * share for share in shares[:-1]), density)
     mask = within
     # A scorer that does part of its work once for a whole sequence (stacked scoring) says so by `prepare`.
     prepare = getattr(scorer, "prepare", None)
@@ -127,8 +134,6 @@ def prune_upfront(
         mask = keep_top(scores, target, scope=scope, within=mask, seed=seed)
         for name, tensor in mask.tensors.items():
             survived[name] += tensor.cpu()
-        if on_round is not None:
-            on_round(number, scores, mask)
         if progress is not None:
             progress(number, rounds)
     assert mask is not None  # noqa: S101  (a schedule has at least one round)

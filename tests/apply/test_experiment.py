@@ -96,6 +96,9 @@ def test_scores_as_weights_become_the_tickets_initial_weights(workload: Workload
         ({"scorer": "snip", "initial": "zeros"}, "unknown initial weights"),
         ({"scorer": "snip", "initial_scorer": "snip"}, "need an initial scorer"),
         ({"scorer": "snip", "scope": "unit"}, "unknown scope"),
+        ({"scorer": "snip", "shots": 3}, "has no shots"),
+        ({"scorer": "snip", "rewind_step": 3}, "does not train"),
+        ({"scorer": "snip", "schedule": "cubic"}, "prunes once"),
     ],
 )
 def test_methods_that_make_no_sense_are_refused(arguments: dict[str, object], message: str) -> None:
@@ -110,6 +113,7 @@ def test_labels_are_short_and_tell_methods_apart() -> None:
         Method("synflow", on="snip", regime="UMS", rounds=20),
         Method("magnitude", regime="ISS"),
         Method("magnitude", initial="saw", initial_scorer="snip"),
+        Method("snip", regime="IMS", schedule="cubic", scope="layer", rewind_step=50, shots=3),
     ]
     assert [m.label for m in methods] == [
         "snip",
@@ -117,4 +121,5 @@ def test_labels_are_short_and_tell_methods_apart() -> None:
         "synflow on snip, UMS 20",
         "magnitude, ISS 10",
         "magnitude, saw snip",
+        "snip, IMS 10 x 3, cubic, scope layer, rewind 50",
     ]

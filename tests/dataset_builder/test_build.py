@@ -102,6 +102,24 @@ def test_a_second_call_does_nothing_and_other_settings_are_refused(workload: Wor
         build(workload, [1, 1], tmp_path, IMP)
 
 
+def test_a_damaged_file_is_built_again_and_fixed_weights_are_one_network(workload: Workload, tmp_path: Path) -> None:
+    recording = Recording("USS", "snip", 0.05)
+    whole = build(workload, [0, 1], tmp_path, recording)
+    before, path = whole.columns(["snip", "kept"]), whole.files[1].path
+    path.write_bytes(path.read_bytes()[:5000])
+    after = build(workload, [0, 1], tmp_path, recording).columns(["snip", "kept"])
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    fixed = Workload("lenet_300_100", load_task("digits"), RECIPE, weights=tmp_path / "weights.safetensors")
+    with pytest.raises(ValueError, match="all seeds are the same network"):
+        build(fixed, [0, 1], tmp_path / "other", recording)
+
+
+def test_a_folder_with_a_foreign_manifest_is_refused(workload: Workload, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"workloads": [1]}')
+    with pytest.raises(ValueError, match="not the manifest of a score table"):
+        build(workload, [0], tmp_path, IMP)
+
+
 def test_a_build_that_is_killed_goes_on(tmp_path: Path, workload: Workload) -> None:
     """A real process, killed with SIGKILL while it works on the second seed; the first is not built again."""
     code = (

@@ -132,3 +132,10 @@ def test_the_given_network_comes_back_as_it_was(workload: Workload) -> None:
     Iterative(rounds=1).find(workload, make_scorer("magnitude"), 0.1, seed=0, network=network)
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name])
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("density", [0.9999, 0.999, 1.0])
+def test_densities_so_high_that_rounds_keep_the_same_count(workload: Workload, density: float) -> None:
+    found = Iterative(rounds=6).find(workload, make_scorer("magnitude"), density, seed=0)
+    assert found.mask.kept == round(density * found.mask.total)

@@ -13,7 +13,7 @@ from pruning.mask import Mask, keep_top
 from pruning.parameters import prunable
 from pruning.schedules import SCHEDULES
 from pruning.scores import Scores
-from regimes import REGIMES, Upfront
+from regimes import REGIMES, Iterative, Upfront, make_regime
 from regimes.upfront import prune_upfront
 from scorers import SCORERS, make_scorer
 from workloads.tasks import load_task
@@ -74,20 +74,35 @@ class Perverse:
 def test_pruned_weights_never_come_back_even_with_the_highest_score(workload: Workload) -> None:
     scorer = Perverse()
     network = workload.build(0)
-    masks: list[Mask] = []
-    prune_upfront(
-        network,
-        workload.scoring_batch(0),
-        workload.task.loss,
-        scorer,
-        0.01,
-        rounds=12,
-        on_round=lambda number, scores, mask: masks.append(mask),
-    )
+    final, *_ = prune_upfront(network, workload.scoring_batch(0), workload.task.loss, scorer, 0.01, rounds=12)
+    assert scorer.seen[0] is None
+    masks = [mask for mask in [*scorer.seen, final] if mask is not None]
+    assert len(masks) == 12
     for earlier, later in pairwise(masks):
         assert earlier.contains(later)
-    assert scorer.seen[0] is None
-    assert all(a == b for a, b in zip(scorer.seen[1:], masks, strict=False) if a is not None)
+        assert later.kept < earlier.kept
+
+
+def test_a_density_that_keeps_nothing_is_refused(workload: Workload) -> None:
+    with pytest.raises(ValueError, match="keeps none of 50,200"):
+        Upfront(1).find(workload, make_scorer("magnitude"), 1e-6, seed=0)
+
+
+def test_the_callers_network_is_neither_trained_nor_moved(workload: Workload) -> None:
+    network = workload.build(0)
+    found = Upfront(2).find(workload, make_scorer("snip"), 0.1, seed=0, network=network)
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert all(tensor.device.type == "cpu" for tensor in found.scores.tensors.values())
+
+
+def test_settings_of_a_regime_by_name() -> None:
+    assert make_regime("UMS", rounds=7, shots=3, schedule="cubic") == Upfront(7, "cubic")
+    assert make_regime("IMS", shots=3, rewind_step=5) == Iterative(10, 3, rewind_step=5)
+    assert make_regime("ISS", shots=3) == Iterative(10, 1)
+    with pytest.raises(ValueError, match="did you mean 'ISS'"):
+        make_regime("IIS")
+    with pytest.raises(ValueError, match="USS has one round"):
+        make_regime("USS", rounds=2)
 
 
 def test_starts_from_a_given_mask_and_refuses_to_grow(workload: Workload) -> None:
