@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +88,7 @@ class Experiment:
             "pruning_seconds": ticket.provenance["pruning_seconds"],
             "training": training_summary(record),
             "test_accuracy": tested.accuracy,
-            "test_loss": tested.loss,
+            "test_loss": tested.loss if math.isfinite(tested.loss) else None,
             "device": str(device),
             "versions": versions(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from apply.method import Method
+from pruning.parameters import prunable
+from pruning.schedules import check_density
 from pruning.ticket import Ticket, copy_state
 from pruning.version import versions
 from workloads.training import Evaluated, TrainingRecord, evaluate, train
@@ -47,12 +52,26 @@ def prune(
         The ticket: initial weights, mask and provenance; not yet trained.
 
     Raises:
-        ValueError: a density outside (0, 1], or anything that does not fit together; one sentence.
+        ValueError: a density outside (0, 1] or one that keeps no weight, a rewind step that the training does not
+            reach, or anything that does not fit together; one sentence.
     """
+    check_density(density)
+    regime = method.make_regime()
+    if regime.trains and method.rewind_step >= workload.recipe.max_steps:
+        raise ValueError(
+            f"cannot rewind to step {method.rewind_step}: the training has {workload.recipe.max_steps} steps; "
+            "take an earlier step or a longer training"
+        )
+    begin = time.perf_counter()
     network = method.start(workload, density, seed, dtype=dtype, device=device)
-    found = method.make_regime().find(
+    # Weights as built cost the method nothing; weights made from scores are part of it.
+    begin = time.perf_counter() if method.initial == "given" else begin
+    _check_count(network, density)
+    scorer = method.make_scorer(density, seed)
+    preparation = time.perf_counter() - begin
+    found = regime.find(
         workload,
-        method.make_scorer(density, seed),
+        scorer,
         density,
         seed,
         network=network,
@@ -72,10 +91,43 @@ def prune(
         "prunable": found.mask.total,
         "seed": seed,
         "data_seed": seed if data_seed is None else data_seed,
-        "pruning_seconds": found.seconds,
+        "scoring_batch": {
+            "examples": len(workload.scoring_batch(seed)[1]),
+            "seed": seed,
+            "balanced": workload.recipe.scoring_balanced,
+        },
+        "pruning_seconds": preparation + found.seconds,
         "versions": versions(),
     }
     return Ticket(dict(found.start), found.mask, provenance)
+
+
+def _check_count(network: nn.Module, density: float) -> None:
+    total = sum(weight.numel() for weight in prunable(network).values())
+    if round(density * total) == 0:
+        raise ValueError(
+            f"density {density} keeps none of the {total:,} prunable weights; ask for at least {1 / total:.3g}"
+        )
+
+
+def check_belongs(ticket: Ticket, workload: Workload) -> None:
+    """Refuse a workload with another network or other data than the ticket was found with, as far as it says so.
+
+    `train_ticket` and `evaluate_ticket` don't ask, so that a ticket can be moved to another task on purpose.
+
+    Raises:
+        ValueError: names both.
+    """
+    recorded = ticket.provenance.get("workload")
+    described = recorded if isinstance(recorded, Mapping) else {}
+    network, digest = described.get("network", workload.network), described.get("data_digest", workload.task.digest)
+    if network != workload.network:
+        raise ValueError(f"the ticket is one of the network {network!r}, not of {workload.network!r}")
+    if digest != workload.task.digest:
+        raise ValueError(
+            f"the data of {workload.task.name} here is not the data that the ticket was found with "
+            f"(digest {workload.task.digest[:12]}, expected {str(digest)[:12]}); name the folder it came from"
+        )
 
 
 def train_ticket(
@@ -89,7 +141,8 @@ def train_ticket(
 ) -> tuple[Ticket, TrainingRecord]:
     """Train a ticket's kept weights; returns it with its trained weights, and the record.
 
-    `seed` is that of the data order.
+    `seed` is that of the data order. The ticket's provenance says under `training` what was done: the record in short,
+    the recipe, the data's digest, and the history as `[step, train loss, validation loss, validation accuracy]`.
 
     Raises:
         ValueError: the ticket is one of another network.
@@ -99,21 +152,37 @@ def train_ticket(
     record = train(
         network, workload.task, workload.recipe, mask=ticket.mask, seed=seed, device=device, progress=progress
     )
-    provenance = dict(ticket.provenance) | {"training": training_summary(record) | {"data_seed": seed}}
+    training = training_summary(record) | {
+        "data_seed": seed,
+        "data_digest": workload.task.digest,
+        "recipe": dataclasses.asdict(workload.recipe),
+        "history": [_rounded(dataclasses.astuple(entry)) for entry in record.history],
+    }
+    provenance = dict(ticket.provenance) | {"training": training}
     return dataclasses.replace(ticket, trained=copy_state(network), provenance=provenance), record
 
 
 def training_summary(record: TrainingRecord) -> dict[str, Any]:
-    """The record's numbers as plain JSON, without its history."""
+    """The record's numbers as plain JSON, without its history; what is NaN or infinite is None."""
     return {
         "steps": record.steps,
         "best_step": record.best_step,
-        "validation_loss": record.best_validation_loss,
-        "validation_accuracy": record.best_validation_accuracy,
+        "validation_loss": _finite(record.best_validation_loss),
+        "validation_accuracy": _finite(record.best_validation_accuracy),
         "early_stopped": record.early_stopped,
+        "diverged": record.diverged,
         "engine": record.engine,
         "seconds": record.seconds,
     }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _rounded(values: Sequence[float]) -> list[float | None]:
+    """Six digits tell all that a curve shows, and keep the ticket's header small."""
+    return [value if isinstance(value, int) else _finite(float(f"{value:.6g}")) for value in values]
 
 
 def evaluate_ticket(

@@ -11,6 +11,7 @@ import joblib
 import torch
 
 from apply.experiment import Experiment, read_result, write_result
+from workloads.worker import WorkerWarnings, worker_warnings
 
 
 def run_all(
@@ -42,8 +43,9 @@ def run_all(
     if progress is not None:
         progress(done, len(todo))
     work = (joblib.delayed(_run)(e, folder, str(device), keep_tickets) for e in missing.values())
-    for _ in joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(work):
+    for caught in joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(work):
         done += 1
+        caught.show_again()
         if progress is not None:
             progress(done, len(todo))
     records = {digest: read_result(folder, digest) for digest in todo}
@@ -53,12 +55,14 @@ def run_all(
     return [record for e in experiments if (record := records[e.digest]) is not None]
 
 
-def _run(experiment: Experiment, folder: Path, device: str, keep_ticket: bool) -> None:
+def _run(experiment: Experiment, folder: Path, device: str, keep_ticket: bool) -> WorkerWarnings:
     torch.set_num_threads(1)
     digest = experiment.digest
     rounds = folder / ".rounds" / digest
-    result, ticket = experiment.run(device=device, directory=rounds)
+    with worker_warnings() as caught:
+        result, ticket = experiment.run(device=device, directory=rounds)
     if keep_ticket:
         ticket.save(folder / f"{digest}.safetensors")
     write_result(result, folder)
     shutil.rmtree(rounds, ignore_errors=True)
+    return caught

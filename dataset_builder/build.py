@@ -31,6 +31,7 @@ from pruning.table_writer import MANIFEST
 from pruning.version import RESULTS_VERSION, versions
 from regimes import Found, Regime, make_regime
 from scorers import make_scorer
+from workloads.worker import WorkerWarnings, worker_warnings
 from workloads.workload import Workload
 
 REPEAT_OFFSET = 1_000_003
@@ -127,7 +128,8 @@ def build(
     elif missing:
         pool = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
         work = (joblib.delayed(_in_worker)(workload, seed, out, recording, str(device)) for seed in missing)
-        for done, _ in enumerate(pool(work), start=1):
+        for done, caught in enumerate(pool(work), start=1):
+            caught.show_again()
             if progress is not None:
                 progress(done, len(missing))
     if missing:
@@ -144,9 +146,11 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def _in_worker(workload: Workload, seed: int, out: Path, recording: Recording, device: str) -> None:
+def _in_worker(workload: Workload, seed: int, out: Path, recording: Recording, device: str) -> WorkerWarnings:
     torch.set_num_threads(1)
-    _build_seed(workload, seed, out, recording, device, None)
+    with worker_warnings() as caught:
+        _build_seed(workload, seed, out, recording, device, None)
+    return caught
 
 
 def _build_seed(

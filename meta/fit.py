@@ -37,8 +37,10 @@ def split_networks(
     """Who is fitted on and who is held out.
 
     Without `held_out_workloads`: the held-out seeds of all workloads against the train seeds (by default all
-    the others). With them: those workloads are held out (their `held_out_seeds`, by default all), the others
-    are fitted on (their `train_seeds`, by default all).
+    the others). Without held-out seeds either: the seeds that are not trained on, or, where no train seeds are
+    given, the last of two or more; `held_out_seeds=()` holds out none. With `held_out_workloads`: those
+    workloads are held out (their `held_out_seeds`, by default all), the others are fitted on (their
+    `train_seeds`, by default all).
 
     Raises:
         ValueError: a seed or workload that the table lacks, a seed on both sides, or nothing to fit on.
@@ -58,12 +60,18 @@ def split_networks(
             raise ValueError(
                 f"seed {', '.join(map(str, both))} is both trained on and held out; give each seed to one side"
             )
-        held = set(held_out_seeds or ())
+        held = set(_held_out_by_default(seeds, train_seeds) if held_out_seeds is None else held_out_seeds)
         train = [key for key in networks if key[1] not in held and _among(key[1], train_seeds)]
         held_out = [key for key in networks if key[1] in held]
     if not train:
         raise ValueError("no network is left to fit on: hold out fewer seeds or workloads")
     return Split(tuple(train), tuple(held_out))
+
+
+def _held_out_by_default(seeds: Sequence[int], train_seeds: Sequence[int] | None) -> Sequence[int]:
+    if train_seeds is not None:
+        return [seed for seed in seeds if seed not in train_seeds]
+    return seeds[-1:] if len(seeds) > 1 else ()
 
 
 def _check_known(what: str, asked: Sequence[Any] | None, known: Sequence[Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from pruning.files import written_beside
 from pruning.mask import Mask
 from pruning.parameters import check_same_layout, prunable
 
@@ -61,8 +61,18 @@ class Ticket:
         self.mask.apply_to(network)
 
     def save(self, path: str | Path) -> Path:
-        """Write the ticket to `path` (safetensors); written beside and renamed, so never half there."""
+        """Write the ticket to `path` (safetensors); written beside and renamed, so never half there.
+
+        The file gets the mode that any new file of this process gets.
+
+        Raises:
+            OSError: `path` is a folder, or nothing can be written there.
+            ValueError: the provenance holds NaN or infinity, which JSON has no word for.
+            TypeError: the provenance is not plain JSON.
+        """
         path = Path(path)
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder, expected the name of the ticket's file")
         tensors = {f"initial/{name}": tensor.contiguous() for name, tensor in self.initial.items()}
         tensors |= {f"mask/{name}": tensor.contiguous() for name, tensor in self.mask.tensors.items()}
         for name, tensor in (self.trained or {}).items():
@@ -72,15 +82,16 @@ class Ticket:
             "version": str(FORMAT_VERSION),
             "weights": json.dumps(list(self.mask.tensors)),
             "state": json.dumps(list(self.initial)),
-            "provenance": json.dumps(dict(self.provenance), sort_keys=True),
+            "provenance": json.dumps(dict(self.provenance), sort_keys=True, allow_nan=False),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            save_file({name: tensor.cpu().clone() for name, tensor in tensors.items()}, beside, metadata)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with written_beside(path) as beside:
+            beside.touch()
+            mode = beside.stat().st_mode
+            try:
+                save_file({name: tensor.cpu().clone() for name, tensor in tensors.items()}, beside, metadata)
+            except SafetensorError as error:
+                raise OSError(f"cannot write the ticket {path}: {error}") from error
+            beside.chmod(mode)  # safetensors makes files that only their owner can read
         return path
 
     @classmethod
@@ -106,13 +117,15 @@ class Ticket:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             weights, state = json.loads(metadata["weights"]), json.loads(metadata["state"])
             provenance = json.loads(metadata["provenance"])
+            if not isinstance(provenance, dict):
+                raise TypeError(f"its provenance is no JSON object but {type(provenance).__name__}")
             mask = Mask({name: tensors[f"mask/{name}"] for name in weights})
             initial = {name: tensors[f"initial/{name}"] for name in state}
             trained = {name: tensors[f"trained/{name}"] for name in state if f"trained/{name}" in tensors}
             if trained and len(trained) != len(initial):
                 raise KeyError("trained weights")
             check_same_layout({name: initial[name] for name in weights}, mask.tensors, "the mask")
-        except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, OSError) as error:
+        except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, RecursionError, OSError) as error:
             raise ValueError(
                 f"{path} is damaged or truncated ({error}); make the ticket again or restore the file from a copy"
             ) from error

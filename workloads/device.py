@@ -9,12 +9,24 @@ def choose_device(name: str = "auto") -> torch.device:
     """`auto` takes CUDA where there is one and the CPU otherwise.
 
     Raises:
-        ValueError: an unknown device, or CUDA asked for where there is none.
+        ValueError: an unknown device, or a CUDA device that is not there.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.partition(":")[0] not in ("cpu", "cuda"):
-        raise ValueError(f"unknown device {name!r}, expected auto, cpu or cuda")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError("device cuda was asked for but torch sees no CUDA device; use --device cpu or auto")
-    return torch.device(name)
+    unknown = f"unknown device {name!r}, expected auto, cpu, cuda or cuda and a number such as cuda:1"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(unknown) from error
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(unknown)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise ValueError(f"device {name} was asked for but torch sees no CUDA device; use --device cpu or auto")
+        if device.index is not None and device.index >= count:
+            raise ValueError(
+                f"device {name} was asked for but torch sees {count} CUDA device{'s' * (count > 1)}, the last is "
+                f"cuda:{count - 1}"
+            )
+    return device

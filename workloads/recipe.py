@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
+
+INTEGERS = ("batch_size", "max_steps", "evaluation_interval", "patience", "scoring_examples")
+NUMBERS = ("learning_rate", "momentum", "weight_decay", "epsilon")
 
 
 @dataclass(frozen=True)
@@ -29,10 +33,12 @@ class Recipe:
         max_steps: training ends here at the latest; 12,885 are 15 epochs of MNIST's 55,000 examples at 64.
         evaluation_interval: steps between two looks at the validation split.
         patience: training stops after this many evaluations without a lower validation loss.
-        scoring_examples, scoring_balanced: of the batch that scorers see (not read by `train`).
+        scoring_examples: of the batch that scorers see, at most so many: all of a smaller training split (see
+            `Workload.scoring_examples`); `train` does not read it.
+        scoring_balanced: as many scoring examples of each class.
 
     Raises:
-        ValueError: a number out of its range.
+        ValueError: a value of another type, or a number out of its range.
     """
 
     optimizer: Literal["sgd", "adam"] = "sgd"
@@ -49,9 +55,10 @@ class Recipe:
     scoring_balanced: bool = False
 
     def __post_init__(self) -> None:
+        self._check_types()
         if self.optimizer not in ("sgd", "adam"):
             raise ValueError(f"unknown optimizer {self.optimizer!r}, expected 'sgd' or 'adam'")
-        for name in ("batch_size", "max_steps", "evaluation_interval", "patience", "scoring_examples"):
+        for name in INTEGERS:
             if getattr(self, name) < 1:
                 raise ValueError(f"the recipe's {name} is {getattr(self, name)}, expected at least 1")
         for name in ("learning_rate", "epsilon"):
@@ -61,10 +68,44 @@ class Recipe:
             raise ValueError(f"the recipe's momentum is {self.momentum}, expected a number in [0, 1)")
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"the recipe's weight_decay is {self.weight_decay}, expected zero or more")
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+        if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"the recipe's betas are {self.betas}, expected two numbers in [0, 1)")
+
+    def _check_types(self) -> None:
+        """Values can come from files, where a number may be a text, a list or null; bool is no number here."""
+        for name in INTEGERS:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise ValueError(f"the recipe's {name} is {value!r}, expected a whole number")
+        for name in NUMBERS:
+            if not _is_number(getattr(self, name)):
+                raise ValueError(f"the recipe's {name} is {getattr(self, name)!r}, expected a number")
+        betas: object = self.betas
+        if not isinstance(betas, tuple | list) or len(betas) != 2 or not all(map(_is_number, betas)):
+            raise ValueError(f"the recipe's betas are {betas!r}, expected two numbers in [0, 1)")
+        if not isinstance(self.scoring_balanced, bool):
+            raise ValueError(f"the recipe's scoring_balanced is {self.scoring_balanced!r}, expected true or false")
+
+    @classmethod
+    def from_json(cls, described: object) -> Recipe:
+        """The recipe that `dataclasses.asdict` described; settings that are not named get their default.
+
+        Raises:
+            ValueError: not an object, unknown settings, or values that no recipe has.
+        """
+        if not isinstance(described, Mapping):
+            raise ValueError(f"expected a recipe as an object of settings, got {type(described).__name__}")
+        unknown = sorted(set(map(str, described)) - set(cls.names()))
+        if unknown:
+            raise ValueError(f"a recipe has no setting {', '.join(unknown)}; it has {', '.join(cls.names())}")
+        betas = described.get("betas")
+        return cls(**dict(described) | ({"betas": tuple(betas)} if isinstance(betas, list) else {}))
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """The names of all settings, in order."""
         return tuple(field.name for field in fields(cls))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -114,14 +114,12 @@ class Task:
         return self.train.inputs[chosen], self.train.targets[chosen]
 
     def to(self, device: torch.device | str) -> Task:
-        """The same task with all its data on another device."""
-        return Task(
-            self.name,
-            self.train.to(device),
-            self.validation.to(device),
-            self.test.to(device),
-            self.classes,
-            self.digest,
+        """The same task with all its data on another device; in another process it is loaded on the CPU again."""
+        return replace(
+            self,
+            train=self.train.to(device),
+            validation=self.validation.to(device),
+            test=self.test.to(device),
         )
 
 

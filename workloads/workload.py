@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
 import sys
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from pruning.parameters import prunable
@@ -62,16 +63,34 @@ class Workload:
         self._check_logits(network)
         return network
 
+    @property
+    def scoring_examples(self) -> int:
+        """The size of the scoring batch: the recipe's, but at most what the training split gives.
+
+        That is the whole split, or, balanced, as many of each class as the smallest class has.
+        """
+        asked = self.recipe.scoring_examples
+        if asked <= len(self.task.train):
+            return asked
+        if not self.recipe.scoring_balanced:
+            return len(self.task.train)
+        smallest = int(self.task.train.targets.bincount(minlength=self.task.classes).min())
+        return self.task.classes * smallest or len(self.task.train)
+
     def scoring_batch(
         self, seed: int, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
     ) -> tuple[Tensor, Tensor]:
-        """The recipe's scoring batch, drawn from the training split with `seed`."""
-        size = min(self.recipe.scoring_examples, len(self.task.train))
-        inputs, targets = self.task.scoring_batch(size, seed=seed, balanced=self.recipe.scoring_balanced)
+        """The recipe's scoring batch (`scoring_examples` of them), drawn from the training split with `seed`."""
+        balanced = self.recipe.scoring_balanced
+        inputs, targets = self.task.scoring_batch(self.scoring_examples, seed=seed, balanced=balanced)
         return inputs.to(device=device, dtype=dtype), targets.to(device)
 
     def describe(self) -> dict[str, Any]:
-        """Plain JSON that identifies the workload: network, task, data digest, recipe."""
+        """Plain JSON that identifies the workload: network, task, data digest, recipe; the weights' file and sha256.
+
+        Raises:
+            FileNotFoundError: the weights file does not exist.
+        """
         described: dict[str, Any] = {
             "network": self.network,
             "task": self.task.name,
@@ -80,6 +99,7 @@ class Workload:
         }
         if self.weights is not None:
             described["weights"] = str(self.weights)
+            described["weights_sha256"] = hashlib.sha256(_read(self.weights)).hexdigest()
         return described
 
     def _check_logits(self, network: nn.Module) -> None:
@@ -92,7 +112,7 @@ class Workload:
                 logits = network(probe)
         except Exception as error:  # a foreign network can raise anything
             raise ValueError(
-                f"{self.network} cannot take a batch of {self.task.name} of shape {tuple(probe.shape)}: {error}"
+                f"{self.network} cannot take a batch of {self.task.name} of shape {tuple(probe.shape)}: {_said(error)}"
             ) from error
         finally:
             network.train(training)
@@ -110,24 +130,41 @@ def _from_factory(path: str, seed: int) -> nn.Module:
         sys.path.insert(0, "")  # as `python -m` does: a user's own module lies in the working folder
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # the user's own module can raise anything, a SyntaxError among it
         raise ValueError(
-            f"cannot import the network {path!r} ({error}); expected package.module:factory, importable from here"
+            f"cannot import the network {path!r} ({_said(error)}); expected package.module:factory, importable here"
         ) from error
+    if not callable(factory):
+        raise ValueError(f"{path} is {type(factory).__name__}, expected a function that returns a torch.nn.Module")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = factory()
+        try:
+            network = factory()
+        except Exception as error:  # and so can the user's own factory
+            raise ValueError(
+                f"the network's factory {path} raised {_said(error)}; it is called without arguments and returns a "
+                "torch.nn.Module"
+            ) from error
     if not isinstance(network, nn.Module):
         raise ValueError(f"{path} returned {type(network).__name__}, expected a torch.nn.Module")
     return network
 
 
-def _load_weights(network: nn.Module, path: Path) -> None:
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}" if str(error) else type(error).__name__
+
+
+def _read(path: Path) -> bytes:
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}: expected a safetensors file of the network's state")
+    return path.read_bytes()
+
+
+def _load_weights(network: nn.Module, path: Path) -> None:
+    content = _read(path)
     try:
-        network.load_state_dict(load_file(path))
-    except (SafetensorError, OSError) as error:
+        network.load_state_dict(load(content))
+    except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error})") from error
     except RuntimeError as error:
         raise ValueError(f"the weights in {path} do not fit the network: {' '.join(str(error).split())}") from error

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -13,12 +15,22 @@ COMMANDS = {
     "demo": ("frontends.cli.demo", "The whole job on the embedded digits task, in under two minutes."),
     "build": ("frontends.cli.build", "Build a score table: features and slow targets of every weight."),
     "fit": ("frontends.cli.fit", "Fit a predictor on a score table and save it as a bundle."),
-    "prune": ("frontends.cli.tickets", "Find a ticket of a network before (or with) training."),
+    "prune": ("frontends.cli.prune", "Find a ticket of a network before (or with) training."),
     "train": ("frontends.cli.tickets", "Train a ticket's kept weights."),
     "evaluate": ("frontends.cli.tickets", "Loss and accuracy of a trained ticket."),
     "list": ("frontends.cli.listing", "Everything that can be named: scorers, regimes, tasks, features ..."),
     "show": ("frontends.cli.show", "Explain a table, a bundle or a ticket."),
 }
+
+BEGINS_AGAIN = "nothing was saved, the same command begins again"
+INTERRUPTED = {
+    "demo": "finished rounds, seeds and runs are kept, the same command goes on",
+    "build": "finished rounds and seeds are kept, the same command goes on",
+    "fit": BEGINS_AGAIN,
+    "prune": BEGINS_AGAIN,
+    "train": "the ticket is as it was, the same command begins again",
+}
+"""What is true when a command is interrupted; a command may know better (`options.when_interrupted`)."""
 
 
 class LazyGroup(click.Group):
@@ -51,26 +63,67 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """As click does, but a wrong call is one line too: no lines of usage around it."""
+        prog_name = prog_name or "scratchcard"
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        try:
+            status = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.ctx.get_help() if error.ctx else "")
+            status = 0
+        except click.ClickException as error:
+            ctx = getattr(error, "ctx", None)
+            _say(f"{error.format_message().rstrip('.')}; see {ctx.command_path if ctx else prog_name} --help")
+            status = 2
+        except click.Abort:
+            _say("interrupted")
+            status = 130
+        sys.exit(status if isinstance(status, int) else 0)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run; a user's error is one line, never a traceback."""
+        """Run; a user's error is one line, never a traceback. What is our own error stays one."""
         try:
             return super().invoke(ctx)
         except (ValueError, OSError) as error:
             text = str(error)
-            if isinstance(error, OSError) and error.strerror:
-                text = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-            click.echo(f"scratchcard: {' '.join(text.split())}", err=True)
+            if isinstance(error, OSError):
+                if error.errno == errno.EPIPE:  # whoever read stdout has gone, as `head` does
+                    raise
+                if error.strerror:
+                    text = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+            _say(text)
+            ctx.exit(2)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            _say(f"out of memory: take smaller batches, fewer rows or jobs, or another --device ({error})")
             ctx.exit(2)
         except KeyboardInterrupt:
-            click.echo(
-                "scratchcard: interrupted; finished rounds and seeds are kept, run the same command again to go on",
-                err=True,
-            )
+            truth = ctx.meta.get("scratchcard.interrupted") or INTERRUPTED.get(ctx.invoked_subcommand or "")
+            _say("interrupted" + (f"; {truth}" if truth else ""))
             ctx.exit(130)
 
 
+def _is_out_of_memory(error: BaseException) -> bool:
+    torch = sys.modules.get("torch")  # not imported, not its error
+    return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+
+
+def _say(text: str) -> None:
+    click.echo(f"scratchcard: {' '.join(text.split())}", err=True)
+
+
 def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    click.echo(f"scratchcard: warning: {' '.join(str(message).split())}", err=True)
+    _say(f"warning: {message}")
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from frontends.cli.options import (
+    COUNT,
+    PATH,
     SEEDS,
     device_option,
     emit,
@@ -22,15 +23,27 @@ from frontends.cli.options import (
 @click.command()
 @workload_options
 @click.option("--seeds", type=SEEDS, default="0-3", show_default=True, help="Initialisations, e.g. 0-4 or 0,2,7.")
-@click.option("--regime", default="IMS", show_default=True, help="Slow regime: ISS, IMS (USS and UMS work too).")
-@click.option("--scorer", default="synflow", show_default=True, help="Its scorer; magnitude in ISS is IMP.")
-@click.option("--density", type=float, default=0.005, show_default=True, help="Of the slow ticket, in (0, 1].")
-@click.option("--rounds", type=int, help="Pruning rounds, e.g. 5; default 10 with training.")
-@click.option("--shots", type=int, default=10, show_default=True, help="Scorings after each training (IMS).")
-@click.option("--every-round", is_flag=True, help="Rows for the network after each round, not only the dense one.")
-@click.option("--repeat", is_flag=True, help="A second slow ticket with another data order: the noise ceiling.")
-@click.option("--jobs", type=int, default=1, show_default=True, help="Seeds at once, one thread each, e.g. 2.")
-@click.option("--out", type=click.Path(path_type=Path), default="table", show_default=True, help="Table's folder.")
+@click.option(
+    "--regime", default="IMS", show_default=True, help="Slow regime: ISS, IMS (USS and UMS work too), e.g. ISS."
+)
+@click.option("--scorer", default="synflow", show_default=True, help="Its scorer, e.g. magnitude, which in ISS is IMP.")
+@click.option(
+    "--density", type=float, default=0.005, show_default=True, help="Of the slow ticket, in (0, 1], e.g. 0.02."
+)
+@click.option("--rounds", type=int, help="Pruning rounds, e.g. 5. [default: 1, 100, 10, 10 for USS, UMS, ISS, IMS]")
+@click.option("--shots", type=int, default=10, show_default=True, help="IMS: scorings after each training, e.g. 5.")
+@click.option(
+    "--every-round",
+    is_flag=True,
+    help="Rows for the network after each round, e.g. for pruning in rounds. [default: the dense one only]",
+)
+@click.option(
+    "--repeat",
+    is_flag=True,
+    help="A second slow ticket with another data order: the noise ceiling, e.g. of the overlap. [default: no]",
+)
+@click.option("--jobs", type=COUNT, default=1, show_default=True, help="Seeds at once, one thread each, e.g. 2.")
+@click.option("--out", type=PATH, default="table", show_default=True, help="The table's folder, e.g. mnist-table.")
 @device_option
 @recipe_options
 @json_option
@@ -46,8 +59,11 @@ def build(**options: Any) -> None:
     """
     from dataset_builder.build import Recording
     from dataset_builder.build import build as build_table
+    from pruning.place import check_place
     from workloads.device import choose_device
 
+    check_place(options["out"], "folder")
+    device = choose_device(options["device"])
     workload = make_workload(options)
     recording = Recording(
         options["regime"],
@@ -65,7 +81,7 @@ def build(**options: Any) -> None:
             options["out"],
             recording,
             jobs=options["jobs"],
-            device=choose_device(options["device"]),
+            device=device,
             progress=progress,
         )
     result = {

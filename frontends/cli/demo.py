@@ -8,24 +8,33 @@ from pathlib import Path
 
 import click
 
-from frontends.cli.options import emit, json_option, progress_bar
+from frontends.cli.options import COUNT, PATH, device_option, emit, json_option, progress_bar
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), default="demo", show_default=True, help="Folder for all files.")
-@click.option("--jobs", type=int, default=2, show_default=True, help="Runs at once, one thread each, e.g. 4.")
+@click.option("--out", type=PATH, default="demo", show_default=True, help="Folder for all files, e.g. /tmp/demo.")
+@click.option("--jobs", type=COUNT, default=2, show_default=True, help="Runs at once, one thread each, e.g. 4.")
+@device_option
 @json_option
-def demo(out: Path, jobs: int, as_json: bool) -> None:
+def demo(out: Path, jobs: int, device: str, as_json: bool) -> None:
     """The whole job on the embedded digits task, in under two minutes.
 
     Builds a small score table from a few initialisations, fits a predictor, prunes new initialisations with it, trains
     those tickets beside random, magnitude, SNIP, GraSP, SynFlow and IMP tickets of the same density, prints the
     comparison and draws it. A second run reuses what is there.
+
+    \b
+    scratchcard demo
+    scratchcard demo --out my-demo --jobs 4 --device cpu
     """
     from analysis.figures import comparison
     from analysis.statistics import summarise
     from apply.demo import Demo
+    from pruning.place import check_place
+    from workloads.device import choose_device
 
+    check_place(out, "folder")
+    where = choose_device(device)
     begin = time.perf_counter()
     settings = Demo()
     with progress_bar("demo") as progress:
@@ -38,7 +47,7 @@ def demo(out: Path, jobs: int, as_json: bool) -> None:
                 current = text
             progress(done, total)
 
-        results = settings.run(out, jobs=jobs, stage=stage)
+        results = settings.run(out, jobs=jobs, device=where, stage=stage)
     summaries = sorted(summarise(results), key=lambda s: s.test_accuracy.mean)
     subtitle = (
         f"digits, LeNet-300-100, {results[0]['kept']} of {results[0]['prunable']:,} weights kept, "

@@ -2,71 +2,143 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from frontends.cli.options import SEEDS, emit, json_option, progress_bar
+from frontends.cli.options import COUNT, PATH, SEED, SEEDS, Numbers, emit, json_option, progress_bar
+
+NOTHING = "nothing, so that nothing tells how good the predictor is on networks that it did not see"
 
 
 @click.command()
-@click.argument("table", type=click.Path(path_type=Path), default="table")
-@click.option("--family", default="gbm", show_default=True, help="linear, sgd, tree, forest, gbm or mlp.")
+@click.argument("table", type=PATH, default="table")
+@click.option("--family", default="gbm", show_default=True, help="linear, sgd, tree, forest, gbm or mlp, e.g. tree.")
 @click.option(
     "--objective",
     type=click.Choice(["regression", "classification", "ranking"]),
-    default="classification",
-    show_default=True,
-    help="Regression of the score, classification of kept, or ranking.",
+    help="Regression of the score, classification of kept, or ranking, e.g. ranking. [default: classification where "
+    "the family has it]",
 )
-@click.option("--features", help="'thesis' for its four, or names separated by commas; all if not given.")
-@click.option("--train-seeds", type=SEEDS, help="E.g. 0-4; all that are not held out if not given.")
-@click.option("--held-out-seeds", type=SEEDS, help="E.g. 5; the last seed of the table if not given.")
-@click.option("--max-rows", type=int, help="At most so many training rows, e.g. 2000000.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the fit's own randomness.")
-@click.option("--threads", type=int, default=1, show_default=True, help="For forest and gbm, e.g. 2.")
+@click.option("--target", help="Column to learn, e.g. rounds_survived. [default: score (regression) or kept]")
+@click.option("--features", help="'thesis' for its four, or names, e.g. snip,synflow. [default: all of the table]")
 @click.option(
-    "--out", type=click.Path(path_type=Path), default="predictor", show_default=True, help="The bundle's folder."
+    "--train-seeds", type=SEEDS, help="Initialisations to fit on, e.g. 0-4. [default: all that are not held out]"
 )
+@click.option(
+    "--held-out-seeds",
+    type=Numbers(none=True),
+    help="Initialisations to measure on, e.g. 5, or none. [default: those not trained on, or the table's last]",
+)
+@click.option(
+    "--held-out-workloads",
+    help="Whole workloads to measure on, e.g. lenet_300_100-mnist; names separated by commas. [default: none]",
+)
+@click.option("--rounds", type=Numbers("round"), help="Rows of these rounds only, e.g. 0. [default: all]")
+@click.option(
+    "--max-rows", type=COUNT, help="At most so many training rows, e.g. 2000000. [default: what suits the family]"
+)
+@click.option(
+    "--option",
+    "family_options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An option of the family, e.g. trees=500 or hidden=[32,16]; can be repeated. [default: the family's own]",
+)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the fit's own randomness, e.g. 7.")
+@click.option("--threads", type=COUNT, default=1, show_default=True, help="For forest and gbm, e.g. 2.")
+@click.option("--device", help="Where mlp is trained, e.g. auto or cuda. [default: cpu]")
+@click.option("--out", type=PATH, default="predictor", show_default=True, help="The bundle's folder, e.g. imp-gbm.")
 @json_option
-def fit(table: Path, **options: Any) -> None:
+def fit(table: Path, out: Path, **options: Any) -> None:
     """Fit a predictor on a score table and save it as a bundle; splits by seed, never by row.
 
     \b
     scratchcard fit table --family gbm --objective classification --held-out-seeds 3
-    scratchcard fit table --family linear --objective regression --features thesis --out thesis-linear
+    scratchcard fit table --family linear --features thesis --out thesis-linear
+    scratchcard fit table --family mlp --option epochs=10 --option hidden=[64,32] --device auto
     """
-    from meta.bundle import save_bundle
+    from meta.bundle import read_manifest, save_bundle
     from meta.fit import fit as fit_predictor
+    from pruning.place import check_place
     from pruning.table import ScoreTable
 
-    opened = ScoreTable.open(table)
-    known = sorted({seed for seeds in opened.seeds.values() for seed in seeds})
-    if len(known) < 2 and not (options["train_seeds"] and options["held_out_seeds"]):
-        raise ValueError(f"{table} has one seed only; a fit needs one to train on and another to hold out")
-    held_out = options["held_out_seeds"] or tuple(s for s in known if s not in (options["train_seeds"] or known[:-1]))
-    train = options["train_seeds"] or tuple(s for s in known if s not in held_out)
+    check_place(out, "folder")
+    if out.exists():
+        try:
+            read_manifest(out)
+        except ValueError as error:
+            raise ValueError(f"{out} exists and is no predictor bundle; choose another folder") from error
+    family = options["family"]
+    chosen = _family_options(family, options["family_options"], options["device"])
     names = options["features"]
-    features = names if names in (None, "thesis") else tuple(part.strip() for part in names.split(","))
-    with progress_bar(f"fitting {options['family']}") as progress:
+    features = names if names in (None, "thesis") else _listed(names)
+    workloads = None if options["held_out_workloads"] is None else _listed(options["held_out_workloads"])
+    with progress_bar(f"fitting {family}") as progress:
         predictor = fit_predictor(
-            opened,
-            options["family"],
+            ScoreTable.open(table),
+            family,
             objective=options["objective"],
+            target=options["target"],
             features=features,
-            train_seeds=train,
-            held_out_seeds=held_out,
+            train_seeds=options["train_seeds"],
+            held_out_seeds=options["held_out_seeds"],
+            held_out_workloads=workloads,
+            rounds=options["rounds"],
             seed=options["seed"],
             max_rows=options["max_rows"],
             threads=options["threads"],
             progress=progress,
+            **chosen,
         )
-    save_bundle(predictor, options["out"])
+    save_bundle(predictor, out)
     metrics = predictor.metrics
-    lines = [f"{options['out']}: {options['family']} ({options['objective']}), {len(predictor.features)} features"]
+    lines = [f"{out}: {family} ({predictor.objective} of {predictor.target}), {len(predictor.features)} features"]
     for part in ("train", "held_out"):
         numbers = metrics.get(part, {})
         shown = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items() if isinstance(value, int | float))
-        lines.append(f"  {part.replace('_', ' ')}: {shown}")
-    emit({"bundle": str(options["out"]), "metrics": metrics}, options["as_json"], "\n".join(lines))
+        lines.append(f"  {part.replace('_', ' ')}: {shown or NOTHING}")
+    emit({"bundle": str(out), "metrics": metrics}, options["as_json"], "\n".join(lines))
+
+
+def _listed(names: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in names.split(",") if part.strip())
+
+
+def _family_options(family: str, pairs: tuple[str, ...], device: str | None) -> dict[str, Any]:
+    """`NAME=VALUE` as the family's fields; a value is a JSON literal or else a text, of the field's type."""
+    from typing import get_type_hints
+
+    from pydantic import TypeAdapter, ValidationError
+
+    from meta.fit import make_family
+    from meta.predictors import PREDICTORS
+    from pruning.families import lookup
+    from workloads.device import choose_device
+
+    kind = lookup(PREDICTORS, "predictors", family)
+    hints = get_type_hints(kind)
+    types = {field.name: hints[field.name] for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name.strip():
+            raise ValueError(f"--option {pair!r} is no NAME=VALUE; expected for example trees=500")
+        try:
+            value: Any = json.loads(text)
+        except ValueError:
+            value = text
+        if name.strip() in types:
+            try:
+                value = TypeAdapter(types[name.strip()]).validate_python(value)
+            except ValidationError as error:
+                reason = error.errors()[0]["msg"]
+                raise ValueError(f"option {name.strip()} of {family} cannot be {text!r}: {reason}") from error
+        found[name.strip()] = value
+    if device is not None:
+        found["device"] = str(choose_device(device))
+    make_family(family, **found)  # refuses what the family does not have
+    return found

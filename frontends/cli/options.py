@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,64 +13,111 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from workloads.recipe import Recipe
     from workloads.workload import Workload
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+LARGEST_SEED = 2**31 - 1
+"""What torch, NumPy, scikit-learn and LightGBM all take."""
+MOST_NUMBERS = 100_000
+PATH = click.Path(path_type=Path)
+SEED = click.IntRange(0, LARGEST_SEED)
+COUNT = click.IntRange(1)
 
-class Seeds(click.ParamType[tuple[int, ...]]):
-    """`0-4`, `3` or `0,2,10-12`."""
 
-    name = "seeds"
+class Numbers(click.ParamType[tuple[int, ...]]):
+    """`0-4`, `3` or `0,2,10-12`; with `none` also the word `none`, for no number at all."""
+
+    def __init__(self, name: str = "seed", *, none: bool = False) -> None:
+        self.name, self.none = name, none
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """The seeds as a tuple of integers."""
+        """The numbers as a tuple of integers."""
         if not isinstance(value, str):
             return tuple(value)
-        found: list[int] = []
+        if self.none and value.strip().lower() == "none":
+            return ()
+        ranges: list[range] = []
         try:
             for part in value.split(","):
                 first, dash, last = part.strip().partition("-")
-                found += range(int(first), int(last) + 1) if dash else [int(first)]
+                ranges.append(range(int(first), int(last if dash else first) + 1))
         except ValueError:
-            self.fail(f"{value!r} is no list of seeds; expected for example 0-4 or 0,2,10-12", param, ctx)
-        if not found:
-            self.fail(f"{value!r} names no seed", param, ctx)
-        return tuple(found)
+            self.fail(f"{value!r} is no list of {self.name}s; expected for example 0-4 or 0,2,10-12", param, ctx)
+        if any(numbers.stop > LARGEST_SEED + 1 for numbers in ranges):
+            self.fail(f"{value!r} goes beyond the largest {self.name}, {LARGEST_SEED}", param, ctx)
+        if not 0 < sum(map(len, ranges)) <= MOST_NUMBERS:
+            self.fail(f"{value!r} names no {self.name}, or more than {MOST_NUMBERS:,}", param, ctx)
+        return tuple(number for numbers in ranges for number in numbers)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """As the help shows it."""
+        return f"{self.name.upper()}S"
 
 
-SEEDS = Seeds()
+SEEDS = Numbers()
 
 _WORKLOAD = (
     click.option(
         "--network",
         default="lenet_300_100",
         show_default=True,
-        help="Registered name, or package.module:factory of your own network (no arguments, returns a module).",
+        help="Registered name, e.g. lenet_300_100, or package.module:factory of your own network (no arguments, "
+        "returns a module).",
     ),
-    click.option("--task", default="digits", show_default=True, help="Registered task: digits, mnist ..."),
-    click.option(
-        "--weights",
-        type=click.Path(path_type=Path),
-        help="Initial weights as safetensors, e.g. weights.safetensors.",
-    ),
+    click.option("--task", default="digits", show_default=True, help="Registered task, e.g. digits or mnist."),
+    click.option("--weights", type=PATH, help="Initial weights, e.g. weights.safetensors. [default: from the seed]"),
     click.option(
         "--data-dir",
-        type=click.Path(path_type=Path),
-        help="Folder with the data files, e.g. ~/data (also SCRATCHCARD_DATA).",
+        type=PATH,
+        help="Folder with the data files, e.g. ~/data; only it is searched. [default: what SCRATCHCARD_DATA names, "
+        "then the system's places, the cache, a download]",
     ),
 )
-_RECIPE = (
-    click.option("--optimizer", type=click.Choice(["sgd", "adam"]), help="Default sgd."),
-    click.option("--learning-rate", type=float, help="Default 0.1."),
-    click.option("--momentum", type=float, help="Default 0, e.g. 0.9."),
-    click.option("--weight-decay", type=float, help="Default 0, e.g. 0.0005."),
-    click.option("--batch-size", type=int, help="Default 64."),
-    click.option("--max-steps", type=int, help="Longest training, e.g. 2000; default 15 epochs of MNIST."),
-    click.option("--evaluation-interval", type=int, help="Steps between looks at the validation loss."),
-    click.option("--patience", type=int, help="Looks without a lower validation loss before stopping."),
-    click.option("--scoring-examples", type=int, help="Size of the scoring batch, default 2560."),
-    click.option("--scoring-balanced/--no-scoring-balanced", default=None, help="As many of each class."),
+
+
+def _training(of_ticket: bool) -> tuple[Callable[[Command], Command], ...]:
+    """The recipe's options; a ticket's own recipe is the default where there is a ticket."""
+
+    def default(text: str) -> str:
+        return "[default: the ticket's]" if of_ticket else f"[default: {text}]"
+
+    return (
+        click.option("--optimizer", type=click.Choice(["sgd", "adam"]), help=f"E.g. adam. {default('sgd')}"),
+        click.option("--learning-rate", type=float, help=f"E.g. 0.05. {default('0.1')}"),
+        click.option("--momentum", type=float, help=f"Of SGD, e.g. 0.9. {default('0')}"),
+        click.option("--weight-decay", type=float, help=f"L2, e.g. 0.0005. {default('0')}"),
+        click.option("--batch-size", type=int, help=f"Examples a step, e.g. 128. {default('64')}"),
+        click.option(
+            "--max-steps",
+            type=int,
+            help=f"Longest training, e.g. 2000. {default('12885, 15 epochs of MNIST')}",
+        ),
+        click.option(
+            "--evaluation-interval",
+            type=int,
+            help=f"Steps between looks at the validation loss, e.g. 100. {default('430')}",
+        ),
+        click.option(
+            "--patience",
+            type=int,
+            help=f"Looks without a lower validation loss before stopping, e.g. 5. {default('10')}",
+        ),
+    )
+
+
+_SCORING = (
+    click.option(
+        "--scoring-examples",
+        type=int,
+        help="Size of the scoring batch, e.g. 1000; all of a smaller training split. [default: 2560]",
+    ),
+    click.option(
+        "--scoring-balanced/--no-scoring-balanced",
+        default=None,
+        help="As many scoring examples of each class, e.g. 256 of each of ten. [default: no]",
+    ),
 )
 
 
@@ -82,38 +131,47 @@ def _apply(options: tuple[Callable[[Command], Command], ...]) -> Callable[[Comma
 
 
 workload_options = _apply(_WORKLOAD)
-recipe_options = _apply(_RECIPE)
-device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-
-RECIPE_NAMES = (
-    "optimizer",
-    "learning_rate",
-    "momentum",
-    "weight_decay",
-    "batch_size",
-    "max_steps",
-    "evaluation_interval",
-    "patience",
-    "scoring_examples",
-    "scoring_balanced",
+recipe_options = _apply((*_training(False), *_SCORING))
+ticket_recipe_options = _apply(_training(True))
+device_option = click.option("--device", default="auto", show_default=True, help="E.g. auto, cpu, cuda or cuda:1.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, e.g. for jq. [default: as text]"
 )
 
 
-def make_workload(options: dict[str, Any], recipe: dict[str, Any] | None = None) -> Workload:
+def make_workload(options: dict[str, Any], recipe: Recipe | None = None) -> Workload:
     """The workload that the shared options describe; `recipe` holds defaults from elsewhere (a ticket)."""
+    from workloads.recipe import Recipe
     from workloads.tasks import load_task
-    from workloads.training import Recipe
     from workloads.workload import Workload
 
-    chosen = dict(recipe or {}) | {name: options[name] for name in RECIPE_NAMES if options.get(name) is not None}
+    chosen = {name: options[name] for name in Recipe.names() if options.get(name) is not None}
+    recipe = dataclasses.replace(recipe or Recipe(), **chosen)
     task = load_task(options["task"], options.get("data_dir"))
-    return Workload(options["network"], task, Recipe(**chosen), options.get("weights"))
+    return Workload(options["network"], task, recipe, options.get("weights"))
+
+
+def when_interrupted(truth: str) -> None:
+    """What the command's Ctrl-C message says from here on."""
+    click.get_current_context().meta["scratchcard.interrupted"] = truth
+
+
+def warn(text: str) -> None:
+    """One line on stderr."""
+    click.echo(f"scratchcard: warning: {' '.join(text.split())}", err=True)
 
 
 def emit(result: Any, as_json: bool, text: str) -> None:
-    """Print a result: JSON for machines, text for people."""
-    click.echo(json.dumps(result, indent=1, sort_keys=True) if as_json else text)
+    """Print a result: JSON for machines (NaN and infinity as null, which JSON lacks), text for people."""
+    click.echo(json.dumps(_finite(result), indent=1, sort_keys=True, allow_nan=False) if as_json else text)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from frontends.cli.options import emit, json_option
+from frontends.cli.options import PATH, emit, json_option
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @json_option
 def show(file: Path, as_json: bool) -> None:
     """Explain a table, a bundle or a ticket: what it holds and where it came from.
@@ -103,7 +103,20 @@ def _lines(value: Any, depth: int = 0) -> list[str]:
     for key, entry in value.items():
         if isinstance(entry, dict) and entry:
             lines += [f"{pad}{key}:", *_lines(entry, depth + 1)]
-        elif entry not in (None, {}, []):
-            shown = ", ".join(map(str, entry)) if isinstance(entry, list) else entry
-            lines.append(f"{pad}{key}: {shown:,}" if isinstance(shown, int) else f"{pad}{key}: {shown}")
+        elif entry is not None and entry not in ({}, []):
+            lines.append(f"{pad}{key}: {_shown(entry)}")
     return lines
+
+
+def _shown(entry: Any) -> str:
+    if isinstance(entry, bool):
+        return "yes" if entry else "no"
+    if isinstance(entry, int):
+        return f"{entry:,}"
+    if isinstance(entry, float):
+        return f"{entry:.6g}"
+    if isinstance(entry, list | tuple):
+        if any(isinstance(item, list | dict) for item in entry):
+            return f"{len(entry):,} entries, see --json"
+        return ", ".join(map(_shown, entry))
+    return str(entry)

@@ -1,4 +1,4 @@
-"""`scratchcard prune`, `train` and `evaluate`."""
+"""`scratchcard train` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -8,121 +8,44 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from frontends.cli.options import (
+    PATH,
+    SEED,
     device_option,
     emit,
     json_option,
     make_workload,
     progress_bar,
-    recipe_options,
-    workload_options,
+    ticket_recipe_options,
+    warn,
 )
 
 if TYPE_CHECKING:
     from pruning.ticket import Ticket
     from workloads.workload import Workload
 
-TICKET = click.Path(path_type=Path)
-
-
-@click.command()
-@workload_options
-@click.option("--density", type=float, default=0.02, show_default=True, help="Share of weights to keep, in (0, 1].")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of initial weights, scoring batch and ties.")
-@click.option("--scorer", help="Registered name; default synflow, or 'predicted' when a predictor is given.")
-@click.option("--on", help="Stacked scoring: this scorer's scores stand in for the weights, e.g. predicted.")
-@click.option("--predictor", type=click.Path(path_type=Path), help="A bundle's folder, e.g. predictor.")
-@click.option("--regime", help="USS, UMS, ISS or IMS; default UMS for synflow, USS for the others.")
-@click.option("--rounds", type=int, help="Pruning rounds; default 1, 100, 10, 10 for USS, UMS, ISS, IMS.")
-@click.option("--shots", type=int, default=10, show_default=True, help="Scorings after each training (IMS).")
-@click.option("--schedule", default="exponential", show_default=True, help="exponential, linear or cubic.")
-@click.option("--scope", type=click.Choice(["global", "layer"]), default="global", show_default=True)
-@click.option("--rewind-step", type=int, default=0, show_default=True, help="ISS, IMS: rewind to this early step.")
-@click.option(
-    "--initial",
-    type=click.Choice(["given", "saw", "saw_variance", "bimodal"]),
-    default="given",
-    show_default=True,
-    help="Initial weights: as built, a scorer's scores (scaled to [-1, 1], or keeping variance), or bi-modal.",
+network_option = click.option(
+    "--network",
+    help="Only for a network of your own, the same as when it was pruned, e.g. package.module:factory. "
+    "[default: the ticket's]",
 )
-@click.option("--initial-scorer", help="For saw and saw_variance, e.g. snip.")
-@click.option(
-    "--rounds-dir", type=click.Path(path_type=Path), help="ISS, IMS: keep rounds here, so that a second call goes on."
-)
-@click.option("--out", type=TICKET, default="ticket.safetensors", show_default=True, help="The ticket's file.")
-@device_option
-@recipe_options
-@json_option
-def prune(**options: Any) -> None:
-    """Find a ticket: the initial weights of a network and a mask of those to keep.
-
-    \b
-    scratchcard prune --task mnist --scorer snip --density 0.01
-    scratchcard prune --predictor predictor --scorer synflow --on predicted --regime UMS --density 0.02
-    scratchcard prune --network my_package.nets:small_cnn --weights init.safetensors --task mnist --scorer grasp
-    """
-    from apply.method import PREDICTED, Method
-    from apply.prune import prune as find_ticket
-    from pruning.connectivity import Connectivity
-    from workloads.device import choose_device
-
-    workload = make_workload(options)
-    predictor = options["predictor"]
-    scorer = options["scorer"] or (PREDICTED if predictor is not None and options["on"] is None else "synflow")
-    method = Method(
-        scorer,
-        options["on"],
-        None if predictor is None else str(predictor),
-        options["regime"] or ("UMS" if scorer.startswith("synflow") else "USS"),
-        options["rounds"],
-        options["shots"],
-        options["schedule"],
-        options["scope"],
-        options["rewind_step"],
-        options["initial"],
-        options["initial_scorer"],
-    )
-    with progress_bar(f"pruning with {method.label}") as progress:
-        ticket = find_ticket(
-            workload,
-            method,
-            options["density"],
-            options["seed"],
-            device=choose_device(options["device"]),
-            directory=options["rounds_dir"],
-            progress=progress,
-        )
-    ticket.save(options["out"])
-    found = Connectivity.of(workload.build(options["seed"]), ticket.mask, workload.task.input_shape)
-    result = {
-        "ticket": str(options["out"]),
-        "method": method.label,
-        "kept": ticket.mask.kept,
-        "prunable": ticket.mask.total,
-        "density": ticket.mask.density,
-        "effective_density": found.effective_density,
-        "seconds": ticket.provenance["pruning_seconds"],
-    }
-    text = (
-        f"{options['out']}: {method.label} keeps {ticket.mask.kept:,} of {ticket.mask.total:,} weights (density "
-        f"{ticket.mask.density:.4g}, effective {found.effective_density:.4g}) after {result['seconds']:.2f} s"
-    )
-    emit(result, options["as_json"], text)
-
-
-_ticket_workload = (
-    click.option("--network", help="Only for a network of your own: package.module:factory."),
-    click.option("--data-dir", type=click.Path(path_type=Path), help="Folder with the data files, e.g. ~/data."),
+data_dir_option = click.option(
+    "--data-dir",
+    type=PATH,
+    help="Folder with the data files, e.g. ~/data; only it is searched. [default: what SCRATCHCARD_DATA names, "
+    "then the system's places, the cache, a download]",
 )
 
 
 @click.command()
-@click.argument("ticket", type=TICKET, default="ticket.safetensors")
-@_ticket_workload[0]
-@_ticket_workload[1]
-@click.option("--seed", type=int, help="Of the data order; the ticket's own seed if not given.")
-@click.option("--out", type=TICKET, help="Where to write the trained ticket; in place if not given.")
+@click.argument("ticket", type=PATH, default="ticket.safetensors")
+@network_option
+@data_dir_option
+@click.option("--seed", type=SEED, help="Of the data order, e.g. 7. [default: the ticket's]")
+@click.option(
+    "--out", type=PATH, help="Where to write the trained ticket, e.g. trained.safetensors. [default: in place]"
+)
 @device_option
-@recipe_options
+@ticket_recipe_options
 @json_option
 def train(ticket: Path, **options: Any) -> None:
     """Train a ticket's kept weights on its own task and write the trained weights back into it.
@@ -132,32 +55,45 @@ def train(ticket: Path, **options: Any) -> None:
     scratchcard train ticket.safetensors --learning-rate 0.05 --max-steps 5000 --out trained.safetensors
     """
     from apply.prune import train_ticket, training_summary
+    from pruning.place import check_place
     from pruning.ticket import Ticket
     from workloads.device import choose_device
 
     loaded = Ticket.load(ticket)
-    workload = _workload_of(loaded, ticket, options)
-    seed = options["seed"] if options["seed"] is not None else int(loaded.provenance.get("seed", 0))
-    with progress_bar(f"training {ticket}") as progress:
-        trained, record = train_ticket(
-            loaded, workload, seed, device=choose_device(options["device"]), progress=progress
-        )
+    device = choose_device(options["device"])
     out = options["out"] or ticket
+    check_place(out)
+    workload = _workload_of(loaded, ticket, options)
+    seed = _seed_of(loaded, ticket) if options["seed"] is None else options["seed"]
+    with progress_bar(f"training {ticket}") as progress:
+        trained, record = train_ticket(loaded, workload, seed, device=device, progress=progress)
     trained.save(out)
-    result = {"ticket": str(out)} | training_summary(record)
-    text = (
-        f"{out}: {record.steps} steps in {record.seconds:.1f} s ({record.engine}), lowest validation loss "
-        f"{record.best_validation_loss:.4f} at step {record.best_step}, where validation accuracy was "
-        f"{100 * record.best_validation_accuracy:.2f} %"
-    )
-    emit(result, options["as_json"], text)
+    text = f"{out}: {record.steps} steps in {record.seconds:.1f} s ({record.engine})"
+    if record.history and record.best_step:
+        text += (
+            f", lowest validation loss {record.best_validation_loss:.4f} at step {record.best_step}, where validation "
+            f"accuracy was {100 * record.best_validation_accuracy:.2f} %"
+        )
+    if record.diverged:
+        kept = f"those of step {record.best_step}" if record.best_step else "those before training"
+        warn(
+            f"the training diverged (a loss became NaN or infinite by step {record.steps}): the weights saved are "
+            f"{kept}; try a lower --learning-rate"
+        )
+    emit({"ticket": str(out)} | training_summary(record), options["as_json"], text)
 
 
 @click.command()
-@click.argument("ticket", type=TICKET, default="ticket.safetensors")
-@_ticket_workload[0]
-@_ticket_workload[1]
-@click.option("--split", type=click.Choice(["test", "validation"]), default="test", show_default=True)
+@click.argument("ticket", type=PATH, default="ticket.safetensors")
+@network_option
+@data_dir_option
+@click.option(
+    "--split",
+    type=click.Choice(["test", "validation"]),
+    default="test",
+    show_default=True,
+    help="Which part of the data, e.g. validation while you still choose.",
+)
 @device_option
 @json_option
 def evaluate(ticket: Path, **options: Any) -> None:
@@ -172,14 +108,20 @@ def evaluate(ticket: Path, **options: Any) -> None:
     from workloads.device import choose_device
 
     loaded = Ticket.load(ticket)
+    device = choose_device(options["device"])
     workload = _workload_of(loaded, ticket, options)
-    found = evaluate_ticket(loaded, workload, options["split"], device=choose_device(options["device"]))
+    found = evaluate_ticket(loaded, workload, options["split"], device=device)
+    training = loaded.provenance.get("training")
+    diverged = isinstance(training, dict) and training.get("diverged") is True
+    if diverged:
+        warn(f"the training of {ticket} diverged: these are the weights before it did")
     result = {
         "ticket": str(ticket),
         "split": options["split"],
         "accuracy": found.accuracy,
         "loss": found.loss,
         "examples": found.examples,
+        "diverged": diverged,
     }
     text = (
         f"{ticket}: {options['split']} accuracy {100 * found.accuracy:.2f} %, loss {found.loss:.4f} over "
@@ -188,15 +130,34 @@ def evaluate(ticket: Path, **options: Any) -> None:
     emit(result, options["as_json"], text)
 
 
+def _seed_of(ticket: Ticket, path: Path) -> int:
+    seed = ticket.provenance.get("seed")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise ValueError(f"{path} does not say its seed (it says {seed!r}); name one with --seed")
+    return seed
+
+
 def _workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workload:
     """The workload that a ticket says it is of. Code named inside a file is never imported."""
+    from apply.prune import check_belongs
+    from workloads.recipe import Recipe
+
     described = ticket.provenance.get("workload")
-    if not isinstance(described, dict) or not {"network", "task", "recipe"} <= set(described):
-        raise ValueError(f"{path} does not say which workload it is of; make it with `scratchcard prune`")
-    network = options.get("network") or str(described["network"])
-    if ":" in network and not options.get("network"):
+    if not isinstance(described, dict) or not all(isinstance(described.get(name), str) for name in ("network", "task")):
+        raise ValueError(
+            f"{path} does not say which workload it is of (the names of its network and task); make it with "
+            "`scratchcard prune`"
+        )
+    try:
+        recipe = Recipe.from_json(described.get("recipe"))
+    except ValueError as error:
+        raise ValueError(f"{path} holds a recipe that cannot be read: {error}") from error
+    network = options["network"] or described["network"]
+    if ":" in network and not options["network"]:
         raise ValueError(
             f"{path} is a ticket of the network {network!r}, which is code of your own: "
             f"name it with --network {network}"
         )
-    return make_workload(options | {"network": network, "task": described["task"]}, described["recipe"])
+    workload = make_workload(options | {"network": network, "task": described["task"]}, recipe)
+    check_belongs(ticket, workload)
+    return workload

@@ -31,6 +31,9 @@ class GBM:
     Options:
         trees, leaves, learning_rate, leaf_rows, l2, bins: number of trees, leaves of each (up to 64 predict
             fastest), shrinkage, fewest rows in a leaf, L2 penalty, histogram bins of a feature.
+        leaf_weight: least sum of the loss's second derivative in a leaf; for classification that is p (1 - p) summed
+            over its rows. Where few weights are kept, LightGBM's own bound of 0.001 lets leaves of hardly any evidence
+            take huge values, and boosting goes astray (docs/findings.md).
         feature_share: share of the features that each tree may use.
         balanced: kept and pruned rows weigh the same in all (not for ranking).
         ranking, grades: the ranking loss, and see above.
@@ -43,6 +46,7 @@ class GBM:
     leaves: int = 31
     learning_rate: float = 0.1
     leaf_rows: int = 20
+    leaf_weight: float = 1.0
     l2: float = 0.0
     bins: int = 255
     feature_share: float = 1.0
@@ -83,6 +87,7 @@ class GBM:
             "num_leaves": self.leaves,
             "learning_rate": self.learning_rate,
             "min_data_in_leaf": self.leaf_rows,
+            "min_sum_hessian_in_leaf": self.leaf_weight,
             "lambda_l2": self.l2,
             "max_bin": self.bins,
             "feature_fraction": self.feature_share,

@@ -1,61 +1,19 @@
-"""The command line, as a user meets it: the job end to end, and one clear line for every error."""
+"""The command line, as a user meets it: the job end to end, help, a network of the user's own."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import struct
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from safetensors.torch import save_file
 
 from frontends.cli import COMMANDS, cli
 from pruning.ticket import Ticket
-
-FAST = ["--max-steps", "60", "--evaluation-interval", "20", "--scoring-examples", "200"]
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
-
-
-def refused(*arguments: object) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 2, result.output
-    assert "Traceback" not in result.output
-    assert isinstance(result.exception, SystemExit)
-    return result.stderr.strip().splitlines()[-1]
-
-
-def as_json(*arguments: object) -> Any:
-    result = run(*arguments, "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
-
-
-@pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A table, a predictor, a ticket and a trained ticket."""
-    folder = tmp_path_factory.mktemp("job")
-    slow = ["--regime", "ISS", "--scorer", "magnitude", "--rounds", "2", "--density", "0.05"]
-    built = as_json("build", "--seeds", "0-2", *slow, *FAST, "--out", folder / "table")
-    assert built["rows"] == 3 * 50_200
-    fitted = as_json("fit", folder / "table", "--family", "tree", "--out", folder / "predictor")
-    assert 0 <= fitted["metrics"]["held_out"]["overlap"] <= 1
-    stacked = ["--predictor", folder / "predictor", "--scorer", "synflow", "--on", "predicted", "--rounds", "5"]
-    pruned = as_json("prune", "--seed", 9, "--density", 0.05, *stacked, *FAST, "--out", folder / "ticket.safetensors")
-    assert pruned["kept"] == round(0.05 * 50_200)
-    trained = as_json("train", folder / "ticket.safetensors", "--out", folder / "trained.safetensors")
-    assert trained["steps"] <= 60
-    return folder
+from tests.frontends.calls import FAST, as_json, refused, run
 
 
 def test_the_job_end_to_end(job: Path) -> None:
@@ -85,7 +43,62 @@ def test_show_explains_each_kind(job: Path) -> None:
     ticket = as_json("show", job / "trained.safetensors")
     assert ticket["trained"] is True
     assert ticket["provenance"]["workload"]["task"] == "digits"
-    assert "kept" in run("show", job / "ticket.safetensors").output
+    text = run("show", job / "trained.safetensors").stdout
+    assert "\ntrained: yes\n" in text
+    assert "diverged: no\n" in text
+    assert "history: 3 entries, see --json\n" in text
+    assert "0.05000" not in text
+
+
+def test_a_trained_ticket_says_how_it_was_trained(job: Path, tmp_path: Path) -> None:
+    out = tmp_path / "again.safetensors"
+    as_json("train", job / "ticket.safetensors", "--learning-rate", 0.05, "--patience", 3, "--out", out)
+    ticket = Ticket.load(out)
+    training = ticket.provenance["training"]
+    assert training["recipe"]["learning_rate"] == 0.05
+    assert training["recipe"]["patience"] == 3
+    assert training["recipe"]["max_steps"] == 60
+    assert ticket.provenance["workload"]["recipe"]["learning_rate"] == 0.1
+    assert training["data_digest"] == ticket.provenance["workload"]["data_digest"]
+    assert [entry[0] for entry in training["history"]] == [20, 40, 60]
+    assert training["diverged"] is False
+    assert ticket.provenance["scoring_batch"] == {"examples": 200, "seed": 9, "balanced": False}
+
+
+def test_a_training_that_diverges_is_told(job: Path, tmp_path: Path) -> None:
+    out = tmp_path / "diverged.safetensors"
+    result = run("train", job / "ticket.safetensors", "--learning-rate", 1e9, "--out", out, "--json")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("\n") == 1
+    assert "warning: the training diverged" in result.stderr
+    told = json.loads(result.stdout)
+    assert told["diverged"] is True
+    assert told["validation_loss"] is None
+    shown = as_json("show", out)
+    assert shown["provenance"]["training"]["diverged"] is True
+    tested = run("evaluate", out, "--json")
+    assert "diverged: these are the weights before it did" in tested.stderr
+    assert json.loads(tested.stdout)["diverged"] is True
+
+
+def test_fit_takes_what_the_library_takes(job: Path, tmp_path: Path) -> None:
+    table = job / "table"
+    linear = run("fit", table, "--family", "linear", "--out", tmp_path / "linear")
+    assert linear.exit_code == 0, linear.output
+    assert "linear (regression of score)" in linear.stdout
+    tree = ["--family", "tree", "--option", "leaves=8", "--option", "balanced=true", "--rounds", "0"]
+    arguments = [*tree, "--objective", "regression", "--target", "rounds_survived", "--out", tmp_path / "tree"]
+    result = run("fit", table, *arguments, "--held-out-seeds", "none")
+    assert result.exit_code == 0, result.output
+    assert "held out: nothing" in result.stdout
+    shown = as_json("show", tmp_path / "tree")
+    assert shown["target"] == "rounds_survived"
+    assert shown["training"]["rounds"] == [0]
+    assert "held_out" not in shown["metrics"]
+    assert [seed for _, seed in shown["training"]["train"]] == [0, 1, 2]
+    train_only = run("fit", table, "--family", "tree", "--train-seeds", "1", "--out", tmp_path / "one")
+    assert train_only.exit_code == 0, train_only.output
+    assert [seed for _, seed in as_json("show", tmp_path / "one")["training"]["held_out"]] == [0, 2]
 
 
 def test_the_predicted_scorer_is_the_default_with_a_predictor(job: Path) -> None:
@@ -96,15 +109,24 @@ def test_the_predicted_scorer_is_the_default_with_a_predictor(job: Path) -> None
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_with_examples_and_every_option_a_text(command: str) -> None:
+def test_every_command_has_help_with_examples_and_every_option_an_example_and_its_default(command: str) -> None:
     result = run(command, "--help")
     assert result.exit_code == 0
     assert result.output.startswith("Usage: ")
+    assert f"scratchcard {command}" in result.output.partition("Options:")[0]
     found = cli.get_command(None, command)  # type: ignore[arg-type]
     assert found is not None
-    for parameter in found.params:
-        if parameter.param_type_name == "option":
-            assert getattr(parameter, "help", None) or parameter.name in ("scope", "split"), parameter.name
+    for option in found.params:
+        if option.param_type_name == "option":
+            text = str(getattr(option, "help", None))
+            assert "e.g." in text.lower(), option.name
+            assert "default: " in text or getattr(option, "show_default", False), option.name
+
+
+def test_without_a_command_the_help_is_shown() -> None:
+    result = run()
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Usage: ")
 
 
 @pytest.mark.parametrize("family", ["scorers", "regimes", "schedules", "networks", "tasks", "predictors", "features"])
@@ -126,74 +148,11 @@ def test_help_imports_nothing_heavy() -> None:
     assert "evaluate" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["prunee"], "did you mean 'prune'"),
-        (["prune", "--scorer", "snipp"], "did you mean 'snip'"),
-        (["prune", "--regime", "UMSS"], "unknown regime"),
-        (["prune", "--schedule", "cubik"], "did you mean 'cubic'"),
-        (["prune", "--task", "digit"], "did you mean 'digits'"),
-        (["prune", "--network", "lenet_300"], "did you mean 'lenet_300_100'"),
-        (["prune", "--network", "no.such.module:net"], "cannot import"),
-        (["prune", "--density", "0"], "density must lie in (0, 1]"),
-        (["prune", "--density", "1.2"], "density must lie in (0, 1]"),
-        (["prune", "--density", "many"], "is not a valid float"),
-        (["prune", "--scorer", "predicted"], "needs a predictor"),
-        (["prune", "--rounds", "0"], "rounds must be at least 1"),
-        (["prune", "--initial", "saw"], "need an initial scorer"),
-        (["prune", "--device", "tpu"], "unknown device"),
-        (["prune", "--weights", "absent.safetensors"], "no weights at"),
-        (["prune", "--predictor", "absent"], "absent"),
-        (["fit", "absent"], "no score table at"),
-        (["train", "absent.safetensors"], "no ticket at"),
-        (["evaluate", "absent.safetensors"], "no ticket at"),
-        (["show", "absent"], "nothing at"),
-        (["build", "--seeds", "a-b"], "no list of seeds"),
-    ],
-)
-def test_each_error_is_one_clear_line(
-    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert message in refused(*arguments)
-    assert [path.name for path in tmp_path.iterdir()] == []
-
-
-def truncated(source: Path, target: Path, share: float = 0.6) -> Path:
-    data = source.read_bytes()
-    target.write_bytes(data[: int(share * len(data))])
-    return target
-
-
-def test_truncated_files_are_refused(job: Path, tmp_path: Path) -> None:
-    ticket = truncated(job / "trained.safetensors", tmp_path / "ticket.safetensors")
-    for command in ("train", "evaluate", "show"):
-        assert "damaged or truncated" in refused(command, ticket)
-    table = tmp_path / "table"
-    table.mkdir()
-    truncated(next((job / "table").glob("*.parquet")), table / "lenet_300_100-digits-seed0.parquet")
-    assert "seed0.parquet" in refused("fit", table)
-    bundle = tmp_path / "predictor"
-    bundle.mkdir()
-    (bundle / "manifest.json").write_bytes((job / "predictor" / "manifest.json").read_bytes())
-    truncated(job / "predictor" / "model.safetensors", bundle / "model.safetensors")
-    assert "model.safetensors" in refused("prune", "--predictor", bundle)
-    data = tmp_path / "mnist"
-    data.mkdir()
-    for stem in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
-        (data / f"{stem}-ubyte").write_bytes(b"\x00\x00\x08\x01" + struct.pack(">I", 100) + b"12345")
-    assert "promises" in refused("prune", "--task", "mnist", "--data-dir", tmp_path)
-
-
-def test_a_ticket_that_was_not_trained_cannot_be_evaluated(job: Path) -> None:
-    assert "no trained weights" in refused("evaluate", job / "ticket.safetensors")
-
-
 OWN = """
 import torch
 from torch import nn
 def small(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.Tanh(), nn.Linear(20, 10))
+def other(): return small()
 def nothing(): return nn.Flatten()
 def broken():
     net = small()
@@ -213,6 +172,8 @@ def test_a_network_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "name it with --network" in refused("train", "ticket.safetensors")
     as_json("train", "ticket.safetensors", *small)
     assert as_json("evaluate", "ticket.safetensors", *small)["accuracy"] > 0.3
+    assert "one of the network" in refused("train", "ticket.safetensors", "--network", "own_networks:other")
+    assert "one of the network" in refused("evaluate", "ticket.safetensors", "--network", "lenet_300_100")
     assert "nothing to prune" in refused("prune", "--network", "own_networks:nothing")
     assert "NaN or infinity" in refused("prune", "--network", "own_networks:broken")
     weights = Ticket.load("ticket.safetensors").initial
@@ -225,40 +186,6 @@ def test_a_folder_that_cannot_be_written_is_one_line(job: Path, tmp_path: Path) 
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     assert "file" in refused("prune", "--scorer", "magnitude", *FAST, "--out", blocked / "ticket.safetensors")
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_ctrl_c_stops_soon_and_says_how_to_go_on(tmp_path: Path, jobs: int) -> None:
-    table = tmp_path / "table"
-    arguments = ["build", "--seeds", "0-9", "--regime", "ISS", "--scorer", "magnitude", "--max-steps", "200000"]
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "frontends.cli",
-            *arguments,
-            "--patience",
-            "1000",
-            "--jobs",
-            str(jobs),
-            "--out",
-            str(table),
-        ],
-        cwd=Path(__file__).resolve().parents[2],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 60
-    while not (table / "manifest.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(1)
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert errors.startswith("scratchcard: interrupted; ")
-    assert "Traceback" not in errors
-    assert not list(table.glob("*.parquet"))
 
 
 def test_a_scorer_without_effect_warns_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

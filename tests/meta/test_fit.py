@@ -16,8 +16,23 @@ def test_seeds_not_held_out_are_trained_on(table: ScoreTable) -> None:
     split = split_networks(table, held_out_seeds=[1])
     assert split.train == (("toy", 0), ("toy", 2))
     assert split.held_out == (("toy", 1),)
+
+
+def test_without_a_word_the_last_seed_or_what_is_not_trained_on_is_held_out(
+    table: ScoreTable, make_table: Callable[..., ScoreTable]
+) -> None:
+    split = split_networks(table)
+    assert (split.train, split.held_out) == ((("toy", 0), ("toy", 1)), (("toy", 2),))
     split = split_networks(table, train_seeds=[2])
-    assert (split.train, split.held_out) == ((("toy", 2),), ())
+    assert (split.train, split.held_out) == ((("toy", 2),), (("toy", 0), ("toy", 1)))
+    split = split_networks(table, train_seeds=[0, 1, 2])
+    assert (len(split.train), split.held_out) == (3, ())
+    split = split_networks(table, held_out_seeds=())
+    assert (len(split.train), split.held_out) == (3, ())
+    split = split_networks(table, train_seeds=[1], held_out_seeds=())
+    assert (split.train, split.held_out) == ((("toy", 1),), ())
+    split = split_networks(make_table(seeds=(4,)))
+    assert (split.train, split.held_out) == ((("toy", 4),), ())
 
 
 def test_no_network_is_on_both_sides(make_table: Callable[..., ScoreTable]) -> None:
@@ -109,7 +124,8 @@ def test_the_record_says_what_was_done(table: ScoreTable) -> None:
 
 def test_evaluation_can_be_left_out(table: ScoreTable) -> None:
     assert fit(table, "linear", evaluate=False).metrics == {}
-    assert "held_out" not in fit(table, "linear").metrics
+    assert "held_out" in fit(table, "linear").metrics
+    assert "held_out" not in fit(table, "linear", held_out_seeds=()).metrics
 
 
 def test_held_out_rows_have_no_influence(make_table: Callable[..., ScoreTable]) -> None:

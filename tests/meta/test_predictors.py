@@ -142,7 +142,7 @@ def test_linear_is_scikit_learns(dependent: bool, make_table: Callable[..., Scor
         block.columns["grasp"][:] = block.columns["snip"]  # one solution of many: the smallest
 
     table = make_table(change=repeated if dependent else None)
-    ours = fit(table, "linear", evaluate=False)
+    ours = fit(table, "linear", held_out_seeds=(), evaluate=False)
     whole = rows_of(table, "regression").whole()
     theirs = LinearRegression().fit(whole.x.astype(np.float64), whole.y)
     assert np.allclose(ours.arrays["coefficients"], theirs.coef_, rtol=1e-8, atol=1e-13)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import struct
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
@@ -191,6 +194,10 @@ def rewritten(path: Path, **changes: object) -> Path:
         ({"state": "null"}, "damaged"),
         ({"provenance": "{"}, "damaged"),
         ({"provenance": None}, "damaged"),
+        ({"provenance": "[]"}, "no JSON object but list"),
+        ({"provenance": "null"}, "no JSON object but NoneType"),
+        ({"provenance": '"text"'}, "no JSON object but str"),
+        ({"provenance": "[" * 200_000}, "damaged"),
     ],
 )
 def test_changed_metadata_is_refused(tmp_path: Path, changes: dict[str, str | None], message: str) -> None:
@@ -243,9 +250,33 @@ def test_a_failed_save_leaves_nothing_behind(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["a"]
 
 
+def test_a_place_that_safetensors_cannot_write_to_is_an_os_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise SafetensorError("I/O error: no space left")
+
+    monkeypatch.setattr("pruning.ticket.save_file", fail)
+    with pytest.raises(OSError, match=r"cannot write the ticket .*no space left"):
+        ticket_from().save(tmp_path / "a")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
+def test_the_file_gets_the_mode_of_any_new_file(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        path = ticket_from().save(tmp_path / "a")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+
+
 def test_provenance_that_is_not_json_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     network = network_from()
     ticket = Ticket.of(network, Mask.dense(network), {"scorer": object()})
     with pytest.raises(TypeError):
         ticket.save(tmp_path / "a")
+    with pytest.raises(ValueError, match="JSON"):
+        Ticket.of(network, Mask.dense(network), {"loss": float("nan")}).save(tmp_path / "a")
     assert not list(tmp_path.iterdir())

@@ -43,6 +43,8 @@ def test_a_task_crosses_to_another_process_by_name() -> None:
     packed = pickle.dumps(task)
     assert len(packed) < 500
     assert pickle.loads(packed).digest == task.digest  # noqa: S301
+    assert task.to("cpu").loader == task.loader
+    assert len(pickle.dumps(task.to("cpu"))) < 500
 
 
 @pytest.mark.parametrize("size", [10, 25, 1000])
@@ -137,8 +139,22 @@ def test_missing_data_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(torchvision.datasets, "MNIST", Offline)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("SCRATCHCARD_DATA", raising=False)
-    with pytest.raises(FileNotFoundError, match=r"four IDX files.*--data-dir"):
-        load_task("mnist", tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"train-images-idx3-ubyte.*four IDX files.*--data-dir"):
+        TASKS["mnist"](None)
+
+
+def test_a_data_dir_is_binding_and_the_environment_a_first_choice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_mnist(tmp_path / "named" / "mnist")
+    monkeypatch.setenv("SCRATCHCARD_DATA", str(tmp_path / "named"))
+    assert len(TASKS["mnist"](None).train) == 55_000
+    (tmp_path / "asked").mkdir()
+    with pytest.raises(
+        FileNotFoundError, match=r"no mnist data in .*asked: looked for train-images.*leave out"
+    ) as caught:
+        TASKS["mnist"](tmp_path / "asked")
+    assert "named" not in str(caught.value)
 
 
 def test_unknown_task_names_the_nearest() -> None:

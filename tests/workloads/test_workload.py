@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,8 +16,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pruning.parameters import prunable
+from workloads.course import seeded
 from workloads.device import choose_device
 from workloads.networks import NETWORKS, build_network
+from workloads.recipe import Recipe
+from workloads.task import Split, Task
 from workloads.tasks import load_task
 from workloads.workload import Workload
 
@@ -62,6 +68,9 @@ def own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         "def wrong_input(): return nn.Linear(5, 10)\n"
         "def nothing(): return nn.Flatten()\n"
         "def number(): return 3\n"
+        "def needs(width): return small()\n"
+        "def fails(): raise RuntimeError('no way')\n"
+        "constant = 3\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "my_networks", raising=False)
@@ -88,6 +97,9 @@ def test_a_network_of_the_users_own(own_network: str, tmp_path: Path) -> None:
         ("nothing", "nothing to prune"),
         ("number", "returned int, expected a torch.nn.Module"),
         ("absent", "cannot import"),
+        ("needs", r"needs raised TypeError: .*'width'; it is called without arguments"),
+        ("fails", "fails raised RuntimeError: no way"),
+        ("constant", "is int, expected a function"),
     ],
 )
 def test_foreign_networks_that_do_not_fit_are_refused(own_network: str, factory: str, message: str) -> None:
@@ -125,9 +137,104 @@ def test_devices() -> None:
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(ValueError, match="unknown device"):
         choose_device("tpu")
+    for name in ("cpu:x", "cuda:x", "cuda:-1", "", "meta", "cuda:1:2"):
+        with pytest.raises(ValueError, match=f"unknown device '{name}'"):
+            choose_device(name)
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="no CUDA device"):
             choose_device("cuda")
+
+
+def test_a_cuda_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(ValueError, match="sees 2 CUDA devices, the last is cuda:1"):
+        choose_device("cuda:9")
+
+
+@pytest.mark.parametrize(("device", "index"), [("cuda:1", 1), ("cuda", 0)])
+def test_trap_the_random_state_of_the_given_cuda_device_is_seeded_and_put_back(
+    monkeypatch: pytest.MonkeyPatch, device: str, index: int
+) -> None:
+    calls: list[tuple[str, object]] = []
+
+    @contextmanager
+    def fork_rng(devices: list[int]) -> Iterator[None]:
+        calls.append(("fork", devices))
+        yield
+
+    @contextmanager
+    def on(place: int) -> Iterator[None]:
+        calls.append(("on", place))
+        yield
+
+    monkeypatch.setattr(torch.random, "fork_rng", fork_rng)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "device", on)
+    monkeypatch.setattr(torch.cuda, "manual_seed", lambda seed: calls.append(("seed", seed)))
+    with seeded(5, torch.device(device)):
+        assert calls == [("fork", [index]), ("on", index), ("seed", 5)]
+
+
+def test_the_description_is_stable_and_names_the_weights_by_content(tmp_path: Path) -> None:
+    task = load_task("digits")
+    recipe = Recipe(max_steps=7)
+    assert Workload("lenet_300_100", task, recipe).describe() == {
+        "network": "lenet_300_100",
+        "task": "digits",
+        "data_digest": task.digest,
+        "recipe": {
+            "optimizer": "sgd",
+            "learning_rate": 0.1,
+            "momentum": 0.0,
+            "weight_decay": 0.0,
+            "betas": (0.9, 0.999),
+            "epsilon": 1e-8,
+            "batch_size": 64,
+            "max_steps": 7,
+            "evaluation_interval": 430,
+            "patience": 10,
+            "scoring_examples": 2560,
+            "scoring_balanced": False,
+        },
+    }
+    file = tmp_path / "weights.safetensors"
+    workload = Workload("lenet_300_100", task, weights=file)
+    with pytest.raises(FileNotFoundError, match="no weights at"):
+        workload.describe()
+    file.write_bytes(b"one")
+    described = workload.describe()
+    assert described["weights"] == str(file)
+    assert described["weights_sha256"] == hashlib.sha256(b"one").hexdigest()
+    file.write_bytes(b"two")
+    assert workload.describe() != described
+
+
+def toy_task(counts: list[int]) -> Task:
+    targets = torch.cat([torch.full((count,), index) for index, count in enumerate(counts)])
+    split = Split(torch.zeros(len(targets), 3), targets)
+    return Task("toy", split, split, split, len(counts), "")
+
+
+@pytest.mark.parametrize(
+    ("asked", "balanced", "expected"),
+    [(9, False, 9), (10, False, 10), (11, False, 10), (2560, False, 10), (6, True, 6), (2560, True, 6)],
+)
+def test_the_scoring_batch_is_at_most_what_the_training_split_gives(asked: int, balanced: bool, expected: int) -> None:
+    recipe = Recipe(scoring_examples=asked, scoring_balanced=balanced)
+    workload = Workload("lenet_300_100", toy_task([3, 7]), recipe)
+    assert workload.scoring_examples == expected
+    _, targets = workload.scoring_batch(0)
+    assert len(targets) == expected
+    if balanced:
+        assert targets.bincount().tolist() == [3, 3]
+
+
+def test_a_balanced_batch_needs_every_class() -> None:
+    workload = Workload("lenet_300_100", toy_task([0, 7]), Recipe(scoring_balanced=True))
+    with pytest.raises(ValueError, match="class 0 of toy has 0"):
+        workload.scoring_batch(0)
 
 
 def test_the_same_seed_gives_the_same_ticket_in_a_second_process() -> None:

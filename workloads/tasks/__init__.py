@@ -24,7 +24,8 @@ def load_task(name: str, data_dir: str | Path | None = None) -> Task:
 
     Args:
         name: one of `TASKS` or what an entry point of the group `scratchcard.tasks` adds.
-        data_dir: folder to look in first; without it the environment variable `SCRATCHCARD_DATA` counts.
+        data_dir: the folder to look in, and nowhere else; without it the one that the environment variable
+            `SCRATCHCARD_DATA` names comes first, before the system's places, the user's cache and a download.
 
     Raises:
         ValueError: unknown name or damaged data; says what was expected.

@@ -87,17 +87,36 @@ def _whole(folder: Path) -> bool:
     return all(_file(folder, stem).is_file() for stem in STEMS)
 
 
+def _inside(folder: Path, name: str, torchvision_name: str) -> list[Path]:
+    """Where in a user's own folder a set can lie: it may hold one set or several side by side.
+
+    fashion_mnist has the same file names as mnist, so the bare folder counts for it only when it is called after it.
+    """
+    places = [folder / name, folder / name.replace("_", "-"), folder / torchvision_name / "raw"]
+    if name == "mnist" or folder.name in (name, name.replace("_", "-"), torchvision_name):
+        places.append(folder)
+    return places
+
+
 def _find(name: str, torchvision_name: str, places: tuple[str, ...], data_dir: Path | None) -> Path:
-    """The folder with the four files: the asked one, the system's, the user's cache, at last a download."""
-    asked = data_dir or (Path(os.environ["SCRATCHCARD_DATA"]) if os.environ.get("SCRATCHCARD_DATA") else None)
+    """The folder with the four files.
+
+    A folder that was asked for is binding. Otherwise: what SCRATCHCARD_DATA names, the system's places, the user's
+    cache, at last a download.
+    """
+    files = f"{', '.join(STEMS)} (each perhaps with .gz)"
+    if data_dir is not None:
+        candidates = _inside(data_dir, name, torchvision_name)
+        for folder in candidates:
+            if _whole(folder):
+                return folder
+        raise FileNotFoundError(
+            f"no {name} data in {data_dir}: looked for {files} in {', '.join(map(str, candidates))}; put the four IDX "
+            f"files into a folder called {name!r} there, or leave out --data-dir"
+        )
+    named = os.environ.get("SCRATCHCARD_DATA")
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "scratchcard"
-    candidates: list[Path] = []
-    if asked is not None:
-        # A user's own folder may hold one set or several side by side. fashion_mnist has the same file names as
-        # mnist, so the bare folder counts only when it is called after the set.
-        candidates += [asked / name, asked / name.replace("_", "-"), asked / torchvision_name / "raw"]
-        if asked.name in (name, name.replace("_", "-"), torchvision_name) or name == "mnist":
-            candidates.append(asked)
+    candidates = _inside(Path(named), name, torchvision_name) if named else []
     candidates += [Path(place) for place in places]
     candidates += [cache / torchvision_name / "raw"]
     for folder in candidates:
@@ -110,7 +129,7 @@ def _find(name: str, torchvision_name: str, places: tuple[str, ...], data_dir: P
         dataset(root=str(cache), train=True, download=True)
     except Exception as error:  # torchvision raises URLError, RuntimeError, OSError ... depending on the mirror
         raise FileNotFoundError(
-            f"no {name} data in {', '.join(str(folder) for folder in candidates)} and the download failed "
+            f"no {name} data ({files}) in {', '.join(map(str, candidates))} and the download failed "
             f"({type(error).__name__}); put its four IDX files into a folder called {name!r} and name the folder "
             "above it with --data-dir or SCRATCHCARD_DATA"
         ) from error
