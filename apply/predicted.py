@@ -15,7 +15,7 @@ from pruning.mask import Mask
 from pruning.parameters import prunable
 from pruning.schedules import check_density
 from pruning.scores import Scores
-from scorers.scorer import Batch, Loss
+from scorers.scorer import Batch, Loss, hand_over
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,9 @@ class PredictedScorer:
 
         Raises:
             ValueError: the predictor needs a feature that this release does not compute.
+
+        Warns:
+            NoEffectWarning: all kept weights have the same prediction.
         """
         weights = prunable(network)
         scores = {name: torch.zeros(w.numel(), dtype=torch.float32) for name, w in weights.items()}
@@ -63,4 +66,5 @@ class PredictedScorer:
         for block in blocks:
             predicted = torch.from_numpy(self.predictor.predict(block))
             scores[block.parameter][torch.from_numpy(block.indices)] = predicted.float()
-        return Scores({name: scores[name].reshape(w.shape).to(w.device) for name, w in weights.items()}, repr(self))
+        placed = {name: scores[name].reshape(w.shape).to(w.device) for name, w in weights.items()}
+        return hand_over(placed, mask, self)

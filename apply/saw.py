@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -62,6 +62,12 @@ def bimodal(network: nn.Module, *, generator: torch.Generator, share: float = 0.
         for weight in prunable(network).values():
             variance = 2.0 / max(1, weight[0].numel())
             shape = tuple(weight.shape)
-            sign = torch.randint(0, 2, shape, generator=generator, dtype=torch.float64) * 2 - 1
-            noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+            # On the generator's own device, wherever the network is.
+            drawn: dict[str, Any] = {
+                "generator": generator,
+                "device": generator.device,
+                "dtype": torch.float64,
+            }
+            sign = torch.randint(0, 2, shape, **drawn) * 2 - 1
+            noise = torch.randn(shape, **drawn)
             weight.copy_(sign * (share * variance) ** 0.5 + noise * ((1.0 - share) * variance) ** 0.5)

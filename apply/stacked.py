@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,9 +13,12 @@ from torch import nn
 from pruning.mask import Mask
 from pruning.parameters import check_same_layout, prunable
 from pruning.scores import Scores
-from scorers.scorer import Batch, Loss, Scorer
+from scorers.scorer import Batch, Loss, NoEffectWarning, Scorer
 
 Negatives = Literal["keep", "zero"]
+
+EXTENT = 1e36
+"""As far as a product of one stand-in weight from each layer may reach, up or (inverted) down: float32's range."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,11 @@ class StackedScorer:
     With `first` = a and `second` = magnitude the scores are |a|; with `second` = SynFlow they are each a's share in all
     paths of a. Any pair is allowed, predicted scores on either side too. In a multi-shot sequence `first` scores once,
     at its start, and `second` in every round. Source: Lutz & Manai 2022 (bachelor thesis, ZHAW), "stacked scoring".
+
+    Scores stand in as they are while a product of the largest absolute score, once for each layer, stays within
+    float32's range. Beyond it (SynFlow reaches 1e60 on 40 layers) all scores of the network are divided by that largest
+    one. One factor for the whole network changes no ranking by magnitude, SynFlow or its L2 form on a network without
+    shortcuts; for scorers that look at the loss (SNIP, GraSP) it is another point of operation, but a finite one.
 
     Attributes:
         first: whose scores stand in for the weights.
@@ -53,29 +62,75 @@ class StackedScorer:
         scores = self.first(network, batch, loss, mask=mask)
         if self.negatives == "zero":
             scores = Scores({n: t.clamp_min(0) for n, t in scores.tensors.items()}, scores.criterion)
-        return StandInScorer(scores, self.second)
+        return StandInScorer.of(network, batch, loss, scores, self.second, mask=mask)
 
 
 @dataclass(frozen=True, eq=False)
 class StandInScorer:
-    """A scorer applied to a copy of the network whose prunable weights are given scores."""
+    """A scorer applied to a copy of one network whose prunable weights are given scores.
 
-    scores: Scores
+    Attributes:
+        network: that it was made for.
+        stand_in: the copy with the scores as weights.
+        scorer: who scores the copy.
+        name: its `repr`, the provenance of the scores.
+    """
+
+    network: nn.Module
+    stand_in: nn.Module
     scorer: Scorer
+    name: str
+
+    @classmethod
+    def of(
+        cls,
+        network: nn.Module,
+        batch: Batch,
+        loss: Loss,
+        scores: Scores,
+        scorer: Scorer,
+        *,
+        mask: Mask | None = None,
+    ) -> StandInScorer:
+        """Put the scores in place of the weights, and let `scorer` prepare itself for the copy if it can.
+
+        Raises:
+            ValueError: the scores are of another network.
+
+        Warns:
+            NoEffectWarning: all scores are zero.
+        """
+        check_same_layout(prunable(network), scores.tensors, "the scores that stand in for the weights")
+        stand_in = copy.deepcopy(network)
+        weights = prunable(stand_in)
+        largest = max(float(tensor.abs().max()) for tensor in scores.tensors.values() if tensor.numel())
+        if largest == 0.0:
+            warnings.warn(
+                f"all scores of {scores.criterion} are zero: as weights they leave {scorer} nothing to tell apart",
+                NoEffectWarning,
+                stacklevel=3,
+            )
+        limit = EXTENT ** (1 / len(weights))
+        within = largest == 0.0 or 1 / limit <= largest <= limit
+        with torch.no_grad():
+            for name, weight in weights.items():
+                # Divided in the scores' own precision: the network's may not hold them.
+                weight.copy_(scores.tensors[name] if within else scores.tensors[name] / largest)
+        name = f"StackedScorer({scores.criterion} -> {scorer!r})"
+        prepare = getattr(scorer, "prepare", None)
+        if prepare is not None:
+            scorer = prepare(stand_in, batch, loss, mask=mask)
+        return cls(network, stand_in, scorer, name)
 
     def __repr__(self) -> str:
-        return f"StackedScorer({self.scores.criterion} -> {self.scorer!r})"
+        return self.name
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
         """See `scorers.Scorer`.
 
         Raises:
-            ValueError: the scores are of another network.
+            ValueError: (also) another network than the one that it was made for.
         """
-        stand_in = copy.deepcopy(network)
-        weights = prunable(stand_in)
-        check_same_layout(weights, self.scores.tensors, "the scores that stand in for the weights")
-        with torch.no_grad():
-            for name, weight in weights.items():
-                weight.copy_(self.scores.tensors[name])
-        return Scores(self.scorer(stand_in, batch, loss, mask=mask).tensors, repr(self))
+        if network is not self.network:
+            raise ValueError(f"{self.name} was made for another network; stack the scorers anew for this one")
+        return Scores(self.scorer(self.stand_in, batch, loss, mask=mask).tensors, self.name)

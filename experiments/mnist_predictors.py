@@ -73,7 +73,9 @@ TABLES = {
 FITS = [
     *(Fit(family, "thesis", "regression", "score", "thesis") for family in PUBLISHED),
     Fit("linear", "imp", "regression", "kept", None),
-    *(Fit(family, "imp", "classification", "kept", None) for family in ("sgd", "tree", "forest", "mlp", "gbm")),
+    *(Fit(family, "imp", "classification", "kept", None) for family in ("sgd", "tree", "forest", "mlp")),
+    # Chosen by average precision on seed 5 after fitting on seeds 0-4: docs/findings.md.
+    Fit("gbm", "imp", "classification", "kept", None, {"leaf_rows": 1000, "l2": 10.0}),
 ]
 
 

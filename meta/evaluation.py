@@ -24,10 +24,14 @@ def evaluate_predictor(
 ) -> dict[str, Any]:
     """The predictor on some networks of a table (all by default), as plain JSON.
 
-    Over all rows, in streamed sums, of the predictor's own target (not for ranking, which has no scale):
+    The figures at the top are those of one round, the first that there is (0, the dense network, which is what a
+    predictor is asked about): rows of masked networks are rows of other questions. `by_round` has the same figures
+    for every round, `networks` those of each network.
+
+    Over all rows of a round, in streamed sums, of the predictor's own target (not for ranking, which has no scale):
     `mse` = mean (y - p)² and `r2` = 1 - Σ (y - p)² / Σ (y - mean y)².
 
-    For each network (workload, seed and round) and as means over networks, of the slow ticket (`kept`, or the
+    For each network (workload, seed and round) and as means over a round's networks, of the slow ticket (`kept`, or the
     predictor's own target where that is 0 or 1 too):
     `average_precision` of the scores; `overlap`, the share of the ticket's weights that are among as many
     weights of the highest scores, ties counted as their expectation under a random order; `noise_ceiling`,
@@ -49,7 +53,7 @@ def evaluate_predictor(
     columns = set(table.schema.targets)
     ticket = predictor.target if predictor.target.startswith("kept") else "kept"
     wanted = {predictor.target, ticket, "kept_repeat"} & columns
-    sums = Sums()
+    sums = dict[int, Sums]()
     entries = list[dict[str, Any]]()
     for workload, seed in networks:
         for number in sorted(table.rounds if rounds is None else rounds):
@@ -60,7 +64,7 @@ def evaluate_predictor(
                 predicted = predictor.predict(block.features(predictor.features))
                 scores.append(predicted)
                 if predictor.target in columns and predictor.objective != "ranking":
-                    sums.add(block.columns[predictor.target].astype(np.float64), predicted)
+                    sums.setdefault(number, Sums()).add(block.columns[predictor.target].astype(np.float64), predicted)
                 if ticket in columns:
                     kept.append(block.columns[ticket] > 0)
                 if ticket == "kept" and "kept_repeat" in columns:
@@ -73,13 +77,23 @@ def evaluate_predictor(
                 entry |= _ticket_figures(np.concatenate(scores), np.concatenate(kept))
                 entry["noise_ceiling"] = _repeated(np.concatenate(kept), np.concatenate(repeat)) if repeat else None
             entries.append(entry)
+    by_round = [
+        _summary(number, sums.get(number, Sums()), [entry for entry in entries if entry["round"] == number])
+        for number in sorted({entry["round"] for entry in entries})
+    ]
+    if not by_round:
+        raise ValueError("no rows to evaluate on: the chosen networks have none in the rounds asked for")
+    return by_round[0] | {"ticket": ticket, "by_round": by_round, "networks": entries}
+
+
+def _summary(number: int, sums: Sums, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of one round."""
     return {
+        "round": number,
         "rows": sum(entry["rows"] for entry in entries),
-        "ticket": ticket,
         "r2": sums.r2,
         "mse": sums.mse,
         **{name: _mean(entries, name) for name in ("average_precision", "overlap", "noise_ceiling")},
-        "networks": entries,
     }
 
 

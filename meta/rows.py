@@ -233,15 +233,22 @@ class Rows:
         if held:
             yield from _cut(_mixed(pool, generator), 0, held, size)
 
-    @cached_property
+    @property
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of each feature, `(F,)` float64; 1 for a constant feature.
+        """Mean and standard deviation of each feature, `(F,)` float64; 1 for a constant feature."""
+        mean, deviation = self._moments
+        return mean, np.where(self.constant, 1.0, deviation)
 
-        Batches are merged by the update of Chan, Golub and LeVeque (1979), stable for large means.
-        """
-        count = 0
-        mean = np.zeros(len(self.features))
-        squares = np.zeros(len(self.features))
+    @property
+    def constant(self) -> np.ndarray:
+        """Which features have one value in all rows, `(F,)` boolean: nothing can be learned about them."""
+        mean, deviation = self._moments
+        return np.asarray(deviation <= 1e-12 * np.abs(mean))  # rounding noise, or 0
+
+    @cached_property
+    def _moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Batches are merged by the update of Chan, Golub and LeVeque (1979), stable for large means."""
+        count, mean, squares = 0, np.zeros(len(self.features)), np.zeros(len(self.features))
         for batch in self.batches():
             for start in range(0, len(batch.y), 65_536):
                 x = batch.x[start : start + 65_536].astype(np.float64)
@@ -250,10 +257,7 @@ class Rows:
                 squares += ((x - own) ** 2).sum(axis=0) + (own - mean) ** 2 * (count * len(x) / total)
                 mean += (own - mean) * (len(x) / total)
                 count = total
-        deviation = np.sqrt(squares / count)
-        # A constant's deviation is rounding noise, not 0.
-        constant = deviation <= 1e-12 * np.abs(mean)
-        return mean, np.where(constant | (deviation == 0), 1.0, deviation)
+        return mean, np.sqrt(squares / count)
 
 
 def _share(generator: np.random.Generator, rows: int, left: int, wanted: int) -> int:

@@ -169,10 +169,12 @@ def _needed(
     for link, state in zip(reversed(weighted), reversed(entering), strict=True):
         used = by_unit(kept[link.parameter("weight")][units[0]], link.block).any(0)
         if link.space:
-            # A constant that a padded convolution sees is no constant behind it, so it cannot be folded
-            # there.
-            foldable = not (isinstance(link.layer, CONVOLUTIONS) and padded(link.layer))
-            used &= state.status >= (lowest if foldable else CONSTANT)
+            needed = state.status >= lowest
+            if isinstance(link.layer, CONVOLUTIONS) and padded(link.layer):
+                # A constant that a padded convolution sees is no constant behind it, unless it is 0, so it
+                # cannot be folded there.
+                needed |= (state.status == CONSTANT) & (state.value != 0)
+            used &= needed
         elif not gathers:
             used = torch.ones_like(used)
         found = used.nonzero().reshape(-1)

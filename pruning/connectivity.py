@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pruning.linearise import linearised
+from pruning.linearise import HIDDEN, linearised
 from pruning.mask import Mask
 from pruning.parameters import check_same_layout, prunable, prunable_layers
 
@@ -40,10 +40,21 @@ def effective_mask(network: nn.Module, mask: Mask, input_shape: tuple[int, ...])
         input_shape: of one input, without the batch, such as `(1, 28, 28)`.
 
     Raises:
-        ValueError: a mask of another layout, or an input shape that the network does not take.
+        ValueError: a mask of another layout, an input shape that the network does not take, or no path even if all
+            weights are kept (softmax or a normalisation applied by a function).
     """
+    check_same_layout(prunable(network), mask.tensors, "the mask")
+    found = _effective(network, mask, input_shape)
+    if not found.kept and not _effective(network, Mask.dense(network), input_shape).kept:
+        raise ValueError(
+            f"no path leads from the inputs of {type(network).__name__} to its outputs even if all weights are kept: "
+            f"{HIDDEN}"
+        )
+    return found
+
+
+def _effective(network: nn.Module, mask: Mask, input_shape: tuple[int, ...]) -> Mask:
     own = prunable(network)
-    check_same_layout(own, mask.tensors, "the mask")
     tables = {name for name, layer in prunable_layers(network).items() if isinstance(layer, nn.Embedding)}
     ones: dict[str, Tensor] = {}
     for name, weight in own.items():

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning.mask import Mask
-from pruning.parameters import check_same_layout, prunable
+from pruning.parameters import check_same_layout, prunable, prunable_layers
 
 NORMALISATIONS: tuple[type[nn.Module], ...] = (
     nn.modules.batchnorm._BatchNorm,
@@ -60,6 +60,12 @@ MAX_POOLINGS: tuple[type[nn.Module], ...] = (
     nn.AdaptiveMaxPool2d,
     nn.AdaptiveMaxPool3d,
 )
+HIDDEN = (
+    "softmax, a normalisation or a saturating activation is applied by a function in its `forward`; return logits, "
+    "and use layers (nn.LayerNorm, nn.Tanh) in place of functions"
+)
+"""Why a linearised network is not linear, and how to mend it."""
+
 # Names under which a network of one's own usually keeps a factor; every other loose parameter is a summand.
 _FACTORS = ("weight", "scale", "gamma", "gain")
 
@@ -75,11 +81,12 @@ def linearised(
 ) -> nn.Module:
     r"""A copy of `network` whose output is the sum over paths of the product of `|w|^power * mask` on them.
 
-    In the copy, each prunable weight `w` is `|w|^power * mask`; biases are zero; normalisation layers and
-    element-wise activations are the identity; dropout is off (the copy is in eval mode). Other parameters
+    In the copy, each prunable weight `w` is `|w|^power * mask`; biases are zero; normalisation layers, softmax
+    and element-wise activations are the identity; dropout is off (the copy is in eval mode). Other parameters
     stay out of the product: loose ones whose name ends in weight, scale, gamma or gain are one, all others
     zero. Activations that the network applies by a function (`F.relu` in its `forward`) remain; for the
-    non-negative inputs and weights that this is for, those of the ReLU kind are the identity too.
+    non-negative inputs and weights that this is for, those of the ReLU kind are the identity too. Softmax or
+    normalisation by a function remains as well, and then the copy is not linear: whoever uses it must look.
 
     Args:
         network: left untouched; the copy shares no memory with it.
@@ -99,34 +106,64 @@ def linearised(
     own = prunable(network)
     if mask is not None:
         check_same_layout(own, mask.tensors, "the mask")
-    if weights is not None:
+    duplicate = linear_copy(network, dtype=dtype, pooling=pooling)
+    if weights is None:
+        put_weights(weight_leaves(duplicate), own, mask, power)
+    else:
         check_same_layout(own, weights, "the weights to linearise with")
+        put_weights(weight_leaves(duplicate), weights, mask, None)
+    return duplicate
+
+
+def linear_copy(
+    network: nn.Module, *, dtype: torch.dtype = torch.float64, pooling: Literal["keep", "average"] = "keep"
+) -> nn.Module:
+    """`linearised` before its weights are put in (`put_weights`): they hold nothing of meaning yet.
+
+    Made once, the copy serves for many masks, as long as the network keeps its layers.
+
+    Raises:
+        ValueError: nothing to prune.
+    """
     # deepcopy takes what its memo already holds: the new parameters are made once, the old ones never copied.
-    memo: dict[int, Any] = {}
-    with torch.no_grad():
-        for name, weight in own.items():
-            if weights is None:
-                value = weight.detach().to(dtype, copy=True).abs_()
-                if power != 1:
-                    value.pow_(power)
-            else:
-                value = weights[name].detach().to(weight.device, dtype, copy=True)
-            if mask is not None:
-                value.mul_(mask.tensors[name].to(weight.device))
-            memo[id(weight)] = nn.Parameter(value)
-        for name, parameter in network.named_parameters():
-            if id(parameter) not in memo:
-                factor = name.rpartition(".")[2].endswith(_FACTORS)
-                fill = torch.full_like(parameter, 1.0 if factor else 0.0, dtype=dtype)
-                memo[id(parameter)] = nn.Parameter(fill, requires_grad=False)
+    memo: dict[int, Any] = {
+        id(weight): nn.Parameter(torch.empty_like(weight, dtype=dtype, requires_grad=False))
+        for weight in prunable(network).values()
+    }
+    for name, parameter in network.named_parameters():
+        if id(parameter) not in memo:
+            factor = name.rpartition(".")[2].endswith(_FACTORS)
+            fill = torch.full_like(parameter, 1.0 if factor else 0.0, dtype=dtype, requires_grad=False)
+            memo[id(parameter)] = nn.Parameter(fill, requires_grad=False)
     duplicate = copy.deepcopy(network, memo)
     for parent in list(duplicate.modules()):
-        for name, child in parent.named_children():
+        # Not named_children(), which leaves out the second use of a layer that is used twice.
+        for name, child in list(parent._modules.items()):
             if isinstance(child, NORMALISATIONS + ACTIVATIONS):
                 setattr(parent, name, nn.Identity())
-            elif pooling == "average":
+            elif pooling == "average" and child is not None:
                 setattr(parent, name, _averaging(child))
     return duplicate.eval().to(dtype)
+
+
+def weight_leaves(linear: nn.Module) -> dict[str, nn.Parameter]:
+    """The prunable weights of a linear copy, by name, whatever they hold."""
+    return {name: layer.get_parameter("weight") for name, layer in prunable_layers(linear).items()}
+
+
+def put_weights(
+    leaves: Mapping[str, Tensor], weights: Mapping[str, Tensor], mask: Mask | None, power: float | None
+) -> None:
+    """Set a linear copy's leaves to `|w|^power * mask` (with `power` None to `w * mask`), in place."""
+    with torch.no_grad():
+        for name, leaf in leaves.items():
+            leaf.copy_(weights[name])
+            if power is not None:
+                leaf.abs_()
+                if power != 1:
+                    leaf.pow_(power)
+            if mask is not None:
+                leaf.mul_(mask.tensors[name].to(leaf.device))
 
 
 def _averaging(layer: nn.Module) -> nn.Module:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from pruning.mask import Mask
 from pruning.scores import Scores
+from scorers.paths import Paths, PathScorer
 from scorers.scorer import Batch, Loss, hand_over
-from scorers.synflow import path_scores
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,17 @@ class SynFlowL2Data:
     of the entry `t` at a position has the variance `p (1 - p)`, `p` being its frequency there.
 
     Raises:
-        ValueError: a batch of fewer than two examples, which has no variance.
+        ValueError: (when called) a batch of fewer than two examples, which has no variance, or what SynFlow refuses.
     """
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
+        return hand_over(self._paths(network, batch).scores(mask), mask, self)
+
+    def prepare(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> PathScorer:
+        """The scorer of one multi-shot sequence on `network`: same scores, less work."""
+        return PathScorer(self, self._paths(network, batch))
+
+    def _paths(self, network: nn.Module, batch: Batch) -> Paths:
         inputs = batch[0]
         if inputs.shape[0] < 2:
             raise ValueError(
@@ -39,10 +46,9 @@ class SynFlowL2Data:
             )
         if inputs.is_floating_point():
             variance = inputs.detach().double().var(dim=0, correction=0, keepdim=True)
-            return hand_over(path_scores(network, mask, variance, power=2), mask, self)
+            return Paths.of(network, variance, power=2)
         entries = max((m.num_embeddings for m in network.modules() if isinstance(m, nn.Embedding)), default=0)
-        variance = one_hot_variance(inputs, entries)
-        return hand_over(path_scores(network, mask, variance, inputs[:1], power=2), mask, self)
+        return Paths.of(network, one_hot_variance(inputs, entries), inputs[:1], power=2)
 
 
 def one_hot_variance(tokens: Tensor, entries: int) -> Tensor:

@@ -31,9 +31,9 @@ class GBM:
     Options:
         trees, leaves, learning_rate, leaf_rows, l2, bins: number of trees, leaves of each (up to 64 predict
             fastest), shrinkage, fewest rows in a leaf, L2 penalty, histogram bins of a feature.
-        leaf_weight: least sum of the loss's second derivative in a leaf; for classification that is p (1 - p) summed
-            over its rows. Where few weights are kept, LightGBM's own bound of 0.001 lets leaves of hardly any evidence
-            take huge values, and boosting goes astray (docs/findings.md).
+        leaf_weight: for classification, least sum of p (1 - p) over the rows of a leaf. Where few weights are kept,
+            LightGBM's own 0.001 lets leaves of hardly any evidence take huge values, and boosting goes astray
+            (docs/findings.md).
         feature_share: share of the features that each tree may use.
         balanced: kept and pruned rows weigh the same in all (not for ranking).
         ranking, grades: the ranking loss, and see above.
@@ -42,14 +42,14 @@ class GBM:
     the rows of one network instead.
     """
 
-    trees: int = 200
+    trees: int = 300
     leaves: int = 31
-    learning_rate: float = 0.1
+    learning_rate: float = 0.05
     leaf_rows: int = 20
-    leaf_weight: float = 1.0
+    leaf_weight: float = 5.0
     l2: float = 0.0
     bins: int = 255
-    feature_share: float = 1.0
+    feature_share: float = 0.5
     balanced: bool = False
     ranking: Literal["rank_xendcg", "lambdarank"] = "rank_xendcg"
     grades: int = 10
@@ -87,7 +87,7 @@ class GBM:
             "num_leaves": self.leaves,
             "learning_rate": self.learning_rate,
             "min_data_in_leaf": self.leaf_rows,
-            "min_sum_hessian_in_leaf": self.leaf_weight,
+            "min_sum_hessian_in_leaf": self.leaf_weight if objective == "classification" else 1e-3,
             "lambda_l2": self.l2,
             "max_bin": self.bins,
             "feature_fraction": self.feature_share,

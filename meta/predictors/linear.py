@@ -34,7 +34,8 @@ class Linear:
     Two passes over the table: the means, then a QR factorisation of the centred rows [x - mean, y - mean],
     updated chunk by chunk (R of [R; chunk] is R of everything so far), which keeps the precision that normal
     equations would square away. The small system that is left is solved as scikit-learn solves the large one
-    (smallest solution, the same cut of singular values), so columns that depend on others do no harm.
+    (smallest solution, the same cut of singular values), so columns that depend on others do no harm; a
+    constant column gets the coefficient 0.
 
     Memory: one row group and one chunk of 65,536 rows.
     """
@@ -63,6 +64,9 @@ class Linear:
                 progress(done, rows.count)
         cut = max(rows.count, features) * np.finfo(np.float64).eps
         coefficients = np.linalg.lstsq(triangle[:, :features], triangle[:, features], rcond=cut)[0]
+        # Centring leaves rounding of a constant, and the smallest solution rounding of its coefficient, which is 0.
+        spread = np.sqrt((triangle**2).sum(axis=0) / weights)
+        coefficients[(spread <= 1e-12 * np.abs(mean))[:features]] = 0.0
         intercept = mean[features] - mean[:features] @ coefficients
         return {"coefficients": coefficients, "intercept": np.array([intercept])}
 

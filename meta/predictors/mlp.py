@@ -23,7 +23,8 @@ class MLP:
     Classification: cross-entropy, low = 0 and high = 1. Regression: squared error of the target scaled to
     [0, 1] by its least and largest value in the training rows. The source thesis has the same layers; its
     inputs and targets were not scaled so and its output saturated. Here the output starts at the target's
-    mean, inputs are standardised, and Adam takes the steps.
+    mean, inputs are standardised, and Adam takes the steps. A feature that was constant in training has weights
+    of zero: elsewhere it changes nothing, where random initial weights would make anything of it.
 
     Options:
         hidden: units of the one or two hidden layers.
@@ -71,16 +72,22 @@ class MLP:
             held = replace(rows, networks=rows.networks[-1:], max_rows=None)
         low, high = _range(rows, objective)
         mean, scale = rows.moments
+        # On the rows that are trained on: what varies in the watched network only was not learned either.
+        constant = used.constant
         centre = np.clip((rows.summary.mean - low) / (high - low), 1e-6, 1 - 1e-6)
         if self.balanced:
             centre = 0.5
         with _threads(threads):
             network = _network(self.hidden, len(rows.features), float(np.log(centre / (1 - centre))), seed)
+            with torch.no_grad():
+                network[0].weight[:, torch.from_numpy(constant)] = 0.0
             network.to(self.device)
             optimizer = torch.optim.Adam(network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
 
             def loss(batch: Batch) -> torch.Tensor:
-                z = torch.from_numpy(((batch.x - mean) / scale).astype(np.float32)).to(self.device)
+                standard = ((batch.x - mean) / scale).astype(np.float32)
+                standard[:, constant] = 0.0  # exactly, so that their weights stay at zero
+                z = torch.from_numpy(standard).to(self.device)
                 y = torch.from_numpy(((batch.y - low) / (high - low)).astype(np.float32)).to(self.device)
                 raw = network(z)[:, 0]
                 if objective == "classification":

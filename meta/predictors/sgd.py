@@ -57,7 +57,7 @@ class SGD:
                 done += len(batch.y)
                 if progress is not None:
                     progress(done, self.epochs * rows.count)
-        return folded(estimator, mean, scale)
+        return folded(estimator, mean, scale, rows)
 
     def estimator(self, objective: Objective, seed: int) -> Any:
         """The scikit-learn object that is trained."""
@@ -82,8 +82,14 @@ class SGD:
         return lambda x: logistic(line(x))
 
 
-def folded(estimator: Any, mean: np.ndarray, scale: np.ndarray) -> dict[str, np.ndarray]:
-    """c·(x - mean)/scale + b = (c/scale)·x + (b - Σ c·mean/scale)."""
+def folded(estimator: Any, mean: np.ndarray, scale: np.ndarray, rows: Rows) -> dict[str, np.ndarray]:
+    """c·(x - mean)/scale + b = (c/scale)·x + (b - Σ c·mean/scale).
+
+    A feature that was constant in training adds its constant part to the intercept and has no coefficient, so that it
+    changes nothing elsewhere.
+    """
     coefficients = np.asarray(estimator.coef_, dtype=np.float64).reshape(-1) / scale
     intercept = np.asarray(estimator.intercept_, dtype=np.float64).reshape(1) - coefficients @ mean
-    return {"coefficients": coefficients, "intercept": intercept}
+    constant = rows.constant
+    intercept = intercept + coefficients[constant] @ rows.moments[0][constant]
+    return {"coefficients": np.where(constant, 0.0, coefficients), "intercept": intercept}

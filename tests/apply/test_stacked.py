@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,11 +19,14 @@ from dataset_builder.build import Recording, build
 from dataset_builder.features import compute_features
 from meta.bundle import save_bundle
 from meta.fit import fit
+from meta.predictor import Predictor
 from pruning.mask import Mask, keep_top
 from pruning.parameters import prunable
 from pruning.scores import Scores
+from pruning.table import Column
 from regimes.upfront import prune_upfront
-from scorers import SCORERS, Magnitude, SynFlow
+from scorers import SCORERS, Magnitude, NoEffectWarning, SynFlow, make_scorer
+from scorers.scorer import Batch, Loss, Scorer
 from workloads.tasks import load_task
 from workloads.training import Recipe
 from workloads.workload import Workload
@@ -106,16 +110,101 @@ def test_the_first_scorer_scores_once_for_a_whole_multi_shot_sequence(workload: 
 
 @pytest.mark.parametrize("first", [*SCORERS, "predicted"])
 @pytest.mark.parametrize("second", [*SCORERS, "predicted"])
-@pytest.mark.filterwarnings("ignore::scorers.scorer.NoEffectWarning")
 def test_every_pair_can_be_stacked(workload: Workload, bundle: Path, first: str, second: str) -> None:
     predictor = str(bundle) if "predicted" in (first, second) else None
     method = Method(second, on=first, predictor=predictor)
     network, batch = workload.build(5), workload.scoring_batch(5)
     before = {n: t.clone() for n, t in network.state_dict().items()}
-    scores = method.make_scorer(0.05, 5)(network, batch, workload.task.loss)
+    # 0.2 is not the density of the predictor's table.
+    scores = method.make_scorer(0.2, 5)(network, batch, workload.task.loss)
     assert list(scores.tensors) == list(prunable(network))
-    assert keep_top(scores, 0.05).kept == round(0.05 * scores.total)
+    assert keep_top(scores, 0.2).kept == round(0.2 * scores.total)
     assert all(torch.equal(t, before[n]) for n, t in network.state_dict().items())
+
+
+def deep(layers: int = 40, width: int = 50) -> nn.Sequential:
+    torch.manual_seed(0)
+    parts: list[nn.Module] = [nn.Linear(8, width)]
+    for _ in range(layers - 2):
+        parts += [nn.ReLU(), nn.Linear(width, width)]
+    network = nn.Sequential(*parts, nn.ReLU(), nn.Linear(width, 3))
+    for layer in network:
+        if isinstance(layer, nn.Linear):
+            nn.init.kaiming_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    return network
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A scorer's scores times one factor, in float64."""
+
+    scorer: Scorer
+    factor: float
+
+    def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
+        scores = self.scorer(network, batch, loss, mask=mask)
+        return Scores({n: t.double() * self.factor for n, t in scores.tensors.items()}, repr(self))
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e80, 1e-90])
+@pytest.mark.parametrize("second", [n for n in SCORERS if n != "random"])
+def test_trap_scores_beyond_float32_stand_in(second: str, factor: float) -> None:
+    network, batch = deep(), (torch.randn(16, 8), torch.arange(16) % 3)
+    first = Scaled(SynFlow(), factor)
+    largest = float(first(network, batch, nn.functional.cross_entropy).flat().max())
+    assert not 1e-30 < largest < 1e30
+    scores = StackedScorer(first, make_scorer(second))(network, batch, nn.functional.cross_entropy)
+    assert float(scores.flat().abs().max()) > 0
+    if second in ("magnitude", "synflow", "synflow_l2_data"):
+        # The same ranking as in float64, where nothing need be scaled.
+        wide = copy.deepcopy(network).double()
+        weights = first(network, batch, nn.functional.cross_entropy).tensors
+        with torch.no_grad():
+            for name, weight in prunable(wide).items():
+                weight.copy_(weights[name] / largest)
+        expected = make_scorer(second)(wide, batch, nn.functional.cross_entropy)
+        ratio = scores.flat().double() / expected.flat()
+        torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio), rtol=1e-4, atol=0)
+
+
+def test_scores_within_range_stand_in_unscaled(workload: Workload) -> None:
+    network, batch = workload.build(0), workload.scoring_batch(0)
+    for first in SCORERS:
+        scores = make_scorer(first)(network, batch, workload.task.loss)
+        stacked = StackedScorer(make_scorer(first), Magnitude())(network, batch, workload.task.loss)
+        for name, tensor in scores.tensors.items():
+            assert torch.equal(stacked.tensors[name], tensor.abs().float())
+
+
+def test_scores_that_are_all_zero_warn(network: nn.Sequential) -> None:
+    batch = (torch.ones(3, 2, dtype=torch.float64), torch.zeros(3, 1))
+    zeros = {n: -torch.ones_like(w) for n, w in prunable(network).items()}
+    scorer = StackedScorer(Given(zeros), SynFlow(), "zero")
+    with pytest.warns(NoEffectWarning, match="all scores of Given are zero"):
+        prepared = scorer.prepare(network, batch, nn.functional.mse_loss)
+    with pytest.warns(NoEffectWarning, match="same score"):
+        assert bool((prepared(network, batch, nn.functional.mse_loss).flat() == 0).all())
+    with pytest.raises(ValueError, match="made for another network"):
+        prepared(chain(), batch, nn.functional.mse_loss)
+
+
+def test_scores_of_another_network_are_refused(network: nn.Sequential) -> None:
+    batch = (torch.ones(3, 2, dtype=torch.float64), torch.zeros(3, 1))
+    with pytest.raises(ValueError, match="the scores that stand in"):
+        StackedScorer(Given({"other": torch.ones(2)}), SynFlow())(network, batch, nn.functional.mse_loss)
+
+
+def test_predictions_that_are_all_alike_warn(workload: Workload) -> None:
+    column = Column("magnitude", "feature", "raw", "")
+    arrays = {"coefficients": np.zeros(1), "intercept": np.array([0.25])}
+    scorer = PredictedScorer(Predictor("linear", "regression", "score", (column,), arrays), 0.05)
+    network, batch = workload.build(0), workload.scoring_batch(0)
+    for mask in (None, keep_top(Magnitude()(network, batch, workload.task.loss), 0.3)):
+        with pytest.warns(NoEffectWarning, match=r"PredictedScorer\(linear.* same score"):
+            scores = scorer(network, batch, workload.task.loss, mask=mask)
+        assert scores.criterion == repr(scorer)
+        assert set(scores.flat().unique().tolist()) == ({0.25} if mask is None else {0.0, 0.25})
 
 
 def test_predicted_scores_are_the_predictions_of_the_features(workload: Workload, bundle: Path) -> None:

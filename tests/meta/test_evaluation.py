@@ -91,12 +91,42 @@ def test_a_whole_report(table: ScoreTable) -> None:
     assert found["overlap"] == pytest.approx((first["overlap"] + second["overlap"]) / 2)
 
 
+FIGURES = ("rows", "r2", "mse", "average_precision", "overlap", "noise_ceiling")
+
+
 def test_rounds_are_networks_of_their_own(make_table: Callable[..., ScoreTable]) -> None:
     table = make_table(rounds=(0, 3), seeds=(0,))
     predictor = line({"snip": 1.0})
     assert [entry["round"] for entry in evaluate_predictor(predictor, table)["networks"]] == [0, 3]
     only = evaluate_predictor(predictor, table, rounds=[3])
     assert [entry["round"] for entry in only["networks"]] == [3]
+
+
+def test_trap_the_headline_is_the_dense_networks_round(make_table: Callable[..., ScoreTable]) -> None:
+    predictor = line({"snip": 0.3, "grasp": 0.5})
+    table = make_table(rounds=(0, 2, 3), seeds=(0, 1))
+    found = evaluate_predictor(predictor, table)
+    assert found == json.loads(json.dumps(found))
+    assert [entry["round"] for entry in found["by_round"]] == [0, 2, 3]
+    for entry in found["by_round"]:
+        alone = evaluate_predictor(predictor, table, rounds=[entry["round"]])
+        assert entry == {name: alone[name] for name in ("round", *FIGURES)}
+        assert alone["by_round"] == [entry]
+    dense = evaluate_predictor(predictor, make_table(rounds=(0,), seeds=(0, 1)))
+    for name in ("round", *FIGURES):
+        assert found[name] == dense[name]
+        assert name in ("round", "rows") or found[name] != found["by_round"][1][name]
+    assert found["rows"] == 2000
+    assert len(found["networks"]) == 6
+
+
+def test_without_round_0_the_headline_is_the_first_round(make_table: Callable[..., ScoreTable]) -> None:
+    table = make_table(rounds=(4, 2), seeds=(0,))
+    found = evaluate_predictor(line({"snip": 1.0}), table)
+    assert found["round"] == 2
+    assert found["overlap"] == found["networks"][0]["overlap"] != found["networks"][1]["overlap"]
+    with pytest.raises(ValueError, match="no rows to evaluate on"):
+        evaluate_predictor(line({"snip": 1.0}), table, rounds=[])
 
 
 def test_a_classifier_is_measured_on_its_own_target(table: ScoreTable) -> None:

@@ -270,3 +270,57 @@ def test_balanced_raises_the_probability_of_kept(table: ScoreTable) -> None:
         if name != "sgd":  # few steps from a half
             assert means[0] == pytest.approx(0.21, abs=0.05)
         assert means[1] > means[0] + 0.03
+
+
+@pytest.mark.parametrize(("name", "objective"), CASES)
+@pytest.mark.parametrize("value", [0.1, -2.3, 1e6 / 3])
+def test_trap_what_was_constant_in_training_changes_no_prediction(
+    name: str, objective: str, value: float, make_table: Callable[..., ScoreTable]
+) -> None:
+    def constant(block: TableBlock) -> None:
+        block.columns["magnitude"][:] = value
+
+    options = {"epochs": 2} if name == "mlp" else SMALL.get(name, {})
+    predictor = fit(make_table(change=constant), name, objective=objective, evaluate=False, **options)
+    block = features_of(make_table(seeds=(2,), change=constant), predictor)
+    expected = predictor.predict(block)
+    for other in (value + 1, -value, 0.0):
+        block.values[:, 3] = other
+        assert np.allclose(predictor.predict(block), expected, rtol=1e-9, atol=1e-12)
+    assert len(np.unique(expected)) > 2
+
+
+@pytest.mark.parametrize("objective", SGD.objectives)
+def test_sgd_on_features_as_stored_keeps_a_constants_part_and_no_more(
+    objective: str, make_table: Callable[..., ScoreTable]
+) -> None:
+    def constant(block: TableBlock) -> None:
+        block.columns["magnitude"][:] = 0.5
+
+    rows = rows_of(make_table(change=constant), objective, ("snip", "magnitude"))
+    family = SGD(standardise=False)
+    arrays = family.fit(rows, objective, seed=0, threads=1)
+    assert arrays["coefficients"][1] == 0.0
+    # The same as scikit-learn on the rows that it was fitted on.
+    estimator = family.estimator(objective, 0)
+    generator = np.random.default_rng(0)
+    for _ in range(family.epochs):
+        for batch in rows.shuffled(65_536, generator):
+            more = {"classes": [0, 1]} if objective == "classification" else {}
+            estimator.partial_fit(batch.x.astype(np.float64), batch.y, **more)
+    x = rows.whole().x
+    expected = estimator.predict_proba(x)[:, 1] if objective == "classification" else estimator.predict(x)
+    assert np.allclose(SGD.forward(arrays, objective, 2)(x), expected, rtol=1e-6)
+
+
+def test_mlp_learns_nothing_of_what_varies_only_in_the_network_that_it_watches(
+    make_table: Callable[..., ScoreTable],
+) -> None:
+    def constant(block: TableBlock) -> None:
+        if block.seed != 2:
+            block.columns["magnitude"][:] = 0.1
+
+    rows = rows_of(make_table(change=constant), "classification")
+    arrays = MLP(epochs=4, patience=3).fit(rows, "classification", seed=0, threads=1)
+    assert bool((arrays["weight_1"][:, 3] == 0).all())
+    assert bool((arrays["weight_1"][:, [0, 1, 2, 4, 5]] != 0).all())

@@ -112,7 +112,10 @@ def test_a_constant_feature_has_scale_one(make_table: Callable[..., ScoreTable])
     def constant(block: TableBlock) -> None:
         block.columns["snip"][:] = 0.1
 
-    assert rows_of(make_table(change=constant)).moments[1][1] == 1.0
+    rows = rows_of(make_table(change=constant))
+    assert rows.moments[1][1] == 1.0
+    assert rows.constant[1]
+    assert rows.constant.sum() == 1
 
 
 def test_rounds_are_chosen(make_table: Callable[..., ScoreTable]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pruning.connectivity import Connectivity, collapsed_layers, dead_units, effective_density, effective_mask
 from pruning.linearise import linearised
@@ -143,6 +145,55 @@ def test_the_network_is_left_alone_and_wrong_shapes_are_refused() -> None:
         effective_mask(network, Mask.dense(network), (3, 6, 6))
     with pytest.raises(ValueError, match="the mask"):
         effective_mask(network, Mask({}), (1, 6, 6))
+
+
+class Ending(nn.Module):
+    def __init__(self, end: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.layers = perceptron(5, 4, 3)
+        self.end = end
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.end(self.layers(x))
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda x: functional.log_softmax(x, dim=1),
+        lambda x: functional.softmax(x, dim=1),
+        lambda x: functional.normalize(x, dim=1),
+        lambda x: functional.layer_norm(x, (3,)),
+    ],
+    ids=["log_softmax", "softmax", "normalize", "layer_norm"],
+)
+def test_trap_softmax_or_normalisation_by_a_function_is_refused(end: Callable[[Tensor], Tensor]) -> None:
+    network = Ending(end)
+    with pytest.raises(ValueError, match=r"no path leads .* even if all weights are kept: softmax, .*; return logits"):
+        effective_density(network, Mask.dense(network), (5,))
+
+
+@pytest.mark.parametrize("last", [nn.LogSoftmax(dim=1), nn.Softmax(dim=1), nn.LayerNorm(3)], ids=repr)
+def test_softmax_and_normalisation_layers_hide_no_path(last: nn.Module) -> None:
+    network = perceptron(5, 4, 3)
+    mask = mask_of(network, 0.5)
+    expected = effective_mask(network, mask, (5,))
+    assert expected.kept > 0
+    assert effective_mask(network.append(last), mask, (5,)) == expected
+
+
+def test_a_collapsed_mask_has_effective_density_zero() -> None:
+    network = perceptron(5, 4, 3)
+    mask = Mask.dense(network)
+    mask.tensors["2.weight"][:] = False
+    assert effective_density(network, mask, (5,)) == 0
+    assert effective_density(network, Mask({n: torch.zeros_like(m) for n, m in mask.tensors.items()}), (5,)) == 0
+
+
+def test_linearised_takes_out_a_layer_that_is_used_twice() -> None:
+    network = perceptron(4, 3, 3, 2)
+    network[1] = network[3] = nn.Sigmoid()
+    assert [type(layer) for layer in linearised(network)][1::2] == [nn.Identity, nn.Identity]
 
 
 def test_linearised_is_the_product_of_absolute_weights() -> None:

@@ -1,0 +1,210 @@
+"""Path scores: what is refused because it is not linear, and scorers prepared for many rounds."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pruning.mask import Mask, keep_top
+from pruning.parameters import prunable
+from pruning.schedules import exponential
+from pruning.scores import Scores
+from regimes.upfront import prune_upfront
+from scorers import NoEffectWarning, SynFlow, SynFlowL2Data
+from scorers.scorer import Batch, Loss
+from tests.scorers.toys import CASES, Text, case, cross_entropy, filled, mlp, random_mask
+
+BOTH = pytest.mark.parametrize("scorer", [SynFlow(), SynFlowL2Data()], ids=["synflow", "synflow_l2_data"])
+Function = Callable[[Tensor], Tensor]
+
+NOT_LINEAR: dict[str, Function] = {
+    "log_softmax": lambda x: F.log_softmax(x, dim=1),
+    "softmax": lambda x: F.softmax(x, dim=1),
+    "normalize": lambda x: F.normalize(x, dim=1),
+    "layer_norm": lambda x: F.layer_norm(x, (x.shape[1],)),
+}
+
+
+class Ending(nn.Module):
+    """The toy perceptron, and a function behind it or between its layers."""
+
+    def __init__(self, end: Function | None = None, between: Function = torch.relu) -> None:
+        super().__init__()
+        self.layers = mlp()
+        self.end = end
+        self.between = between
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.between(self.layers[:3](x))
+        logits = self.layers[4](hidden)
+        return logits if self.end is None else self.end(logits)
+
+
+@BOTH
+@pytest.mark.parametrize("factor", [1.0, 0.2, 50.0])
+@pytest.mark.parametrize("end", NOT_LINEAR)
+def test_trap_softmax_or_normalisation_by_a_function_is_refused(
+    scorer: SynFlow | SynFlowL2Data, factor: float, end: str
+) -> None:
+    network, (_, batch) = Ending(NOT_LINEAR[end]), case("mlp")
+    with torch.no_grad():
+        for weight in prunable(network).values():
+            weight.mul_(factor)
+    for mask in (None, random_mask(network)):
+        with pytest.raises(ValueError, match=r"paths of Ending .* by a function in its `forward`; return logits"):
+            scorer(network, batch, cross_entropy, mask=mask)
+
+
+@BOTH
+def test_normalisation_by_a_function_between_layers_is_refused(scorer: SynFlow | SynFlowL2Data) -> None:
+    network, (_, batch) = Ending(between=NOT_LINEAR["normalize"]), case("mlp")
+    with pytest.raises(ValueError, match="do not grow with its inputs"):
+        scorer(network, batch, cross_entropy)
+
+
+@BOTH
+@pytest.mark.parametrize("function", [torch.relu, F.gelu, F.softplus, torch.tanh], ids=lambda f: f.__name__)
+def test_other_functions_are_not_refused(scorer: SynFlow | SynFlowL2Data, function: Function) -> None:
+    network, (_, batch) = Ending(between=function), case("mlp")
+    with torch.no_grad():
+        network.layers[0].weight.mul_(0.1)  # so that tanh leaves something
+    assert bool((scorer(network, batch, cross_entropy).flat() > 0).all())
+
+
+@BOTH
+@pytest.mark.parametrize("last", [nn.LogSoftmax(dim=1), nn.Softmax(dim=1), nn.LayerNorm(3)], ids=repr)
+def test_layers_of_that_kind_are_taken_out(scorer: SynFlow | SynFlowL2Data, last: nn.Module) -> None:
+    network, batch = case("mlp")
+    expected = scorer(network, batch, cross_entropy).flat()
+    ended = nn.Sequential(*network, last.double())
+    assert torch.equal(scorer(ended, batch, cross_entropy).flat(), expected)
+
+
+@BOTH
+def test_trap_a_layer_that_is_used_twice_is_taken_out_twice(scorer: SynFlow | SynFlowL2Data) -> None:
+    network, batch = case("mlp")
+    expected = scorer(network, batch, cross_entropy).flat()
+    tanh = nn.Tanh()
+    network[1] = network[3] = tanh
+    assert torch.equal(scorer(network, batch, cross_entropy).flat(), expected)
+
+
+@BOTH
+@pytest.mark.parametrize("kind", CASES)
+def test_a_collapsed_layer_is_no_error_but_zero_with_a_warning(scorer: SynFlow | SynFlowL2Data, kind: str) -> None:
+    network, batch = case(kind)
+    *_, last = prunable(network)
+    mask = Mask({name: kept & (name != last) for name, kept in Mask.dense(network).tensors.items()})
+    with pytest.warns(NoEffectWarning):
+        scores = scorer(network, batch, cross_entropy, mask=mask)
+    assert bool((scores.flat() == 0).all())
+
+
+class Bypass(nn.Module):
+    """A shortcut from the inputs to the outputs, on which no weight lies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layer(x)
+
+
+@BOTH
+def test_flow_that_passes_no_weight_is_no_error(scorer: SynFlow | SynFlowL2Data) -> None:
+    network, batch = Bypass().double(), (torch.randn(4, 3, dtype=torch.float64), torch.zeros(4).long())
+    mask = Mask({"layer.weight": torch.zeros(3, 3, dtype=torch.bool)})
+    with pytest.warns(NoEffectWarning):
+        assert bool((scorer(network, batch, cross_entropy, mask=mask).flat() == 0).all())
+
+
+class Shifted(Text):
+    """Looks up other entries than its input names, so that it is fed with those and not with all."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return super().forward(tokens + 1)
+
+
+@BOTH
+def test_flow_that_begins_in_a_table_is_no_error(scorer: SynFlow | SynFlowL2Data) -> None:
+    network, (_, batch) = filled(Shifted(entries=6).double()), case("text")
+    scores = scorer(network, batch, cross_entropy).tensors
+    looked_up = (batch[0][0] + 1).unique()
+    assert bool((scores["embedding.weight"][looked_up] > 0).all())
+    assert bool((scores["head.weight"] > 0).all())
+
+
+@BOTH
+@pytest.mark.parametrize("kind", CASES)
+def test_prepared_scores_are_bit_equal(scorer: SynFlow | SynFlowL2Data, kind: str) -> None:
+    network, batch = case(kind)
+    with torch.inference_mode():
+        prepared = scorer.prepare(network, batch, cross_entropy)
+    assert repr(prepared) == repr(scorer)
+    for mask in (None, random_mask(network), random_mask(network, 1, 0.8), Mask.dense(network), None):
+        with torch.no_grad():
+            found = prepared(network, batch, cross_entropy, mask=mask)
+        expected = scorer(network, batch, cross_entropy, mask=mask)
+        assert torch.equal(found.flat(), expected.flat())
+        assert list(found.tensors) == list(expected.tensors)
+        assert found.criterion == expected.criterion
+    with torch.no_grad():
+        for weight in prunable(network).values():
+            weight.mul_(1.5)  # the weights are read in every round
+    assert torch.equal(prepared(network, batch, cross_entropy).flat(), scorer(network, batch, cross_entropy).flat())
+
+
+@BOTH
+def test_prepared_scores_share_nothing_and_leave_the_network_alone(scorer: SynFlow | SynFlowL2Data) -> None:
+    network, batch = case("everything")
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    prepared = scorer.prepare(network, batch, cross_entropy)
+    first = prepared(network, batch, cross_entropy)
+    kept = first.flat()
+    prepared(network, batch, cross_entropy, mask=random_mask(network))
+    assert torch.equal(first.flat(), kept)
+    assert network.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+@BOTH
+def test_prepared_refuses_another_network_and_another_mask(scorer: SynFlow | SynFlowL2Data) -> None:
+    network, batch = case("mlp")
+    prepared = scorer.prepare(network, batch, cross_entropy)
+    with pytest.raises(ValueError, match="prepared for another network"):
+        prepared(mlp(), batch, cross_entropy)
+    with pytest.raises(ValueError, match=r"the mask: '0\.weight' has shape"):
+        prepared(network, batch, cross_entropy, mask=Mask.dense(mlp(sizes=(5, 4, 6, 3))))
+
+
+@dataclass(frozen=True)
+class Unprepared:
+    """A scorer without its `prepare`."""
+
+    scorer: SynFlow | SynFlowL2Data
+
+    def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
+        return self.scorer(network, batch, loss, mask=mask)
+
+
+@BOTH
+def test_a_sequence_prunes_the_same_prepared_or_not(scorer: SynFlow | SynFlowL2Data) -> None:
+    network, batch = case("everything")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found, scores, *_ = prune_upfront(network, batch, cross_entropy, scorer, 0.1, rounds=8)
+        plain, last, *_ = prune_upfront(network, batch, cross_entropy, Unprepared(scorer), 0.1, rounds=8)
+    assert found == plain
+    assert torch.equal(scores.flat(), last.flat())
+    mask = Mask.dense(network)
+    for density in exponential(0.1, 8):
+        mask = keep_top(scorer(network, batch, cross_entropy, mask=mask), density, within=mask)
+    assert found == mask
