@@ -45,7 +45,9 @@ class Constancy:
         if isinstance(layer, ACTIVATIONS):
             return self._through_activation(layer)
         if "AvgPool" in type(layer).__name__ and padded(layer):
-            return Constancy(self.status.where(self.status != CONSTANT, SIGNAL), self.value, self.closable)
+            # A padded zero is the same everywhere.
+            uneven = (self.status == CONSTANT) & (self.value != 0)
+            return Constancy(self.status.masked_fill(uneven, SIGNAL), self.value, self.closable)
         return self
 
     def _through_weights(self, link: Link, kept: Tensor, decay: bool) -> Constancy:
@@ -54,7 +56,7 @@ class Constancy:
         signal = from_units[:, self.status == SIGNAL].any(1)
         constant = from_units[:, self.status == CONSTANT].any(1)
         if isinstance(layer, CONVOLUTIONS) and padded(layer):
-            signal |= constant
+            signal |= from_units[:, (self.status == CONSTANT) & (self.value != 0)].any(1)
         value = summed(layer, kept) @ self._outgoing().repeat_interleave(link.block)
         stays = torch.ones_like(signal)
         bias: Tensor | None = layer.bias  # type: ignore[assignment]
