@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
 from apply.method import Method
-from pruning.parameters import prunable
 from pruning.schedules import check_density
 from pruning.ticket import Ticket, copy_state
 from pruning.version import versions
@@ -66,7 +64,6 @@ def prune(
     network = method.start(workload, density, seed, dtype=dtype, device=device)
     # Weights as built cost the method nothing; weights made from scores are part of it.
     begin = time.perf_counter() if method.initial == "given" else begin
-    _check_count(network, density)
     scorer = method.make_scorer(density, seed)
     preparation = time.perf_counter() - begin
     found = regime.find(
@@ -100,14 +97,6 @@ def prune(
         "versions": versions(),
     }
     return Ticket(dict(found.start), found.mask, provenance)
-
-
-def _check_count(network: nn.Module, density: float) -> None:
-    total = sum(weight.numel() for weight in prunable(network).values())
-    if round(density * total) == 0:
-        raise ValueError(
-            f"density {density} keeps none of the {total:,} prunable weights; ask for at least {1 / total:.3g}"
-        )
 
 
 def check_belongs(ticket: Ticket, workload: Workload) -> None:

@@ -24,6 +24,19 @@ def check_density(density: float) -> float:
     return float(density)
 
 
+def check_count(density: float, total: int) -> None:
+    """Refuse a density outside (0, 1], or one that keeps none of `total` weights.
+
+    Raises:
+        ValueError: naming the smallest that would do.
+    """
+    check_density(density)
+    if round(density * total) == 0:
+        raise ValueError(
+            f"density {density} keeps none of the {total:,} prunable weights; ask for at least {1 / total:.3g}"
+        )
+
+
 def _check(final_density: float, rounds: int) -> None:
     check_density(final_density)
     if rounds < 1:

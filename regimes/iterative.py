@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from pruning.families import lookup
 from pruning.files import written_beside
 from pruning.mask import Mask, Scope
-from pruning.parameters import prunable
-from pruning.schedules import SCHEDULES, check_density
+from pruning.parameters import count, prunable
+from pruning.schedules import SCHEDULES, check_count
 from pruning.scores import Scores
 from pruning.ticket import copy_state
 from pruning.version import RESULTS_VERSION
@@ -74,10 +74,10 @@ class Iterative:
         progress: Progress | None = None,
     ) -> Found:
         """See `Regime.find`. With a `directory` each finished round is kept, and the next call goes on after it."""
-        check_density(density)
         network = (
             workload.build(seed, dtype=dtype, device=device) if network is None else copy.deepcopy(network).to(device)
         )
+        check_count(density, count(prunable(network)))
         initial = copy_state(network)
         order = seed if data_seed is None else data_seed
         batch = workload.scoring_batch(seed, dtype=dtype, device=device)

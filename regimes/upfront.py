@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pruning.families import lookup
 from pruning.mask import Mask, Scope, keep_top
 from pruning.parameters import count, prunable
-from pruning.schedules import SCHEDULES, check_density
+from pruning.schedules import SCHEDULES, check_count
 from pruning.scores import Scores
 from pruning.ticket import copy_state
 from regimes.regime import Found, Progress
@@ -111,12 +111,8 @@ def prune_upfront(
     Raises:
         ValueError: density outside (0, 1] or above that of `within`, no rounds, an unknown schedule.
     """
-    check_density(density)
     total = count(prunable(network))
-    if round(density * total) == 0:
-        raise ValueError(
-            f"density {density} keeps none of {total:,} prunable weights; ask for at least {1 / total:.2g}"
-        )
+    check_count(density, total)
     start = 1.0 if within is None else within.density
     # Masks keep whole weights, so that densities are compared by their counts.
     if within is not None and round(density * total) > within.kept:

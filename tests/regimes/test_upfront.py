@@ -84,7 +84,7 @@ def test_pruned_weights_never_come_back_even_with_the_highest_score(workload: Wo
 
 
 def test_a_density_that_keeps_nothing_is_refused(workload: Workload) -> None:
-    with pytest.raises(ValueError, match="keeps none of 50,200"):
+    with pytest.raises(ValueError, match="keeps none of the 50,200"):
         Upfront(1).find(workload, make_scorer("magnitude"), 1e-6, seed=0)
 
 
