@@ -17,7 +17,7 @@ from apply.stacked import StackedScorer
 from meta.bundle import load_bundle
 from meta.predictor import Predictor
 from pruning.families import lookup, members
-from pruning.mask import Scope
+from pruning.mask import SCOPES, Scope
 from pruning.schedules import SCHEDULES
 from regimes import REGIMES, Regime, make_regime
 from scorers import SCORERS, make_scorer
@@ -41,7 +41,8 @@ class Method:
         rounds: pruning rounds; None takes the regime's default (1, 100, 10, 10).
         shots: scoring and pruning steps after each training, for IMS.
         schedule: density after each round.
-        scope: compare all weights with each other (`global`) or each layer's among themselves (`layer`).
+        scope: compare all weights with each other (`global`) or each layer's among themselves (`layer`, `expected`):
+            see `keep_top`.
         rewind_step: for iterative regimes: rewind to the weights after this many steps (0 = initialisation).
         initial: `given`, or `saw`, `saw_variance` (weights from the scores of `initial_scorer`), or `bimodal`.
         initial_scorer: for `saw` and `saw_variance`.
@@ -72,8 +73,8 @@ class Method:
             raise ValueError(f"a predictor was given but the scorer is {self.scorer!r}; use the scorer 'predicted'")
         trains = lookup(REGIMES, "regimes", self.regime).trains
         lookup(SCHEDULES, "schedules", self.schedule)
-        if self.scope not in ("global", "layer"):
-            raise ValueError(f"unknown scope {self.scope!r}, expected 'global' or 'layer'")
+        if self.scope not in SCOPES:
+            raise ValueError(f"unknown scope {self.scope!r}, expected one of {', '.join(SCOPES)}")
         if self.initial not in INITIAL:
             raise ValueError(f"unknown initial weights {self.initial!r}, expected one of {', '.join(INITIAL)}")
         if self.initial.startswith("saw") != (self.initial_scorer is not None):

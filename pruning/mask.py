@@ -14,7 +14,8 @@ from pruning.parameters import check_same_layout, count, flatten, prunable, unfl
 from pruning.schedules import check_density
 from pruning.scores import Scores
 
-Scope = Literal["global", "layer"]
+Scope = Literal["global", "layer", "expected"]
+SCOPES: tuple[Scope, ...] = ("global", "layer", "expected")
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,12 +110,15 @@ def keep_top(
     Args:
         scores: one number for each prunable weight; higher = keep.
         density: share to keep of *all* prunable weights (of each layer's with `scope="layer"`).
-        scope: `"global"` compares all weights with each other, `"layer"` each layer's among themselves.
+        scope: `"global"` compares all weights with each other; `"layer"` keeps the same share of each layer;
+            `"expected"` reads the scores as probabilities to be kept: each layer keeps its share of their sum, and
+            within a layer the highest. Counts are cut by largest remainder, so that the total is exact.
         within: never keep a weight outside this mask. If it keeps fewer weights than asked for, all of them stay.
         seed: of the random order that breaks ties, so that equal scores are not decided by position.
 
     Raises:
-        ValueError: density outside (0, 1], an unknown scope, or `within` of another layout.
+        ValueError: density outside (0, 1], an unknown scope, `within` of another layout, or negative scores (or only
+            zeros) with scope `"expected"`.
     """
     check_density(density)
     if within is not None:
@@ -134,7 +138,45 @@ def keep_top(
             kept = torch.from_numpy(_top(flat, round(density * flat.size), allowed, rng))
             masks[name] = kept.reshape(tensor.shape).to(tensor.device)
         return Mask(masks)
-    raise ValueError(f"unknown scope {scope!r}, expected 'global' or 'layer'")
+    if scope == "expected":
+        flats = {name: _numpy(tensor.reshape(-1)) for name, tensor in scores.tensors.items()}
+        masks_within = {
+            name: None if within is None else within.tensors[name].reshape(-1).cpu().numpy() for name in flats
+        }
+        counts = _expected_counts(flats, masks_within, round(density * scores.total))
+        masks = {}
+        for name, tensor in scores.tensors.items():
+            kept = torch.from_numpy(_top(flats[name], counts[name], masks_within[name], rng))
+            masks[name] = kept.reshape(tensor.shape).to(tensor.device)
+        return Mask(masks)
+    raise ValueError(f"unknown scope {scope!r}, expected one of {', '.join(SCOPES)}")
+
+
+def _expected_counts(
+    flats: Mapping[str, np.ndarray], allowed: Mapping[str, np.ndarray | None], keep: int
+) -> dict[str, int]:
+    """How many weights each layer keeps: `keep` in proportion to the sums of scores, none above what is allowed."""
+    live = {name: flat if allowed[name] is None else flat[allowed[name]] for name, flat in flats.items()}
+    if any(bool((values < 0).any()) for values in live.values()):
+        raise ValueError("scope 'expected' reads scores as probabilities, but some are negative; use scope 'global'")
+    room = np.array([values.size for values in live.values()])
+    sums = np.array([values.sum(dtype=np.float64) for values in live.values()])
+    if not sums.sum() > 0:
+        raise ValueError("scope 'expected' needs at least one positive score; use scope 'global'")
+    keep = min(keep, int(room.sum()))
+    counts = np.zeros(len(live), dtype=np.int64)
+    # Each turn gives what is left to the layers that still have room; a full layer's surplus goes to the others.
+    while (left := keep - int(counts.sum())) > 0:
+        open_ = counts < room
+        weight = np.where(open_, sums, 0.0)
+        if not weight.sum() > 0:
+            weight = np.where(open_, room - counts, 0.0)
+        quota = left * weight / weight.sum()
+        given = np.floor(quota).astype(np.int64)
+        order = np.argsort(-(quota - given), kind="stable")
+        given[order[: left - int(given.sum())]] += 1
+        counts = np.minimum(counts + given, room)
+    return dict(zip(live, counts.tolist(), strict=True))
 
 
 def _numpy(vector: Tensor) -> np.ndarray:

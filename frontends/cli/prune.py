@@ -47,7 +47,7 @@ from frontends.cli.options import (
 )
 @click.option(
     "--scope",
-    type=click.Choice(["global", "layer"]),
+    type=click.Choice(["global", "layer", "expected"]),
     default="global",
     show_default=True,
     help="Compare all weights, or each layer's among themselves, e.g. layer.",

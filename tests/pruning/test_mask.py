@@ -169,7 +169,7 @@ def test_refuses_a_density_outside_its_range(density: float) -> None:
 
 
 def test_refuses_an_unknown_scope_and_a_foreign_mask() -> None:
-    with pytest.raises(ValueError, match="unknown scope 'row', expected 'global' or 'layer'"):
+    with pytest.raises(ValueError, match="unknown scope 'row', expected one of global, layer, expected"):
         keep_top(scores_from(0), 0.5, scope="row")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="the mask `within`: expected the weights"):
         keep_top(scores_from(0), 0.5, within=Mask({"w": torch.ones(3, dtype=torch.bool)}))
@@ -230,3 +230,44 @@ def test_dense_keeps_everything() -> None:
 def test_apply_refuses_another_network() -> None:
     with pytest.raises(ValueError, match="the mask: expected the weights"):
         mask_from(0).apply_to(nn.Linear(2, 2))
+
+
+@given(
+    sizes=st.lists(st.integers(1, 40), min_size=1, max_size=4),
+    density=st.floats(0.01, 1.0),
+    seed=st.integers(0, 1000),
+    half=st.booleans(),
+)
+def test_expected_scope_keeps_the_exact_total_and_never_more_than_there_is(
+    sizes: list[int], density: float, seed: int, half: bool
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {f"w{i}": torch.rand(size, generator=generator) ** (1 + 3 * i) for i, size in enumerate(sizes)}
+    scores = Scores(tensors, "test")
+    within = Mask({n: torch.rand(t.shape, generator=generator) < 0.5 for n, t in tensors.items()}) if half else None
+    allowed = scores.total if within is None else within.kept
+    if allowed == 0:
+        return
+    mask = keep_top(scores, density, scope="expected", within=within)
+    assert mask.kept == min(round(density * scores.total), allowed)
+    assert within is None or within.contains(mask)
+    for name, kept in mask.tensors.items():
+        live = tensors[name] if within is None else tensors[name][within.tensors[name]]
+        count = int(kept.sum())
+        expected = sorted(live.tolist(), reverse=True)[:count]
+        assert sorted(tensors[name][kept].tolist(), reverse=True) == expected
+
+
+def test_expected_scope_by_hand() -> None:
+    scores = Scores({"a": torch.tensor([0.9, 0.9, 0.9, 0.3]), "b": torch.tensor([0.5, 0.3, 0.1, 0.1])}, "test")
+    # The sums are 3 and 1: of four kept weights three belong to a and one to b, though b's best is below a's third.
+    mask = keep_top(scores, 0.5, scope="expected")
+    assert mask.tensors["a"].tolist() == [True, True, True, False]
+    assert mask.tensors["b"].tolist() == [True, False, False, False]
+    # Six: a's quota 4.5 exceeds its four weights, and its surplus goes to b.
+    mask = keep_top(scores, 0.75, scope="expected")
+    assert [int(kept.sum()) for kept in mask.tensors.values()] == [4, 2]
+    with pytest.raises(ValueError, match="some are negative"):
+        keep_top(Scores({"a": torch.tensor([-1.0, 1.0])}, "test"), 0.5, scope="expected")
+    with pytest.raises(ValueError, match="at least one positive"):
+        keep_top(Scores({"a": torch.zeros(2)}, "test"), 0.5, scope="expected")
