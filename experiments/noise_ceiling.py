@@ -1,0 +1,60 @@
+"""How much two IMP tickets of one initialisation share when only the data order differs, by the scale of the inputs.
+
+    python -m experiments.noise_ceiling --jobs 2
+
+`normalised` inputs have mean 0 and deviation 1 over all pixels, as published pruning code has it, so that constant border
+pixels are -0.42; `raw` inputs are pixels / 255, so that they are 0 and their weights get no gradient.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import joblib
+import torch
+
+from experiments.options import arguments
+from regimes import make_regime
+from scorers import make_scorer
+from workloads.task import Split, Task
+from workloads.tasks import load_task
+from workloads.workload import Workload
+
+DENSITY = 0.005
+MEAN, STD = 0.1307, 0.3081  # of `workloads.tasks.mnist.mnist`
+
+
+def raw(task: Task) -> Task:
+    """The task with its normalisation undone."""
+    splits = {
+        name: Split(getattr(task, name).inputs * STD + MEAN, getattr(task, name).targets)
+        for name in ("train", "validation", "test")
+    }
+    return dataclasses.replace(task, loader=None, **splits)
+
+
+def shared(data_dir: str | None, scale: str, seed: int) -> tuple[str, int, int, int]:
+    """(scale, seed, weights kept by both tickets, weights kept by one)."""
+    torch.set_num_threads(1)
+    task = load_task("mnist", data_dir)
+    workload = Workload("lenet_300_100", task if scale == "normalised" else raw(task))
+    masks = [
+        make_regime("ISS").find(workload, make_scorer("magnitude"), DENSITY, seed, data_seed=order).mask
+        for order in (seed, seed + 1_000_003)
+    ]
+    return scale, seed, (masks[0] & masks[1]).kept, masks[0].kept
+
+
+def main() -> None:
+    """Print a line for each pair."""
+    options = arguments(__doc__, task="mnist", seeds="100-101")
+    data_dir = None if options.data_dir is None else str(options.data_dir)
+    work = [(scale, seed) for scale in ("normalised", "raw") for seed in options.seeds]
+    print("| inputs | seed | kept by both | kept | share |\n|---|---|---|---|---|")
+    pool = joblib.Parallel(n_jobs=options.jobs, return_as="generator")
+    for scale, seed, both, kept in pool(joblib.delayed(shared)(data_dir, *pair) for pair in work):
+        print(f"| {scale} | {seed} | {both} | {kept} | {both / kept:.3f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
