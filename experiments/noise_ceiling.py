@@ -2,8 +2,8 @@
 
     python -m experiments.noise_ceiling --jobs 2
 
-`normalised` inputs have mean 0 and deviation 1 over all pixels, as published pruning code has it, so that constant border
-pixels are -0.42; `raw` inputs are pixels / 255, so that they are 0 and their weights get no gradient.
+`normalised` inputs have mean 0 and deviation 1 over all pixels, as published pruning code has it, so that constant
+border pixels are -0.42; `raw` inputs are pixels / 255, so that they are 0 and their weights get no gradient.
 """
 
 from __future__ import annotations
