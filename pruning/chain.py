@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pruning.layers import ELEMENTWISE
+
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
@@ -24,27 +26,6 @@ POOLINGS = (
     nn.AdaptiveAvgPool1d,
     nn.AdaptiveAvgPool2d,
     nn.AdaptiveAvgPool3d,
-)
-# Element-wise and without parameters of their own.
-ACTIVATIONS = (
-    nn.CELU,
-    nn.ELU,
-    nn.GELU,
-    nn.Hardshrink,
-    nn.Hardsigmoid,
-    nn.Hardswish,
-    nn.Hardtanh,  # and ReLU6
-    nn.LeakyReLU,
-    nn.Mish,
-    nn.ReLU,
-    nn.SELU,
-    nn.Sigmoid,
-    nn.SiLU,
-    nn.Softplus,
-    nn.Softshrink,
-    nn.Softsign,
-    nn.Tanh,
-    nn.Tanhshrink,
 )
 
 
@@ -117,7 +98,7 @@ def chain(network: nn.Module) -> tuple[Link, ...]:
             space, units, block, shape = space + 1, layer.out_features, 1, "flat"
         elif isinstance(layer, CONVOLUTIONS):
             space, units, block, shape = space + 1, layer.out_channels, 1, "map"
-        elif not isinstance(layer, (nn.Identity, *NORMALISATIONS, *DROPOUTS, *POOLINGS, *ACTIVATIONS)):
+        elif not isinstance(layer, (nn.Identity, *NORMALISATIONS, *DROPOUTS, *POOLINGS, *ELEMENTWISE)):
             raise NotAChainError(f"{what} is none of the layers that can be compacted")
     if not any(link.prunable for link in links):
         raise NotAChainError("the network has no linear or convolution layer in a chain")

@@ -10,8 +10,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from pruning.chain import ACTIVATIONS, CONVOLUTIONS, DROPOUTS, NORMALISATIONS, Link, by_unit, chain, features
+from pruning.chain import CONVOLUTIONS, DROPOUTS, NORMALISATIONS, Link, by_unit, chain, features
 from pruning.constancy import CONSTANT, SIGNAL, Constancy, follow, padded, summed
+from pruning.layers import ELEMENTWISE
 from pruning.mask import Mask
 from pruning.parameters import check_same_layout, prunable
 
@@ -149,7 +150,7 @@ def _gathers(links: Sequence[Link]) -> bool:
         flat |= isinstance(link.layer, nn.Flatten)
         # BatchNorm1d counts features only where the tensor is flat; before, the dimension might be another
         # one.
-        alone = isinstance(link.layer, (nn.Flatten, nn.Identity, *DROPOUTS, *ACTIVATIONS))
+        alone = isinstance(link.layer, (nn.Flatten, nn.Identity, *DROPOUTS, *ELEMENTWISE))
         if not alone and not (flat and isinstance(link.layer, nn.BatchNorm1d)):
             return False
     return False

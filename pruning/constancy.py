@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pruning.chain import ACTIVATIONS, CONVOLUTIONS, NORMALISATIONS, Link, by_unit
+from pruning.chain import CONVOLUTIONS, NORMALISATIONS, Link, by_unit
+from pruning.layers import ELEMENTWISE
 
 DEAD, CONSTANT, SIGNAL = 0, 1, 2
 # With these, an input <= 0 gives output 0 *and* derivative 0.
@@ -42,7 +43,7 @@ class Constancy:
             return self._through_weights(link, kept[link.parameter("weight")], decay)
         if isinstance(layer, NORMALISATIONS):
             return self._through_normalisation(layer, link.block, decay)
-        if isinstance(layer, ACTIVATIONS):
+        if isinstance(layer, ELEMENTWISE):
             return self._through_activation(layer)
         if "AvgPool" in type(layer).__name__ and padded(layer):
             # A padded zero is the same everywhere.

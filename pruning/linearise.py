@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from pruning.layers import ELEMENTWISE
 from pruning.mask import Mask
 from pruning.parameters import check_same_layout, prunable, prunable_layers
 
@@ -25,31 +26,14 @@ NORMALISATIONS: tuple[type[nn.Module], ...] = (
     nn.CrossMapLRN2d,
 )
 ACTIVATIONS: tuple[type[nn.Module], ...] = (
-    nn.CELU,
-    nn.ELU,
-    nn.GELU,
-    nn.Hardshrink,
-    nn.Hardsigmoid,
-    nn.Hardswish,
-    nn.Hardtanh,  # and ReLU6
-    nn.LeakyReLU,
+    *ELEMENTWISE,
     nn.LogSigmoid,
     nn.LogSoftmax,
-    nn.Mish,
     nn.PReLU,
-    nn.ReLU,
     nn.RReLU,
-    nn.SELU,
-    nn.Sigmoid,
-    nn.SiLU,
     nn.Softmax,
     nn.Softmax2d,
     nn.Softmin,
-    nn.Softplus,
-    nn.Softshrink,
-    nn.Softsign,
-    nn.Tanh,
-    nn.Tanhshrink,
     nn.Threshold,
 )
 MAX_POOLINGS: tuple[type[nn.Module], ...] = (
