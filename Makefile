@@ -42,9 +42,11 @@ format: setup ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-results: setup ## re-create the README's tables (hours; resumable, finished runs are reused)
+results: setup ## re-create the tables of README and docs/findings.md (about an hour; finished runs are reused)
 	$(BIN)/python -m experiments.mnist_baselines --jobs $(JOBS)
 	$(BIN)/python -m experiments.mnist_predictors --jobs $(JOBS)
+	$(BIN)/python -m experiments.gbm_settings --jobs $(JOBS)
+	$(BIN)/python -m experiments.noise_ceiling --jobs $(JOBS)
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
