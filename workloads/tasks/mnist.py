@@ -95,7 +95,7 @@ def _inside(folder: Path, name: str, torchvision_name: str) -> list[Path]:
     places = [folder / name, folder / name.replace("_", "-"), folder / torchvision_name / "raw"]
     if name == "mnist" or folder.name in (name, name.replace("_", "-"), torchvision_name):
         places.append(folder)
-    return places
+    return list(dict.fromkeys(places))
 
 
 def _find(name: str, torchvision_name: str, places: tuple[str, ...], data_dir: Path | None) -> Path:
