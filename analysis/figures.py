@@ -35,7 +35,7 @@ def comparison(summaries: Sequence[Summary], path: str | Path, title: str, subti
         {
             "method": s.label,
             "accuracy": 100 * s.test_accuracy.mean,
-            "low": 100 * (s.test_accuracy.mean - _width(s)),
+            "low": max(0.0, 100 * (s.test_accuracy.mean - _width(s))),
             "high": min(100.0, 100 * (s.test_accuracy.mean + _width(s))),
             "text": f"{100 * s.test_accuracy.mean:.1f}",
         }
