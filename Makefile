@@ -47,6 +47,7 @@ results: setup ## re-create the tables of README and docs/findings.md (about an 
 	$(BIN)/python -m experiments.mnist_predictors --jobs $(JOBS)
 	$(BIN)/python -m experiments.gbm_settings --jobs $(JOBS)
 	$(BIN)/python -m experiments.noise_ceiling --jobs $(JOBS)
+	$(BIN)/python -m experiments.raw_inputs --jobs $(JOBS)
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

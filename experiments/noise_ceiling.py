@@ -8,15 +8,13 @@ border pixels are -0.42; `raw` inputs are pixels / 255, so that they are 0 and t
 
 from __future__ import annotations
 
-import dataclasses
-
 import joblib
 import torch
 
 from experiments.options import arguments
 from regimes import make_regime
 from scorers import make_scorer
-from workloads.task import Split, Task
+from workloads.task import Split, Task, task_digest
 from workloads.tasks import load_task
 from workloads.workload import Workload
 
@@ -24,20 +22,21 @@ DENSITY = 0.005
 MEAN, STD = 0.1307, 0.3081  # of `workloads.tasks.mnist.mnist`
 
 
-def raw(task: Task) -> Task:
-    """The task with its normalisation undone."""
-    splits = {
-        name: Split(getattr(task, name).inputs * STD + MEAN, getattr(task, name).targets)
-        for name in ("train", "validation", "test")
-    }
-    return dataclasses.replace(task, loader=None, **splits)
+def raw_mnist(data_dir: str | None = None) -> Task:
+    """MNIST with its normalisation undone: pixels / 255."""
+    task = load_task("mnist", data_dir)
+    train, validation, test = (
+        Split(split.inputs * STD + MEAN, split.targets) for split in (task.train, task.validation, task.test)
+    )
+    digest = task_digest(train, validation, test)
+    return Task("mnist_raw", train, validation, test, task.classes, digest, (raw_mnist, (data_dir,)))
 
 
 def shared(data_dir: str | None, scale: str, seed: int) -> tuple[str, int, int, int]:
     """(scale, seed, weights kept by both tickets, weights kept by one)."""
     torch.set_num_threads(1)
-    task = load_task("mnist", data_dir)
-    workload = Workload("lenet_300_100", task if scale == "normalised" else raw(task))
+    task = load_task("mnist", data_dir) if scale == "normalised" else raw_mnist(data_dir)
+    workload = Workload("lenet_300_100", task)
     masks = [
         make_regime("ISS").find(workload, make_scorer("magnitude"), DENSITY, seed, data_seed=order).mask
         for order in (seed, seed + 1_000_003)
