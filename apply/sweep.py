@@ -20,7 +20,6 @@ def run_all(
     *,
     jobs: int = 1,
     device: torch.device | str = "cpu",
-    keep_tickets: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Run all experiments that have no record in `folder` yet; returns the records in the order of `experiments`.
@@ -33,7 +32,6 @@ def run_all(
         folder: of the records.
         jobs: runs at once, each in a process with one torch thread.
         device: where to run.
-        keep_tickets: also keep each trained ticket as `<digest>.safetensors`.
         progress: called with (done, total).
     """
     folder = Path(folder)
@@ -42,7 +40,7 @@ def run_all(
     done = len(todo) - len(missing)
     if progress is not None:
         progress(done, len(todo))
-    work = (joblib.delayed(_run)(e, folder, str(device), keep_tickets) for e in missing.values())
+    work = (joblib.delayed(_run)(e, folder, str(device)) for e in missing.values())
     for caught in joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(work):
         done += 1
         caught.show_again()
@@ -55,14 +53,12 @@ def run_all(
     return [record for e in experiments if (record := records[e.digest]) is not None]
 
 
-def _run(experiment: Experiment, folder: Path, device: str, keep_ticket: bool) -> WorkerWarnings:
+def _run(experiment: Experiment, folder: Path, device: str) -> WorkerWarnings:
     torch.set_num_threads(1)
     digest = experiment.digest
     rounds = folder / ".rounds" / digest
     with worker_warnings() as caught:
-        result, ticket = experiment.run(device=device, directory=rounds)
-    if keep_ticket:
-        ticket.save(folder / f"{digest}.safetensors")
+        result, _ = experiment.run(device=device, directory=rounds)
     write_result(result, folder)
     shutil.rmtree(rounds, ignore_errors=True)
     return caught

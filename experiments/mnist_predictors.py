@@ -27,6 +27,7 @@ from apply.sweep import run_all
 from dataset_builder.build import Recording, build
 from experiments.options import Options, arguments, publish
 from meta.bundle import load_bundle, save_bundle
+from meta.evaluation import evaluate_predictor
 from meta.fit import fit
 from meta.predictor import Predictor
 from pruning.files import written_beside
@@ -112,7 +113,8 @@ def main() -> None:
     for wanted in FITS:
         predictors[wanted.name] = _fitted(wanted, tables[wanted.table], root, options)
     print(_thesis_table(predictors), "\n")
-    print(_full_table(predictors), "\n")
+    full = _full_table(predictors, tables["imp"])
+    print(full, "\n")
     methods = {}
     for wanted in FITS:
         path = str(root / "bundles" / wanted.name)
@@ -129,7 +131,7 @@ def main() -> None:
     labels = [label for label, group in experiments.items() for _ in group]
     results = [record | {"label": label} for record, label in zip(records, labels, strict=True)]
     publish(results, options.results, name, f"{options.task}, LeNet-300-100, density {DENSITY}")
-    text = "\n\n".join([_thesis_table(predictors), _full_table(predictors), _tickets_table(results)])
+    text = "\n\n".join([_thesis_table(predictors), full, _tickets_table(results)])
     heading = f"{options.task}, LeNet-300-100, density {DENSITY}; held out {HELD_OUT}, tickets on {options.seeds}"
     with written_beside(options.results / f"{name}.md") as beside:
         beside.write_text(f"{heading}\n\n{text}\n")
@@ -179,11 +181,11 @@ def _thesis_table(predictors: dict[str, Predictor]) -> str:
     return "\n".join(lines)
 
 
-def _full_table(predictors: dict[str, Predictor]) -> str:
+def _full_table(predictors: dict[str, Predictor], table: ScoreTable) -> str:
     lines = [
         "| predictor (all features, kept by IMP) | average precision train | held out | overlap train | held out | "
-        "noise ceiling, held out |",
-        "|---|---|---|---|---|---|",
+        "noise ceiling, held out | ROC AUC held out |",
+        "|---|---|---|---|---|---|---|",
     ]
     for wanted in FITS:
         if wanted.table != "imp":
@@ -191,6 +193,7 @@ def _full_table(predictors: dict[str, Predictor]) -> str:
         metrics = predictors[wanted.name].metrics
         values = [metrics[part][value] for value in ("average_precision", "overlap") for part in ("train", "held_out")]
         values.append(metrics["held_out"]["noise_ceiling"])
+        values.append(evaluate_predictor(predictors[wanted.name], table, seeds=HELD_OUT)["roc_auc"])
         notes = {"-rounds": ", regression of rounds survived", "-long": ", 20 epochs"}
         named = wanted.family + notes.get(wanted.suffix, "")
         lines.append(f"| {named} | {' | '.join(f'{value:.3f}' for value in values)} |")

@@ -33,7 +33,8 @@ def evaluate_predictor(
 
     For each network (workload, seed and round) and as means over a round's networks, of the slow ticket (`kept`, or the
     predictor's own target where that is 0 or 1 too):
-    `average_precision` of the scores; `overlap`, the share of the ticket's weights that are among as many
+    `average_precision` of the scores; `roc_auc`, the share of pairs of a kept and a pruned weight in which the kept one
+    scores higher (ties half); `overlap`, the share of the ticket's weights that are among as many
     weights of the highest scores, ties counted as their expectation under a random order; `noise_ceiling`,
     the share of the ticket's weights that a second slow ticket keeps (`kept_repeat`), None if not run.
 
@@ -93,7 +94,7 @@ def _summary(number: int, sums: Sums, entries: Sequence[dict[str, Any]]) -> dict
         "rows": sum(entry["rows"] for entry in entries),
         "r2": sums.r2,
         "mse": sums.mse,
-        **{name: _mean(entries, name) for name in ("average_precision", "overlap", "noise_ceiling")},
+        **{name: _mean(entries, name) for name in ("average_precision", "roc_auc", "overlap", "noise_ceiling")},
     }
 
 
@@ -148,11 +149,12 @@ def _number(value: float) -> float | None:
 
 
 def _ticket_figures(scores: np.ndarray, kept: np.ndarray) -> dict[str, Any]:
-    from sklearn.metrics import average_precision_score
+    from sklearn.metrics import average_precision_score, roc_auc_score
 
     count = int(kept.sum())
     precision = float(average_precision_score(kept, scores)) if count else None
-    return {"kept": count, "average_precision": precision, "overlap": overlap(scores, kept)}
+    auc = float(roc_auc_score(kept, scores)) if 0 < count < len(kept) else None
+    return {"kept": count, "average_precision": precision, "roc_auc": auc, "overlap": overlap(scores, kept)}
 
 
 def _repeated(kept: np.ndarray, repeat: np.ndarray) -> float | None:

@@ -81,6 +81,8 @@ def test_a_whole_report(table: ScoreTable) -> None:
         own = table.columns(["snip", "depth", "kept", "kept_repeat"], seeds=[entry["seed"]])
         scores, kept = 0.3 * own["snip"].astype(float) + 0.2 * own["depth"], own["kept"] > 0
         assert entry["average_precision"] == pytest.approx(average_precision_score(kept, scores))
+        higher = scores[kept > 0][:, None] - scores[kept == 0][None, :]
+        assert entry["roc_auc"] == pytest.approx(((higher > 0) + 0.5 * (higher == 0)).mean())
         top = np.argsort(-scores)[: kept.sum()]
         assert entry["overlap"] == pytest.approx(kept[top].mean())
     first, second = found["networks"]
@@ -91,7 +93,7 @@ def test_a_whole_report(table: ScoreTable) -> None:
     assert found["overlap"] == pytest.approx((first["overlap"] + second["overlap"]) / 2)
 
 
-FIGURES = ("rows", "r2", "mse", "average_precision", "overlap", "noise_ceiling")
+FIGURES = ("rows", "r2", "mse", "average_precision", "roc_auc", "overlap", "noise_ceiling")
 
 
 def test_rounds_are_networks_of_their_own(make_table: Callable[..., ScoreTable]) -> None:
