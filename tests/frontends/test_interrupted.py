@@ -36,13 +36,20 @@ def test_ctrl_c_stops_soon_and_says_how_to_go_on(tmp_path: Path, jobs: int) -> N
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell's background jobs ignore SIGINT, and children inherit that: the tests may run in one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not (table / "manifest.json").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(1)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    try:
+        _, errors = process.communicate(timeout=30)
+    finally:
+        if process.poll() is None:  # never leave a builder behind
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
     assert process.returncode == 130
     assert errors == "scratchcard: interrupted; finished rounds and seeds are kept, the same command goes on\n"
     assert "Traceback" not in errors
