@@ -13,11 +13,12 @@ from typing import Any
 import torch
 
 from apply.method import Method
-from apply.prune import Progress, evaluate_ticket, prune, train_ticket, training_summary
+from apply.prune import Progress, evaluate_ticket, history, prune, train_ticket, training_summary
 from pruning.connectivity import Connectivity
 from pruning.files import written_beside
+from pruning.store import Store
 from pruning.ticket import Ticket
-from pruning.version import RESULTS_VERSION, versions
+from pruning.version import RESULTS_VERSION, machine, versions
 from workloads.workload import Workload
 
 
@@ -51,34 +52,42 @@ class Experiment:
         }
 
     @property
+    def label(self) -> str:
+        """The method's short name; a run that prunes nothing is a dense network's, named by its initial weights alone."""
+        if self.density < 1:
+            return self.method.label
+        start = self.method.start_label
+        return f"dense, {start}" if start else "dense"
+
+    @property
     def digest(self) -> str:
         """Identity of the run: sha256 of its configuration, the data's digest and the results version."""
         described = self.describe()
-        described["method"] = {k: v for k, v in described["method"].items() if k != "predictor"}
+        names = ("predictor", "predictor_name", "predictor_identity")  # its digest is what counts
+        described["method"] = {k: v for k, v in described["method"].items() if k not in names}
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
     def run(
         self,
         *,
         device: torch.device | str = "cpu",
-        directory: Path | None = None,
+        store: Store | None = None,
         progress: Progress | None = None,
     ) -> tuple[dict[str, Any], Ticket]:
         """Prune, train, evaluate; returns the result record (plain JSON) and the trained ticket.
 
-        `directory` keeps the rounds of iterative regimes, so that an interrupted run goes on.
+        `store` keeps what other runs share with this one (see `prune`), and lets an interrupted run go on.
         """
+        begin = time.perf_counter()
         placement: dict[str, Any] = {"device": device, "dtype": self.dtype}
-        ticket = prune(
-            self.workload, self.method, self.density, self.seed, directory=directory, progress=progress, **placement
-        )
+        ticket = prune(self.workload, self.method, self.density, self.seed, store=store, progress=progress, **placement)
         network = self.workload.build(0, dtype=self.dtype)
         found = Connectivity.of(network, ticket.mask, self.workload.task.input_shape)
-        ticket, record = train_ticket(ticket, self.workload, self.seed, progress=progress, **placement)
+        ticket, record = train_ticket(ticket, self.workload, self.seed, store=store, progress=progress, **placement)
         tested = evaluate_ticket(ticket, self.workload, **placement)
         result = {
             "digest": self.digest,
-            "label": self.method.label,
+            "label": self.label,
             "configuration": self.describe(),
             "kept": ticket.mask.kept,
             "prunable": ticket.mask.total,
@@ -86,10 +95,14 @@ class Experiment:
             "layer_density": dict(found.density),
             "live_units": dict(found.live_units),
             "pruning_seconds": ticket.provenance["pruning_seconds"],
+            "rounds": ticket.provenance.get("rounds", []),
             "training": training_summary(record),
+            "history": history(record),
             "test_accuracy": tested.accuracy,
             "test_loss": tested.loss if math.isfinite(tested.loss) else None,
+            "wall_seconds": time.perf_counter() - begin,
             "device": str(device),
+            "machine": machine(),
             "versions": versions(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }

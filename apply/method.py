@@ -18,10 +18,11 @@ from meta.bundle import load_bundle
 from meta.predictor import Predictor
 from pruning.families import lookup, members
 from pruning.mask import SCOPES, Scope
-from pruning.schedules import SCHEDULES
+from pruning.schedules import SCHEDULES, check_density
 from regimes import REGIMES, Regime, make_regime
 from scorers import SCORERS, make_scorer
 from scorers.scorer import Scorer
+from scorers.shared import Shared
 from workloads.workload import Workload
 
 PREDICTED = "predicted"
@@ -44,8 +45,12 @@ class Method:
         scope: compare all weights with each other (`global`) or each layer's among themselves (`layer`, `expected`):
             see `keep_top`.
         rewind_step: for iterative regimes: rewind to the weights after this many steps (0 = initialisation).
+        towards: for iterative regimes: the last density of the path whose rounds all densities share, see `Iterative`.
         initial: `given`, or `saw`, `saw_variance` (weights from the scores of `initial_scorer`), or `bimodal`.
         initial_scorer: for `saw` and `saw_variance`.
+        predictor_name: the predictor's name in tables; None takes its family.
+        predictor_identity: digest of all that the predictor is fitted from, where that is known before it is fitted (in
+            grids); it stands for the bundle's own digest.
 
     Raises:
         ValueError: unknown names, or parts that do not go together.
@@ -62,6 +67,9 @@ class Method:
     rewind_step: int = 0
     initial: Literal["given", "saw", "saw_variance", "bimodal"] = "given"
     initial_scorer: str | None = None
+    towards: float | None = None
+    predictor_name: str | None = None
+    predictor_identity: str | None = None
 
     def __post_init__(self) -> None:
         for name in (self.scorer, self.on, self.initial_scorer):
@@ -92,6 +100,12 @@ class Method:
             raise ValueError(f"{self.regime} has no shots: only IMS scores several times after a training")
         if self.rewind_step and not trains:
             raise ValueError(f"{self.regime} does not train, so that there is no step to rewind to")
+        if self.towards is not None:
+            if not trains:
+                raise ValueError(f"{self.regime} does not train: it has no rounds to share towards a density")
+            check_density(self.towards)
+        if (self.predictor_name or self.predictor_identity) and self.predictor is None:
+            raise ValueError("a predictor's name or identity was given without a predictor")
         if self.schedule != "exponential" and self.regime == "USS":
             raise ValueError("USS prunes once, so that a schedule has no effect; leave it away or use UMS")
         self.make_regime()
@@ -99,16 +113,24 @@ class Method:
     @property
     def label(self) -> str:
         """Short name for tables: `snip`, `synflow on predicted, UMS 100` ..."""
-        name = self.scorer if self.on is None else f"{self.scorer} on {self.on}"
+        names = [name if name != PREDICTED else self.predictor_name or name for name in (self.scorer, self.on) if name]
+        name = " on ".join(names)
         regime = self.make_regime()
         text = name if self.regime == "USS" else f"{name}, {self.regime} {regime.rounds}"
         text += f" x {self.shots}" if self.shots != SHOTS else ""
         text += f", {self.schedule}" if self.schedule != "exponential" else ""
         text += f", scope {self.scope}" if self.scope != "global" else ""
         text += f", rewind {self.rewind_step}" if self.rewind_step else ""
-        if self.initial != "given":
-            text += f", {self.initial}" + (f" {self.initial_scorer}" if self.initial_scorer else "")
-        return text
+        text += f" towards {self.towards:g}" if self.towards is not None else ""
+        return f"{text}, {self.start_label}" if self.start_label else text
+
+    @property
+    def start_label(self) -> str:
+        """Short name of the initial weights; empty where they are as given."""
+        if self.initial == "given":
+            return ""
+        name = self.predictor_name if self.initial_scorer == PREDICTED else None
+        return " ".join(filter(None, (self.initial, name or self.initial_scorer)))
 
     def make_regime(self) -> Regime:
         """The regime object."""
@@ -119,38 +141,58 @@ class Method:
             schedule=self.schedule,
             scope=self.scope,
             rewind_step=self.rewind_step,
+            towards=self.towards,
         )
 
-    def make_scorer(self, density: float, seed: int) -> Scorer:
-        """The scorer object for a final density and a seed (of the random scorer)."""
-        second = self._single(self.scorer, density, seed)
+    def make_scorer(self, density: float, seed: int, shared: Shared | None = None) -> Scorer:
+        """The scorer object for a final density and a seed (of the random scorer).
+
+        Args:
+            density: to reach.
+            seed: of the random scorer.
+            shared: collects and reuses the scores of whole networks.
+        """
+        second = self._single(self.scorer, density, seed, shared)
         if self.on is None:
             return second
-        first = self._single(self.on, density, seed)
+        first = self._single(self.on, density, seed, shared)
         return StackedScorer(first, second, "zero" if self.on == PREDICTED else "keep")
 
-    def start(self, workload: Workload, density: float, seed: int, **placement: Any) -> nn.Module:
+    def start(
+        self, workload: Workload, density: float, seed: int, *, shared: Shared | None = None, **placement: Any
+    ) -> nn.Module:
         """The network with the initial weights that this method prunes and trains from."""
         network = workload.build(seed, **placement)
         if self.initial == "bimodal":
             bimodal(network, generator=torch.Generator().manual_seed(seed))
         elif self.initial_scorer is not None:
             batch = workload.scoring_batch(seed, **placement)
-            scores = self._single(self.initial_scorer, density, seed)(network, batch, workload.task.loss)
+            scores = self._single(self.initial_scorer, density, seed, shared)(network, batch, workload.task.loss)
             scores_as_weights(network, scores, scale="unit" if self.initial == "saw" else "variance")
         return network
 
     def describe(self) -> dict[str, Any]:
-        """Plain JSON; a predictor is named by the digest of its manifest, not by its path alone."""
+        """Plain JSON; a predictor is named by the digest of its manifest, not by its path alone.
+
+        Settings that came later than the first results are left out where they are at their default, so that earlier
+        runs keep their identity.
+        """
         described = dataclasses.asdict(self) | {"rounds": self.make_regime().rounds}
+        for late in ("towards", "predictor_name", "predictor_identity"):
+            if described[late] is None:
+                del described[late]
         if self.predictor is not None:
-            described["predictor_digest"] = _predictor(self.predictor).digest
+            described["predictor_digest"] = self.predictor_identity or _predictor(self.predictor).digest
         return described
 
-    def _single(self, name: str, density: float, seed: int) -> Scorer:
+    def _single(self, name: str, density: float, seed: int, shared: Shared | None) -> Scorer:
         if name == PREDICTED:
-            return PredictedScorer(_predictor(str(self.predictor)), density)
-        return make_scorer(name, seed)
+            return _shared(PredictedScorer(_predictor(str(self.predictor)), density), shared)
+        return _shared(make_scorer(name, seed), shared)
+
+
+def _shared(scorer: Scorer, shared: Shared | None) -> Scorer:
+    return scorer if shared is None else shared.of(scorer)
 
 
 def _predictor(folder: str) -> Predictor:

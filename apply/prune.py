@@ -6,16 +6,18 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from apply.method import Method
 from pruning.schedules import check_density
+from pruning.store import Store
 from pruning.ticket import Ticket, copy_state
 from pruning.version import versions
-from workloads.training import Evaluated, TrainingRecord, evaluate, train
+from scorers.shared import Shared
+from workloads.shared import train_once
+from workloads.training import Evaluated, TrainingRecord, evaluate
 from workloads.workload import Workload
 
 Progress = Callable[[int, int], None]
@@ -30,7 +32,7 @@ def prune(
     data_seed: int | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-    directory: Path | None = None,
+    store: Store | None = None,
     progress: Progress | None = None,
 ) -> Ticket:
     """Find a ticket of `workload`'s network at initialisation `seed`.
@@ -43,7 +45,8 @@ def prune(
         data_seed: of the data order in regimes that train.
         device: where to score and train.
         dtype: precision of the network.
-        directory: where iterative regimes keep finished rounds, so that a second call goes on.
+        store: where finished trainings and scores of whole networks are kept, so that a second call goes on and other
+            searches share them; the seconds that they once took count as this search's.
         progress: called with (done, total).
 
     Returns:
@@ -61,10 +64,11 @@ def prune(
             "take an earlier step or a longer training"
         )
     begin = time.perf_counter()
-    network = method.start(workload, density, seed, dtype=dtype, device=device)
+    shared = None if store is None else Shared(store)
+    network = method.start(workload, density, seed, shared=shared, dtype=dtype, device=device)
     # Weights as built cost the method nothing; weights made from scores are part of it.
     begin = time.perf_counter() if method.initial == "given" else begin
-    scorer = method.make_scorer(density, seed)
+    scorer = method.make_scorer(density, seed, shared)
     preparation = time.perf_counter() - begin
     found = regime.find(
         workload,
@@ -75,7 +79,7 @@ def prune(
         data_seed=data_seed,
         device=device,
         dtype=dtype,
-        directory=directory,
+        store=store,
         progress=progress,
     )
     provenance = {
@@ -93,9 +97,11 @@ def prune(
             "seed": seed,
             "balanced": workload.recipe.scoring_balanced,
         },
-        "pruning_seconds": preparation + found.seconds,
+        "pruning_seconds": preparation + found.seconds + (0.0 if shared is None else shared.saved),
         "versions": versions(),
     }
+    if found.training:
+        provenance["rounds"] = [_finite_entries(entry) for entry in found.training]
     return Ticket(dict(found.start), found.mask, provenance)
 
 
@@ -126,26 +132,30 @@ def train_ticket(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    store: Store | None = None,
     progress: Progress | None = None,
 ) -> tuple[Ticket, TrainingRecord]:
     """Train a ticket's kept weights; returns it with its trained weights, and the record.
 
-    `seed` is that of the data order. The ticket's provenance says under `training` what was done: the record in short,
-    the recipe, the data's digest, and the history as `[step, train loss, validation loss, validation accuracy]`.
+    `seed` is that of the data order. With a `store`, a training that it holds is not done again; only a dense
+    network's, which slow regimes need too, is added to it. The ticket's provenance says under `training` what was done:
+    the record in short, the recipe, the data's digest, and the history as `[step, train loss, validation loss,
+    validation accuracy]`.
 
     Raises:
         ValueError: the ticket is one of another network.
     """
     network = workload.build(0, dtype=dtype, device=device)
     ticket.apply_to(network)
-    record = train(
-        network, workload.task, workload.recipe, mask=ticket.mask, seed=seed, device=device, progress=progress
+    dense = ticket.mask.kept == ticket.mask.total
+    record = train_once(
+        network, workload, store=store, mask=ticket.mask, seed=seed, device=device, keep=dense, progress=progress
     )
     training = training_summary(record) | {
         "data_seed": seed,
         "data_digest": workload.task.digest,
         "recipe": dataclasses.asdict(workload.recipe),
-        "history": [_rounded(dataclasses.astuple(entry)) for entry in record.history],
+        "history": history(record),
     }
     provenance = dict(ticket.provenance) | {"training": training}
     return dataclasses.replace(ticket, trained=copy_state(network), provenance=provenance), record
@@ -163,6 +173,15 @@ def training_summary(record: TrainingRecord) -> dict[str, Any]:
         "engine": record.engine,
         "seconds": record.seconds,
     }
+
+
+def history(record: TrainingRecord) -> list[list[float | None]]:
+    """The evaluations of a training as `[step, train loss, validation loss, validation accuracy]`, six digits each."""
+    return [_rounded(dataclasses.astuple(entry)) for entry in record.history]
+
+
+def _finite_entries(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _finite(value) if isinstance(value, float) else value for name, value in entry.items()}
 
 
 def _finite(value: float) -> float | None:

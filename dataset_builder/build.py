@@ -16,6 +16,7 @@ import torch
 
 from dataset_builder.features import FEATURES, compute_features
 from dataset_builder.targets import TARGETS, Targets
+from pruning.store import Store
 from pruning.table import (
     TABLE_VERSION,
     ScoreTable,
@@ -87,6 +88,7 @@ def build(
     *,
     jobs: int = 1,
     device: torch.device | str = "cpu",
+    store: Store | None = None,
     progress: SeedProgress | None = None,
 ) -> ScoreTable:
     """Write the score table of `workload` for `seeds` into the folder `out`; one Parquet file a seed.
@@ -102,6 +104,8 @@ def build(
         recording: the slow regime; IMS with SynFlow by default.
         jobs: seeds built at once, each in a process with one torch thread.
         device: where to score and train.
+        store: where the slow regime's trainings are kept, for others to share; by default a hidden folder of the
+            table's own, removed seed by seed.
         progress: called with (done, total): seeds with several jobs, the slow regimes' training steps with one.
 
     Returns:
@@ -124,10 +128,10 @@ def build(
     missing = [seed for seed in seeds if not _is_whole(out / file_name(workload.name, seed))]
     if jobs == 1:
         for position, seed in enumerate(missing):
-            _build_seed(workload, seed, out, recording, device, _scaled(progress, position, len(missing)))
+            _build_seed(workload, seed, out, recording, device, store, _scaled(progress, position, len(missing)))
     elif missing:
         pool = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
-        work = (joblib.delayed(_in_worker)(workload, seed, out, recording, str(device)) for seed in missing)
+        work = (joblib.delayed(_in_worker)(workload, seed, out, recording, str(device), store) for seed in missing)
         for done, caught in enumerate(pool(work), start=1):
             caught.show_again()
             if progress is not None:
@@ -146,10 +150,12 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def _in_worker(workload: Workload, seed: int, out: Path, recording: Recording, device: str) -> WorkerWarnings:
+def _in_worker(
+    workload: Workload, seed: int, out: Path, recording: Recording, device: str, store: Store | None
+) -> WorkerWarnings:
     torch.set_num_threads(1)
     with worker_warnings() as caught:
-        _build_seed(workload, seed, out, recording, device, None)
+        _build_seed(workload, seed, out, recording, device, store, None)
     return caught
 
 
@@ -159,11 +165,16 @@ def _build_seed(
     out: Path,
     recording: Recording,
     device: torch.device | str,
+    store: Store | None,
     progress: SeedProgress | None,
 ) -> None:
     begin = time.perf_counter()
-    found = _search(workload, seed, out, recording, device, 0, progress)
-    repeat = _search(workload, seed, out, recording, device, REPEAT_OFFSET, progress) if recording.repeat else None
+    rounds = out / ".rounds" / workload.name
+    own = Store(rounds / f"seed{seed}")
+    found = _search(workload, seed, recording, device, store or own, 0, progress)
+    repeat = None
+    if recording.repeat:
+        repeat = _search(workload, seed, recording, device, store or own, REPEAT_OFFSET, progress)
     targets = Targets(found, repeat)
     network = workload.build(seed, device=device)
     network.load_state_dict(dict(found.start))
@@ -188,8 +199,7 @@ def _build_seed(
                 columns = {name: block.values[:, i] for i, name in enumerate(block.names)}
                 columns |= targets.columns(block.parameter, block.indices, number)
                 writer.write(TableBlock(workload.name, seed, number, block.parameter, block.indices, columns))
-    rounds = out / ".rounds" / workload.name
-    shutil.rmtree(rounds / f"seed{seed}", ignore_errors=True)
+    shutil.rmtree(own.folder, ignore_errors=True)
     with contextlib.suppress(OSError):  # other seeds' rounds may still be there
         rounds.rmdir()
         rounds.parent.rmdir()
@@ -198,9 +208,9 @@ def _build_seed(
 def _search(
     workload: Workload,
     seed: int,
-    out: Path,
     recording: Recording,
     device: torch.device | str,
+    store: Store,
     offset: int,
     progress: SeedProgress | None,
 ) -> Found:
@@ -212,7 +222,7 @@ def _search(
         seed,
         data_seed=seed + offset,
         device=device,
-        directory=out / ".rounds" / workload.name / f"seed{seed}" / f"order{seed + offset}",
+        store=store,
         progress=half or progress,
     )
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import platform
+import re
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 RESULTS_VERSION = 1
 """Raised with every change that alters results; CHANGELOG.md lists them under their own heading."""
@@ -20,3 +25,15 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+@lru_cache(maxsize=1)
+def machine() -> str:
+    """The machine in words: architecture, cores that this process may use, the processor's name where it is known."""
+    name = ""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        name = found.group(1).strip() if found else ""
+    usable = getattr(os, "sched_getaffinity", None)
+    cores = len(usable(0)) if usable else os.cpu_count()
+    return ", ".join(filter(None, (platform.machine(), f"{cores} cores", name or platform.processor())))

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from pruning.families import lookup
-from pruning.files import written_beside
-from pruning.mask import Mask, Scope
+from pruning.mask import Scope
 from pruning.parameters import count, prunable
 from pruning.schedules import SCHEDULES, check_count
 from pruning.scores import Scores
+from pruning.store import Store
 from pruning.ticket import copy_state
-from pruning.version import RESULTS_VERSION
 from regimes.regime import Found, Progress
 from regimes.upfront import prune_upfront
 from scorers.scorer import Scorer
-from workloads.training import train
+from workloads.shared import train_once
 from workloads.workload import Workload
 
 
@@ -46,6 +39,10 @@ class Iterative:
         scope: compare all weights with each other or each layer's among themselves.
         rewind_step: rewind to the weights after this many training steps of the dense network (0 = initialisation;
             Frankle et al. 2020, arXiv 1912.05671).
+        towards: the density that the schedule's rounds lead to; a search for a higher density leaves that path at
+            the round that would pass it, and prunes to its own density there. So all densities of a path share its
+            rounds, as where each round keeps the same share and every round's ticket is reported (Frankle & Carbin
+            2019). None: each density has a path of its own, of `rounds` rounds.
     """
 
     rounds: int = 10
@@ -53,11 +50,26 @@ class Iterative:
     schedule: str = "exponential"
     scope: Scope = "global"
     rewind_step: int = 0
+    # Not in the repr, by which score tables know the regimes that they were recorded with: none of them has a path.
+    towards: float | None = field(default=None, repr=False)
 
     @property
     def trains(self) -> bool:
         """Iterative regimes train the network in every round."""
         return True
+
+    def densities(self, density: float) -> tuple[float, ...]:
+        """The density after each round.
+
+        Raises:
+            ValueError: a density below the path's last.
+        """
+        path = lookup(SCHEDULES, "schedules", self.schedule)
+        if self.towards is None:
+            return path(density, self.rounds)
+        if density < self.towards:
+            raise ValueError(f"a path towards density {self.towards} never reaches {density}; take a lower `towards`")
+        return (*(share for share in path(self.towards, self.rounds) if share > density), density)
 
     def find(
         self,
@@ -70,155 +82,74 @@ class Iterative:
         data_seed: int | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
-        directory: Path | None = None,
+        store: Store | None = None,
         progress: Progress | None = None,
     ) -> Found:
-        """See `Regime.find`. With a `directory` each finished round is kept, and the next call goes on after it."""
+        """See `Regime.find`. With a `store` each finished training is kept, so that the next call goes on after it."""
         network = (
             workload.build(seed, dtype=dtype, device=device) if network is None else copy.deepcopy(network).to(device)
         )
         check_count(density, count(prunable(network)))
         initial = copy_state(network)
-        order = seed if data_seed is None else data_seed
         batch = workload.scoring_batch(seed, dtype=dtype, device=device)
-        densities = lookup(SCHEDULES, "schedules", self.schedule)(density, self.rounds)
-        identity = {
-            "regime": asdict(self),
-            "workload": workload.describe(),
-            "scorer": repr(scorer),
-            "density": density,
-            "seed": seed,
-            "data_seed": order,
-            "dtype": str(dtype),
-            "initial": _digest(initial),
-            "results_version": RESULTS_VERSION,
-        }
-        state = _State.open(directory, identity, network)
-        steps = workload.recipe.max_steps
-        try:
-            for number in range(state.rounds_done + 1, self.rounds + 1):
-                begin = time.perf_counter()
-                network.load_state_dict(state.rewind or initial)
-                mask = state.mask
-                record = train(
-                    network,
-                    workload.task,
-                    workload.recipe,
-                    mask=mask,
-                    seed=order,
-                    device=device,
-                    snapshot_steps=(self.rewind_step,) if number == 1 and self.rewind_step else (),
-                    progress=_shifted(progress, (number - 1) * steps, self.rounds * steps),
-                )
-                if number == 1 and self.rewind_step:
-                    if self.rewind_step not in record.snapshots:
-                        raise ValueError(
-                            f"cannot rewind to step {self.rewind_step}: training ended after {record.steps} steps"
-                        )
-                    state.rewind = {name: t.detach().cpu() for name, t in record.snapshots[self.rewind_step].items()}
-                pruned, scores, _, _ = prune_upfront(
-                    network,
-                    batch,
-                    workload.task.loss,
-                    scorer,
-                    densities[number - 1],
-                    rounds=self.shots,
-                    scope=self.scope,
-                    within=mask,
-                    seed=seed,
-                )
-                summary = {
+        densities = self.densities(density)
+        rounds, steps = len(densities), workload.recipe.max_steps
+        survived = {n: torch.zeros_like(w, dtype=torch.int32, device="cpu") for n, w in prunable(network).items()}
+        rewind, mask, scores = initial, None, None
+        training: list[dict[str, Any]] = []
+        for number, target in enumerate(densities, start=1):
+            network.load_state_dict(rewind)
+            snapshot_steps = (self.rewind_step,) if number == 1 and self.rewind_step else ()
+            record = train_once(
+                network,
+                workload,
+                store=store,
+                mask=mask,
+                seed=seed if data_seed is None else data_seed,
+                device=device,
+                snapshot_steps=snapshot_steps,
+                progress=_shifted(progress, (number - 1) * steps, rounds * steps),
+            )
+            if snapshot_steps:
+                if self.rewind_step not in record.snapshots:
+                    raise ValueError(
+                        f"cannot rewind to step {self.rewind_step}: training ended after {record.steps} steps"
+                    )
+                rewind = dict(record.snapshots[self.rewind_step])
+            begin = time.perf_counter()
+            pruned, scores, _, _ = prune_upfront(
+                network,
+                batch,
+                workload.task.loss,
+                scorer,
+                target,
+                rounds=self.shots,
+                scope=self.scope,
+                within=mask,
+                seed=seed,
+            )
+            mask = pruned.to("cpu")
+            for name, tensor in mask.tensors.items():
+                survived[name] += tensor
+            training.append(
+                {
+                    "density": mask.density,
                     "steps": record.steps,
                     "best_step": record.best_step,
                     "validation_loss": record.best_validation_loss,
                     "validation_accuracy": record.best_validation_accuracy,
-                    "seconds": time.perf_counter() - begin,
+                    "seconds": record.seconds + time.perf_counter() - begin,
                 }
-                state.finish_round(pruned.to("cpu"), scores, summary)
-                if progress is not None:
-                    progress(number * steps, self.rounds * steps)
-        finally:
-            network.load_state_dict(initial)
-        return Found(
-            state.mask_or_dense(),
-            Scores(state.scores, repr(scorer)),
-            state.survived,
-            densities,
-            state.rewind or initial,
-            sum(float(entry["seconds"]) for entry in state.training),
-            tuple(state.training),
-        )
+            )
+            if progress is not None:
+                progress(number * steps, rounds * steps)
+        assert mask is not None and scores is not None  # noqa: S101, PT018  (a schedule has at least one round)
+        last = {name: tensor.detach().cpu() for name, tensor in scores.tensors.items()}
+        seconds = sum(float(entry["seconds"]) for entry in training)
+        return Found(mask, Scores(last, repr(scorer)), survived, densities, rewind, seconds, tuple(training))
 
 
 def _shifted(progress: Progress | None, done: int, total: int) -> Progress | None:
     if progress is None:
         return None
     return lambda step, _: progress(done + step, total)
-
-
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in tensors.items():
-        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
-    return digest.hexdigest()
-
-
-class _State:
-    """The rounds done so far, in memory and, with a directory, on disk (one file, replaced after each round)."""
-
-    def __init__(self, path: Path | None, identity: str, network: nn.Module) -> None:
-        self.path = path
-        self.identity = identity
-        self.survived = {n: torch.zeros_like(w, dtype=torch.int32, device="cpu") for n, w in prunable(network).items()}
-        self.scores: dict[str, Tensor] = {n: torch.zeros_like(t, dtype=torch.float32) for n, t in self.survived.items()}
-        self.rewind: dict[str, Tensor] | None = None
-        self.training: list[dict[str, Any]] = []
-
-    @property
-    def rounds_done(self) -> int:
-        return len(self.training)
-
-    @property
-    def mask(self) -> Mask | None:
-        return None if not self.training else self.mask_or_dense()
-
-    def mask_or_dense(self) -> Mask:
-        return Mask({name: tensor >= self.rounds_done for name, tensor in self.survived.items()})
-
-    def finish_round(self, mask: Mask, scores: Scores, summary: dict[str, Any]) -> None:
-        for name, tensor in mask.tensors.items():
-            self.survived[name] += tensor
-        self.scores = {name: tensor.detach().cpu() for name, tensor in scores.tensors.items()}
-        self.training.append(summary)
-        self._save()
-
-    def _save(self) -> None:
-        if self.path is None:
-            return
-        tensors = {f"survived/{n}": t for n, t in self.survived.items()}
-        tensors |= {f"scores/{n}": t.contiguous() for n, t in self.scores.items()}
-        tensors |= {f"rewind/{n}": t.contiguous() for n, t in (self.rewind or {}).items()}
-        with written_beside(self.path) as beside:
-            save_file(tensors, beside, {"identity": self.identity, "training": json.dumps(self.training)})
-
-    @classmethod
-    def open(cls, directory: Path | None, identity: dict[str, Any], network: nn.Module) -> _State:
-        path = None if directory is None else directory / "rounds.safetensors"
-        state = cls(path, json.dumps(identity, sort_keys=True), network)
-        if path is None or not path.exists():
-            return state
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            stored, training = metadata["identity"], json.loads(metadata["training"])
-        except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
-            raise ValueError(f"{path} is damaged ({error}); delete it to begin the search again") from error
-        if stored != state.identity:
-            raise ValueError(f"{directory} holds the rounds of another search; choose another folder or delete it")
-        state.survived = {name: found[f"survived/{name}"] for name in state.survived}
-        state.scores = {name: found[f"scores/{name}"] for name in state.survived}
-        state.rewind = {n.removeprefix("rewind/"): t for n, t in found.items() if n.startswith("rewind/")} or None
-        state.training = training
-        return state

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from pruning.mask import Mask
 from pruning.scores import Scores
+from pruning.store import Store
 from scorers.scorer import Scorer
 from workloads.workload import Workload
 
@@ -31,7 +31,8 @@ class Found:
         start: the state (parameters and buffers, CPU) that the ticket is trained from: initialisation, or the early
             step that the regime rewound to.
         seconds: wall-clock time of the whole search, training included, earlier sessions' rounds included.
-        training: for each round that trained, its record in short (steps, best step, validation loss and accuracy).
+        training: for each round that trained, the density after it and its record in short (steps, best step,
+            validation loss and accuracy, seconds).
     """
 
     mask: Mask
@@ -82,7 +83,7 @@ class Regime(Protocol):
         data_seed: int | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
-        directory: Path | None = None,
+        store: Store | None = None,
         progress: Progress | None = None,
     ) -> Found:
         """Prune the network of `workload` at initialisation `seed` down to `density`.
@@ -96,10 +97,11 @@ class Regime(Protocol):
             data_seed: of the data order in training; `seed` if not given. Upfront regimes do not train.
             device: where to score and train.
             dtype: precision of the network.
-            directory: where to keep finished rounds, so that a second call goes on; unused by regimes without training.
+            store: where finished trainings are kept, so that a second call goes on and other searches share them;
+                unused by regimes without training.
             progress: called as rounds (upfront) or training steps (iterative) finish.
 
         Raises:
-            ValueError: a density outside (0, 1], or a directory that holds another search.
+            ValueError: a density outside (0, 1], or one that the regime's path does not reach.
         """
         ...

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from pruning.mask import Mask, Scope, keep_top
 from pruning.parameters import count, prunable
 from pruning.schedules import SCHEDULES, check_count
 from pruning.scores import Scores
+from pruning.store import Store
 from pruning.ticket import copy_state
 from regimes.regime import Found, Progress
 from scorers.scorer import Batch, Loss, Scorer
@@ -50,7 +50,7 @@ class Upfront:
         data_seed: int | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
-        directory: Path | None = None,
+        store: Store | None = None,
         progress: Progress | None = None,
     ) -> Found:
         """See `Regime.find`."""

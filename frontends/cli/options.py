@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pruning.ranges import LARGEST, whole_numbers
+
 if TYPE_CHECKING:
     from workloads.recipe import Recipe
     from workloads.workload import Workload
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-LARGEST_SEED = 2**31 - 1
-"""What torch, NumPy, scikit-learn and LightGBM all take."""
-MOST_NUMBERS = 100_000
 PATH = click.Path(path_type=Path)
-SEED = click.IntRange(0, LARGEST_SEED)
+SEED = click.IntRange(0, LARGEST)
 COUNT = click.IntRange(1)
 
 
@@ -38,18 +37,10 @@ class Numbers(click.ParamType[tuple[int, ...]]):
             return tuple(value)
         if self.none and value.strip().lower() == "none":
             return ()
-        ranges: list[range] = []
         try:
-            for part in value.split(","):
-                first, dash, last = part.strip().partition("-")
-                ranges.append(range(int(first), int(last if dash else first) + 1))
-        except ValueError:
-            self.fail(f"{value!r} is no list of {self.name}s; expected for example 0-4 or 0,2,10-12", param, ctx)
-        if any(numbers.stop > LARGEST_SEED + 1 for numbers in ranges):
-            self.fail(f"{value!r} goes beyond the largest {self.name}, {LARGEST_SEED}", param, ctx)
-        if not 0 < sum(map(len, ranges)) <= MOST_NUMBERS:
-            self.fail(f"{value!r} names no {self.name}, or more than {MOST_NUMBERS:,}", param, ctx)
-        return tuple(number for numbers in ranges for number in numbers)
+            return whole_numbers(value, self.name)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         """As the help shows it."""

@@ -70,8 +70,8 @@ from frontends.cli.options import (
 @click.option(
     "--rounds-dir",
     type=PATH,
-    help="ISS, IMS: keep finished rounds here, e.g. rounds, so that an interrupted search goes on. [default: a hidden "
-    "folder beside --out, removed at the end]",
+    help="ISS, IMS: keep finished trainings here, e.g. rounds; an interrupted search goes on, and other searches "
+    "share them. [default: a hidden folder beside --out, removed at the end]",
 )
 @click.option(
     "--out", type=PATH, default="ticket.safetensors", show_default=True, help="The ticket's file, e.g. imp.safetensors."
@@ -91,6 +91,7 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None
     from apply.prune import prune as find_ticket
     from pruning.connectivity import Connectivity
     from pruning.place import check_place
+    from pruning.store import Store
     from workloads.device import choose_device
 
     check_place(out)
@@ -119,7 +120,13 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None
         when_interrupted(f"finished rounds are kept in {kept_in}, the same command goes on")
     with progress_bar(f"pruning with {method.label}") as progress:
         ticket = find_ticket(
-            workload, method, options["density"], seed, device=device, directory=kept_in, progress=progress
+            workload,
+            method,
+            options["density"],
+            seed,
+            device=device,
+            store=None if kept_in is None else Store(kept_in),
+            progress=progress,
         )
     ticket.save(out)
     if kept_in == hidden:

@@ -11,7 +11,8 @@ import torch
 
 from pruning.mask import keep_top
 from pruning.scores import Scores
-from regimes import Iterative
+from pruning.store import Store
+from regimes import Found, Iterative
 from scorers import make_scorer
 from workloads.tasks import load_task
 from workloads.training import Recipe, train
@@ -60,6 +61,26 @@ def test_a_rewind_step_after_the_end_is_refused(workload: Workload) -> None:
         Iterative(rounds=2, rewind_step=5000).find(workload, make_scorer("magnitude"), 0.1, seed=0)
 
 
+def count_trainings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """A list that grows with every training that is really done."""
+    trained: list[Any] = []
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        trained.append(kwargs.get("mask"))
+        return train(*args, **kwargs)
+
+    monkeypatch.setattr("workloads.shared.train", counted)
+    return trained
+
+
+def assert_same(one: Found, other: Found) -> None:
+    assert one.mask == other.mask
+    assert one.densities == other.densities
+    assert all(torch.equal(one.start[n], other.start[n]) for n in other.start)
+    assert all(torch.equal(one.survived[n], other.survived[n]) for n in other.survived)
+    assert all(torch.equal(one.scores.tensors[n], other.scores.tensors[n]) for n in other.scores.tensors)
+
+
 class Killed(Exception):
     pass
 
@@ -76,45 +97,68 @@ def kill_in(round_: int, max_steps: int) -> Callable[[int, int], None]:
 def test_a_killed_search_goes_on_where_it_stopped(
     workload: Workload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rewind_step: int
 ) -> None:
-    regime = Iterative(rounds=3, rewind_step=rewind_step)
+    regime, store = Iterative(rounds=3, rewind_step=rewind_step), Store(tmp_path)
     whole = regime.find(workload, make_scorer("magnitude"), 0.05, seed=0)
     with pytest.raises(Killed):
-        regime.find(workload, make_scorer("magnitude"), 0.05, seed=0, directory=tmp_path, progress=kill_in(3, 60))
-    trained: list[Any] = []
-
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        trained.append(kwargs.get("mask"))
-        return train(*args, **kwargs)
-
-    monkeypatch.setattr("regimes.iterative.train", counted)
-    resumed = regime.find(workload, make_scorer("magnitude"), 0.05, seed=0, directory=tmp_path)
+        regime.find(workload, make_scorer("magnitude"), 0.05, seed=0, store=store, progress=kill_in(3, 60))
+    trained = count_trainings(monkeypatch)
+    resumed = regime.find(workload, make_scorer("magnitude"), 0.05, seed=0, store=store)
     assert len(trained) == 1
-    assert resumed.mask == whole.mask
-    assert all(torch.equal(resumed.start[n], whole.start[n]) for n in whole.start)
-    for name, tensor in whole.scores.tensors.items():
-        assert torch.equal(resumed.scores.tensors[name], tensor)
+    assert_same(resumed, whole)
+    # The seconds of the first session count too.
+    assert all(entry["seconds"] > 0 for entry in resumed.training)
     # A finished search is only read.
-    again = regime.find(workload, make_scorer("magnitude"), 0.05, seed=0, directory=tmp_path)
+    assert_same(regime.find(workload, make_scorer("magnitude"), 0.05, seed=0, store=store), whole)
     assert len(trained) == 1
-    assert again.mask == whole.mask
 
 
-def test_a_folder_of_another_search_is_refused(workload: Workload, tmp_path: Path) -> None:
-    regime = Iterative(rounds=1)
-    regime.find(workload, make_scorer("magnitude"), 0.05, seed=0, directory=tmp_path)
-    with pytest.raises(ValueError, match="another search"):
-        regime.find(workload, make_scorer("magnitude"), 0.06, seed=0, directory=tmp_path)
-    with pytest.raises(ValueError, match="another search"):
-        regime.find(workload, make_scorer("magnitude"), 0.05, seed=1, directory=tmp_path)
+def test_other_searches_share_the_dense_training_and_nothing_else(
+    workload: Workload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    regime, store = Iterative(rounds=2), Store(tmp_path)
+    regime.find(workload, make_scorer("magnitude"), 0.05, seed=0, store=store)
+    trained = count_trainings(monkeypatch)
+    for arguments, expected in [
+        ({"density": 0.06, "seed": 0}, 1),
+        ({"density": 0.05, "seed": 1}, 2),
+        ({"density": 0.05, "seed": 0, "data_seed": 7}, 2),
+        ({"density": 0.05, "seed": 0, "dtype": torch.float64}, 2),
+    ]:
+        alone = regime.find(workload, make_scorer("magnitude"), **arguments)  # type: ignore[arg-type]
+        trained.clear()
+        shared = regime.find(workload, make_scorer("magnitude"), store=store, **arguments)  # type: ignore[arg-type]
+        assert len(trained) == expected, arguments
+        assert_same(shared, alone)
 
 
-def test_a_truncated_round_file_is_refused_in_one_sentence(workload: Workload, tmp_path: Path) -> None:
-    regime = Iterative(rounds=1)
-    regime.find(workload, make_scorer("magnitude"), 0.05, seed=0, directory=tmp_path)
-    file = tmp_path / "rounds.safetensors"
-    file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="damaged"):
-        regime.find(workload, make_scorer("magnitude"), 0.05, seed=0, directory=tmp_path)
+def test_densities_of_one_path_share_its_rounds(
+    workload: Workload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    regime = Iterative(rounds=4, towards=0.0625)
+    assert regime.densities(0.0625) == (0.5, 0.25, 0.125, 0.0625)
+    assert regime.densities(0.2) == (0.5, 0.25, 0.2)
+    assert regime.densities(0.25) == (0.5, 0.25)
+    assert regime.densities(0.9) == (0.9,)
+    with pytest.raises(ValueError, match="never reaches"):
+        regime.densities(0.05)
+    trained = count_trainings(monkeypatch)
+    found = {
+        density: regime.find(workload, make_scorer("magnitude"), density, seed=0, store=Store(tmp_path))
+        for density in (0.9, 0.2, 0.0625)
+    }
+    assert len(trained) == 4
+    assert_same(found[0.2], regime.find(workload, make_scorer("magnitude"), 0.2, seed=0))
+    assert found[0.0625].mask_after(2) == found[0.2].mask_after(2)
+
+
+def test_a_truncated_training_is_done_again(workload: Workload, tmp_path: Path) -> None:
+    regime, store = Iterative(rounds=1), Store(tmp_path)
+    whole = regime.find(workload, make_scorer("magnitude"), 0.05, seed=0, store=store)
+    files = list(tmp_path.rglob("*.safetensors"))
+    assert len(files) == 1
+    files[0].write_bytes(files[0].read_bytes()[:1000])
+    assert_same(regime.find(workload, make_scorer("magnitude"), 0.05, seed=0, store=store), whole)
+    assert len(files[0].read_bytes()) > 1000
 
 
 def test_another_data_order_gives_another_ticket_of_the_same_initialisation(workload: Workload) -> None:
