@@ -53,7 +53,7 @@ class Experiment:
 
     @property
     def label(self) -> str:
-        """The method's short name; a run that prunes nothing is a dense network's, named by its initial weights alone."""
+        """The method's short name; `dense` (and the initial weights, if not as given) where nothing is pruned."""
         if self.density < 1:
             return self.method.label
         start = self.method.start_label

@@ -100,7 +100,8 @@ class MethodSpec(Strict):
 class ComparisonSpec(Strict):
     """One `[[comparisons]]`: a family of tests declared before the runs; every `of` against every `against`.
 
-    Labels are `Experiment.label` (`dense` where nothing is pruned: it is compared at every density); Holm's correction runs over the whole family.
+    Labels are `Experiment.label`; `dense`, where nothing is pruned, is compared at every density. Holm's correction
+    runs over the whole family.
     """
 
     name: str

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 
 from apply.method import Method
+from pruning.clock import spent
 from pruning.schedules import check_density
 from pruning.store import Store
 from pruning.ticket import Ticket, copy_state
@@ -63,13 +63,13 @@ def prune(
             f"cannot rewind to step {method.rewind_step}: the training has {workload.recipe.max_steps} steps; "
             "take an earlier step or a longer training"
         )
-    begin = time.perf_counter()
+    begin = spent(device)
     shared = None if store is None else Shared(store)
     network = method.start(workload, density, seed, shared=shared, dtype=dtype, device=device)
     # Weights as built cost the method nothing; weights made from scores are part of it.
-    begin = time.perf_counter() if method.initial == "given" else begin
+    begin = spent(device) if method.initial == "given" else begin
     scorer = method.make_scorer(density, seed, shared)
-    preparation = time.perf_counter() - begin
+    preparation = spent(device) - begin
     found = regime.find(
         workload,
         scorer,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
+from pruning.clock import spent
 from pruning.families import lookup
 from pruning.mask import Scope
 from pruning.parameters import count, prunable
@@ -116,7 +116,7 @@ class Iterative:
                         f"cannot rewind to step {self.rewind_step}: training ended after {record.steps} steps"
                     )
                 rewind = dict(record.snapshots[self.rewind_step])
-            begin = time.perf_counter()
+            begin = spent(device)
             pruned, scores, _, _ = prune_upfront(
                 network,
                 batch,
@@ -138,7 +138,7 @@ class Iterative:
                     "best_step": record.best_step,
                     "validation_loss": record.best_validation_loss,
                     "validation_accuracy": record.best_validation_accuracy,
-                    "seconds": record.seconds + time.perf_counter() - begin,
+                    "seconds": record.seconds + spent(device) - begin,
                 }
             )
             if progress is not None:

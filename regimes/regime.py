@@ -30,7 +30,7 @@ class Found:
         densities: the density after each round.
         start: the state (parameters and buffers, CPU) that the ticket is trained from: initialisation, or the early
             step that the regime rewound to.
-        seconds: wall-clock time of the whole search, training included, earlier sessions' rounds included.
+        seconds: of the whole search (`pruning.clock`), training included, earlier sessions' rounds included.
         training: for each round that trained, the density after it and its record in short (steps, best step,
             validation loss and accuracy, seconds).
     """

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import time
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from pruning.clock import spent
 from pruning.families import lookup
 from pruning.mask import Mask, Scope, keep_top
 from pruning.parameters import count, prunable
@@ -58,7 +58,7 @@ class Upfront:
             workload.build(seed, dtype=dtype, device=device) if network is None else copy.deepcopy(network).to(device)
         )
         batch = workload.scoring_batch(seed, dtype=dtype, device=device)
-        begin = time.perf_counter()
+        begin = spent(device)
         mask, scores, survived, densities = prune_upfront(
             network,
             batch,
@@ -71,7 +71,7 @@ class Upfront:
             seed=seed,
             progress=progress,
         )
-        seconds = time.perf_counter() - begin
+        seconds = spent(device) - begin
         scores = Scores({name: tensor.cpu() for name, tensor in scores.tensors.items()}, scores.criterion)
         return Found(mask.to("cpu"), scores, survived, densities, copy_state(network), seconds)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
 
+from pruning.clock import spent
 from pruning.mask import Mask
 from pruning.parameters import prunable
 from pruning.scores import Scores
@@ -71,16 +71,16 @@ class SharedScorer:
         }
         key = content_key("scores", described, state=copy_state(network), batch={"inputs": inputs, "targets": targets})
         found = self.shared.store.get(key)
+        device = next(network.parameters()).device
         if found is not None:
             self.shared.saved += float(found.about["seconds"])
-            device = next(network.parameters()).device
             return Scores({name: found.tensors[name].to(device) for name in prunable(network)}, repr(self.scorer))
-        begin = time.perf_counter()
+        begin = spent(device)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             scores = self.scorer(network, batch, loss)
         for warning in caught:
             warnings.warn(warning.message, warning.category, stacklevel=2)
         if not caught:  # what was warned of once is warned of again
-            self.shared.store.put(key, Stored(scores.tensors, {"seconds": time.perf_counter() - begin}))
+            self.shared.store.put(key, Stored(scores.tensors, {"seconds": spent(device) - begin}))
         return scores

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from pruning.chain import NotAChainError
+from pruning.clock import spent
 from pruning.compaction import Compacted, compact
 from pruning.mask import Mask
 from pruning.ticket import copy_state
@@ -35,7 +35,7 @@ class TrainingRecord:
             was a number.
         best_validation_loss, best_validation_accuracy: at that step; infinity and 0 if there is none.
         history: the evaluations, in order.
-        seconds: wall-clock time of the whole call.
+        seconds: of the whole call: processor time on the CPU, wall-clock time on a GPU (`pruning.clock`).
         engine: which engine ran: dense, sparse, fused or autograd.
         early_stopped: stopped before the recipe's last step, out of patience or diverged.
         diverged: stopped because a loss was NaN or infinite.
@@ -114,7 +114,6 @@ def train(
         ValueError: an unknown or unfitting engine, a mask of another layout, a batch larger than the training
             split, a negative snapshot step, or a network that does not take the task's inputs.
     """
-    started = time.perf_counter()
     if engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}, expected one of {', '.join(ENGINES)}")
     if any(step < 0 for step in snapshot_steps):
@@ -126,6 +125,7 @@ def train(
             "set the recipe's batch_size lower"
         )
     where = choose_device(str(device))
+    started = spent(where)
     network.to(where)
     if mask is not None:
         mask.apply_to(network)
@@ -158,7 +158,7 @@ def train(
         best_validation_loss=math.inf if best is None else best.validation_loss,
         best_validation_accuracy=0.0 if best is None else best.validation_accuracy,
         history=tuple(course.history),
-        seconds=time.perf_counter() - started,
+        seconds=spent(where) - started,
         engine=runner.name,
         early_stopped=course.step < recipe.max_steps or course.diverged,
         diverged=course.diverged,

@@ -1,0 +1,220 @@
+"""Pool: calls in other processes, here or on a cluster; what dies there is told, and costs only what it was at."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from typing import Any, Protocol, TypeVar
+
+from joblib.externals.loky import ProcessPoolExecutor
+from joblib.externals.loky.process_executor import BrokenProcessPool
+
+Key = TypeVar("Key")
+Calls = deque[tuple[Key, Callable[[], Any]]]
+
+ONE_THREAD = {
+    f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMBA", "NUMEXPR")
+} | {"VECLIB_MAXIMUM_THREADS": "1"}
+SCHEDULER_SECONDS = 10
+CLUSTER_SECONDS = 30
+WATCH_SECONDS = 1.0
+
+
+class Died(RuntimeError):  # noqa: N818
+    """The process that was at a call died; the call may be made again."""
+
+
+class Pool(Protocol):
+    """Where calls are made."""
+
+    def room(self, busy: int) -> bool:
+        """Whether another call can be handed over, `busy` ones being under way."""
+
+    def submit(self, call: Callable[[], Any]) -> Future[Any]:
+        """Hand over a call."""
+
+    def result(self, future: Future[Any]) -> Any:
+        """What a finished call returned, or `Died`; raises what it raised."""
+
+    def close(self, *, kill: bool) -> None:
+        """Let go of the processes; `kill` ends what they are at."""
+
+
+def completed(calls: Calls[Key], pool: Pool) -> Iterator[tuple[Key, Any]]:
+    """Make all calls; yields (key, what it returned, or a `Died`) as they finish.
+
+    Whoever iterates may append to `calls` meanwhile, for example a call whose process died. Closing the generator, or
+    an error in it, ends the calls under way.
+
+    Args:
+        calls: (key, function without arguments that can be pickled), in the order in which they begin; emptied.
+        pool: where; it is closed at the end.
+
+    Raises:
+        Exception: what a call raised.
+    """
+    busy: dict[Future[Any], Key] = {}
+    finished: deque[tuple[Key, Any]] = deque()
+    try:
+        while calls or busy:
+            while calls and pool.room(len(busy)):
+                key, call = calls.popleft()
+                busy[pool.submit(call)] = key
+            while finished:
+                yield finished.popleft()
+            if busy:
+                for future in wait(busy, return_when=FIRST_COMPLETED).done:
+                    finished.append((busy.pop(future), pool.result(future)))
+            if not busy:
+                while finished:
+                    yield finished.popleft()
+    finally:
+        pool.close(kill=bool(busy))
+
+
+class Processes:
+    """`jobs` processes on this machine, one call at a time in each.
+
+    Each is a pool of its own, so that one that dies takes no other's work with it. They don't hear Ctrl-C, which is for
+    this process to act on, and end soon after it, however it ends (on Windows only if it ends by itself).
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self._idle = [_process() for _ in range(jobs)]
+        self._busy: dict[Future[Any], Executor] = {}
+
+    def room(self, busy: int) -> bool:
+        """See `Pool`."""
+        return bool(self._idle)
+
+    def submit(self, call: Callable[[], Any]) -> Future[Any]:
+        """See `Pool`."""
+        process = self._idle.pop()
+        try:
+            with _without_interrupts():
+                future = process.submit(call)
+        except BrokenProcessPool:  # it died while it waited
+            process.shutdown(kill_workers=True)
+            process = _process()
+            with _without_interrupts():
+                future = process.submit(call)
+        self._busy[future] = process
+        return future
+
+    def result(self, future: Future[Any]) -> Any:
+        """See `Pool`."""
+        process, error = self._busy.pop(future), future.exception()
+        if isinstance(error, BrokenProcessPool):
+            process.shutdown(kill_workers=True)
+            self._idle.append(_process())
+            return Died(str(error))
+        self._idle.append(process)
+        return future.result()
+
+    def close(self, *, kill: bool) -> None:
+        """See `Pool`."""
+        for process in (*self._busy.values(), *self._idle):
+            process.shutdown(kill_workers=kill)
+
+
+class Cluster:
+    """The workers of a Dask scheduler; each needs this package and the data, and should have one thread.
+
+    Raises:
+        ValueError: dask is not installed.
+        OSError: no scheduler answers, or it has no worker.
+    """
+
+    def __init__(self, address: str) -> None:
+        try:
+            from distributed import Client
+            from distributed.scheduler import KilledWorker
+        except ImportError as error:
+            raise ValueError("a Dask cluster needs dask: pip install 'scratchcard[cluster]'") from error
+        self._address, self._killed = address, KilledWorker
+        try:
+            self._client = Client(address, timeout=SCHEDULER_SECONDS, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise OSError(
+                f"no Dask scheduler answers at {address}: start one (`dask scheduler`), or name its address as "
+                "tcp://host:port"
+            ) from error
+        try:
+            self._client.wait_for_workers(1, timeout=CLUSTER_SECONDS)
+        except TimeoutError as error:
+            self._client.close()
+            raise OSError(
+                f"the Dask scheduler at {address} has no worker after {CLUSTER_SECONDS} s: start some with "
+                f"`dask worker {address} --nthreads 1`"
+            ) from error
+        if max(self._client.nthreads().values(), default=1) > 1:
+            warnings.warn(
+                "Dask workers with several threads make one run at a time all the same: start them with --nthreads 1 "
+                "and --nworkers for as many as the machine has cores",
+                stacklevel=2,
+            )
+        self._pool = self._client.get_executor(pure=False)
+
+    def room(self, busy: int) -> bool:
+        """See `Pool`; workers may join later."""
+        return busy < 2 * max(1, len(self._client.nthreads()))
+
+    def submit(self, call: Callable[[], Any]) -> Future[Any]:
+        """See `Pool`."""
+        future: Future[Any] = self._pool.submit(call)
+        return future
+
+    def result(self, future: Future[Any]) -> Any:
+        """See `Pool`."""
+        try:
+            return future.result()
+        except self._killed as error:
+            return Died(str(error))
+        except CancelledError as error:
+            raise OSError(
+                f"the Dask scheduler at {self._address} is gone: finished runs are kept; start it and its workers, "
+                "then run the same command again"
+            ) from error
+
+    def close(self, *, kill: bool) -> None:
+        """See `Pool`; a run that a worker is at cannot be stopped, its outcome is dropped."""
+        with contextlib.suppress(Exception):
+            self._pool.shutdown(wait=False)
+        self._client.close()
+
+
+def _process() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(max_workers=1, env=ONE_THREAD, initializer=_begin, initargs=(os.getpid(),))
+
+
+def _begin(parent: int) -> None:
+    """In a process of the pool: leave Ctrl-C to the parent, and end when it has ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "getppid") and os.name != "nt":
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(WATCH_SECONDS)
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Processes that are started here inherit that SIGINT is blocked: none shows a traceback while it starts."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
