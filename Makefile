@@ -43,7 +43,7 @@ format: setup ## rewrite the code in the house style
 	$(BIN)/ruff format .
 
 results: setup ## re-create the tables of README and docs/findings.md (about an hour; finished runs are reused)
-	$(BIN)/python -m experiments.mnist_baselines --jobs $(JOBS)
+	$(BIN)/python -m experiments.publish experiments/mnist_baselines.toml --jobs $(JOBS)
 	$(BIN)/python -m experiments.mnist_predictors --jobs $(JOBS)
 	$(BIN)/python -m experiments.gbm_settings --jobs $(JOBS)
 	$(BIN)/python -m experiments.noise_ceiling --jobs $(JOBS)

@@ -1,0 +1,55 @@
+"""Runs a minute of a sweep with one job and with two: `python -m benchmarks.sweep [--runs N] [--jobs N] [--json]`.
+
+Tickets of SNIP at density 0.1 on MNIST, each trained to its end: a worker's start is paid once a sweep, as by users.
+Needs MNIST (`SCRATCHCARD_DATA` or `--data-dir`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from apply.experiment import Experiment
+from apply.method import Method
+from apply.sweep import sweep
+from workloads.recipe import Recipe
+from workloads.tasks import load_task
+from workloads.workload import Workload
+
+DENSITY = 0.1
+
+
+def measure(runs: int, jobs: int, data_dir: Path | None) -> dict[str, Any]:
+    """Runs a minute with one job and with `jobs`, and their ratio."""
+    workload = Workload("lenet_300_100", load_task("mnist", data_dir), Recipe(scoring_examples=256))
+    experiments = [Experiment(workload, Method("snip"), DENSITY, seed) for seed in range(runs)]
+    rates = {}
+    for count in (1, jobs):
+        with tempfile.TemporaryDirectory() as folder:
+            rates[count] = sweep(experiments, folder, jobs=count).runs_per_minute
+    return {"runs": runs, "jobs": jobs, "one": rates[1], "many": rates[jobs], "ratio": rates[jobs] / rates[1]}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=16)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    found = measure(options.runs, options.jobs, options.data_dir)
+    if options.json:
+        print(json.dumps(found))
+        return
+    print(
+        f"{found['runs']} runs: {found['one']:.1f} a minute with 1 job, {found['many']:.1f} with {found['jobs']} jobs, "
+        f"ratio {found['ratio']:.2f}, goal 1.7"
+    )
+
+
+if __name__ == "__main__":
+    main()
