@@ -18,6 +18,11 @@ COMMANDS = {
     "prune": ("frontends.cli.prune", "Find a ticket of a network before (or with) training."),
     "train": ("frontends.cli.tickets", "Train a ticket's kept weights."),
     "evaluate": ("frontends.cli.tickets", "Loss and accuracy of a trained ticket."),
+    "sweep": ("frontends.cli.sweep", "Run a grid of experiments that a TOML file states."),
+    "status": ("frontends.cli.sweep", "How far a grid is."),
+    "results": ("frontends.cli.results", "Query and export the results of sweeps."),
+    "anatomy": ("frontends.cli.anatomy", "What tickets look like: overlaps, layers, weights kept."),
+    "report": ("frontends.cli.report", "One HTML page of a results folder: plots, tables, tests."),
     "list": ("frontends.cli.listing", "Everything that can be named: scorers, regimes, tasks, features ..."),
     "show": ("frontends.cli.show", "Explain a table, a bundle or a ticket."),
 }

@@ -1,0 +1,160 @@
+"""Published figures that stand beside ours: facts in CSV files, each with its source, in our words and labels."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pruning.families import lookup
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PUBLISHED = {
+    "composite_pruning_mnist": "LeNet-300-100 on MNIST: stacked scoring, scores as weights, both (Lutz & Manai 2022)",
+    "saw_dense_training": "the same, dense networks trained from scores as weights",
+    "meta_model_metrics": "the same, predictors of the score of SynFlow in IMS",
+    "cifar10_pruning_at_init": "CIFAR-10 pruned at initialisation (Tanaka et al. 2020)",
+    "anchors": "single accuracies of other methods on MNIST and CIFAR-10",
+}
+ACCURACIES = ("composite_pruning_mnist", "saw_dense_training", "cifar10_pruning_at_init")
+"""Those whose rows can stand beside a run of ours."""
+
+REGIMES = {"random": "USS", "magnitude": "USS", "snip": "USS", "grasp": "USS", "synflow": "UMS"}
+"""`published` as a regime: that of the scorer's own paper."""
+INITIAL = {"kaiming_normal": "given", "bimodal": "bimodal"}
+FAMILIES = {
+    "LinearRegression": "linear",
+    "SGDRegressor": "sgd",
+    "DecisionTreeRegressor": "tree",
+    "RandomForestRegressor": "forest",
+    "MLP": "mlp",
+}
+FOLDER = Path(__file__).with_suffix("")
+COLUMNS = (
+    *("table", "task", "network", "density", "label", "scorer", "on", "regime", "initial", "initial_scorer"),
+    *("test_accuracy", "starred", "steps", "citation", "runs", "settings"),
+)
+TEXTS = ("table", "task", "network", "label", "scorer", "on", "regime", "initial", "initial_scorer", "citation")
+SETTINGS = ("task", "network", "density", "scorer", "on", "regime", "initial", "initial_scorer")
+"""What a run of ours must share with a published figure to stand beside it; of a dense one the first three and initial
+weights. It must also prune globally with an exponential schedule and rewind to the initialisation."""
+
+
+def published(name: str) -> pd.DataFrame:
+    """Published figures, one row each, with `citation`, `runs` (how many the mean is of) and `settings` of the source.
+
+    `composite_pruning_mnist`, `saw_dense_training` and `cifar10_pruning_at_init` have the columns of `COLUMNS`:
+
+    - `label` as `apply.method.Method.label` writes it, None for dense networks (density 1); accuracies as shares.
+    - The source's stacks name first the scorer whose scores stand in for the weights: our `on`; its second is our
+      `scorer`. Its GraSP and magnitude is |GraSP|: `magnitude on grasp, UMS 100`.
+    - Scores as weights from SNIP: `initial` is saw and `initial_scorer` snip; `kaiming_normal` is `given`.
+    - `starred`: the source marks a significant difference, without correction for multiple comparison (table `saw`:
+      from the same scorer on standard weights; `combined`: from SNIP on standard weights). Missing elsewhere.
+
+    The table `combined` gives SNIP on standard weights in UMS the very numbers that `stacked` and `saw` give SNIP as
+    published, which is USS: one of the two is a slip of the source. Both are kept, each under its own label.
+
+    `meta_model_metrics`: table, family, r2_train, r2_test, mse_train, mse_test. `anchors`: task, network, method,
+    density, test_accuracy (missing values: not stated).
+
+    Raises:
+        ValueError: unknown name.
+    """
+    lookup(PUBLISHED, "published figures", name)
+    facts = _read(f"{name}.csv").merge(_read("sources.csv"), on="source", how="left", validate="many_to_one")
+    facts["runs"] = facts["runs"].astype("Int64")
+    if "test_accuracy_percent" in facts:
+        # Divided as decimal text would be: 91.86 gives 0.9186.
+        facts["test_accuracy"] = (facts["test_accuracy_percent"] / 100).round(12)
+    if name == "composite_pruning_mnist":
+        return _composite(facts)
+    if name == "saw_dense_training":
+        return _dense(facts)
+    if name == "cifar10_pruning_at_init":
+        return _at_init(facts)
+    if name == "meta_model_metrics":
+        facts["family"] = facts["predictor"].map(FAMILIES)
+        first = ["table", "family", "r2_train", "r2_test", "mse_train", "mse_test"]
+    else:
+        first = ["task", "network", "method", "density", "test_accuracy"]
+    return facts[[*first, "citation", "runs", "settings"]]
+
+
+def beside(frame: pd.DataFrame) -> pd.DataFrame:
+    """The published accuracies that a frame of ours (`analysis.results.frame`) has runs for.
+
+    Joined by settings rather than by label, so that ours may share its path of rounds between densities (`towards`).
+
+    Returns:
+        The columns of `published`, with `label` being ours; in the order of the tables.
+    """
+    import pandas as pd
+
+    figures = pd.concat([published(name) for name in ACCURACIES], ignore_index=True).drop(columns="label")
+    plain = (frame["schedule"] == "exponential") & (frame["scope"] == "global") & (frame["rewind_step"] == 0)
+    dense = frame["density"] == 1.0
+    ours = frame[dense | plain][[*SETTINGS, "label"]].astype({"density": "float64"})
+    ours.loc[ours["density"] == 1.0, ["scorer", "on", "regime"]] = None
+    ours = ours.drop_duplicates()
+    for part in (figures, ours):
+        # Missing is a setting too; a merge by missing values would depend on their kind.
+        part["key"] = part[list(SETTINGS)].astype(object).where(part[list(SETTINGS)].notna(), "").agg(tuple, axis=1)
+    found = figures.reset_index().merge(ours[["key", "label"]], on="key").sort_values(["index", "label"])
+    return found[list(COLUMNS)].reset_index(drop=True)
+
+
+def _read(name: str) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.read_csv(FOLDER / name, dtype={"table": "str"})
+
+
+def _composite(facts: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for first, second, weights, regime in zip(
+        facts["first_scorer"], facts["second_scorer"], facts["initial_weights"], facts["regime"], strict=True
+    ):
+        scorer, on = (second, first) if isinstance(second, str) else (first, None)
+        rows.append(_method(scorer, on, regime, weights))
+    starred = facts["starred"].astype("boolean").mask(facts["table"] == "stacked")
+    return _columns(facts.assign(starred=starred), rows, network="lenet_300_100", task="mnist")
+
+
+def _dense(facts: pd.DataFrame) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = [_initial(weights) for weights in facts["initial_weights"]]
+    steps = facts["training_steps_to_early_stop"]
+    return _columns(facts.assign(density=1.0, steps=steps), rows, network="lenet_300_100", task="mnist")
+
+
+def _at_init(facts: pd.DataFrame) -> pd.DataFrame:
+    rows = [_method(scorer, None, "published", "kaiming_normal") for scorer in facts["scorer"]]
+    return _columns(facts.assign(density=1.0 / facts["compression_ratio"]), rows, task="cifar10")
+
+
+def _columns(facts: pd.DataFrame, methods: list[dict[str, Any]], **same: str) -> pd.DataFrame:
+    import pandas as pd
+
+    described = pd.DataFrame(methods, index=facts.index, dtype=object)
+    kept = facts.drop(columns=[name for name in described if name in facts]).assign(**same)
+    frame = pd.concat([kept, described], axis=1).reindex(columns=list(COLUMNS))
+    text = pd.Series(["text"]).dtype
+    return frame.astype(dict.fromkeys(TEXTS, text) | {"starred": "boolean", "steps": "float64"})
+
+
+@lru_cache(maxsize=256)  # a method looks for what other packages add to the families, and sixty of them come often
+def _method(scorer: str, on: str | None, regime: str, weights: str) -> dict[str, Any]:
+    from apply.method import Method
+
+    method = Method(scorer, on=on, regime=REGIMES[scorer] if regime == "published" else regime, **_initial(weights))
+    described = {"label": method.label, "scorer": scorer, "on": on, "regime": method.regime}
+    return described | {"initial": method.initial, "initial_scorer": method.initial_scorer}
+
+
+def _initial(weights: str) -> dict[str, Any]:
+    """The source's name of initial weights as ours; its scores as weights lie in [-1, 1], our `saw`."""
+    if weights.startswith("saw_"):
+        return {"initial": "saw", "initial_scorer": weights.removeprefix("saw_")}
+    return {"initial": INITIAL[weights], "initial_scorer": None}

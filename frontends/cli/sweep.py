@@ -1,0 +1,197 @@
+"""`scratchcard sweep` and `scratchcard status`."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from frontends.cli.options import COUNT, PATH, device_option, emit, json_option, warn, when_interrupted
+
+if TYPE_CHECKING:
+    from apply.grid import Grid
+    from apply.run_grid import Standing
+
+LINE_SECONDS = 60.0
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+
+_file = click.argument("file", type=PATH)
+_out = click.option(
+    "--out",
+    type=PATH,
+    default="runs/results",
+    show_default=True,
+    help="Results folder, e.g. results; grids that lie in one folder share their runs.",
+)
+_data_dir = click.option("--data-dir", type=PATH, help="Folder with the data files. [default: as for build]")
+_tasks = click.option("--task", "tasks", multiple=True, help="Only this one of the grid's tasks; may be repeated.")
+
+
+@click.command()
+@_file
+@_out
+@click.option("--jobs", type=COUNT, default=1, show_default=True, help="Runs at once, one thread each, e.g. 2.")
+@click.option("--dask", help="Send the runs to the workers of this Dask scheduler, e.g. tcp://10.0.0.5:8786.")
+@click.option(
+    "--dry-run", is_flag=True, help="Say how many runs there are, how many are done, how long the rest takes."
+)
+@click.option("--keep-tickets", is_flag=True, help="Keep every trained ticket in OUT/tickets.")
+@click.option("--tensorboard", type=PATH, help="Write TensorBoard logs of every new run here, e.g. runs/logs.")
+@_tasks
+@device_option
+@_data_dir
+@json_option
+def sweep(
+    file: Path,
+    out: Path,
+    jobs: int,
+    dask: str | None,
+    dry_run: bool,
+    keep_tickets: bool,
+    tensorboard: Path | None,
+    device: str,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Run a grid of experiments: a TOML file of workloads, methods, densities and seeds.
+
+    Finished runs are kept, failed ones are recorded and do not stop the others; the same command goes on after any
+    interruption. Re-running a finished grid costs nothing.
+
+    \b
+    scratchcard sweep experiments/mnist_baselines.toml --jobs 2
+    scratchcard sweep experiments/mnist_baselines.toml --jobs 2 --dry-run
+    scratchcard sweep grid.toml --dask tcp://10.0.0.5:8786
+    """
+    from apply.run_grid import run_grid, standing
+    from workloads.device import choose_device
+
+    grid = _read(file, out, options)
+    before = standing(grid, out, jobs=jobs, keep_tickets=keep_tickets)
+    if dry_run:
+        emit(_plain(grid, before), as_json, _text(grid, before, jobs))
+        return
+    when_interrupted(f"finished runs are kept in {out}, the same command goes on")
+    each = None
+    if tensorboard is not None:
+        from apply.tensorboard import Logs
+
+        each = Logs(tensorboard).write
+    with _says_what_to_do(out), _bar(f"grid {grid.name}") as (report, progress):
+        swept = run_grid(
+            grid,
+            out,
+            jobs=jobs,
+            device=str(choose_device(device)),
+            dask=dask,
+            keep_tickets=keep_tickets,
+            each=each,
+            report=report,
+            progress=progress,
+        )
+    for digest, error in swept.failed.items():
+        warn(f"run {digest[:12]} failed: {error}; the whole traceback is in {out / (digest + '.error.json')}")
+    after = standing(grid, out, jobs=jobs)
+    result = _plain(grid, after) | {
+        "ran": swept.ran,
+        "seconds": swept.seconds,
+        "runs_per_minute": swept.runs_per_minute,
+    }
+    text = f"{_text(grid, after, jobs)}\nthis sweep: {swept.ran} runs in {_duration(swept.seconds)}"
+    text += f", {swept.runs_per_minute:.1f} a minute with {jobs} jobs" if swept.ran and not dask else ""
+    emit(result, as_json, text)
+    if swept.failed:
+        click.get_current_context().exit(1)
+
+
+@click.command()
+@_file
+@_out
+@click.option("--jobs", type=COUNT, default=1, show_default=True, help="For the estimate: runs at once, e.g. 2.")
+@_tasks
+@_data_dir
+@json_option
+def status(file: Path, out: Path, jobs: int, as_json: bool, **options: Any) -> None:
+    """How far a grid is: runs done, failed, running, and the time that the rest takes.
+
+    \b
+    scratchcard status experiments/mnist_baselines.toml
+    """
+    from apply.run_grid import standing
+
+    grid = _read(file, out, options)
+    found = standing(grid, out, jobs=jobs)
+    emit(_plain(grid, found), as_json, _text(grid, found, jobs))
+
+
+def _read(file: Path, out: Path, options: dict[str, Any]) -> Grid:
+    from apply.grid import read_grid
+
+    return read_grid(file, out, data_dir=options["data_dir"], tasks=options["tasks"] or None)
+
+
+def _plain(grid: Grid, found: Standing) -> dict[str, Any]:
+    return {"grid": grid.name, **vars(found)}
+
+
+def _text(grid: Grid, found: Standing, jobs: int) -> str:
+    text = f"{grid.name}: {found.done} of {found.total} runs done"
+    text += f", {len(found.failed)} failed" if found.failed else ""
+    text += f", {found.running} running now" if found.running else ""
+    if found.done == found.total:
+        return text
+    if found.seconds_left is None:
+        return f"{text}; how long the rest takes is not known before a run is done"
+    return f"{text}; the rest takes about {_duration(found.seconds_left)} with {jobs} job{'s' if jobs > 1 else ''}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.1f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
+@contextlib.contextmanager
+def _says_what_to_do(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise OSError(
+            f"cannot write to {out} ({error.strerror}): finished runs are kept; free some space or choose another "
+            "--out, then run the same command again"
+        ) from error
+
+
+@contextlib.contextmanager
+def _bar(title: str) -> Iterator[tuple[Any, Any]]:
+    """Progress of tables and fits, then of runs, with the time left; a line a minute where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[left]}"))
+    said = 0.0
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(title, total=None, left="")
+
+        def show(text: str, done: int, total: int, left: str = "") -> None:
+            nonlocal said
+            bar.update(task, description=text, completed=done, total=total, left=left)
+            if not console.is_terminal and time.monotonic() - said >= LINE_SECONDS:
+                said = time.monotonic()
+                click.echo(f"{text}, {done} of {total}{', ' if left else ''}{left}", err=True)
+
+        def progress(now: Any) -> None:
+            left = "" if now.seconds_left is None else f"about {_duration(now.seconds_left)} left"
+            failed = f" ({now.failed} failed)" if now.failed else ""
+            show(f"{title}{failed}", now.done + now.failed, now.total, left)
+
+        yield show, progress
