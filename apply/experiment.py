@@ -19,6 +19,7 @@ from pruning.files import written_beside
 from pruning.store import Store
 from pruning.ticket import Ticket
 from pruning.version import RESULTS_VERSION, machine, versions
+from workloads.training import TrainingRecord
 from workloads.workload import Workload
 
 
@@ -81,10 +82,17 @@ class Experiment:
         begin = time.perf_counter()
         placement: dict[str, Any] = {"device": device, "dtype": self.dtype}
         ticket = prune(self.workload, self.method, self.density, self.seed, store=store, progress=progress, **placement)
+        ticket, record = train_ticket(ticket, self.workload, self.seed, store=store, progress=progress, **placement)
+        return self.result(ticket, record, seconds=time.perf_counter() - begin, device=device), ticket
+
+    def result(
+        self, ticket: Ticket, record: TrainingRecord, *, seconds: float, device: torch.device | str = "cpu"
+    ) -> dict[str, Any]:
+        """Evaluate the trained ticket; the run's record. `seconds` were spent on it before."""
+        begin = time.perf_counter()
         network = self.workload.build(0, dtype=self.dtype)
         found = Connectivity.of(network, ticket.mask, self.workload.task.input_shape)
-        ticket, record = train_ticket(ticket, self.workload, self.seed, store=store, progress=progress, **placement)
-        tested = evaluate_ticket(ticket, self.workload, **placement)
+        tested = evaluate_ticket(ticket, self.workload, device=device, dtype=self.dtype)
         result = {
             "digest": self.digest,
             "label": self.label,
@@ -100,13 +108,14 @@ class Experiment:
             "history": history(record),
             "test_accuracy": tested.accuracy,
             "test_loss": tested.loss if math.isfinite(tested.loss) else None,
-            "wall_seconds": time.perf_counter() - begin,
+            "wall_seconds": seconds + time.perf_counter() - begin,
             "device": str(device),
             "machine": machine(),
             "versions": versions(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
-        return json.loads(json.dumps(result)), ticket
+        decoded: dict[str, Any] = json.loads(json.dumps(result))
+        return decoded
 
 
 def write_result(result: dict[str, Any], folder: Path) -> Path:

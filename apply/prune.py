@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from apply.method import Method
 from pruning.clock import spent
@@ -151,6 +152,11 @@ def train_ticket(
     record = train_once(
         network, workload, store=store, mask=ticket.mask, seed=seed, device=device, keep=dense, progress=progress
     )
+    return with_training(ticket, network, record, workload, seed), record
+
+
+def with_training(ticket: Ticket, network: nn.Module, record: TrainingRecord, workload: Workload, seed: int) -> Ticket:
+    """The ticket with the weights of `network`, its network after training, and what was done in its provenance."""
     training = training_summary(record) | {
         "data_seed": seed,
         "data_digest": workload.task.digest,
@@ -158,7 +164,7 @@ def train_ticket(
         "history": history(record),
     }
     provenance = dict(ticket.provenance) | {"training": training}
-    return dataclasses.replace(ticket, trained=copy_state(network), provenance=provenance), record
+    return dataclasses.replace(ticket, trained=copy_state(network), provenance=provenance)
 
 
 def training_summary(record: TrainingRecord) -> dict[str, Any]:
