@@ -39,7 +39,8 @@ COLUMNS = (
 TEXTS = ("table", "task", "network", "label", "scorer", "on", "regime", "initial", "initial_scorer", "citation")
 SETTINGS = ("task", "network", "density", "scorer", "on", "regime", "initial", "initial_scorer")
 """What a run of ours must share with a published figure to stand beside it; of a dense one the first three and initial
-weights. It must also prune globally with an exponential schedule and rewind to the initialisation."""
+weights. It must also prune globally with an exponential schedule and rewind to the initialisation, and both scorers of a
+stack must score in every round."""
 
 
 def published(name: str) -> pd.DataFrame:
@@ -49,7 +50,7 @@ def published(name: str) -> pd.DataFrame:
 
     - `label` as `apply.method.Method.label` writes it, None for dense networks (density 1); accuracies as shares.
     - The source's stacks name first the scorer whose scores stand in for the weights: our `on`; its second is our
-      `scorer`. Its GraSP and magnitude is |GraSP|: `magnitude on grasp, UMS 100`.
+      `scorer`. Its GraSP and magnitude is |GraSP|: `magnitude on grasp every round, UMS 100`.
     - Scores as weights from SNIP: `initial` is saw and `initial_scorer` snip; `kaiming_normal` is `given`.
     - `starred`: the source marks a significant difference, without correction for multiple comparison (table `saw`:
       from the same scorer on standard weights; `combined`: from SNIP on standard weights). Missing elsewhere.
@@ -94,7 +95,8 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     figures = pd.concat([published(name) for name in ACCURACIES], ignore_index=True).drop(columns="label")
-    plain = (frame["schedule"] == "exponential") & (frame["scope"] == "global") & (frame["rewind_step"] == 0)
+    stacked = frame["on"].isna() | frame["restack"].fillna(value=False).astype(bool)
+    plain = stacked & (frame["schedule"] == "exponential") & (frame["scope"] == "global") & (frame["rewind_step"] == 0)
     dense = frame["density"] == 1.0
     ours = frame[dense | plain][[*SETTINGS, "label"]].astype({"density": "float64"})
     ours.loc[ours["density"] == 1.0, ["scorer", "on", "regime"]] = None
@@ -148,7 +150,9 @@ def _columns(facts: pd.DataFrame, methods: list[dict[str, Any]], **same: str) ->
 def _method(scorer: str, on: str | None, regime: str, weights: str) -> dict[str, Any]:
     from apply.method import Method
 
-    method = Method(scorer, on=on, regime=REGIMES[scorer] if regime == "published" else regime, **_initial(weights))
+    regime = REGIMES[scorer] if regime == "published" else regime
+    # Both scorers of a stack score in every round: only so do the source's figures make sense (docs/reproduction.md).
+    method = Method(scorer, on=on, regime=regime, restack=on is not None, **_initial(weights))
     described = {"label": method.label, "scorer": scorer, "on": on, "regime": method.regime}
     return described | {"initial": method.initial, "initial_scorer": method.initial_scorer}
 

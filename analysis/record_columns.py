@@ -52,6 +52,7 @@ COLUMNS = (
     RecordColumn("schedule", f"{_METHOD}.schedule"),
     RecordColumn("scope", f"{_METHOD}.scope"),
     RecordColumn("towards", f"{_METHOD}.towards", "real"),
+    RecordColumn("restack", f"{_METHOD}.restack", "flag"),
     RecordColumn("rewind_step", f"{_METHOD}.rewind_step", "integer"),
     RecordColumn("initial", f"{_METHOD}.initial"),
     RecordColumn("initial_scorer", f"{_METHOD}.initial_scorer"),

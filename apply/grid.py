@@ -72,6 +72,7 @@ class MethodSpec(Strict):
     scope: Annotated[list[Literal["global", "layer", "expected"]], Some] = ["global"]
     rewind_step: Annotated[list[int], Some] = [0]
     towards: float | None = None
+    restack: bool = False
     initial: Annotated[list[Literal["given", "saw", "saw_variance", "bimodal"]], Some] = ["given"]
     initial_scorer: OptionalNames = [None]
     densities: Densities | None = None
@@ -94,7 +95,9 @@ class MethodSpec(Strict):
         single = {"rounds": self.rounds, "shots": self.shots, "towards": self.towards}
         given = {name: value for name, value in single.items() if value is not None}
         for values in itertools.product(*lists.values()):
-            yield dict(zip(lists, values, strict=True)) | given
+            arguments = dict(zip(lists, values, strict=True)) | given
+            # Within a list of stacks and single scorers, only the stacks have a first scorer to score anew.
+            yield arguments | ({"restack": True} if self.restack and arguments["on"] is not None else {})
 
 
 class ComparisonSpec(Strict):

@@ -48,6 +48,8 @@ class Method:
         towards: for iterative regimes: the last density of the path whose rounds all densities share, see `Iterative`.
         initial: `given`, or `saw`, `saw_variance` (weights from the scores of `initial_scorer`), or `bimodal`.
         initial_scorer: for `saw` and `saw_variance`.
+        restack: stacked scoring in several rounds: the first scorer scores anew in every round, as in the source of the
+            idea, not once at the start.
         predictor_name: the predictor's name in tables; None takes its family.
         predictor_identity: digest of all that the predictor is fitted from, where that is known before it is fitted (in
             grids); it stands for the bundle's own digest.
@@ -68,6 +70,7 @@ class Method:
     initial: Literal["given", "saw", "saw_variance", "bimodal"] = "given"
     initial_scorer: str | None = None
     towards: float | None = None
+    restack: bool = False
     predictor_name: str | None = None
     predictor_identity: str | None = None
 
@@ -100,6 +103,11 @@ class Method:
             raise ValueError(f"{self.regime} has no shots: only IMS scores several times after a training")
         if self.rewind_step and not trains:
             raise ValueError(f"{self.regime} does not train, so that there is no step to rewind to")
+        if self.restack and (self.on is None or self.regime == "USS"):
+            raise ValueError(
+                "restack has both scorers of a stack score in every round; it needs a scorer `on` another and several "
+                f"rounds, got on={self.on!r} in {self.regime}"
+            )
         if self.towards is not None:
             if not trains:
                 raise ValueError(f"{self.regime} does not train: it has no rounds to share towards a density")
@@ -114,7 +122,7 @@ class Method:
     def label(self) -> str:
         """Short name for tables: `snip`, `synflow on predicted, UMS 100` ..."""
         names = [name if name != PREDICTED else self.predictor_name or name for name in (self.scorer, self.on) if name]
-        name = " on ".join(names)
+        name = " on ".join(names) + (" every round" if self.restack else "")
         regime = self.make_regime()
         text = name if self.regime == "USS" else f"{name}, {self.regime} {regime.rounds}"
         text += f" x {self.shots}" if self.shots != SHOTS else ""
@@ -156,7 +164,7 @@ class Method:
         if self.on is None:
             return second
         first = self._single(self.on, density, seed, shared)
-        return StackedScorer(first, second, "zero" if self.on == PREDICTED else "keep")
+        return StackedScorer(first, second, "zero" if self.on == PREDICTED else "keep", self.restack)
 
     def start(
         self, workload: Workload, density: float, seed: int, *, shared: Shared | None = None, **placement: Any
@@ -178,8 +186,8 @@ class Method:
         runs keep their identity.
         """
         described = dataclasses.asdict(self) | {"rounds": self.make_regime().rounds}
-        for late in ("towards", "predictor_name", "predictor_identity"):
-            if described[late] is None:
+        for late in ("towards", "restack", "predictor_name", "predictor_identity"):
+            if described[late] in (None, False):
                 del described[late]
         if self.predictor is not None:
             described["predictor_digest"] = self.predictor_identity or _predictor(self.predictor).digest

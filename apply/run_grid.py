@@ -13,7 +13,8 @@ import torch
 from apply.estimate import Estimate
 from apply.fitted import Report
 from apply.grid import Grid
-from apply.records import in_flight, is_done, read_failure, read_grid_manifest, write_grid_manifest
+from apply.records import in_flight, read_failure, read_grid_manifest, write_grid_manifest
+from apply.runs import is_done
 from apply.sweep import Progress, Swept, sweep
 from pruning.ticket import Ticket
 from pruning.version import RESULTS_VERSION, machine, versions

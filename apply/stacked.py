@@ -27,7 +27,9 @@ class StackedScorer:
 
     With `first` = a and `second` = magnitude the scores are |a|; with `second` = SynFlow they are each a's share in all
     paths of a. Any pair is allowed, predicted scores on either side too. In a multi-shot sequence `first` scores once,
-    at its start, and `second` in every round. Source: Lutz & Manai 2022 (bachelor thesis, ZHAW), "stacked scoring".
+    at its start, and `second` in every round; with `every_round` both score in every round. Source: Lutz & Manai 2022
+    (bachelor thesis, ZHAW), "stacked scoring"; its figures are those of both scoring in every round (magnitude on
+    SynFlow reaches 89.14 % at density 0.005, as SynFlow does; with SynFlow scoring once a layer collapses).
 
     Scores stand in as they are while a product of the largest absolute score, once for each layer, stays within
     float32's range. Beyond it (SynFlow reaches 1e60 on 40 layers) all scores of the network are divided by that largest
@@ -40,6 +42,7 @@ class StackedScorer:
         negatives: what a negative score becomes as a weight: `"keep"` leaves it (a scorer that squares or takes
             absolute values then counts the strongest votes for removal as large weights, as the source does),
             `"zero"` sets it to 0, the natural choice for predictions of a target that is never negative.
+        every_round: in a multi-shot sequence `first` scores the masked network anew in every round.
 
     Raises:
         ValueError: another word for `negatives`.
@@ -48,6 +51,7 @@ class StackedScorer:
     first: Scorer
     second: Scorer
     negatives: Negatives = "keep"
+    every_round: bool = False
 
     def __post_init__(self) -> None:
         if self.negatives not in ("keep", "zero"):
@@ -55,10 +59,13 @@ class StackedScorer:
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
         """See `scorers.Scorer`."""
-        return self.prepare(network, batch, loss, mask=mask)(network, batch, loss, mask=mask)
+        return self._stand_in(network, batch, loss, mask)(network, batch, loss, mask=mask)
 
-    def prepare(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> StandInScorer:
-        """The scorer of one multi-shot sequence: `first` has scored, `second` will in every round."""
+    def prepare(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scorer:
+        """The scorer of one multi-shot sequence: `first` has scored, unless it does in every round; `second` will."""
+        return self if self.every_round else self._stand_in(network, batch, loss, mask)
+
+    def _stand_in(self, network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None) -> StandInScorer:
         scores = self.first(network, batch, loss, mask=mask)
         if self.negatives == "zero":
             scores = Scores({n: t.clamp_min(0) for n, t in scores.tensors.items()}, scores.criterion)

@@ -30,7 +30,8 @@ from workloads.workload import Workload
 
 NAMES = [
     *("digest", "label", "network", "task", "data_digest", "density", "seed", "scorer", "on", "predictor"),
-    *("regime", "rounds", "shots", "schedule", "scope", "towards", "rewind_step", "initial", "initial_scorer"),
+    *("regime", "rounds", "shots", "schedule", "scope", "towards", "restack", "rewind_step"),
+    *("initial", "initial_scorer"),
     *("scoring_examples", "max_steps", "kept", "prunable", "effective_density", "test_accuracy", "test_loss"),
     *("validation_accuracy", "validation_loss", "pruning_seconds", "training_seconds", "wall_seconds"),
     *("steps", "best_step", "early_stopped", "diverged", "engine", "device", "results_version", "torch"),
@@ -49,6 +50,7 @@ TYPES = (
     | dict.fromkeys(INTEGERS, "Int64")
     | dict.fromkeys(REALS, "float64")
     | {"seed": "int64", "kept": "int64", "prunable": "int64", "early_stopped": "boolean", "diverged": "boolean"}
+    | {"restack": "boolean"}
 )
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from apply.method import Method
 from apply.predicted import PredictedScorer
+from apply.prune import prune
 from apply.saw import bimodal, scores_as_weights
 from apply.stacked import StackedScorer
 from dataset_builder.build import Recording, build
@@ -25,7 +26,7 @@ from pruning.parameters import prunable
 from pruning.scores import Scores
 from pruning.table import Column
 from regimes.upfront import prune_upfront
-from scorers import SCORERS, Magnitude, NoEffectWarning, SynFlow, make_scorer
+from scorers import SCORERS, GraSP, GraSPAbs, Magnitude, NoEffectWarning, SynFlow, make_scorer
 from scorers.scorer import Batch, Loss, Scorer
 from workloads.tasks import load_task
 from workloads.training import Recipe
@@ -106,6 +107,38 @@ def test_the_first_scorer_scores_once_for_a_whole_multi_shot_sequence(workload: 
             weight.copy_(weight.square())
     by_hand, *_ = prune_upfront(network, batch, workload.task.loss, SynFlow(), 0.05, rounds=6)
     assert mask == by_hand
+
+
+def test_both_scorers_can_score_in_every_round(workload: Workload) -> None:
+    network, batch, loss = workload.build(0), workload.scoring_batch(0), workload.task.loss
+    first = Given({n: w.detach().square() for n, w in prunable(network).items()})
+
+    def found(scorer: Scorer) -> Mask:
+        return prune_upfront(network, batch, loss, scorer, 0.05, rounds=6)[0]
+
+    found(StackedScorer(first, SynFlow(), every_round=True))
+    seen = [None if mask is None else mask.density for mask in first.calls]
+    assert seen[0] is None
+    assert seen[1:] == sorted((d for d in seen[1:] if d is not None), reverse=True)
+    assert len(seen) == 6
+    # Then magnitude makes nothing of what it is stacked on: scores stand in, and it takes their absolute values.
+    assert found(StackedScorer(SynFlow(), Magnitude(), every_round=True)) == found(SynFlow())
+    assert found(StackedScorer(GraSP(), Magnitude(), every_round=True)) == found(GraSPAbs())
+    # SynFlow looks at absolute weights alone.
+    assert found(StackedScorer(Magnitude(), SynFlow(), every_round=True)) == found(SynFlow())
+    assert found(StackedScorer(SynFlow(), Magnitude())) != found(SynFlow())
+
+
+def test_restacking_needs_a_stack_and_rounds(workload: Workload) -> None:
+    method = Method("magnitude", on="synflow", regime="UMS", rounds=6, restack=True)
+    assert method.label == "magnitude on synflow every round, UMS 6"
+    assert method.describe()["restack"] is True
+    assert "restack" not in Method("magnitude", on="synflow", regime="UMS").describe()
+    ticket = prune(workload, method, 0.05, seed=0)
+    assert ticket.mask == prune(workload, Method("synflow", regime="UMS", rounds=6), 0.05, seed=0).mask
+    for settings in ({"regime": "UMS"}, {"on": "synflow"}):
+        with pytest.raises(ValueError, match="several rounds"):
+            Method("magnitude", restack=True, **settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("first", [*SCORERS, "predicted"])

@@ -1,0 +1,289 @@
+"""Accuracy against density: curves beside the dense network and published figures, and the table behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from analysis.report.groups import (
+    PER_CENT,
+    dense_accuracy,
+    density_table,
+    limits,
+    means,
+    pruned,
+    split,
+    starts,
+    workloads,
+)
+from analysis.report.heatmap import heatmap
+from analysis.report.page import Block, Cell, Chart, Data, Entry, Panels, Section, Style, Table, Text, plain
+from analysis.report.specs import curves, dots, log_density
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TIP = {"entry": "method", "x": "density", "text": "test accuracy, %", "n": "seeds", "values": "each seed"}
+Published = Sequence[Mapping[str, Any]]
+"""Rows with method, density, accuracy (%), source, starred, steps, of one network and task."""
+
+
+def accuracy(
+    name: str,
+    runs: pd.DataFrame,
+    everything: pd.DataFrame,
+    published: Mapping[tuple[str, str], Published],
+    data: Data,
+) -> list[Section]:
+    """One section for each network and task of a grid, and one for dense networks where several were trained.
+
+    `everything` has the runs of all grids: a dense network of another grid is a reference too.
+    """
+    sections = []
+    for network, task, group in workloads(runs):
+        sparse = pruned(group)
+        if sparse.empty:
+            continue
+        rows = means(sparse, "test_accuracy", scale=PER_CENT)
+        figures = [row for row in published.get((network, task), ()) if row["density"] < 1]
+        dense = dense_accuracy(everything, sparse)
+        key = f"accuracy {name} {network} {task}"
+        drawn = _panels if sparse["density"].nunique() > 1 else _dots
+        blocks: list[Block] = [drawn(key, sparse, rows, figures, dense, data), _table(rows, figures)]
+        blocks += _differences(rows, figures)
+        text = (
+            "Test accuracy of the trained sparse networks; each point is the mean over seeds with its 95 % interval "
+            "(Student's t), the test set read once after training. "
+        )
+        if len(sparse["density"].unique()) == 1:
+            text += f"All runs have density {float(sparse['density'].iloc[0]):g}. "
+        if figures:
+            text += f"Open marks are published figures ({figures[0]['source']}). "
+        sections.append(Section(f"Accuracy against density: {network} on {task}", text.strip(), tuple(blocks), 3))
+    return sections + _dense(runs, published)
+
+
+def _panels(
+    name: str,
+    sparse: pd.DataFrame,
+    rows: Sequence[Mapping[str, Any]],
+    figures: Published,
+    dense: float | None,
+    data: Data,
+) -> Panels:
+    marks = [{"entry": row["method"], "x": row["density"]} | _shown(row) for row in rows]
+    data.add(name, marks)
+    reference = None
+    if figures:
+        reference = data.add(
+            f"{name} published",
+            [
+                {"entry": row["method"], "x": row["density"], "y": row["accuracy"], "source": row["source"]}
+                for row in figures
+            ],
+        )
+    more = [float(figure["accuracy"]) for figure in figures] + ([dense] if dense is not None else [])
+    domain, cut = limits(rows, more)
+    scale = {"domainMax": plain(domain[1])} if cut else {"domain": plain(domain), "nice": False}
+    y = {"title": "test accuracy, %", "scale": scale}
+    shares = split(sparse)
+    every = [entry.name for _, entries in shares for entry in entries]
+    charts = []
+    for title, entries in shares:
+        mine = {entry.name for entry in entries}
+        spec = curves(
+            name,
+            entries,
+            log_density([row["density"] for row in rows]),
+            y,
+            TIP,
+            context=[method for method in every if method not in mine],
+            reference=dense,
+            published=reference if any(figure["method"] in mine for figure in figures) else None,
+            floor=cut[0] if cut else None,
+        )
+        text = f"Line plot of test accuracy against density for {', '.join(entry.name for entry in entries)}."
+        charts.append(Chart(spec, title, text, tuple(entries), floor=cut))
+    caption = "Press a method to see it alone, several to compare them; point at a mark for its seeds."
+    if len(shares) > 1:
+        caption += " Grey lines: the methods of the other panels."
+    if cut:
+        below = sum(float(value) < cut[0] for value in [*(row["mean"] for row in rows), *more])
+        caption += f" {below} of {len(rows) + len(more)} values lie below the axis; 'whole range' shows them."
+    return Panels(tuple(charts), caption)
+
+
+def _dots(
+    name: str,
+    sparse: pd.DataFrame,
+    rows: Sequence[Mapping[str, Any]],
+    figures: Published,
+    dense: float | None,
+    data: Data,
+) -> Panels:
+    """One density: a line a method instead of curves, the best on top."""
+    beside = {figure["method"]: figure["accuracy"] for figure in figures}
+    ordered = sorted(rows, key=lambda row: -float(row["mean"]))
+    marks = [
+        {"entry": row["method"], "x": row["density"], "published": beside.get(row["method"])} | _shown(row)
+        for row in ordered
+    ]
+    data.add(name, marks)
+    x = {"title": "test accuracy, %", "scale": {"zero": False}}
+    names = [str(row["method"]) for row in ordered]
+    spec = dots(name, names, x, TIP, reference=dense)
+    text = f"Dot plot of test accuracy of {len(names)} methods at density {float(sparse['density'].iloc[0]):g}."
+    caption = "Point at a mark for its seeds." + (" Diamonds: published." if figures else "")
+    caption += f" Dashed: the dense network, {dense:.2f}." if dense is not None else ""
+    return Panels((Chart(spec, "", text),), caption)
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: row[key] for key in ("mean", "low", "high", "n", "text", "values")}
+
+
+def _table(rows: Sequence[Mapping[str, Any]], figures: Published) -> Table:
+    notes = {
+        (str(row["method"]), float(row["density"])): f"pub. {float(row['accuracy']):.2f}"
+        + ("*" if row.get("starred") else "")
+        for row in figures
+    }
+    columns, cells = density_table(rows, notes)
+    caption = "Test accuracy, %, mean ± 95 % interval, by density; bold: the highest mean of a density."
+    if figures:
+        caption += " Below: the published figure."
+    if any(row.get("starred") for row in figures):
+        caption += " An asterisk stands where the source marks a significant difference (uncorrected)."
+    return Table.of(caption, columns, cells)
+
+
+def _differences(rows: Sequence[Mapping[str, Any]], figures: Published) -> list[Block]:
+    """How far ours lie from what was published, in one sentence."""
+    ours = {(row["method"], float(row["density"])): row for row in rows}
+    pairs = [(ours[key], f) for f in figures if (key := (f["method"], float(f["density"]))) in ours]
+    if not pairs:
+        return []
+    gaps = sorted(abs(float(row["mean"]) - float(f["accuracy"])) for row, f in pairs)
+    inside = sum(float(row["low"]) <= float(f["accuracy"]) <= float(row["high"]) for row, f in pairs)
+    return [
+        Text(
+            f"Of {len(pairs)} published figures {inside} lie within the 95 % interval of ours; the median distance is "
+            f"{gaps[len(gaps) // 2]:.2f} points, the largest {gaps[-1]:.2f}."
+        )
+    ]
+
+
+def _dense(runs: pd.DataFrame, published: Mapping[tuple[str, str], Published]) -> list[Section]:
+    """Dense networks, where there are several kinds (scores as weights)."""
+    dense = runs[runs["density"] == 1]
+    blocks: list[Block] = []
+    for network, task, group in workloads(dense):
+        group = group.assign(start=starts(group))
+        if group["start"].nunique() < 2:
+            continue
+        rows = means(group, "test_accuracy", ("start",), PER_CENT)
+        steps = {row["start"]: row for row in means(group, "best_step", ("start",))}
+        start = dict(zip(group["method"], group["start"], strict=True))
+        beside = {
+            start[row["method"]]: row
+            for row in published.get((network, task), ())
+            if row["density"] == 1 and row["method"] in start
+        }
+        top = max(row["mean"] for row in rows)
+        cells = []
+        for row in rows:
+            figure = beside.get(row["start"])
+            taken = steps.get(row["start"])
+            cells.append(
+                (
+                    row["start"],
+                    _cell(row, f"published {figure['accuracy']:.2f}" if figure else "", strong=row["mean"] == top),
+                    _cell(taken, f"published {figure['steps']:.0f}" if figure else "")
+                    if taken
+                    else Cell("–", float("nan")),
+                    Cell(str(row["n"]), float(row["n"])),
+                )
+            )
+        caption = f"Dense networks, {network} on {task}: mean ± 95 % interval; bold: the highest mean."
+        columns = ("initial weights", "test accuracy, %", "steps to the lowest validation loss", "seeds")
+        blocks.append(Table.of(caption, columns, cells))
+    if not blocks:
+        return []
+    text = "The networks trained without pruning, from different initial weights (scores as weights among them)."
+    return [Section("Dense training", text, tuple(blocks), 3)]
+
+
+def _cell(row: Mapping[str, Any], note: str = "", *, strong: bool = False) -> Cell:
+    mean, _, spread = str(row["text"]).partition(" ± ")
+    return Cell(mean, float(row["mean"]), f"± {spread}" if spread else "", note, strong)
+
+
+def matrices(name: str, runs: pd.DataFrame, data: Data) -> list[Section]:
+    """Heat maps: stacks (first scorer × second scorer) and scores as weights (scorer × initial weights)."""
+    sections = []
+    for network, task, group in workloads(pruned(runs)):
+        stacks = group[(group["initial"] == "given")]
+        if stacks["on"].notna().any():
+            shown = stacks[stacks["regime"] == stacks.loc[stacks["on"].notna(), "regime"].mode().iloc[0]]
+            shown = shown.assign(column=shown["scorer"], row=shown["on"].fillna("none"))
+            again = shown["restack"].fillna(value=False).astype(bool)
+            for when, kind in (("once", ~again), ("every round", again)):
+                some = shown[kind | shown["on"].isna()]
+                if some["on"].isna().all():
+                    continue
+                text = (
+                    "Mean test accuracy, %, of every first scorer (rows, whose scores stand in for the weights) with "
+                    "every second scorer (columns); 'none' is the second scorer by itself. The first scorer scores "
+                    f"{'once, at the start' if when == 'once' else 'anew in every round'}. Each panel has its own "
+                    "colour scale."
+                )
+                found = _maps(f"stacks {when} {name} {network} {task}", some, ("second scorer", "first scorer"), data)
+                sections.append(Section(f"Stacked scoring, {when}: {network} on {task}", text, found, 3))
+        single = group[group["on"].isna()]
+        if (single["initial"] != "given").any():
+            shown = single[single["regime"] == single.loc[single["initial"] != "given", "regime"].mode().iloc[0]]
+            shown = shown.assign(column=shown["scorer"], row=starts(shown))
+            text = (
+                "Mean test accuracy, %, of every scorer (columns) from every kind of initial weights (rows); 'given' "
+                "are the network's own, 'saw' the scores of the named scorer. Each panel has its own colour scale."
+            )
+            found = _maps(f"saw {name} {network} {task}", shown, ("scorer", "initial weights"), data)
+            sections.append(Section(f"Scores as weights: {network} on {task}", text, found, 3))
+    return sections
+
+
+def _maps(name: str, shown: pd.DataFrame, titles: tuple[str, str], data: Data) -> tuple[Block, ...]:
+    rows = means(shown, "test_accuracy", ("density", "row", "column"), PER_CENT)
+    cells = [
+        {
+            "panel": f"density {row['density']:g}",
+            "row": row["row"],
+            "column": row["column"],
+            "value": row["mean"],
+            "text": f"{row['mean']:.1f}",
+            "full": row["text"],
+            "n": row["n"],
+        }
+        for row in rows
+    ]
+    data.add(name, cells)
+    down = _order(shown["row"])
+    across = _order(shown["column"])
+    tip = {"row": titles[1], "column": titles[0], "full": "test accuracy, %", "n": "seeds"}
+    charts = []
+    for panel in dict.fromkeys(c["panel"] for c in sorted(cells, key=lambda c: float(c["panel"].split()[1]))):
+        values = [c["value"] for c in cells if c["panel"] == panel]
+        spec = heatmap(name, panel, across, down, (plain(min(values)), plain(max(values))), tip, titles=titles)
+        text = f"Heat map of test accuracy, {titles[1]} by {titles[0]}, at {panel}."
+        charts.append(Chart(spec, panel, text, width=130 + 36 * len(across)))
+    return (Panels(tuple(charts), "Darker is lower; point at a cell for its interval."),)
+
+
+def _order(names: pd.Series) -> list[str]:
+    first = [name for name in ("given", "none") if name in set(names)]
+    return first + sorted(set(names) - set(first))
+
+
+def entries_of(names: Sequence[str], swatch: Literal["both", "line", "chip"] = "both") -> tuple[Entry, ...]:
+    """Legend entries in their order."""
+    return tuple(Entry(name, Style(k), swatch) for k, name in enumerate(names))

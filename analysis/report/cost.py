@@ -1,0 +1,100 @@
+"""Accuracy against cost: seconds to prune and train, with the Pareto front."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from analysis.report.accuracy import entries_of
+from analysis.report.groups import PER_CENT, limits, means, pruned, workloads
+from analysis.report.page import SHAPES, Cell, Chart, Data, Panels, Section, Table, plain
+from analysis.report.specs import scatter
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TIP = {
+    "method": "method",
+    "text": "test accuracy, %",
+    "seconds": "pruning + training, s",
+    "n": "seeds",
+    "values": "each seed",
+}
+REGIMES = {"USS": "circle", "UMS": "square", "ISS": "triangle-up", "IMS": "diamond"}
+"""Regime to the shape of its marks."""
+
+
+def cost(name: str, runs: pd.DataFrame, data: Data) -> list[Section]:
+    """One section for each network and task: a panel a density, and the methods on the front."""
+    sections = []
+    for network, task, group in workloads(pruned(runs)):
+        timed = group.assign(cost=group["pruning_seconds"].fillna(0) + group["training_seconds"])
+        timed = timed[timed["cost"] > 0]
+        if timed["method"].nunique() < 2:
+            continue
+        rows = _rows(timed)
+        found = data.add(f"cost {name} {network} {task}", rows)
+        seconds = [float(row["x"]) for row in rows]
+        x = {
+            "title": "pruning + training, seconds (log axis)",
+            "scale": {"type": "log", "domain": [plain(min(seconds) / 1.2), plain(max(seconds) * 1.2)], "nice": False},
+            "axis": {"format": "~g", "tickCount": 5, "labelOverlap": "greedy"},
+        }
+        entries = entries_of(list(dict.fromkeys(row["entry"] for row in rows)), "chip")
+        charts = []
+        for density in sorted(timed["density"].unique()):
+            domain, cut = limits([row for row in rows if row["density"] == density])
+            scale = {"domainMax": plain(domain[1])} if cut else {"domain": plain(domain), "nice": False}
+            y = {"title": "test accuracy, %", "scale": scale}
+            spec = scatter(found, entries, x, y, TIP, floor=cut[0] if cut else None)
+            spec["transform"] = [{"filter": f"datum.density == {plain(density)}"}]
+            about = f"Scatter plot of test accuracy against seconds at density {density:g}, with the Pareto front."
+            charts.append(Chart(spec, f"density {density:g}", about, entries, floor=cut))
+        caption = (
+            "Colour: scorer; shape: regime; each panel has its own axis of accuracy. Grey steps: the Pareto front, "
+            "where no method is both cheaper and more accurate. Point at a mark for its method."
+        )
+        if any(chart.floor for chart in charts):
+            caption += " Some low means lie below the axis; 'whole range' shows them."
+        text = (
+            "Test accuracy against the seconds that finding and training the ticket took, means over seeds. Seconds "
+            "are a run's own: work shared with other runs counts in each of them, as if it stood alone."
+        )
+        there = set(timed["regime"])
+        key = tuple((regime, SHAPES[shape]) for regime, shape in REGIMES.items() if regime in there)
+        blocks = (Panels(tuple(charts), caption, key), _front(rows))
+        sections.append(Section(f"Accuracy against cost: {network} on {task}", text, blocks, 3))
+    return sections
+
+
+def _rows(timed: pd.DataFrame) -> list[dict[str, Any]]:
+    about = timed.drop_duplicates("method").set_index("method")
+    seconds = {(r["method"], r["density"]): r["mean"] for r in means(timed, "cost")}
+    rows = []
+    for row in means(timed, "test_accuracy", scale=PER_CENT):
+        found = about.loc[row["method"]]
+        spent = seconds[row["method"], row["density"]]
+        shape = REGIMES.get(str(found["regime"]), "cross")
+        rows.append(
+            row | {"entry": str(found["scorer"]), "shape": shape, "x": spent, "seconds": f"{spent:.3g}", "front": False}
+        )
+    for density in {row["density"] for row in rows}:
+        best = float("-inf")
+        for row in sorted((r for r in rows if r["density"] == density), key=lambda r: (r["x"], -r["mean"])):
+            row["front"] = row["mean"] > best
+            best = max(best, row["mean"])
+    return rows
+
+
+def _front(rows: list[dict[str, Any]]) -> Table:
+    front = sorted((r for r in rows if r["front"]), key=lambda r: (r["density"], r["x"]))
+    cells = [
+        (
+            Cell(f"{row['density']:g}", float(row["density"])),
+            row["method"],
+            Cell(str(row["seconds"]), float(row["x"])),
+            Cell(str(row["text"]), float(row["mean"])),
+        )
+        for row in front
+    ]
+    columns = ("density", "method", "pruning + training, s", "test accuracy, %")
+    return Table.of("The Pareto front: for each density, the most accurate method for its cost.", columns, cells)

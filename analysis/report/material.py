@@ -1,0 +1,166 @@
+"""What a report is made from: runs, grids, failed runs, predictors, ticket anatomy, histories."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SETTINGS = ("predictor", "scoring_examples", "max_steps", "rewind_step", "results_version", "engine", "device")
+"""What tells two methods of one label apart, the most telling first."""
+NAMES = {"predictor": "{}", "scoring_examples": "{} scoring examples", "max_steps": "{} steps"}
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that the sections read.
+
+    Attributes:
+        source: the folder or file it came from.
+        runs: `analysis.results.frame`, with the column `method`: what a report calls a run's method.
+        grids: the grids' manifests.
+        failures: `analysis.results.failures`.
+        predictors: records of fitted predictors.
+        published: published accuracies that the runs can stand beside, `analysis.published.beside`.
+        metrics: published metrics of predictors.
+        anatomy: `anatomy.parquet`, or None.
+        histories: digest to (step, train loss, validation loss, validation accuracy).
+    """
+
+    source: str
+    runs: pd.DataFrame
+    grids: tuple[Mapping[str, Any], ...] = ()
+    failures: pd.DataFrame | None = None
+    predictors: tuple[Mapping[str, Any], ...] = ()
+    published: pd.DataFrame | None = None
+    metrics: tuple[Mapping[str, Any], ...] = ()
+    anatomy: pd.DataFrame | None = None
+    histories: Mapping[str, list[list[float]]] = field(default_factory=dict)
+
+    def part(self, grid: Mapping[str, Any]) -> Material:
+        """The same with one grid's runs alone."""
+        wanted = set(grid.get("digests") or ())
+        runs = self.runs[self.runs["digest"].isin(wanted)]
+        failed = self.failures[self.failures["digest"].isin(wanted)] if self.failures is not None else None
+        return dataclasses.replace(self, runs=runs, grids=(grid,), failures=failed)
+
+    def figures(self, grid: Mapping[str, Any]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+        """Published accuracies (%) by (network, task): method, density, accuracy, source, starred, steps.
+
+        Where two tables of a source give one method's figure, that of the table which the grid names counts.
+        """
+        if self.published is None:
+            return {}
+        named = set(grid.get("references") or ())
+        rows = self.published.to_dict("records")
+        found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        methods = self.runs.drop_duplicates(["network", "task", "label", "method"])
+        places = methods.groupby(["network", "task", "label"])["method"].agg(list).to_dict()
+        seen = set()
+        for row in sorted(rows, key=lambda row: row["table"] not in named):
+            key = (row["network"], row["task"], row["label"])
+            for method in places.get(key, ()):
+                if (key, method, row["density"]) in seen:
+                    continue
+                seen.add((key, method, row["density"]))
+                found.setdefault(key[:2], []).append(
+                    {
+                        "method": method,
+                        "density": float(row["density"]),
+                        "accuracy": 100 * float(row["test_accuracy"]),
+                        "source": str(row["citation"]),
+                        "starred": row["starred"] is True,
+                        "steps": float(row["steps"]),
+                    }
+                )
+        for figures in found.values():
+            figures.sort(key=lambda figure: (figure["method"], figure["density"]))
+        return found
+
+
+def gather(source: str | Path, anatomy: str | Path | None = None) -> Material:
+    """Read a folder of results, or what was exported from one.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: there is no run in it, or a file is not ours.
+    """
+    from analysis import results
+    from analysis.published import beside
+
+    runs = results.frame(source)
+    fitted = tuple(record for record in results.predictors(source) if isinstance(record.get("metrics"), dict))
+    return Material(
+        str(source),
+        named(runs),
+        tuple(results.grids(source)),
+        results.failures(source),
+        fitted,
+        beside(runs),
+        _metrics() if fitted else (),
+        _anatomy(Path(source), anatomy),
+        _histories(Path(source), runs),
+    )
+
+
+def named(runs: pd.DataFrame) -> pd.DataFrame:
+    """The frame with the column `method`: the label, and what else tells runs of one label apart.
+
+    Two runs of one network, task, label, density and seed differ in some setting; the settings that differ
+    among runs of that label join its name.
+    """
+    runs = runs.copy()
+    runs["method"] = runs["label"].astype(str)
+    for setting in SETTINGS:
+        key = ["network", "task", "method", "density", "seed"]
+        twice = runs[runs.duplicated(key, keep=False)]
+        if twice.empty:
+            break
+        clashing = set(twice["method"])
+        for label, group in runs[runs["method"].isin(clashing)].groupby("method", sort=False):
+            values = group[setting]
+            if values.nunique(dropna=False) < 2:
+                continue
+            form = NAMES.get(setting, setting.replace("_", " ") + " {}")
+            runs.loc[values.index, "method"] = [f"{label} [{form.format(_word(v))}]" for v in values]
+    return runs
+
+
+def _word(value: Any) -> str:
+    if value is None or value != value:  # NaN is not itself
+        return "none"
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _metrics() -> tuple[Mapping[str, Any], ...]:
+    from analysis.published import published
+
+    rows = published("meta_model_metrics").to_dict("records")
+    return tuple({str(name): value for name, value in row.items()} for row in rows)
+
+
+def _anatomy(source: Path, given: str | Path | None) -> pd.DataFrame | None:
+    path = Path(given) if given is not None else source / "anatomy.parquet"
+    if given is None and not (source.is_dir() and path.is_file()):
+        return None
+    from analysis.anatomy import read_anatomy
+
+    return read_anatomy(path)
+
+
+def _histories(source: Path, runs: pd.DataFrame) -> dict[str, list[list[float]]]:
+    histories = {}
+    for digest in runs["digest"] if source.is_dir() else ():
+        try:
+            record = json.loads((source / f"{digest}.json").read_text())
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+            continue
+        if record.get("history"):
+            histories[str(digest)] = record["history"]
+    return histories

@@ -1,0 +1,188 @@
+"""What was run, and how each number was made."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from analysis.report.material import Material
+from analysis.report.page import Block, Cell, Command, Listing, Section, Table, Text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LONGEST = 400
+"""Characters of an error that a table shows."""
+CONSTANT = (
+    ("machine", "machine"),
+    ("device", "device"),
+    ("python", "Python"),
+    ("torch", "torch"),
+    ("scratchcard", "scratchcard"),
+    ("results_version", "results version"),
+    ("engine", "training engine"),
+    ("data_digest", "sha256 of the data"),
+    ("scoring_examples", "scoring examples"),
+    ("max_steps", "steps at most"),
+)
+
+
+def summary(material: Material) -> Section:
+    """What was run: grids, runs, failed runs, seeds, time."""
+    runs = material.runs
+    failed = 0 if material.failures is None else len(material.failures)
+    seconds = float(runs["wall_seconds"].fillna(runs["pruning_seconds"].fillna(0) + runs["training_seconds"]).sum())
+    text = (
+        f"{counted(len(runs), 'finished run')} ({_networks(runs)}) of {counted(runs['method'].nunique(), 'method')} at "
+        f"{counted(runs['density'].nunique(), 'density')}, seeds {ranges(runs['seed'])}; {failed or 'no'} failed. They "
+        "took "
+        f"{duration(seconds)} of one process together"
+        f"{', the last ended ' + str(max(runs['finished'])) if runs['finished'].notna().any() else ''}. "
+        "A run finds one ticket, trains it and reads the test set once."
+    )
+    blocks: list[Block] = []
+    if material.grids:
+        rows = [_grid_row(material, grid) for grid in material.grids]
+        columns = ("grid", "title", "runs done", "of", "failed", "methods", "densities", "seeds", "took")
+        blocks.append(Table.of("The grids that these runs belong to.", columns, rows))
+    return Section("What was run", text, tuple(blocks))
+
+
+def _networks(runs: pd.DataFrame) -> str:
+    pairs = runs[["network", "task"]].drop_duplicates()
+    return ", ".join(f"{network} on {task}" for network, task in pairs.itertuples(index=False))
+
+
+def _grid_row(material: Material, grid: Mapping[str, Any]) -> list[Cell]:
+    part = material.part(grid)
+    sessions = [s for s in grid.get("sessions") or () if isinstance(s.get("seconds"), int | float)]
+    seconds = sum(float(s["seconds"]) for s in sessions)
+    failed = 0 if part.failures is None else len(part.failures)
+    wanted = len(set(grid.get("digests") or ()))
+    return [
+        Cell(str(grid["name"])),
+        Cell(str(grid.get("title") or "")),
+        Cell(str(len(part.runs)), float(len(part.runs))),
+        Cell(str(wanted), float(wanted)),
+        Cell(str(failed), float(failed)),
+        Cell(str(part.runs["method"].nunique()), float(part.runs["method"].nunique())),
+        Cell(str(part.runs["density"].nunique()), float(part.runs["density"].nunique())),
+        Cell(ranges(part.runs["seed"]) or "–"),
+        Cell(duration(seconds) if seconds else "–", seconds if seconds else float("nan")),
+    ]
+
+
+def origin(material: Material) -> list[Section]:
+    """How each number was made: settings, sessions, grid files; then the runs that failed."""
+    text = (
+        "Every number on this page comes from run records named by the sha256 of their whole configuration, the data's "
+        "digest and the results version. Intervals are 95 % by Student's t over seeds. Equal settings give equal runs "
+        "on one machine; other machines and versions differ by rounding, which training amplifies."
+    )
+    blocks: list[Block] = [_settings(material.runs)]
+    for grid in material.grids:
+        blocks += _grid(material, grid)
+    sections = [Section("How each number was made", text, tuple(blocks))]
+    if material.failures is not None and not material.failures.empty:
+        sections.append(_failures(material.failures))
+    return sections
+
+
+def _settings(runs: pd.DataFrame) -> Table:
+    rows = []
+    for column, title in CONSTANT:
+        if column not in runs:
+            continue
+        counts = runs[column].astype(object).where(runs[column].notna(), "not recorded").value_counts(sort=True)
+        rows += [(title, Cell(_plain(value)), Cell(str(n), float(n))) for value, n in counts.items()]
+    return Table.of("Settings, versions and machines of the runs.", ("what", "value", "runs"), rows)
+
+
+def _plain(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _grid(material: Material, grid: Mapping[str, Any]) -> list[Block]:
+    part = material.part(grid)
+    file = str(grid.get("file") or f"experiments/{grid['name']}.toml")
+    folder = material.source if not material.source.endswith(".parquet") else "results"
+    # An absolute path says where the folder lay, not how its runs were made.
+    folder = PurePath(folder).name if PurePath(folder).is_absolute() else folder
+    command = f"scratchcard sweep {shlex.quote(file)} --out {shlex.quote(folder)}"
+    blocks: list[Block] = [
+        Text(
+            f"Grid {grid['name']}: {grid.get('title') or 'no title'}. {len(part.runs)} runs, seeds "
+            f"{ranges(part.runs['seed']) or '–'}."
+            + (f" Source: {str(grid['source']).rstrip('.')}." if grid.get("source") else "")
+            + " The command that runs it again, where finished runs are reused:"
+        ),
+        Command(command),
+    ]
+    sessions = list(grid.get("sessions") or ())
+    if sessions:
+        columns = ("begin", "end", "runs", "failed", "jobs", "device", "seconds", "runs a minute", "machine")
+        rows = [[_session(s, key) for key in _SESSION] for s in sessions]
+        blocks.append(Table.of(f"Sessions in which {grid['name']} was run.", columns, rows))
+    if grid.get("text"):
+        blocks.append(Listing(f"Grid file {PurePath(file).name}", str(grid["text"])))
+    return blocks
+
+
+_SESSION = ("begin", "end", "runs", "failed", "jobs", "device", "seconds", "runs_per_minute", "machine")
+
+
+def _session(session: Mapping[str, Any], key: str) -> Cell:
+    value = session.get(key)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return Cell(f"{value:.4g}" if isinstance(value, float) else str(value), float(value))
+    if key in ("begin", "end", "device", "machine"):
+        return Cell("–" if value is None else str(value))
+    return Cell("–", float("nan"))
+
+
+def _failures(failures: pd.DataFrame) -> Section:
+    rows = [
+        (
+            Cell(str(row["label"])),
+            Cell("–" if row["density"] != row["density"] else f"{row['density']:g}", float(row["density"])),
+            Cell(str(row["seed"])),
+            Cell(_short(str(row["error"]))),
+            Cell(str(row["finished"])),
+            Cell(str(row["digest"])[:12]),
+        )
+        for row in failures.astype({"seed": object}).to_dict("records")
+    ]
+    table = Table.of("Failed runs.", ("method", "density", "seed", "error", "when", "run"), rows)
+    text = "These runs ended with an error and are in no other number of this page; the same sweep tries them again."
+    return Section("Failed runs", text, (table,))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def ranges(numbers: pd.Series) -> str:
+    """`0-4, 10` of whole numbers."""
+    ordered = sorted({int(n) for n in numbers.dropna()})
+    parts: list[list[int]] = []
+    for number in ordered:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1][1:] = [number]
+        else:
+            parts.append([number])
+    return ", ".join("–".join(map(str, part)) for part in parts)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 run`, `1,200 runs`, `7 densities`."""
+    many = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{number:,} {noun if number == 1 else many}"
+
+
+def duration(seconds: float) -> str:
+    """`35 s`, `12 min`, `3.4 h`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

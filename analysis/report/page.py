@@ -1,0 +1,257 @@
+"""What a page is made of: sections of charts, tables, pictures and texts; all plain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+SHAPES: Mapping[str, str] = {
+    "circle": "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0",
+    "square": "M-3.6,-3.6h7.2v7.2h-7.2z",
+    "triangle-up": "M0,-4.6L4.6,3.6H-4.6z",
+    "diamond": "M0,-5L4.4,0L0,5L-4.4,0z",
+    "triangle-down": "M0,4.6L4.6,-3.6H-4.6z",
+    "cross": "M-1.6,-4.6h3.2v3h3v3.2h-3v3h-3.2v-3h-3v-3.2h3z",
+    "triangle-right": "M4.6,0L-3.6,4.6V-4.6z",
+    "triangle-left": "M-4.6,0L3.6,4.6V-4.6z",
+}
+"""Vega's name of a mark's shape, and its outline for a legend."""
+DASHES = ("", "7,3", "2,2", "9,3,2,3")
+COLOURS = 8
+"""The style sheet has the variables --c0 to --c7, one set a theme."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a method is drawn: colours repeat after eight, dashes change with each repeat."""
+
+    number: int
+
+    @property
+    def colour(self) -> str:
+        """A style sheet's variable, so that a theme changes it without drawing again."""
+        return f"var(--c{self.number % COLOURS})"
+
+    @property
+    def shape(self) -> str:
+        """Vega's name."""
+        return tuple(SHAPES)[(self.number + self.number // COLOURS) % len(SHAPES)]
+
+    @property
+    def outline(self) -> str:
+        """The same as an SVG path."""
+        return SHAPES[self.shape]
+
+    @property
+    def dash(self) -> str:
+        """SVG's dash array."""
+        return DASHES[(self.number // COLOURS) % len(DASHES)]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of a legend; its button shows the method alone or among others.
+
+    Attributes:
+        name: what the data call it.
+        style: how it is drawn.
+        swatch: `both` a line and a mark, or a `line`, or a `chip` of its colour where shapes mean something else.
+    """
+
+    name: str
+    style: Style
+    swatch: Literal["both", "line", "chip"] = "both"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A Vega-Lite specification over named data sets of the page.
+
+    Attributes:
+        spec: Vega-Lite; `data` by name only.
+        title: above it.
+        description: for those who cannot see it.
+        legend: of the methods in it.
+        width: pixels that it needs at least; on a narrower screen it scrolls by itself.
+        floor: lowest y shown at first, and the lowest there is; None shows everything.
+    """
+
+    spec: Mapping[str, Any]
+    title: str
+    description: str
+    legend: tuple[Entry, ...] = ()
+    width: int = 0
+    floor: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Charts side by side that share a caption and, where needed, a switch to the whole range of y.
+
+    Attributes:
+        key: names of the marks' shapes, and their outlines.
+    """
+
+    charts: tuple[Chart, ...]
+    caption: str
+    key: tuple[tuple[str, str], ...] = ()
+    kind: str = field(default="panels", init=False)
+
+    @property
+    def cut(self) -> bool:
+        """Whether some chart has values below its axis, so that a switch to the whole range is of use."""
+        return any(chart.floor for chart in self.charts)
+
+    @property
+    def legend(self) -> tuple[Entry, ...]:
+        """What all charts share, shown once; empty where each has its own."""
+        legends = {chart.legend for chart in self.charts}
+        return self.charts[0].legend if len(legends) == 1 and len(self.charts) > 1 else ()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table's cell.
+
+    Attributes:
+        text: what is read.
+        value: what is sorted by; None takes the text, NaN sorts last.
+        small: after the text, e.g. an interval.
+        note: under the text, e.g. a published figure.
+        strong: best of its column.
+    """
+
+    text: str
+    value: float | None = None
+    small: str = ""
+    note: str = ""
+    strong: bool = False
+
+    @property
+    def key(self) -> str:
+        """The sorting key as an attribute's text."""
+        if self.value is None:
+            return self.text
+        return "" if math.isnan(self.value) else f"{self.value:.12g}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A sortable table; the first column names the row."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    numeric: tuple[bool, ...] = ()
+    kind: str = field(default="table", init=False)
+
+    @staticmethod
+    def of(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Cell | str]]) -> Table:
+        """A table from cells and plain texts; a column is numeric when all its cells have values."""
+        cells = tuple(tuple(c if isinstance(c, Cell) else Cell(c) for c in row) for row in rows)
+        numeric = tuple(bool(cells) and all(row[k].value is not None for row in cells) for k in range(len(columns)))
+        return Table(caption, tuple(columns), cells, numeric)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An SVG drawn elsewhere; shown as an image, in which no script can run."""
+
+    svg: str
+    caption: str
+    description: str
+    kind: str = field(default="picture", init=False)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+    kind: str = field(default="text", init=False)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A line to be typed into a terminal."""
+
+    text: str
+    kind: str = field(default="command", init=False)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A text of its own, e.g. a grid file, folded until asked for."""
+
+    title: str
+    text: str
+    kind: str = field(default="listing", init=False)
+
+
+Block = Panels | Table | Picture | Text | Command | Listing
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, one or two sentences on what is seen and how it was made, and what they speak of."""
+
+    title: str
+    text: str
+    blocks: tuple[Block, ...] = ()
+    level: int = 2
+
+
+@dataclass
+class Data:
+    """Named data sets, each put into the page once; numbers have six significant digits.
+
+    A set is `columns`, `rows`, and `words`: a column of repeated texts holds places in its list of words.
+    """
+
+    sets: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, name: str, rows: Sequence[Mapping[str, Any]]) -> str:
+        """Add rows of plain values under a name; returns the name.
+
+        Raises:
+            ValueError: the name is taken by other rows.
+        """
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        values = [[plain(row.get(column)) for row in rows] for column in columns]
+        words: dict[str, list[str]] = {}
+        for k, column in enumerate(columns):
+            different = list(dict.fromkeys(values[k]))
+            if all(isinstance(text, str) for text in different) and len(different) <= len(rows) / 2:
+                place = {text: number for number, text in enumerate(different)}
+                words[column] = different
+                values[k] = [place[text] for text in values[k]]
+        entry = {"columns": columns, "words": words, "rows": [list(row) for row in zip(*values, strict=True)]}
+        if self.sets.setdefault(name, entry) != entry:
+            raise ValueError(f"two data sets are called {name!r}; give each its own name")
+        return name
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """A set's rows again."""
+        entry = self.sets[name]
+        words = [entry["words"].get(column) for column in entry["columns"]]
+        return [
+            {
+                column: value if known is None else known[value]
+                for column, known, value in zip(entry["columns"], words, row, strict=True)
+            }
+            for row in entry["rows"]
+        ]
+
+
+def plain(value: Any) -> Any:
+    """JSON's value of a number: six significant digits, None for NaN and infinity (JSON has neither)."""
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return value
+    if isinstance(value, list | tuple):
+        return tuple(plain(entry) for entry in value)
+    number = float(value)
+    if not math.isfinite(number):
+        return None
+    return int(number) if number.is_integer() and abs(number) < 2**53 else float(f"{number:.6g}")

@@ -1,0 +1,304 @@
+"""The report in a real browser: nothing in the console, nothing from the network, plots drawn, tables sorted."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.report import report
+from tests.analysis.report_results import EVIL, write_results
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
+DRIVER = shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="needs Chromium and its driver on PATH"),
+]
+
+LIGHT, DARK = "rgb(255, 255, 255)", "rgb(20, 23, 27)"
+SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_results(tmp_path_factory.mktemp("browser") / "results", (0.005, 0.1), (0, 1, 2))
+    return report(folder, folder.parent / "report.html")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1280,900"):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def page(browser: Any, html: Path) -> Any:
+    """The page, opened anew, with all plots drawn, on a wide light screen."""
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    emulate(browser, "light")
+    browser.get_log("browser")
+    browser.get_log("performance")
+    browser.get(html.as_uri())
+    wait(browser, "return document.documentElement.dataset.drawn")
+    return browser
+
+
+def emulate(browser: Any, scheme: str, media: str = "") -> None:
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
+
+
+def wait(browser: Any, script: str) -> Any:
+    begin = time.monotonic()
+    while time.monotonic() < begin + SECONDS:
+        if found := browser.execute_script(script):
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"not true after {SECONDS} s: {script}")
+
+
+def colours(browser: Any) -> set[str]:
+    """The computed colours of the curves' points and of the axes' labels in the first plot."""
+    return set(
+        browser.execute_script(
+            """const chart = document.querySelector('.chart');
+            return [...chart.querySelectorAll('g.mark-symbol path'), ...chart.querySelectorAll('g.mark-text text')]
+              .map((mark) => getComputedStyle(mark).fill);"""
+        )
+    )
+
+
+def background(browser: Any) -> str:
+    return str(browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
+
+
+def test_no_message_in_the_console_and_no_request(page: Any, html: Path) -> None:
+    messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
+    sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert html.as_uri() in sent  # the log does record requests
+    assert {url for url in sent if not url.startswith("data:")} == {html.as_uri()}
+    assert page.get_log("browser") == []
+
+
+def test_the_policy_stops_what_gets_in_all_the_same(page: Any) -> None:
+    assert page.execute_script("return window.hacked") is None
+    page.execute_script(
+        """const script = document.createElement('script'); script.textContent = 'window.hacked = 3';
+        document.body.append(script);
+        const image = document.createElement('img'); image.src = 'http://127.0.0.1:9/x.png';
+        document.body.append(image);"""
+    )
+    assert page.execute_script("return window.hacked") is None
+    wait(page, "return document.querySelector('img[src^=http]').complete")
+    complaints = [entry["message"] for entry in page.get_log("browser")]
+    assert sum("Content Security Policy" in text for text in complaints) == 2
+
+
+def test_every_plot_is_drawn_with_marks(page: Any) -> None:
+    marks = page.execute_script(
+        """return [...document.querySelectorAll('.chart')].map((chart) => {
+          const svg = chart.querySelector('svg');
+          const marks = chart.querySelectorAll('g.mark-symbol path, g.mark-line path, g.mark-rect path');
+          const seen = [...marks].filter((mark) => mark.getBoundingClientRect().width > 1);
+          return [svg ? svg.getBoundingClientRect().width : 0, seen.length];
+        });"""
+    )
+    assert len(marks) > 30
+    assert min(width for width, _ in marks) > 150
+    assert min(count for _, count in marks) > 0
+    assert int(page.execute_script("return document.documentElement.dataset.drawn")) == len(marks)
+    names = {button.get_attribute("data-entry") for button in page.find_elements("css selector", ".legend button")}
+    assert {"grasp on snip, UMS 100", "snip, UMS 100, saw grasp"} <= names
+
+
+def test_a_foreign_label_stays_text_in_a_tooltip(page: Any) -> None:
+    from selenium.webdriver import ActionChains
+
+    point = page.execute_script(
+        """const table = [...document.querySelectorAll('tbody th')].find((th) => th.textContent.includes('hacked'));
+        const section = table.closest('section');
+        const point = section.querySelector('.chart g.mark-symbol path');
+        point.scrollIntoView({block: 'center'});
+        return point;"""
+    )
+    ActionChains(page).move_to_element(point).perform()
+    text = wait(page, "return document.querySelector('#vg-tooltip-element.visible')?.textContent")
+    assert EVIL in text
+    assert page.execute_script("return window.hacked") is None
+    assert not page.execute_script("return document.querySelectorAll('#vg-tooltip-element img').length")
+
+
+def test_a_header_sorts_by_mouse_and_keyboard(page: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    table = page.execute_script(
+        """const table = [...document.querySelectorAll('table')].find(
+          (table) => table.tHead.textContent.includes('0.005') && table.tBodies[0].rows.length > 10);
+        table.scrollIntoView({block: 'center'});
+        return table;"""
+    )
+    read = "return [...arguments[0].tBodies[0].rows].map((row) => row.children[arguments[1]].dataset.value)"
+
+    def column(k: int) -> list[str]:
+        return list(page.execute_script(read, table, k))
+
+    headers = table.find_elements("css selector", "thead th")
+    before = column(0)
+    values = [float(v) for v in column(1)]
+    assert values != sorted(values)
+    headers[1].find_element("css selector", "button").click()
+    assert [float(v) for v in column(1)] == sorted(values, reverse=True)
+    assert headers[1].get_attribute("aria-sort") == "descending"
+    headers[1].find_element("css selector", "button").send_keys(Keys.ENTER)
+    assert [float(v) for v in column(1)] == sorted(values)
+    assert headers[1].get_attribute("aria-sort") == "ascending"
+    headers[0].find_element("css selector", "button").click()
+    assert column(0) == sorted(before, key=str.lower)
+    assert headers[1].get_attribute("aria-sort") is None
+    assert sorted(column(0)) == sorted(before)
+
+
+def test_missing_values_sort_last(page: Any) -> None:
+    table = page.execute_script(
+        "return [...document.querySelectorAll('table')].find((t) => t.tHead.textContent.includes('fitted in, s'))"
+    )
+    button = table.find_elements("css selector", "thead th button")[-1]
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", table)
+    for _ in range(2):
+        page.execute_script("arguments[0].click()", button)
+        last = page.execute_script(
+            "return [...arguments[0].tBodies[0].rows].map((row) => row.lastElementChild.textContent.trim())", table
+        )
+        assert last == ["3.2", "3.2", "–", "–"]
+
+
+def test_a_legend_shows_one_method_and_the_switch_the_whole_range(page: Any) -> None:
+    page.execute_script(
+        """window.figure = document.querySelector('.range input').closest('figure');
+        figure.scrollIntoView();
+        window.faint = () => [...figure.querySelectorAll('.chart g.mark-symbol path')]
+          .filter((mark) => Number(getComputedStyle(mark).opacity) < 0.2).length;
+        const labels = '.chart g[aria-label^="Y-axis"] .role-axis-label text';
+        window.lowest = () =>
+          Math.min(...[...figure.querySelectorAll(labels)].map((label) => Number(label.textContent)));"""
+    )
+    assert page.execute_script("return faint()") == 0
+    button = page.execute_script("return figure.querySelector('.legend button')")
+    page.execute_script("arguments[0].click()", button)
+    assert wait(page, "return faint()") > 0
+    assert button.get_attribute("aria-pressed") == "true"
+    page.execute_script("arguments[0].click()", button)
+    wait(page, "return faint() === 0")
+    before = page.execute_script("return lowest()")
+    page.execute_script("figure.querySelector('.range input').click()")
+    wait(page, f"return lowest() < {before}")
+    page.execute_script("figure.querySelector('.range input').click()")
+    wait(page, f"return lowest() === {before}")
+
+
+def test_light_and_dark_follow_the_system_and_the_button(page: Any) -> None:
+    assert background(page) == LIGHT
+    light = colours(page)
+    emulate(page, "dark")
+    assert background(page) == DARK
+    dark = colours(page)
+    assert not light & dark
+    emulate(page, "light")
+    button = page.find_element("id", "theme")
+    assert button.text == "Dark theme"
+    button.click()
+    assert background(page) == DARK
+    assert colours(page) == dark
+    button.click()
+    assert background(page) == LIGHT
+    assert colours(page) == light
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_in_both_themes(page: Any, scheme: str) -> None:
+    emulate(page, scheme)
+    pairs = page.execute_script(
+        """const ground = (node) => {
+          for (; node; node = node.parentElement) {
+            const colour = getComputedStyle(node).backgroundColor;
+            if (!colour.startsWith('rgba(0, 0, 0, 0')) return colour;
+          }
+        };
+        const html = [...document.querySelectorAll('p, h2, h3, h4, td, th, small, .note, a, button, summary')]
+          .filter((node) => node.textContent.trim())
+          .map((node) => [getComputedStyle(node).color, ground(node)]);
+        const svg = [...document.querySelectorAll('.role-axis-label text, .role-axis-title text')]
+          .map((node) => [getComputedStyle(node).fill, ground(node.closest('.chart'))]);
+        return [...new Set([...html, ...svg].map((pair) => pair.join('|')))].map((pair) => pair.split('|'));"""
+    )
+    assert len(pairs) > 4
+    for front, back in pairs:
+        assert contrast(front, back) >= 4.5, (front, back)
+    marks = page.execute_script(
+        """const style = getComputedStyle(document.documentElement);
+        const probe = document.createElement('i'); document.body.append(probe);
+        const read = (name) => { probe.style.color = `var(${name})`; return getComputedStyle(probe).color; };
+        return [[0, 1, 2, 3, 4, 5, 6, 7].map((k) => read(`--c${k}`)), read('--panel')];"""
+    )
+    for colour in marks[0]:
+        assert contrast(colour, marks[1]) >= 3, colour
+
+
+def contrast(front: str, back: str) -> float:
+    """WCAG's contrast ratio of two `rgb(r, g, b)`."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(part) / 255 for part in colour[4:-1].split(",")]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(front), luminance(back)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_a_phone_shows_it_without_scrolling_sideways(page: Any) -> None:
+    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    wait(page, "return innerWidth === 390 && document.querySelector('.chart svg').getBoundingClientRect().width < 390")
+    time.sleep(0.5)
+    assert page.execute_script("return document.documentElement.scrollWidth") == 390
+    beyond = page.execute_script(
+        """return [...document.querySelectorAll('main *')].filter((node) =>
+          node.getBoundingClientRect().right > 391 && !node.closest('.scroll') && !node.closest('pre')
+        ).map((node) => node.outerHTML.slice(0, 80));"""
+    )
+    assert beyond == []
+    assert page.execute_script("return document.querySelectorAll('.scroll table').length") > 5
+
+
+def test_it_prints_with_its_plots(page: Any) -> None:
+    emulate(page, "dark", "print")
+    assert background(page) == LIGHT  # paper is light, whatever the screen's theme
+    assert page.execute_script("return getComputedStyle(document.getElementById('theme')).display") == "none"
+    emulate(page, "light")
+    whole = pdf(page)
+    assert whole[:5] == b"%PDF-"
+    assert whole.count(b"/Type /Page\n") + whole.count(b"/Type /Page ") > 3
+    page.execute_script("document.querySelectorAll('.chart svg').forEach((svg) => svg.replaceChildren())")
+    assert len(pdf(page)) < 0.7 * len(whole)  # what is gone was in the file
+
+
+def pdf(page: Any) -> bytes:
+    return base64.b64decode(page.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"])
