@@ -138,8 +138,8 @@ def train_ticket(
 ) -> tuple[Ticket, TrainingRecord]:
     """Train a ticket's kept weights; returns it with its trained weights, and the record.
 
-    `seed` is that of the data order. With a `store`, a training that it holds is not done again; only a dense
-    network's, which slow regimes need too, is added to it. The ticket's provenance says under `training` what was done:
+    `seed` is that of the data order. With a `store`, a training that it holds is not done again: methods that
+    find the same ticket share it. The ticket's provenance says under `training` what was done:
     the record in short, the recipe, the data's digest, and the history as `[step, train loss, validation loss,
     validation accuracy]`.
 
@@ -148,10 +148,7 @@ def train_ticket(
     """
     network = workload.build(0, dtype=dtype, device=device)
     ticket.apply_to(network)
-    dense = ticket.mask.kept == ticket.mask.total
-    record = train_once(
-        network, workload, store=store, mask=ticket.mask, seed=seed, device=device, keep=dense, progress=progress
-    )
+    record = train_once(network, workload, store=store, mask=ticket.mask, seed=seed, device=device, progress=progress)
     return with_training(ticket, network, record, workload, seed), record
 
 
