@@ -39,8 +39,8 @@ COLUMNS = (
 TEXTS = ("table", "task", "network", "label", "scorer", "on", "regime", "initial", "initial_scorer", "citation")
 SETTINGS = ("task", "network", "density", "scorer", "on", "regime", "initial", "initial_scorer")
 """What a run of ours must share with a published figure to stand beside it; of a dense one the first three and initial
-weights. It must also prune globally with an exponential schedule and rewind to the initialisation, and both scorers of a
-stack must score in every round."""
+weights. It must also prune globally with an exponential schedule and rewind to the initialisation, and both scorers of
+a stack must score in every round."""
 
 
 def published(name: str) -> pd.DataFrame:
