@@ -12,18 +12,26 @@ from frontends.cli.options import PATH, emit, json_option
 
 @click.command()
 @click.argument("file", type=PATH)
+@click.option("--target", help="Of a table: how each feature goes with this target, e.g. kept. [default: not shown]")
 @json_option
-def show(file: Path, as_json: bool) -> None:
+def show(file: Path, target: str | None, as_json: bool) -> None:
     """Explain a table, a bundle or a ticket: what it holds and where it came from.
 
     \b
     scratchcard show table
+    scratchcard show table --target kept
     scratchcard show predictor
     scratchcard show ticket.safetensors
     """
     if not file.exists():
         raise FileNotFoundError(f"there is nothing at {file}: expected a table, a bundle or a ticket")
-    if file.suffix == ".parquet" or (file.is_dir() and any(file.glob("*.parquet"))):
+    is_table = file.suffix == ".parquet" or (file.is_dir() and any(file.glob("*.parquet")))
+    if target is not None and not is_table:
+        raise ValueError(f"{file} is no table: only a table's features can be correlated with a target")
+    if is_table and target is not None:
+        _correlations(file, target, as_json)
+        return
+    if is_table:
         result = _table(file)
     elif file.is_dir():
         result = _bundle(file)
@@ -54,6 +62,22 @@ def _table(path: Path) -> dict[str, Any]:
         "digest": table.digest,
         "versions": origin.get("versions"),
     }
+
+
+def _correlations(path: Path, target: str, as_json: bool) -> None:
+    """A line a feature, the one that tells kept from pruned weights best first."""
+    from analysis.correlations import feature_correlations
+    from pruning.table import ScoreTable
+
+    found = feature_correlations(ScoreTable.open(path), target)
+    found = found.sort_values("roc_auc", key=lambda auc: (auc - 0.5).abs(), ascending=False, kind="stable")
+    rows = found.to_dict("records")
+    head = f"{'feature':<32}{'Pearson':>10}{'Spearman':>10}{'ROC AUC':>10}"
+    lines = [
+        f"{row['feature']:<32}" + "".join(f"{row[name]:>10.3f}" for name in ("pearson", "spearman", "roc_auc"))
+        for row in rows
+    ]
+    emit(rows, as_json, "\n".join([f"{target}, {rows[0]['rows']:,} weights", head, *lines]))
 
 
 def _bundle(path: Path) -> dict[str, Any]:

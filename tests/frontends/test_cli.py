@@ -40,6 +40,11 @@ def test_show_explains_each_kind(job: Path) -> None:
     assert as_json("show", job / "table")["kind"] == "score table"
     assert as_json("show", next((job / "table").glob("*.parquet")))["rows"] == 50_200
     assert as_json("show", job / "predictor")["family"] == "tree"
+    correlations = as_json("show", job / "table", "--target", "kept")
+    assert {row["feature"] for row in correlations} == set(as_json("show", job / "table")["features"])
+    found = [abs(row["roc_auc"] - 0.5) for row in correlations if row["roc_auc"] is not None]
+    assert found == sorted(found, reverse=True)
+    assert f"kept, {correlations[0]['rows']:,} weights" in run("show", job / "table", "--target", "kept").stdout
     ticket = as_json("show", job / "trained.safetensors")
     assert ticket["trained"] is True
     assert ticket["provenance"]["workload"]["task"] == "digits"
