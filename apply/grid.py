@@ -176,7 +176,7 @@ def read_grid(
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no TOML, has a wrong key or value, methods that make no sense, or a comparison between labels
-            that none of its methods has.
+            that none of its methods has; or `tasks` names one that the grid lacks.
     """
     path = Path(path)
     if not path.is_file():
@@ -188,6 +188,9 @@ def read_grid(
         raise ValueError(f"{path} is no TOML file: {error}") from error
     except ValidationError as error:
         raise ValueError(f"{path}: {_sentence(error)}") from error
+    unknown = [name for name in tasks or () if name not in file.workload.task]
+    if unknown:
+        raise ValueError(f"{path} has no task {unknown[0]!r}; it has {', '.join(file.workload.task)}")
     wanted = [name for name in file.workload.task if tasks is None or name in tasks]
     workloads = [
         Workload(network, load_task(task, data_dir), _recipe(path, file.workload.recipe))
