@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,22 +42,21 @@ class Estimate:
 
     def seconds(self, experiments: Iterable[Experiment], jobs: int | None) -> float | None:
         """Wall-clock seconds for all, `jobs` at once; None if unknown (no run is done, or the number of jobs)."""
-        total = 0.0
-        for experiment in experiments:
-            one = self._one(experiment)
-            if one is None or jobs is None:
-                return None
-            total += one
-        return total / jobs if jobs else None
+        groups = Counter(self._group(experiment) for experiment in experiments)
+        if jobs is None or None in groups:
+            return None
+        medians = {key: statistics.median(self.groups[key]) for key in groups if key is not None}
+        total = sum(medians[key] * count for key, count in groups.items() if key is not None)
+        most = max(medians.values(), default=0.0)
+        return max(total / jobs, most)  # the longest run is not done by several
 
-    def _one(self, experiment: Experiment) -> float | None:
+    def _group(self, experiment: Experiment) -> tuple[Any, ...] | None:
+        """The nearest group that has runs."""
         for key in _keys(experiment):
             if key in self.groups:
-                return statistics.median(self.groups[key])
+                return key
         near = [key for key in self.groups if len(key) == 1]
-        if not near:
-            return None
-        return statistics.median(self.groups[min(near, key=lambda key: abs(key[0] - experiment.density))])
+        return min(near, key=lambda key: abs(key[0] - experiment.density), default=None)
 
 
 def _keys(experiment: Experiment) -> Iterator[tuple[Any, ...]]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import re
 import signal
 import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from typing import Any, Protocol, TypeVar
 
 from joblib.externals.loky import ProcessPoolExecutor
@@ -19,15 +21,15 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 Key = TypeVar("Key")
 Calls = deque[tuple[Key, Callable[[], Any]]]
 
-ONE_THREAD = {
-    f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMBA", "NUMEXPR")
-} | {"VECLIB_MAXIMUM_THREADS": "1"}
-SCHEDULER_SECONDS = 10
+ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMBA", "NUMEXPR")} | {
+    "VECLIB_MAXIMUM_THREADS": "1"
+}
+SCHEDULER_SECONDS = 5
 CLUSTER_SECONDS = 30
 WATCH_SECONDS = 1.0
 
 
-class Died(RuntimeError):  # noqa: N818
+class Died(RuntimeError):
     """The process that was at a call died; the call may be made again."""
 
 
@@ -47,7 +49,7 @@ class Pool(Protocol):
         """Let go of the processes; `kill` ends what they are at."""
 
 
-def completed(calls: Calls[Key], pool: Pool) -> Iterator[tuple[Key, Any]]:
+def completed(calls: Calls[Key], pool: Pool) -> Generator[tuple[Key, Any], None, None]:
     """Make all calls; yields (key, what it returned, or a `Died`) as they finish.
 
     Whoever iterates may append to `calls` meanwhile, for example a call whose process died. Closing the generator, or
@@ -88,7 +90,7 @@ class Processes:
 
     def __init__(self, jobs: int) -> None:
         self._idle = [_process() for _ in range(jobs)]
-        self._busy: dict[Future[Any], Executor] = {}
+        self._busy: dict[Future[Any], ProcessPoolExecutor] = {}
 
     def room(self, busy: int) -> bool:
         """See `Pool`."""
@@ -99,7 +101,7 @@ class Processes:
         process = self._idle.pop()
         try:
             with _without_interrupts():
-                future = process.submit(call)
+                future: Future[Any] = process.submit(call)
         except BrokenProcessPool:  # it died while it waited
             process.shutdown(kill_workers=True)
             process = _process()
@@ -121,14 +123,14 @@ class Processes:
     def close(self, *, kill: bool) -> None:
         """See `Pool`."""
         for process in (*self._busy.values(), *self._idle):
-            process.shutdown(kill_workers=kill)
+            process.shutdown(wait=kill, kill_workers=kill)
 
 
 class Cluster:
     """The workers of a Dask scheduler; each needs this package and the data, and should have one thread.
 
     Raises:
-        ValueError: dask is not installed.
+        ValueError: dask is not installed, or that is no address.
         OSError: no scheduler answers, or it has no worker.
     """
 
@@ -139,12 +141,13 @@ class Cluster:
         except ImportError as error:
             raise ValueError("a Dask cluster needs dask: pip install 'scratchcard[cluster]'") from error
         self._address, self._killed = address, KilledWorker
+        if not re.fullmatch(r"(\w+://)?[^/\s]+:\d+", address):
+            raise ValueError(f"{address!r} is no address of a Dask scheduler: expected tcp://host:port")
         try:
             self._client = Client(address, timeout=SCHEDULER_SECONDS, set_as_default=False)
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise OSError(
-                f"no Dask scheduler answers at {address}: start one (`dask scheduler`), or name its address as "
-                "tcp://host:port"
+                f"no Dask scheduler answers at {address}: start one (`dask scheduler`), or name its address"
             ) from error
         try:
             self._client.wait_for_workers(1, timeout=CLUSTER_SECONDS)
@@ -185,9 +188,12 @@ class Cluster:
 
     def close(self, *, kill: bool) -> None:
         """See `Pool`; a run that a worker is at cannot be stopped, its outcome is dropped."""
-        with contextlib.suppress(Exception):
-            self._pool.shutdown(wait=False)
-        self._client.close()
+        from distributed.utils import silence_logging_cmgr
+
+        with silence_logging_cmgr(logging.CRITICAL):  # it logs tracebacks when the scheduler is gone
+            with contextlib.suppress(Exception):
+                self._pool.shutdown(wait=False)
+            self._client.close()
 
 
 def _process() -> ProcessPoolExecutor:

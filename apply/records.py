@@ -15,6 +15,7 @@ from pruning.files import written_beside
 
 RUNNING = ".running"
 GRIDS = "grids"
+DAY_SECONDS = 24 * 3600
 
 
 def write_failure(folder: Path, experiment: Experiment, *, error: str, traceback: str) -> Path:
@@ -55,7 +56,7 @@ def mark(folder: Path, digest: str, process: int | None) -> None:
             path.unlink(missing_ok=True)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(str(process))
+            path.write_text(f"{process} {_begun(process)}")
 
 
 def running(folder: Path) -> list[str]:
@@ -64,21 +65,46 @@ def running(folder: Path) -> list[str]:
 
 
 def in_flight(folder: Path) -> list[str]:
-    """Digests of the runs that a living process is at."""
-    found = []
-    for digest in running(folder):
-        with contextlib.suppress(OSError, ValueError):
-            os.kill(int((folder / RUNNING / digest).read_text()), 0)
-            found.append(digest)
-    return found
+    """Digests of the runs that a living process of this machine is at."""
+    return [digest for digest in running(folder) if _lives(folder / RUNNING / digest)]
+
+
+def interrupted(folder: Path) -> list[str]:
+    """Digests of the runs whose process died at them."""
+    return [digest for digest in running(folder) if not _lives(folder / RUNNING / digest)]
 
 
 def forget(folder: Path) -> None:
     """Forget the runs of dead processes."""
-    alive = set(in_flight(folder))
-    for digest in running(folder):
-        if digest not in alive:
-            mark(folder, digest, None)
+    for digest in interrupted(folder):
+        mark(folder, digest, None)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes left half written, here and in folders below, once it is a day old."""
+    with contextlib.suppress(OSError):
+        for path in folder.rglob(".*.part*"):
+            if time.time() - path.stat().st_mtime > DAY_SECONDS:
+                path.unlink(missing_ok=True)
+
+
+def _lives(note: Path) -> bool:
+    """Whether the process of a note lives: a later one with the same number began at another time."""
+    try:
+        process, _, begun = note.read_text().partition(" ")
+        os.kill(int(process), 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError, OverflowError):
+        return False
+    return begun in ("", _begun(int(process)))
+
+
+def _begun(process: int) -> str:
+    """When a process began, in ticks since the machine did; empty where the system does not say."""
+    with contextlib.suppress(OSError, IndexError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+    return ""
 
 
 def read_grid_manifest(folder: Path, name: str) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def run_grid(
     device: torch.device | str = "cpu",
     dask: str | None = None,
     keep_tickets: bool = False,
-    each: Callable[[dict[str, Any], Ticket | None], None] | None = None,
+    each: Callable[[dict[str, Any], Ticket | None], object] | None = None,
     report: Report | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Swept:

@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import itertools
-import os
 import time
-import traceback
-import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import joblib
 import torch
-from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from apply.estimate import Estimate
-from apply.experiment import Experiment, read_result, write_result
+from apply.experiment import Experiment, read_result
 from apply.fitted import SHARED
-from apply.records import clear_failure, forget, mark, running, write_failure
+from apply.pool import Calls, Cluster, Died, Pool, Processes, completed
+from apply.records import forget, interrupted, remove_unfinished
+from apply.runs import Outcome, handed_over, is_done, keep_outcome, run_and_keep, run_once, train_dense
 from pruning.place import check_place
 from pruning.store import Store
 from pruning.ticket import Ticket
-from workloads.shared import train_once
-from workloads.worker import WorkerWarnings, worker_warnings
 
 MOST_DEATHS = 2
 """A run whose worker died so often is recorded as failed: it is likely to be what kills it."""
-TICKETS = "tickets"
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+HOPELESS_DEATHS = 12
+"""So many deaths before any run came to its end: it is not the runs."""
+Results = Generator[tuple[Experiment | None, Any], None, None]
 
 
 @dataclass(frozen=True)
@@ -74,17 +69,6 @@ class Swept:
         return 60 * self.ran / self.seconds if self.seconds else 0.0
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a worker hands back of a run: its record, or its error; warnings; the ticket, if it is kept."""
-
-    digest: str
-    record: dict[str, Any] | None
-    error: dict[str, str] | None
-    caught: WorkerWarnings
-    ticket: Ticket | None
-
-
 def sweep(
     experiments: Sequence[Experiment],
     folder: str | Path,
@@ -93,31 +77,33 @@ def sweep(
     device: torch.device | str = "cpu",
     dask: str | None = None,
     keep_tickets: bool = False,
-    each: Callable[[dict[str, Any], Ticket | None], None] | None = None,
+    each: Callable[[dict[str, Any], Ticket | None], object] | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Swept:
     """Run all experiments that have no record in `folder` yet.
 
     Each record is written as its run finishes (`<digest>.json`, written beside and renamed). A run that fails is
     recorded with its error (`<digest>.error.json`), does not stop the others, and is tried again by the next sweep. A
-    worker that dies costs the runs in flight, which are started again; so does this process. What runs share (the dense
-    network's training, the rounds of slow regimes, scores of whole networks) lies in `folder/.shared` and is computed
-    once; that folder may be deleted at any time.
+    worker that dies costs the run that it was at, which is started again; so does this process, for the runs in flight.
+    What runs share (the dense network's training, the rounds of slow regimes, scores of whole networks) lies in
+    `folder/.shared` and is computed once; that folder may be deleted at any time.
 
     Args:
         experiments: what to run; equal ones are run once.
         folder: of the records.
-        jobs: runs at once, each in a process with one torch thread.
+        jobs: runs at once, each in a process with one torch thread; one job runs in this process.
         device: where to run; on a GPU several jobs share it.
-        dask: address of a Dask scheduler: joblib then sends the runs to its workers, `jobs` is not used.
+        dask: address of a Dask scheduler, whose workers then do the runs; `jobs` is not used. Workers that see `folder`
+            share their work there; others keep a `.shared` of their own under the same name.
         keep_tickets: keep each trained ticket as `tickets/<digest>.safetensors`; runs whose ticket is missing are run
             again.
         each: called with every new record, and its ticket.
         progress: called at the start and after every run.
 
     Raises:
-        ValueError: fewer than one job.
-        OSError: nothing can be written to the folder (no space, no right, read-only).
+        ValueError: fewer than one job, or dask is not installed.
+        OSError: nothing can be written to the folder (no space, no right, read-only), no Dask scheduler answers, or
+            worker processes die whatever they run.
     """
     folder = Path(folder).absolute()
     check_place(folder, "folder")
@@ -132,30 +118,58 @@ def sweep(
     def report() -> None:
         if progress is not None:
             left = estimate.seconds(missing.values(), jobs if dask is None else None)
-            progress(Progress(len(wanted) - len(missing) - len(swept.failed), len(swept.failed), len(wanted), left))
+            done = len(wanted) - len(missing) - len(swept.failed)
+            progress(Progress(done, len(swept.failed), len(wanted), left))
 
+    pool = _pool(jobs, dask) if missing else None
     report()
+    run = _caller(folder, str(device), jobs, dask, keep_tickets, each is not None)
+    # Last of all come runs at which an earlier sweep was killed: it may have been they who did it.
+    last = set(interrupted(folder))
+    todo = sorted(in_order(list(missing.values())), key=lambda experiment: experiment.digest in last)
+    calls: Calls[Experiment | None] = deque((experiment, run(experiment)) for experiment in todo)
+    if jobs > 1 or dask is not None:
+        store = Store(folder / SHARED)
+        calls.extendleft((None, partial(train_dense, e, str(device), store)) for e in reversed(_shared_dense(todo)))
     deaths: Counter[str] = Counter()
-    while missing.keys() - swept.failed.keys():
-        todo = in_order([e for digest, e in missing.items() if digest not in swept.failed])
-        forget(folder)
-        try:
-            for outcome in _outcomes(todo, folder, jobs, str(device), dask, keep_tickets or each is not None):
-                outcome.caught.show_again()
-                _keep(outcome, missing[outcome.digest], folder, keep_tickets)
-                if outcome.record is None:
-                    swept.failed[outcome.digest] = (outcome.error or {}).get("error", "")
-                else:
-                    experiment = missing.pop(outcome.digest)
-                    estimate.add(experiment, outcome.record)
-                    swept.ran += 1
-                    if each is not None:
-                        each(outcome.record, outcome.ticket)
-                report()
-        except _deaths() as error:
-            _count_deaths(error, running(folder), missing, deaths, folder, swept)
-            report()
+    survived = False
+    remove_unfinished(folder)
     forget(folder)
+    try:
+        with contextlib.closing(_finished(calls, pool)) as outcomes:
+            for experiment, outcome in outcomes:
+                if experiment is None:
+                    continue
+                digest = experiment.digest
+                died = isinstance(outcome, Died)
+                if died:
+                    deaths[digest] += 1
+                    if deaths.total() >= HOPELESS_DEATHS and not survived:
+                        raise OSError(
+                            f"{deaths.total()} worker processes died and no run came to its end (killed, or out of "
+                            "memory?): run with fewer jobs or more memory"
+                        )
+                    if deaths[digest] < MOST_DEATHS:
+                        calls.append((experiment, run(experiment)))
+                        continue
+                    text = f"its worker process died {deaths[digest]} times (killed, or out of memory?)"
+                    outcome = Outcome(digest, None, {"error": text, "traceback": str(outcome)})
+                else:
+                    survived = True
+                if died or dask is not None:
+                    keep_outcome(outcome, experiment, folder, keep_tickets)
+                outcome.caught.show_again()
+                del missing[digest]
+                if outcome.record is None:
+                    swept.failed[digest] = (outcome.error or {}).get("error", "")
+                else:
+                    estimate.add(experiment, outcome.record)
+                    swept.ran += not outcome.found
+                    if each is not None and not outcome.found:
+                        each(outcome.record, outcome.ticket or handed_over(folder, digest))
+                report()
+    finally:
+        forget(folder)
     swept.seconds = time.perf_counter() - begin
     return swept
 
@@ -184,13 +198,6 @@ def run_all(
     return [record for e in experiments if (record := found[e.digest]) is not None]
 
 
-def is_done(folder: Path, digest: str, keep_tickets: bool = False) -> bool:
-    """Whether a run has its record, and its ticket where that is wanted."""
-    if keep_tickets and not (folder / TICKETS / f"{digest}.safetensors").is_file():
-        return False
-    return read_result(folder, digest) is not None
-
-
 def in_order(experiments: Sequence[Experiment]) -> list[Experiment]:
     """The order in which runs are started: seed by seed, slow regimes first and from high density to low.
 
@@ -206,54 +213,36 @@ def _slow(experiment: Experiment) -> bool:
     return experiment.method.make_regime().trains
 
 
-def _outcomes(
-    experiments: Sequence[Experiment], folder: Path, jobs: int, device: str, dask: str | None, tickets: bool
-) -> Iterator[Outcome]:
-    """The runs' outcomes as they finish."""
+def _caller(
+    folder: Path, device: str, jobs: int, dask: str | None, keep_tickets: bool, show_tickets: bool
+) -> Callable[[Experiment], Callable[[], Outcome]]:
+    """Makes an experiment a call that another process can make."""
     store = Store(folder / SHARED)
-    first = [joblib.delayed(_dense)(e, device, store) for e in _shared_dense(experiments)] if jobs > 1 or dask else []
-    marks = None if dask else folder
-    runs = [joblib.delayed(_run)(e, device, store, tickets, marks) for e in experiments]
-    with _backend(jobs, dask):
-        # Nothing is dispatched ahead of the workers by more than one run each, so that Ctrl-C has little to undo.
-        parallel = joblib.Parallel(return_as="generator_unordered", pre_dispatch="2 * n_jobs", batch_size=1)
-        for outcome in parallel(itertools.chain(first, runs)):
-            if outcome is not None:
-                yield outcome
+    if dask is not None:  # its workers may see another disk: the records are written here
+        return lambda e: partial(run_once, e, device, store, keep_tickets or show_tickets, None)
+    apart = jobs > 1
+    return lambda e: partial(run_and_keep, e, device, store, folder, keep_tickets, show_tickets, apart)
 
 
-@contextlib.contextmanager
-def _backend(jobs: int, dask: str | None) -> Iterator[None]:
-    """One torch thread for each run, here or in a worker."""
-    if dask is None:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with joblib.parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1):
-                yield
-        finally:
-            torch.set_num_threads(threads)
+def _pool(jobs: int, dask: str | None) -> Pool | None:
+    """Where runs are done, if not in this process."""
+    if dask is not None:
+        return Cluster(dask)
+    return Processes(jobs) if jobs > 1 else None
+
+
+def _finished(calls: Calls[Experiment | None], pool: Pool | None) -> Results:
+    """The calls' outcomes as they finish."""
+    if pool is not None:
+        yield from completed(calls, pool)
         return
+    threads = torch.get_num_threads()
     try:
-        from distributed import Client
-    except ImportError as error:
-        raise ValueError("a Dask cluster needs dask: pip install 'scratchcard[cluster]'") from error
-    try:
-        client = Client(dask, timeout=10)
-    except OSError as error:
-        raise OSError(f"no Dask scheduler answers at {dask}: start one, or name its address") from error
-    with client, joblib.parallel_config(backend="dask", wait_for_workers_timeout=30):
-        yield
-
-
-def _deaths() -> tuple[type[BaseException], ...]:
-    """What it means that a worker died, in the words of the backends."""
-    found: list[type[BaseException]] = [BrokenProcessPool]
-    with contextlib.suppress(ImportError):
-        from distributed.scheduler import KilledWorker
-
-        found.append(KilledWorker)
-    return tuple(found)
+        while calls:
+            experiment, call = calls.popleft()
+            yield experiment, call()
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _shared_dense(experiments: Sequence[Experiment]) -> list[Experiment]:
@@ -263,60 +252,3 @@ def _shared_dense(experiments: Sequence[Experiment]) -> list[Experiment]:
         if _slow(e) and e.method.rewind_step == 0 and e.method.initial == "given":
             found.setdefault(f"{e.workload.describe()}{e.seed}{e.dtype}", []).append(e)
     return [group[0] for group in found.values() if len(group) > 1]
-
-
-def _dense(experiment: Experiment, device: str, store: Store) -> None:
-    torch.set_num_threads(1)
-    network = experiment.workload.build(experiment.seed, dtype=experiment.dtype, device=device)
-    # What goes wrong here goes wrong in the runs that need it too, and is recorded there.
-    with contextlib.suppress(Exception), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        train_once(network, experiment.workload, store=store, seed=experiment.seed, device=device)
-
-
-def _run(experiment: Experiment, device: str, store: Store, tickets: bool, marks: Path | None) -> Outcome:
-    torch.set_num_threads(1)
-    digest, record, error, ticket = experiment.digest, None, None, None
-    if marks is not None:
-        mark(marks, digest, os.getpid())
-    with worker_warnings() as caught:
-        try:
-            record, ticket = experiment.run(device=device, store=store)
-        except Exception as problem:
-            if isinstance(problem, OSError) and problem.errno in FULL:
-                raise
-            text = " ".join(str(problem).split())
-            error = {"error": f"{type(problem).__name__}: {text}", "traceback": traceback.format_exc()}
-    if marks is not None:
-        mark(marks, digest, None)
-    return Outcome(digest, record, error, caught, ticket if tickets else None)
-
-
-def _keep(outcome: Outcome, experiment: Experiment, folder: Path, keep_tickets: bool) -> None:
-    if outcome.record is None:
-        write_failure(folder, experiment, **(outcome.error or {}))
-        return
-    if keep_tickets and outcome.ticket is not None:
-        outcome.ticket.save(folder / TICKETS / f"{outcome.digest}.safetensors")
-    write_result(outcome.record, folder)
-    clear_failure(folder, outcome.digest)
-
-
-def _count_deaths(
-    error: BaseException,
-    suspects: Sequence[str],
-    missing: dict[str, Experiment],
-    deaths: Counter[str],
-    folder: Path,
-    swept: Swept,
-) -> None:
-    """Count a worker's death against the runs in flight; those that it happens to again and again are given up."""
-    suspects = [digest for digest in suspects if digest in missing]
-    deaths.update(suspects or ["unknown"])
-    for digest in suspects:
-        if deaths[digest] >= MOST_DEATHS:
-            text = f"its worker process died {deaths[digest]} times (killed, or out of memory?)"
-            write_failure(folder, missing[digest], error=text, traceback=str(error))
-            swept.failed[digest] = text
-    if deaths["unknown"] > MOST_DEATHS:
-        raise OSError("worker processes keep dying before they begin a run; run with fewer jobs or more memory")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -64,11 +65,14 @@ class SharedScorer:
         if mask is not None:
             return self.scorer(network, batch, loss, mask=mask)
         inputs, targets = batch
-        described = {
+        described: dict[str, Any] = {
             "scorer": repr(self.scorer),
             "network": repr(network),
             "loss": getattr(loss, "__qualname__", repr(loss)),
         }
+        modes = [module.training for module in network.modules()]
+        if not all(modes):  # batch normalisation scores otherwise in evaluation mode
+            described["modes"] = modes
         key = content_key("scores", described, state=copy_state(network), batch={"inputs": inputs, "targets": targets})
         found = self.shared.store.get(key)
         device = next(network.parameters()).device

@@ -27,7 +27,6 @@ def train_once(
     seed: int = 0,
     device: str | torch.device = "cpu",
     snapshot_steps: Collection[int] = (),
-    keep: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> TrainingRecord:
     """`train`, unless the store holds this very training: then `network` gets its outcome, equal to the bit.
@@ -43,7 +42,6 @@ def train_once(
         seed: of the data order.
         device: where to train; not part of the key.
         snapshot_steps: as for `train`.
-        keep: whether a training that was not found is stored.
         progress: as for `train`.
     """
 
@@ -71,8 +69,6 @@ def train_once(
     kept = {} if mask is None else dict(mask.tensors)
     key = content_key("training", described, state=copy_state(network), mask=kept)
     found = store.get(key)
-    if found is None and not keep:
-        return compute()
     if found is None:
         with store.claim(key):
             found = store.get(key)
@@ -109,6 +105,8 @@ def _unpack(network: nn.Module, mask: Mask | None, found: Stored) -> TrainingRec
             tensor = full
         states.setdefault(when, {})[name] = tensor
     network.load_state_dict(states.pop("end"))
+    # In the network's order: the file's is alphabetical.
+    snapshots = {int(step): {name: state[name] for name in network.state_dict()} for step, state in states.items()}
     about = dict(copy.deepcopy(found.about))
     history = tuple(Evaluation(*entry) for entry in about.pop("history"))
-    return TrainingRecord(**about, history=history, snapshots={int(step): state for step, state in states.items()})
+    return TrainingRecord(**about, history=history, snapshots=snapshots)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from apply.run_grid import Standing
 
 LINE_SECONDS = 60.0
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 _file = click.argument("file", type=PATH)
 _out = click.option(
@@ -81,7 +81,7 @@ def sweep(
     if tensorboard is not None:
         from apply.tensorboard import Logs
 
-        each = Logs(tensorboard).write
+        each = Logs(tensorboard, {e.workload.task.name: len(e.workload.task.train) for e in grid.experiments}).write
     with _says_what_to_do(out), _bar(f"grid {grid.name}") as (report, progress):
         swept = run_grid(
             grid,
@@ -96,7 +96,7 @@ def sweep(
         )
     for digest, error in swept.failed.items():
         warn(f"run {digest[:12]} failed: {error}; the whole traceback is in {out / (digest + '.error.json')}")
-    after = standing(grid, out, jobs=jobs)
+    after = standing(grid, out, jobs=jobs, keep_tickets=keep_tickets)
     result = _plain(grid, after) | {
         "ran": swept.ran,
         "seconds": swept.seconds,
@@ -178,7 +178,7 @@ def _bar(title: str) -> Iterator[tuple[Any, Any]]:
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[left]}"))
-    said = 0.0
+    said = time.monotonic()
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(title, total=None, left="")
 
