@@ -61,6 +61,7 @@ def run_grid(
     jobs: int = 1,
     device: torch.device | str = "cpu",
     dask: str | None = None,
+    together: int = 1,
     keep_tickets: bool = False,
     each: Callable[[dict[str, Any], Ticket | None], object] | None = None,
     report: Report | None = None,
@@ -73,7 +74,7 @@ def run_grid(
 
     Args:
         grid: from `read_grid`, with the same folder.
-        folder, jobs, device, dask, keep_tickets, each, progress: see `sweep`.
+        folder, jobs, device, dask, together, keep_tickets, each, progress: see `sweep`.
         report: called while tables are built and predictors are fitted.
 
     Raises:
@@ -93,6 +94,7 @@ def run_grid(
             jobs=jobs,
             device=device,
             dask=dask,
+            together=together,
             keep_tickets=keep_tickets,
             each=each,
             progress=progress,

@@ -81,15 +81,20 @@ def run_once(experiment: Experiment, device: str, store: Store, tickets: bool, m
         try:
             record, ticket = experiment.run(device=device, store=store)
         except (Exception, SystemExit) as problem:  # a user's own network can do anything
-            unwritable = _unwritable(problem, store.folder.parent)
+            unwritable = unwritable_folder(problem, store.folder.parent)
             if unwritable is not None:
                 raise unwritable from problem
-            text = " ".join(str(problem).split())
-            error = {"error": f"{type(problem).__name__}: {text}", "traceback": traceback.format_exc()}
+            error = describe_error(problem)
         finally:
             if marks is not None:
                 mark(marks, digest, None)
     return Outcome(digest, record, error, caught, ticket if tickets else None)
+
+
+def describe_error(error: BaseException) -> dict[str, str]:
+    """What `<digest>.error.json` says of it: one line, and the traceback."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return {"error": text, "traceback": "".join(traceback.format_exception(error))}
 
 
 def run_and_keep(
@@ -117,7 +122,7 @@ def run_and_keep(
             outcome.ticket.save(_place(folder, digest))
         keep_outcome(outcome, experiment, folder, keep)
     except OSError as problem:
-        raise _unwritable(problem, folder) or problem from problem
+        raise unwritable_folder(problem, folder) or problem from problem
     return replace(outcome, ticket=None) if apart else outcome
 
 
@@ -147,7 +152,7 @@ def handed_over(folder: Path, digest: str) -> Ticket | None:
     return ticket
 
 
-def _unwritable(problem: BaseException, folder: Path) -> OSError | None:
+def unwritable_folder(problem: BaseException, folder: Path) -> OSError | None:
     """The error as one that ends the sweep, if it says that nothing can be written to its folder."""
     if not isinstance(problem, OSError):
         return None

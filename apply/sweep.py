@@ -19,6 +19,7 @@ from apply.fitted import SHARED
 from apply.pool import Calls, Cluster, Died, Pool, Processes, completed
 from apply.records import forget, interrupted, remove_unfinished
 from apply.runs import Outcome, handed_over, is_done, keep_outcome, run_and_keep, run_once, train_dense
+from apply.together import keep_together
 from pruning.place import check_place
 from pruning.store import Store
 from pruning.ticket import Ticket
@@ -76,6 +77,7 @@ def sweep(
     jobs: int = 1,
     device: torch.device | str = "cpu",
     dask: str | None = None,
+    together: int = 1,
     keep_tickets: bool = False,
     each: Callable[[dict[str, Any], Ticket | None], object] | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -95,13 +97,15 @@ def sweep(
         device: where to run; on a GPU several jobs share it.
         dask: address of a Dask scheduler, whose workers then do the runs; `jobs` is not used. Workers that see `folder`
             share their work there; others keep a `.shared` of their own under the same name.
+        together: train so many tickets at once with stacked parameters, in this process: for GPUs, whose steps cost
+            about the same for one small network as for many. Slower than one by one on a CPU.
         keep_tickets: keep each trained ticket as `tickets/<digest>.safetensors`; runs whose ticket is missing are run
             again.
         each: called with every new record, and its ticket.
         progress: called at the start and after every run.
 
     Raises:
-        ValueError: fewer than one job, or dask is not installed.
+        ValueError: fewer than one job, dask is not installed, or `together` with several jobs or a cluster.
         OSError: nothing can be written to the folder (no space, no right, read-only), no Dask scheduler answers, or
             worker processes die whatever they run.
     """
@@ -109,6 +113,8 @@ def sweep(
     check_place(folder, "folder")
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
+    if together > 1 and (jobs > 1 or dask is not None):
+        raise ValueError("tickets that are trained together are trained in this process: leave jobs and dask away")
     wanted = {experiment.digest: experiment for experiment in experiments}
     missing = {digest: e for digest, e in wanted.items() if not is_done(folder, digest, keep_tickets)}
     swept = Swept(len(wanted))
@@ -136,7 +142,17 @@ def sweep(
     remove_unfinished(folder)
     forget(folder)
     try:
-        with contextlib.closing(_finished(calls, pool)) as outcomes:
+        results = _finished(calls, pool)
+        if together > 1:
+            results = keep_together(
+                todo,
+                folder,
+                device=device,
+                store=Store(folder / SHARED),
+                keep_tickets=keep_tickets,
+                at_once=together,
+            )
+        with contextlib.closing(results) as outcomes:
             for experiment, outcome in outcomes:
                 if experiment is None:
                     continue

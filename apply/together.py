@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from apply.experiment import Experiment
 from apply.prune import Progress, prune, with_training
+from apply.runs import Outcome, describe_error, keep_outcome, unwritable_folder
 from pruning.store import Store
 from pruning.ticket import Ticket
 from workloads.together import train_together
@@ -65,6 +67,39 @@ def run_together(
     for group in groups.values():
         for start in range(0, len(group), at_once):
             yield from _run(group[start : start + at_once], device, store, failed, progress)
+
+
+def keep_together(
+    experiments: Sequence[Experiment],
+    folder: Path,
+    *,
+    device: torch.device | str,
+    store: Store,
+    keep_tickets: bool,
+    at_once: int,
+) -> Generator[tuple[Experiment | None, Outcome], None, None]:
+    """`run_together` for a sweep: each outcome is on the disk before it is yielded; a run that fails stops no other.
+
+    Raises:
+        OSError: nothing can be written to the folder.
+    """
+    known = {experiment.digest: experiment for experiment in experiments}
+    failures: list[tuple[Experiment, Outcome]] = []
+
+    def failed(experiment: Experiment, error: Exception) -> None:
+        unwritable = unwritable_folder(error, folder)
+        if unwritable is not None:
+            raise unwritable from error
+        failures.append((experiment, Outcome(experiment.digest, None, describe_error(error))))
+
+    def kept(experiment: Experiment, outcome: Outcome) -> tuple[Experiment, Outcome]:
+        keep_outcome(outcome, experiment, folder, keep_tickets)
+        return experiment, outcome
+
+    for record, ticket in run_together(experiments, device=device, store=store, at_once=at_once, failed=failed):
+        yield from (kept(*failures.pop()) for _ in range(len(failures)))
+        yield kept(known[record["digest"]], Outcome(record["digest"], record, None, ticket=ticket))
+    yield from (kept(*failure) for failure in failures)
 
 
 def _run(

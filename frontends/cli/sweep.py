@@ -38,6 +38,13 @@ _tasks = click.option("--task", "tasks", multiple=True, help="Only this one of t
 @click.option("--jobs", type=COUNT, default=1, show_default=True, help="Runs at once, one thread each, e.g. 2.")
 @click.option("--dask", help="Send the runs to the workers of this Dask scheduler, e.g. tcp://10.0.0.5:8786.")
 @click.option(
+    "--together",
+    type=COUNT,
+    default=1,
+    show_default=True,
+    help="On a GPU: train so many tickets at once, with stacked parameters, e.g. 32.",
+)
+@click.option(
     "--dry-run", is_flag=True, help="Say how many runs there are, how many are done, how long the rest takes."
 )
 @click.option("--keep-tickets", is_flag=True, help="Keep every trained ticket in OUT/tickets.")
@@ -51,6 +58,7 @@ def sweep(
     out: Path,
     jobs: int,
     dask: str | None,
+    together: int,
     dry_run: bool,
     keep_tickets: bool,
     tensorboard: Path | None,
@@ -89,6 +97,7 @@ def sweep(
             jobs=jobs,
             device=str(choose_device(device)),
             dask=dask,
+            together=together,
             keep_tickets=keep_tickets,
             each=each,
             report=report,

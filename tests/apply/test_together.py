@@ -9,8 +9,10 @@ import pytest
 import torch
 
 import apply.together
-from apply.experiment import Experiment
+from apply.experiment import Experiment, read_result
 from apply.method import Method
+from apply.records import read_failure
+from apply.sweep import sweep
 from apply.together import run_together
 from pruning.store import Store
 from pruning.ticket import Ticket, nonzero_pruned
@@ -124,3 +126,35 @@ def test_on_a_gpu_as_on_the_cpu() -> None:
         assert record["test_accuracy"] == pytest.approx(wanted["test_accuracy"], abs=0.02)
         assert record["device"] == "cuda"
         assert all(tensor.device.type == "cpu" for tensor in (ticket.trained or {}).values())
+
+
+def test_a_sweep_can_train_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Method.start
+
+    def start(self: Method, workload: Workload, density: float, seed: int, **settings: Any) -> torch.nn.Module:
+        if seed == 3:
+            raise ValueError("no such weights")
+        return real(self, workload, density, seed, **settings)
+
+    monkeypatch.setattr(Method, "start", start)
+    seen: list[str] = []
+    swept = sweep(
+        EXPERIMENTS, tmp_path, together=3, keep_tickets=True, each=lambda record, _: seen.append(record["digest"])
+    )
+    *good, bad = (EXPERIMENTS[place] for place in (0, 2, 3, 1, 4))
+    assert (swept.ran, swept.failed) == (4, {bad.digest: "ValueError: no such weights"})
+    assert seen == [experiment.digest for experiment in good]
+    assert all(read_result(tmp_path, experiment.digest) is not None for experiment in good)
+    assert read_failure(tmp_path, bad.digest) is not None
+    assert {path.stem for path in (tmp_path / "tickets").glob("*")} == set(seen)
+    # What is there is not run again, what failed is.
+    monkeypatch.undo()
+    swept = sweep(EXPERIMENTS, tmp_path, together=3, keep_tickets=True)
+    assert (swept.ran, swept.failed) == (1, {})
+    assert read_failure(tmp_path, bad.digest) is None
+
+
+@pytest.mark.parametrize("elsewhere", [{"jobs": 2}, {"dask": "tcp://127.0.0.1:1"}])
+def test_together_is_in_this_process(tmp_path: Path, elsewhere: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="in this process"):
+        sweep(EXPERIMENTS, tmp_path, together=2, **elsewhere)
