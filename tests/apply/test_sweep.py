@@ -17,7 +17,7 @@ import torch
 from apply.experiment import Experiment
 from apply.method import Method
 from apply.records import forget, in_flight, interrupted, mark, remove_unfinished, running
-from apply.runs import _unwritable
+from apply.runs import unwritable_folder
 from apply.sweep import Progress, in_order, run_all, sweep
 from pruning.ticket import Ticket
 from tests.apply.sweeping import IMP, SNIP, results, runs, workload, written
@@ -222,7 +222,7 @@ def test_half_written_files_of_killed_processes_are_removed_after_a_day(tmp_path
     ],
 )
 def test_what_ends_a_sweep_and_what_only_a_run(problem: Exception, number: int | None) -> None:
-    found = _unwritable(problem, Path("/results"))
+    found = unwritable_folder(problem, Path("/results"))
     assert (found and found.errno) == number
     if found is not None:
         assert json.dumps(found.strerror) != "null"
