@@ -7,7 +7,10 @@ DEMO ?= demo
 # Small networks train several times slower with two torch threads than with one; parallelism goes across runs.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test test-all bench lint format results clean
+GRIDS := last_table baselines regimes combined stacks saw meta features
+RUNS ?= runs/results
+
+.PHONY: help setup demo test test-all bench lint format results thesis publish clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -48,6 +51,18 @@ results: setup ## re-create the tables of README and docs/findings.md (about an 
 	$(BIN)/python -m experiments.gbm_settings --jobs $(JOBS)
 	$(BIN)/python -m experiments.noise_ceiling --jobs $(JOBS)
 	$(BIN)/python -m experiments.raw_inputs --jobs $(JOBS)
+
+thesis: setup ## the source thesis' experiments as grids, on MNIST and Fashion-MNIST (hours; finished runs are reused)
+	for grid in $(GRIDS:%=thesis_%) stack_rounds imp_paths fashion_baselines fashion_stacks fashion_saw; do \
+		$(BIN)/scratchcard sweep experiments/$$grid.toml --out $(RUNS) --jobs $(JOBS) || exit 1; done
+	$(BIN)/scratchcard sweep experiments/thesis_anatomy.toml --out $(RUNS) --jobs $(JOBS) --keep-tickets
+	$(MAKE) publish
+
+publish: setup ## tables, Parquet files and the report of what `make thesis` has run so far
+	$(BIN)/scratchcard results $(RUNS) --out results/thesis/runs.parquet
+	$(BIN)/scratchcard anatomy $(RUNS) --out results/thesis/anatomy.parquet > results/thesis/anatomy.txt
+	$(BIN)/python -m experiments.tables $(RUNS) --out results/thesis
+	$(BIN)/scratchcard report $(RUNS) --anatomy results/thesis/anatomy.parquet --out docs/report.html
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

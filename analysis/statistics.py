@@ -60,14 +60,27 @@ class Summary:
 
 
 def summarise(results: Iterable[Mapping[str, Any]]) -> list[Summary]:
-    """Results grouped by label and density, in order of appearance."""
-    groups: dict[tuple[str, float], list[Mapping[str, Any]]] = {}
+    """Results grouped by label, density and task, in order of appearance; labels name what differs of the last two.
+
+    Raises:
+        ValueError: two results of a group have one seed, so that they are no independent values of one method.
+    """
+    groups: dict[tuple[str, float, str], list[Mapping[str, Any]]] = {}
     for result in results:
-        key = (str(result["label"]), float(result["configuration"]["density"]))
-        groups.setdefault(key, []).append(result)
+        configuration = result["configuration"]
+        task = str(configuration.get("workload", {}).get("task", ""))
+        groups.setdefault((str(result["label"]), float(configuration["density"]), task), []).append(result)
+    several = [len({key[k] for key in groups}) > 1 for k in range(3)]
+    for (label, density, task), group in groups.items():
+        seeds = [result["configuration"]["seed"] for result in group]
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(
+                f"{len(seeds)} results of {label!r} at density {density:g} {task} share {len(set(seeds))} seeds: they "
+                "differ in something that the label does not say; summarise those of one grid and setting"
+            )
     return [
         Summary(
-            label,
+            label + (f", density {density:g}" if several[1] else "") + (f", {task}" if several[2] and task else ""),
             density,
             interval([float(r["test_accuracy"]) for r in group]),
             interval([float(r["training"]["best_step"]) for r in group]),
@@ -75,7 +88,7 @@ def summarise(results: Iterable[Mapping[str, Any]]) -> list[Summary]:
             interval([float(r["effective_density"]) for r in group]),
             tuple(float(r["test_accuracy"]) for r in group),
         )
-        for (label, density), group in groups.items()
+        for (label, density, task), group in groups.items()
     ]
 
 

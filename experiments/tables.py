@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.identical import Identical, identical, note, others, repeated
 from analysis.power import power_table
 from analysis.published import beside
 from analysis.ranks import friedman
+from analysis.report.groups import usual_seeds
+from analysis.report.material import named
 from analysis.results import frame, grids, predictors
 from analysis.significance import compare, comparison_table
 from analysis.statistics import interval
@@ -24,64 +28,94 @@ if TYPE_CHECKING:
 
 def page(runs: pd.DataFrame, manifest: dict[str, Any]) -> str:
     """The page of one grid."""
+    runs = named(runs)
     parts = [f"# {manifest['title']}", f"Grid `{manifest['file']}`. {manifest['source']}".strip()]
-    done = f"{len(runs):,} of {len(manifest['digests']):,} runs; mean test accuracy ± 95 % interval (Student's t), %, "
-    parts.append(f"{done}number of seeds where it is not {_usual(runs)}; *published* in italics.")
-    for task, some in runs.groupby("task"):
-        parts.append(f"## {task}\n\n{_accuracies(some)}")
-        parts.append(_ranks(some))
-    for task, some in runs.groupby("task"):
-        declared = [c for c in manifest["comparisons"] if c["task"] in (None, task)]
-        if declared:
-            tests = comparison_table(compare(some, declared, resamples=0))
-            parts.append(f"## Declared comparisons on {task}: Welch's test, Holm's correction\n\n{tests}")
+    done, planned = len(runs), len(set(manifest["digests"]))
+    parts.append(
+        f"{done:,} of {planned:,} runs; mean test accuracy ± 95 % interval (Student's t), %; *published* in italics."
+        + ("" if done == planned else " **Not finished**: every number will change with the runs that are missing.")
+    )
+    for (network, task), some in runs.groupby(["network", "task"]):
+        groups = identical(some)
+        parts.append(f"## {network} on {task}\n\n{_accuracies(some, groups)}")
+        parts.append(note(groups))
+        parts.append(_ranks(some, groups))
+    if manifest["comparisons"]:
+        parts.append("## Declared comparisons: Welch's test, Holm's correction\n\n" + _tests(runs, manifest))
     parts.append("## Seeds that a difference needs (power 0.8, two-sided 5 %)\n\n" + _power(runs))
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _usual(runs: pd.DataFrame) -> int:
-    return int(runs.groupby(["task", "label", "density"]).size().mode().iloc[0])
-
-
-def _accuracies(runs: pd.DataFrame) -> str:
-    usual, densities = _usual(runs), sorted(runs["density"].unique())
-    known = beside(runs)
-    lines = ["| method | " + " | ".join(f"{d:g}" for d in densities) + " |", "|---" * (len(densities) + 1) + "|"]
-    for label, some in runs.groupby("label"):
+def _accuracies(runs: pd.DataFrame, groups: Sequence[Identical]) -> str:
+    """Seeds stand in the table's head; in a cell where it has another number."""
+    sizes = runs.groupby(["method", "density"])["seed"].nunique().rename("n").reset_index()
+    usual = usual_seeds([{"density": density, "n": n} for density, n in zip(sizes["density"], sizes["n"], strict=True)])
+    known, stands = beside(runs), others(groups)
+    heads = [f"{density:g} ({n} {'seed' if n == 1 else 'seeds'})" for density, n in usual.items()]
+    lines = ["| method | " + " | ".join(heads) + " |", "|---" * (len(usual) + 1) + "|"]
+    for (method, label), some in runs.groupby(["method", "label"]):
         cells = []
-        for density in densities:
-            values = some.loc[some["density"] == density, "test_accuracy"].tolist()
+        for density, seeds in usual.items():
+            found = some[some["density"] == density]
+            values = found["test_accuracy"].dropna().tolist()
             cell = "" if not values else interval(values).text(2, 100)
-            if values and len(values) != usual:
+            if values and len(values) != seeds:
                 cell += f" ({len(values)})"
             there = known[(known["label"] == label) & (known["density"] == density)]["test_accuracy"].unique()
             cell += "".join(f"<br>*{100 * value:.2f}*" for value in there)
             cells.append(cell)
-        lines.append(f"| {label} | {' | '.join(cells)} |")
+        name = str(method) + (f"<br>identical to {stands[str(method)]}" if method in stands else "")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _ranks(runs: pd.DataFrame) -> str:
-    pruned = runs[runs["density"] < 1]
-    if pruned["label"].nunique() < 3:
+def _ranks(runs: pd.DataFrame, groups: Sequence[Identical]) -> str:
+    stands = others(groups)
+    pruned = runs[(runs["density"] < 1) & ~runs["method"].isin(set(stands))]
+    if pruned["method"].nunique() < 3:
         return ""
     try:
-        found = friedman(pruned)
+        found = friedman(pruned.assign(label=pruned["method"]))
     except ValueError as error:
         return f"No ranks: {error}"
     in_order = sorted(found.mean_ranks.items(), key=lambda item: item[1])
     ranks = "; ".join(f"{label} {rank:.1f}" for label, rank in in_order)
+    left_out = f" {found.dropped} incomplete blocks are left out." if found.dropped else ""
+    left_out += " Of identical methods one is ranked." if stands else ""
     return (
         f"Mean ranks over {found.blocks} blocks of density and seed (Friedman p = {found.p:.2g}, critical difference "
-        f"{found.critical_difference:.2f}): {ranks}."
+        f"{found.critical_difference:.2f}): {ranks}.{left_out} The blocks of one seed share initial weights, so that p "
+        "is rather too small."
     )
 
 
+def _tests(runs: pd.DataFrame, manifest: dict[str, Any]) -> str:
+    """All tasks at once, since a family may hold several: the correction is over all of it."""
+    try:
+        tested = compare(runs, manifest["comparisons"], resamples=0)
+    except ValueError as error:
+        return f"They could not be tested: {error}"
+    groups = identical(runs, "label")
+    parts = []
+    for _, family in tested.groupby("family", sort=False):
+        parts += [comparison_table(family), repeated(family, groups)]
+    return "\n\n".join(filter(None, parts))
+
+
 def _power(runs: pd.DataFrame) -> str:
-    table = power_table(runs[runs["density"] < 1], (0.002, 0.005, 0.01, 0.02))
+    pruned = runs[runs["density"] < 1]
+    try:
+        table = power_table(pruned.assign(label=pruned["method"]), (0.002, 0.005, 0.01, 0.02))
+    except ValueError as error:
+        return f"No numbers: {error}"
     rows = table.to_dict("records")
     lines = ["| " + " | ".join(map(str, table.columns)) + " |", "|---" * len(table.columns) + "|"]
     lines += ["| " + " | ".join(_number(value) for value in row.values()) + " |" for row in rows]
+    lines += [
+        "",
+        "Spreads (standard deviations over seeds) and differences are shares: 0.01 is one point of accuracy. `spread`",
+    ]
+    lines[-1] += " pools all methods, so that the one that scatters most rules it."
     return "\n".join(lines)
 
 

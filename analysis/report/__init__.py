@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.report.accuracy import accuracy, matrices
+from analysis.report.accuracy import accuracy
 from analysis.report.cost import cost
 from analysis.report.material import Material, gather
+from analysis.report.matrices import matrices
 from analysis.report.origin import counted, origin, summary
 from analysis.report.page import Data, Section
 from analysis.report.predictors import predictors
@@ -87,4 +88,6 @@ def _grid(material: Material, grid: Mapping[str, Any], everything: pd.DataFrame,
     done = counted(len(runs), "run") if len(runs) == wanted else f"{len(runs)} of {counted(wanted, 'run')}"
     methods, seeds = counted(runs["method"].nunique(), "method"), counted(runs["seed"].nunique(), "seed")
     text = f"{f'Grid {name}: ' if grid.get('file') else ''}{done}, {methods}, {seeds}."
+    if heading == ALONE["title"]:
+        text += " No grid names them (any more): run by themselves, or for an earlier form of a grid."
     return [Section(heading, text), *sections]

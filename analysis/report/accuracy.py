@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from analysis.identical import Identical, identical, note, others
 from analysis.report.groups import (
     PER_CENT,
     dense_accuracy,
@@ -12,13 +14,14 @@ from analysis.report.groups import (
     limits,
     means,
     pruned,
+    seeds_text,
     split,
     starts,
     workloads,
 )
-from analysis.report.heatmap import heatmap
 from analysis.report.page import Block, Cell, Chart, Data, Entry, Panels, Section, Style, Table, Text, plain
 from analysis.report.specs import curves, dots, log_density
+from analysis.statistics import Interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,8 +52,11 @@ def accuracy(
         dense = dense_accuracy(everything, sparse)
         key = f"accuracy {name} {network} {task}"
         drawn = _panels if sparse["density"].nunique() > 1 else _dots
-        blocks: list[Block] = [drawn(key, sparse, rows, figures, dense, data), _table(rows, figures)]
+        groups = identical(sparse)
+        blocks: list[Block] = [drawn(key, sparse, rows, figures, dense, data), _table(rows, figures, groups)]
+        blocks += [Text(note(groups))] if groups else []
         blocks += _differences(rows, figures)
+        blocks += _twice(sparse)
         text = (
             "Test accuracy of the trained sparse networks; each point is the mean over seeds with its 95 % interval "
             "(Student's t), the test set read once after training. "
@@ -58,7 +64,7 @@ def accuracy(
         if len(sparse["density"].unique()) == 1:
             text += f"All runs have density {float(sparse['density'].iloc[0]):g}. "
         if figures:
-            text += f"Open marks are published figures ({figures[0]['source']}). "
+            text += f"Open marks are published figures ({'; '.join(dict.fromkeys(f['source'] for f in figures))}). "
         sections.append(Section(f"Accuracy against density: {network} on {task}", text.strip(), tuple(blocks), 3))
     return sections + _dense(runs, published)
 
@@ -68,7 +74,7 @@ def _panels(
     sparse: pd.DataFrame,
     rows: Sequence[Mapping[str, Any]],
     figures: Published,
-    dense: float | None,
+    dense: Interval | None,
     data: Data,
 ) -> Panels:
     marks = [{"entry": row["method"], "x": row["density"]} | _shown(row) for row in rows]
@@ -82,7 +88,7 @@ def _panels(
                 for row in figures
             ],
         )
-    more = [float(figure["accuracy"]) for figure in figures] + ([dense] if dense is not None else [])
+    more = [float(figure["accuracy"]) for figure in figures] + ([dense.mean] if dense is not None else [])
     domain, cut = limits(rows, more)
     scale = {"domainMax": plain(domain[1])} if cut else {"domain": plain(domain), "nice": False}
     y = {"title": "test accuracy, %", "scale": scale}
@@ -98,7 +104,7 @@ def _panels(
             y,
             TIP,
             context=[method for method in every if method not in mine],
-            reference=dense,
+            reference=None if dense is None else dense.mean,
             published=reference if any(figure["method"] in mine for figure in figures) else None,
             floor=cut[0] if cut else None,
         )
@@ -107,9 +113,11 @@ def _panels(
     caption = "Press a method to see it alone, several to compare them; point at a mark for its seeds."
     if len(shares) > 1:
         caption += " Grey lines: the methods of the other panels."
+    caption += _dashed(dense)
     if cut:
         below = sum(float(value) < cut[0] for value in [*(row["mean"] for row in rows), *more])
-        caption += f" {below} of {len(rows) + len(more)} values lie below the axis; 'whole range' shows them."
+        lie = f"{below} of {len(rows) + len(more)} values lie" if below else "Some intervals reach"
+        caption += f" {lie} below the axis; 'whole range' shows them."
     return Panels(tuple(charts), caption)
 
 
@@ -118,7 +126,7 @@ def _dots(
     sparse: pd.DataFrame,
     rows: Sequence[Mapping[str, Any]],
     figures: Published,
-    dense: float | None,
+    dense: Interval | None,
     data: Data,
 ) -> Panels:
     """One density: a line a method instead of curves, the best on top."""
@@ -131,25 +139,32 @@ def _dots(
     data.add(name, marks)
     x = {"title": "test accuracy, %", "scale": {"zero": False}}
     names = [str(row["method"]) for row in ordered]
-    spec = dots(name, names, x, TIP, reference=dense)
+    spec = dots(name, names, x, TIP, reference=None if dense is None else dense.mean)
     text = f"Dot plot of test accuracy of {len(names)} methods at density {float(sparse['density'].iloc[0]):g}."
     caption = "Point at a mark for its seeds." + (" Diamonds: published." if figures else "")
-    caption += f" Dashed: the dense network, {dense:.2f}." if dense is not None else ""
-    return Panels((Chart(spec, "", text),), caption)
+    return Panels((Chart(spec, "", text),), caption + _dashed(dense))
+
+
+def _dashed(dense: Interval | None) -> str:
+    if dense is None:
+        return ""
+    return f" Dashed: the dense network, {dense.text()} ({dense.count} seed{'' if dense.count == 1 else 's'})."
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: row[key] for key in ("mean", "low", "high", "n", "text", "values")}
 
 
-def _table(rows: Sequence[Mapping[str, Any]], figures: Published) -> Table:
+def _table(rows: Sequence[Mapping[str, Any]], figures: Published, groups: Sequence[Identical]) -> Table:
     notes = {
         (str(row["method"]), float(row["density"])): f"pub. {float(row['accuracy']):.2f}"
         + ("*" if row.get("starred") else "")
         for row in figures
     }
-    columns, cells = density_table(rows, notes)
+    names = {method: f"identical to {other}" for method, other in others(groups).items()}
+    columns, cells = density_table(rows, notes, names=names)
     caption = "Test accuracy, %, mean ± 95 % interval, by density; bold: the highest mean of a density."
+    caption += seeds_text(rows)
     if figures:
         caption += " Below: the published figure."
     if any(row.get("starred") for row in figures):
@@ -168,7 +183,28 @@ def _differences(rows: Sequence[Mapping[str, Any]], figures: Published) -> list[
     return [
         Text(
             f"Of {len(pairs)} published figures {inside} lie within the 95 % interval of ours; the median distance is "
-            f"{gaps[len(gaps) // 2]:.2f} points, the largest {gaps[-1]:.2f}."
+            f"{statistics.median(gaps):.2f} points, the largest {gaps[-1]:.2f}. {_uncertain(figures)}"
+        )
+    ]
+
+
+def _uncertain(figures: Published) -> str:
+    counts = sorted({int(f["runs"]) for f in figures if f["runs"] is not None})
+    of = f"means of {' or '.join(map(str, counts))} runs" if counts else "means of a number of runs that is not given"
+    return (
+        f"They are themselves {of}, and no spread stands beside them: fewer than 95 % would lie within even if "
+        "both measured the same."
+    )
+
+
+def _twice(sparse: pd.DataFrame) -> list[Block]:
+    again = int(sparse.duplicated(["method", "density", "seed"]).sum())
+    if not again:
+        return []
+    return [
+        Text(
+            f"{again} of these runs have the method, density and seed of another and differ in a setting that this "
+            "page does not know; as they are not independent, their intervals are too narrow."
         )
     ]
 
@@ -198,7 +234,7 @@ def _dense(runs: pd.DataFrame, published: Mapping[tuple[str, str], Published]) -
                 (
                     row["start"],
                     _cell(row, f"published {figure['accuracy']:.2f}" if figure else "", strong=row["mean"] == top),
-                    _cell(taken, f"published {figure['steps']:.0f}" if figure else "")
+                    _cell(taken, f"published {figure['steps']:.0f}, to early stop" if figure else "")
                     if taken
                     else Cell("–", float("nan")),
                     Cell(str(row["n"]), float(row["n"])),
@@ -216,72 +252,6 @@ def _dense(runs: pd.DataFrame, published: Mapping[tuple[str, str], Published]) -
 def _cell(row: Mapping[str, Any], note: str = "", *, strong: bool = False) -> Cell:
     mean, _, spread = str(row["text"]).partition(" ± ")
     return Cell(mean, float(row["mean"]), f"± {spread}" if spread else "", note, strong)
-
-
-def matrices(name: str, runs: pd.DataFrame, data: Data) -> list[Section]:
-    """Heat maps: stacks (first scorer × second scorer) and scores as weights (scorer × initial weights)."""
-    sections = []
-    for network, task, group in workloads(pruned(runs)):
-        stacks = group[(group["initial"] == "given")]
-        if stacks["on"].notna().any():
-            shown = stacks[stacks["regime"] == stacks.loc[stacks["on"].notna(), "regime"].mode().iloc[0]]
-            shown = shown.assign(column=shown["scorer"], row=shown["on"].fillna("none"))
-            again = shown["restack"].fillna(value=False).astype(bool)
-            for when, kind in (("once", ~again), ("every round", again)):
-                some = shown[kind | shown["on"].isna()]
-                if some["on"].isna().all():
-                    continue
-                text = (
-                    "Mean test accuracy, %, of every first scorer (rows, whose scores stand in for the weights) with "
-                    "every second scorer (columns); 'none' is the second scorer by itself. The first scorer scores "
-                    f"{'once, at the start' if when == 'once' else 'anew in every round'}. Each panel has its own "
-                    "colour scale."
-                )
-                found = _maps(f"stacks {when} {name} {network} {task}", some, ("second scorer", "first scorer"), data)
-                sections.append(Section(f"Stacked scoring, {when}: {network} on {task}", text, found, 3))
-        single = group[group["on"].isna()]
-        if (single["initial"] != "given").any():
-            shown = single[single["regime"] == single.loc[single["initial"] != "given", "regime"].mode().iloc[0]]
-            shown = shown.assign(column=shown["scorer"], row=starts(shown))
-            text = (
-                "Mean test accuracy, %, of every scorer (columns) from every kind of initial weights (rows); 'given' "
-                "are the network's own, 'saw' the scores of the named scorer. Each panel has its own colour scale."
-            )
-            found = _maps(f"saw {name} {network} {task}", shown, ("scorer", "initial weights"), data)
-            sections.append(Section(f"Scores as weights: {network} on {task}", text, found, 3))
-    return sections
-
-
-def _maps(name: str, shown: pd.DataFrame, titles: tuple[str, str], data: Data) -> tuple[Block, ...]:
-    rows = means(shown, "test_accuracy", ("density", "row", "column"), PER_CENT)
-    cells = [
-        {
-            "panel": f"density {row['density']:g}",
-            "row": row["row"],
-            "column": row["column"],
-            "value": row["mean"],
-            "text": f"{row['mean']:.1f}",
-            "full": row["text"],
-            "n": row["n"],
-        }
-        for row in rows
-    ]
-    data.add(name, cells)
-    down = _order(shown["row"])
-    across = _order(shown["column"])
-    tip = {"row": titles[1], "column": titles[0], "full": "test accuracy, %", "n": "seeds"}
-    charts = []
-    for panel in dict.fromkeys(c["panel"] for c in sorted(cells, key=lambda c: float(c["panel"].split()[1]))):
-        values = [c["value"] for c in cells if c["panel"] == panel]
-        spec = heatmap(name, panel, across, down, (plain(min(values)), plain(max(values))), tip, titles=titles)
-        text = f"Heat map of test accuracy, {titles[1]} by {titles[0]}, at {panel}."
-        charts.append(Chart(spec, panel, text, width=130 + 36 * len(across)))
-    return (Panels(tuple(charts), "Darker is lower; point at a cell for its interval."),)
-
-
-def _order(names: pd.Series) -> list[str]:
-    first = [name for name in ("given", "none") if name in set(names)]
-    return first + sorted(set(names) - set(first))
 
 
 def entries_of(names: Sequence[str], swatch: Literal["both", "line", "chip"] = "both") -> tuple[Entry, ...]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 TIP = {
     "method": "method",
     "text": "test accuracy, %",
-    "seconds": "pruning + training, s",
+    "seconds": "seconds",
     "n": "seeds",
     "values": "each seed",
 }
@@ -27,15 +27,16 @@ def cost(name: str, runs: pd.DataFrame, data: Data) -> list[Section]:
     """One section for each network and task: a panel a density, and the methods on the front."""
     sections = []
     for network, task, group in workloads(pruned(runs)):
-        timed = group.assign(cost=group["pruning_seconds"].fillna(0) + group["training_seconds"])
+        timed = group.assign(cost=group["pruning_seconds"] + group["training_seconds"])
         timed = timed[timed["cost"] > 0]
         if timed["method"].nunique() < 2:
             continue
         rows = _rows(timed)
         found = data.add(f"cost {name} {network} {task}", rows)
         seconds = [float(row["x"]) for row in rows]
+        unit, clock = _clock(timed)
         x = {
-            "title": "pruning + training, seconds (log axis)",
+            "title": f"pruning + training, {unit} (log axis)",
             "scale": {"type": "log", "domain": [plain(min(seconds) / 1.2), plain(max(seconds) * 1.2)], "nice": False},
             "axis": {"format": "~g", "tickCount": 5, "labelOverlap": "greedy"},
         }
@@ -54,16 +55,34 @@ def cost(name: str, runs: pd.DataFrame, data: Data) -> list[Section]:
             "where no method is both cheaper and more accurate. Point at a mark for its method."
         )
         if any(chart.floor for chart in charts):
-            caption += " Some low means lie below the axis; 'whole range' shows them."
+            caption += " Some means or intervals reach below the axis; 'whole range' shows them."
         text = (
-            "Test accuracy against the seconds that finding and training the ticket took, means over seeds. Seconds "
-            "are a run's own: work shared with other runs counts in each of them, as if it stood alone."
+            "Test accuracy against the cost of finding and training the ticket, means over seeds. Seconds are "
+            f"{clock}. They are a run's own: work shared with other runs counts in each of them, as if it stood alone"
+            f"{_fitting(timed)}. A method that is a little cheaper than another by its mean need not be: seconds "
+            "scatter with the machine's load too."
         )
         there = set(timed["regime"])
         key = tuple((regime, SHAPES[shape]) for regime, shape in REGIMES.items() if regime in there)
-        blocks = (Panels(tuple(charts), caption, key), _front(rows))
+        blocks = (Panels(tuple(charts), caption, key), _front(rows, unit))
         sections.append(Section(f"Accuracy against cost: {network} on {task}", text, blocks, 3))
     return sections
+
+
+def _clock(timed: pd.DataFrame) -> tuple[str, str]:
+    """The unit for an axis, and what was measured in words (`pruning.clock`)."""
+    on_cpu = timed["device"].fillna("cpu").astype(str).str.startswith("cpu")
+    if on_cpu.all():
+        return "processor seconds", "processor time, summed over cores, not the time that passed"
+    if not on_cpu.any():
+        return "seconds", "the time that passed, on a GPU"
+    return "seconds", "processor time for runs on a CPU and the time that passed for those on a GPU, two clocks"
+
+
+def _fitting(timed: pd.DataFrame) -> str:
+    if not timed["predictor"].notna().any():
+        return ""
+    return "; fitting a predictor, and finding the slow tickets that it learns from, is not counted"
 
 
 def _rows(timed: pd.DataFrame) -> list[dict[str, Any]]:
@@ -85,7 +104,7 @@ def _rows(timed: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _front(rows: list[dict[str, Any]]) -> Table:
+def _front(rows: list[dict[str, Any]], unit: str) -> Table:
     front = sorted((r for r in rows if r["front"]), key=lambda r: (r["density"], r["x"]))
     cells = [
         (
@@ -96,5 +115,8 @@ def _front(rows: list[dict[str, Any]]) -> Table:
         )
         for row in front
     ]
-    columns = ("density", "method", "pruning + training, s", "test accuracy, %")
-    return Table.of("The Pareto front: for each density, the most accurate method for its cost.", columns, cells)
+    columns = ("density", "method", f"pruning + training, {unit}", "test accuracy, %")
+    caption = (
+        "The Pareto front of the means: for each density, the methods than which none is cheaper and more accurate."
+    )
+    return Table.of(caption, columns, cells)

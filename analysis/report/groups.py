@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis.report.page import Cell, Entry, Style
-from analysis.statistics import interval
+from analysis.statistics import Interval, interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,11 +31,11 @@ WORKLOAD = ("network", "task", "data_digest", "max_steps")
 """What a dense network must share with a sparse one to be its reference."""
 
 
-def dense_accuracy(everything: pd.DataFrame, sparse: pd.DataFrame) -> float | None:
-    """Mean test accuracy, in per cent, of the dense networks of a sparse network's workload; None without them.
+def dense_accuracy(everything: pd.DataFrame, sparse: pd.DataFrame) -> Interval | None:
+    """Test accuracy, in per cent, of the dense networks of a sparse network's workload over seeds; None without them.
 
-    Those that were trained from their own initial weights count. None also where the sparse ones are of several
-    workloads, so that no one line is the reference of all.
+    Those that were trained from their own initial weights count; runs of one seed (on two devices, say) are one value.
+    None also where the sparse ones are of several workloads, so that no one line is the reference of all.
     """
     workload = sparse[list(WORKLOAD)].drop_duplicates()
     if len(workload) > 1:
@@ -44,7 +44,9 @@ def dense_accuracy(everything: pd.DataFrame, sparse: pd.DataFrame) -> float | No
     for name in WORKLOAD:
         value = workload[name].iloc[0]
         dense = dense[dense[name].isna() if value != value or value is None else dense[name] == value]
-    return None if dense.empty else PER_CENT * float(dense["test_accuracy"].mean())
+    if dense.empty:
+        return None
+    return interval([PER_CENT * float(value) for value in dense.groupby("seed")["test_accuracy"].mean()])
 
 
 def starts(runs: pd.DataFrame) -> list[str]:
@@ -158,7 +160,11 @@ def _variant(method: str, scorer: str) -> str:
 
 
 def density_table(
-    rows: Sequence[Mapping[str, Any]], notes: Mapping[tuple[str, float], str] | None = None, *, best: str = "high"
+    rows: Sequence[Mapping[str, Any]],
+    notes: Mapping[tuple[str, float], str] | None = None,
+    *,
+    best: str = "high",
+    names: Mapping[str, str] | None = None,
 ) -> tuple[tuple[str, ...], list[list[Cell]]]:
     """Columns and rows of a table methods × densities from `means`; the best of a column is strong.
 
@@ -166,27 +172,52 @@ def density_table(
         rows: of `means`.
         notes: (method, density) to what stands under the figure.
         best: `high`, `low` or `none`.
+        names: method to what stands under its name.
+
+    A cell of another number of seeds than is usual at its density says so.
     """
     densities = sorted({float(row["density"]) for row in rows})
     table: dict[str, dict[float, Mapping[str, Any]]] = {}
     for row in rows:
         table.setdefault(str(row["method"]), {})[float(row["density"])] = row
-    tops = {}
+    usual, tops = usual_seeds(rows), {}
     for density in densities if best != "none" else ():
         column = [row[density]["mean"] for row in table.values() if density in row]
         tops[density] = (max if best == "high" else min)(column)
     cells = []
     for method, found in table.items():
-        line = [Cell(method)]
+        line = [Cell(method, note=(names or {}).get(method, ""))]
         for density in densities:
             note = (notes or {}).get((method, density), "")
             if density not in found:
                 line.append(Cell("–", float("nan"), note=note))
                 continue
             mean, _, spread = str(found[density]["text"]).partition(" ± ")
+            if (n := int(found[density]["n"])) != usual[density]:
+                note = "; ".join(filter(None, (note, f"{n} seed{'' if n == 1 else 's'}")))
             strong = len(table) > 1 and found[density]["mean"] == tops.get(density)
             line.append(Cell(mean, float(found[density]["mean"]), f"± {spread}" if spread else "", note, strong))
         counts = sorted({int(entry["n"]) for entry in found.values()})
         line.append(Cell(str(counts[0]) if len(counts) == 1 else f"{counts[0]}–{counts[-1]}", float(counts[0])))
         cells.append(line)
     return ("method", *(f"{d:g}" for d in densities), "seeds"), cells
+
+
+def usual_seeds(rows: Sequence[Mapping[str, Any]]) -> dict[float, int]:
+    """The number of seeds that most methods have at each density; of two, the larger."""
+    counts: dict[float, list[int]] = {}
+    for row in rows:
+        counts.setdefault(float(row["density"]), []).append(int(row["n"]))
+    return {density: max(found, key=lambda n: (found.count(n), n)) for density, found in sorted(counts.items())}
+
+
+def seeds_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """` Seeds: 10 at 0.005, 0.01; 5 at 0.1.`, empty where all densities have the same number."""
+    usual = usual_seeds(rows)
+    if len(set(usual.values())) < 2:
+        return ""
+    shares = [
+        f"{n} at {', '.join(f'{density:g}' for density, count in usual.items() if count == n)}"
+        for n in dict.fromkeys(usual.values())
+    ]
+    return f" Seeds: {'; '.join(shares)}, unless the cell says otherwise."

@@ -12,9 +12,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-SETTINGS = ("predictor", "scoring_examples", "max_steps", "rewind_step", "results_version", "engine", "device")
+SETTINGS = (
+    *(
+        "predictor",
+        "scoring_examples",
+        "max_steps",
+        "rewind_step",
+        "data_digest",
+        "results_version",
+        "engine",
+        "device",
+    ),
+)
 """What tells two methods of one label apart, the most telling first."""
-NAMES = {"predictor": "{}", "scoring_examples": "{} scoring examples", "max_steps": "{} steps"}
+NAMES = {
+    **{"predictor": "{}", "scoring_examples": "{} scoring examples", "max_steps": "{} steps"},
+    **{"data_digest": "data {:.8}"},
+}
 
 
 @dataclass(frozen=True)
@@ -51,10 +65,12 @@ class Material:
         return dataclasses.replace(self, runs=runs, grids=(grid,), failures=failed)
 
     def figures(self, grid: Mapping[str, Any]) -> dict[tuple[str, str], list[dict[str, Any]]]:
-        """Published accuracies (%) by (network, task): method, density, accuracy, source, starred, steps.
+        """Published accuracies (%) by (network, task): method, density, accuracy, source, starred, steps, runs.
 
         Where two tables of a source give one method's figure, that of the table which the grid names counts.
         """
+        import pandas as pd
+
         if self.published is None:
             return {}
         named = set(grid.get("references") or ())
@@ -77,6 +93,7 @@ class Material:
                         "source": str(row["citation"]),
                         "starred": row["starred"] is True,
                         "steps": float(row["steps"]),
+                        "runs": None if pd.isna(row["runs"]) else int(row["runs"]),
                     }
                 )
         for figures in found.values():

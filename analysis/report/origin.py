@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -38,16 +39,29 @@ def summary(material: Material) -> Section:
         f"{counted(len(runs), 'finished run')} ({_networks(runs)}) of {counted(runs['method'].nunique(), 'method')} at "
         f"{counted(runs['density'].nunique(), 'density')}, seeds {ranges(runs['seed'])}; {failed or 'no'} failed. They "
         "took "
-        f"{duration(seconds)} of one process together"
+        f"{duration(seconds)}, added up over processes"
         f"{', the last ended ' + str(max(runs['finished'])) if runs['finished'].notna().any() else ''}. "
         "A run finds one ticket, trains it and reads the test set once."
     )
     blocks: list[Block] = []
     if material.grids:
         rows = [_grid_row(material, grid) for grid in material.grids]
-        columns = ("grid", "title", "runs done", "of", "failed", "methods", "densities", "seeds", "took")
-        blocks.append(Table.of("The grids that these runs belong to.", columns, rows))
+        columns = ("grid", "title", "runs done", "of", "failed", "methods", "densities", "seeds", "sweeps took")
+        caption = "The grids that these runs belong to."
+        blocks.append(Table.of(caption + _in_several(material), columns, rows))
     return Section("What was run", text, tuple(blocks))
+
+
+def _in_several(material: Material) -> str:
+    """A run of two grids stands in both: the rows then add up to more than there is."""
+    counts = Counter(digest for grid in material.grids for digest in set(grid.get("digests") or ()))
+    several = sum(counts[str(digest)] > 1 for digest in material.runs["digest"])
+    if not several:
+        return ""
+    return (
+        f" {counted(several, 'run')} belong{'s' if several == 1 else ''} to several grids and stand"
+        f"{'s' if several == 1 else ''} in each: no independent evidence there."
+    )
 
 
 def _networks(runs: pd.DataFrame) -> str:
@@ -59,6 +73,7 @@ def _grid_row(material: Material, grid: Mapping[str, Any]) -> list[Cell]:
     part = material.part(grid)
     sessions = [s for s in grid.get("sessions") or () if isinstance(s.get("seconds"), int | float)]
     seconds = sum(float(s["seconds"]) for s in sessions)
+    ran = sum(int(s["runs"]) for s in sessions if isinstance(s.get("runs"), int))
     failed = 0 if part.failures is None else len(part.failures)
     wanted = len(set(grid.get("digests") or ()))
     return [
@@ -70,7 +85,7 @@ def _grid_row(material: Material, grid: Mapping[str, Any]) -> list[Cell]:
         Cell(str(part.runs["method"].nunique()), float(part.runs["method"].nunique())),
         Cell(str(part.runs["density"].nunique()), float(part.runs["density"].nunique())),
         Cell(ranges(part.runs["seed"]) or "–"),
-        Cell(duration(seconds) if seconds else "–", seconds if seconds else float("nan")),
+        Cell(duration(seconds), seconds, f"for {counted(ran, 'run')}") if seconds else Cell("–", float("nan")),
     ]
 
 

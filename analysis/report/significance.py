@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.identical import identical, others, repeated
 from analysis.report.groups import PER_CENT, pruned, workloads
+from analysis.report.origin import counted
 from analysis.report.page import Block, Cell, Picture, Section, Table, Text
 
 if TYPE_CHECKING:
@@ -23,36 +25,43 @@ def significance(grid: Mapping[str, Any], runs: pd.DataFrame) -> list[Section]:
     sections = []
     comparisons = list(grid.get("comparisons") or ())
     if comparisons:
-        sections.append(_tests(comparisons, runs))
+        sections.append(_tests(comparisons, runs, len(runs) < len(set(grid.get("digests") or ()))))
     ranks = _ranks(runs)
     if ranks:
         text = (
-            "Mean ranks of the methods over blocks of density and seed (rank 1: the highest accuracy); methods that a "
-            "bar joins do not differ at 5 % by Nemenyi's test after Friedman's."
+            "Mean ranks of the methods over blocks of density and seed (rank 1: the highest accuracy). Between methods "
+            "that a bar joins Nemenyi's test after Friedman's shows no difference at 5 %, which does not make them "
+            "equal. The blocks of one seed share initial weights, so that p is rather too small, and it speaks of "
+            "these densities and this task alone."
         )
         sections.append(Section("Ranks of the methods", text, tuple(ranks), 3))
     return sections
 
 
-def _tests(comparisons: list[Mapping[str, Any]], runs: pd.DataFrame) -> Section:
+def _tests(comparisons: list[Mapping[str, Any]], runs: pd.DataFrame, unfinished: bool) -> Section:
     from analysis.significance import compare
 
     text = (
-        "Every comparison was declared in the grid file before the runs. Welch's t test on test accuracies (or a "
-        "paired one where the file says so); p is corrected by Holm over each family; g is Hedges' effect size; the "
-        "difference has its 95 % interval."
+        "The comparisons that the grid file declares, all of them. Welch's t test on test accuracies (or a paired one "
+        "where the file says so); p is corrected by Holm over each family; g is Hedges' effect size; the difference "
+        "has its 95 % interval, which is not corrected."
     )
+    if unfinished:
+        text += " The grid is not finished: every p here will change with the runs that are missing."
     try:
         tested = compare(runs, comparisons, resamples=0)
     except ValueError as error:
         return Section("Declared comparisons", text, (Text(f"They could not be tested yet: {error}"),), 3)
     blocks: list[Block] = []
+    groups = identical(runs, "label")
     for family, rows in tested.groupby("family", sort=False):
         found, tests = int(rows["significant"].sum()), int(rows["counted"].sum())
         caption = f"{family}: {found} of {tests} differences are significant at 5 % after Holm's correction."
         if tests < len(rows):
             caption += f" {len(rows) - tests} more were declared but have too few runs; they do not count."
         blocks.append(_family(caption, rows))
+        again = repeated(rows, groups)
+        blocks += [Text(again)] if again else []
         notes = list(dict.fromkeys(str(note) for note in rows["note"] if note))
         blocks += [Text(f"({number}) {note}.") for number, note in enumerate(notes, 1)]
     return Section("Declared comparisons", text, tuple(blocks), 3)
@@ -112,7 +121,11 @@ def _ranks(runs: pd.DataFrame) -> list[Block]:
 
     blocks: list[Block] = []
     for network, task, group in workloads(pruned(runs)):
+        again = others(identical(group))
+        group = group[~group["method"].isin(set(again))]
         methods = group["method"].nunique()
+        if methods > MANY:
+            blocks.append(Text(f"{network} on {task}: {methods} methods are too many for a diagram of ranks."))
         if not 3 <= methods <= MANY:
             continue
         try:
@@ -126,5 +139,7 @@ def _ranks(runs: pd.DataFrame) -> list[Block]:
         first, rank = next(iter(ranked.mean_ranks.items()))
         text = f"Critical-difference diagram of {methods} methods; {first} has the best mean rank, {rank:.2f}"
         about = f"{network} on {task}, {ranked.blocks} blocks, critical difference {ranked.critical_difference:.2f}."
+        if again:
+            about += f" {counted(len(again), 'method')} left out that another stands for, identical in every run."
         blocks.append(Picture(svg, about, f"{text}."))
     return blocks

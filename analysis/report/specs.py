@@ -173,7 +173,10 @@ def scatter(
     layers: list[Spec] = [
         {
             "transform": [{"filter": "datum.front"}],
-            "mark": {"type": "line", "interpolate": "step-after", "stroke": "var(--context)", "strokeWidth": 1.5},
+            "mark": {
+                **{"type": "line", "clip": True, "interpolate": "step-after"},
+                **{"stroke": "var(--context)", "strokeWidth": 1.5},
+            },
             "encoding": {"x": across, "y": {**up, "field": "mean"}},
         },
         {

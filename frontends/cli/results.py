@@ -38,6 +38,7 @@ def results(source: Path, sql: str | None, grid: str | None, out: Path | None, f
     scratchcard results runs/mnist_baselines --grid mnist_baselines --out mnist_baselines.parquet
     """
     from analysis import results as found
+    from analysis.identical import identical
 
     if failed and (sql or out):
         raise ValueError("--failed lists failed runs: leave the SQL and --out away")
@@ -55,6 +56,8 @@ def results(source: Path, sql: str | None, grid: str | None, out: Path | None, f
         for name, (missing, planned) in found.unfinished(frame, found.grids(source)).items():
             if missing and grid in (None, name):
                 warn(f"{missing:,} of the {_count(planned, 'run')} of grid {name!r} are not finished")
+        for group in identical(frame, "label"):
+            warn(f"{group.sentence}: one result under several names")
         failures = found.failures(source, grid=grid)
         if len(failures):
             warn(f"{_count(len(failures), 'run')} failed: scratchcard results {source} --failed lists them")

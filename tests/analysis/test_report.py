@@ -324,7 +324,12 @@ def test_the_dense_reference_is_of_the_same_workload() -> None:
     sparse = frame_of(BASELINES)
     expected = 100 * np.mean([r["test_accuracy"] for r in other if r["configuration"]["method"]["initial"] == "given"])
     everything = pd.concat([sparse, to_frame(other)])
-    assert dense_accuracy(everything, sparse) == pytest.approx(expected)
+    found = dense_accuracy(everything, sparse)
+    assert found is not None
+    assert found.mean == pytest.approx(expected)
+    assert found.count == len(SEEDS)
+    again = dense_accuracy(pd.concat([everything, to_frame(other).assign(device="cuda")]), sparse)
+    assert again == found, "a second run of a seed is no further value"
     assert dense_accuracy(sparse, sparse) is None
     assert dense_accuracy(everything.assign(max_steps=1), sparse) is None
     assert dense_accuracy(everything, pd.concat([sparse, sparse.assign(max_steps=1)])) is None

@@ -125,7 +125,7 @@ def test_every_plot_is_drawn_with_marks(page: Any) -> None:
     assert min(count for _, count in marks) > 0
     assert int(page.execute_script("return document.documentElement.dataset.drawn")) == len(marks)
     names = {button.get_attribute("data-entry") for button in page.find_elements("css selector", ".legend button")}
-    assert {"grasp on snip, UMS 100", "snip, UMS 100, saw grasp"} <= names
+    assert {"grasp on snip every round, UMS 100", "snip, UMS 100, saw grasp"} <= names
 
 
 def test_a_foreign_label_stays_text_in_a_tooltip(page: Any) -> None:

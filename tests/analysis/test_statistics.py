@@ -52,3 +52,19 @@ def test_summaries_table_and_picture(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"\.png or \.svg"):
         comparison(summaries, tmp_path / "figure.pdf", "title")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figure.png", "figure.svg"]
+
+
+def test_summaries_never_mix_densities_tasks_or_seeds() -> None:
+    results = [result("snip", s, 0.8) for s in (1, 2)] + [result("snip", 1, 0.9) | {"configuration": at(0.1, "mnist")}]
+    assert [(s.label, s.density) for s in summarise(results)] == [
+        ("snip, density 0.01", 0.01),
+        ("snip, density 0.1, mnist", 0.1),
+    ]
+    tasks = [result("snip", 1, 0.8) | {"configuration": at(0.1, task)} for task in ("mnist", "digits")]
+    assert [s.label for s in summarise(tasks)] == ["snip, mnist", "snip, digits"]
+    with pytest.raises(ValueError, match=r"2 results of 'snip' at density 0\.01 .*share 1 seeds"):
+        summarise([result("snip", 1, 0.8), result("snip", 1, 0.9)])
+
+
+def at(density: float, task: str) -> dict[str, object]:
+    return {"density": density, "seed": 1, "workload": {"task": task}}

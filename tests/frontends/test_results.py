@@ -136,3 +136,11 @@ def test_json_is_json_for_every_value(folder: Path) -> None:
     (row,) = as_json("results", folder, sql)
     assert (row["n"], row["i"], row["h"]) == (None, None, 2.0**80)
     assert json.loads(json.dumps(row)) == row
+
+
+def test_the_same_result_under_two_names_is_told(folder: Path) -> None:
+    assert "several names" not in run("results", folder).stderr
+    write(folder, [record("snip again", seed=seed, test_accuracy=0.5 + seed / 4) for seed in (0, 1, 2)])
+    result = run("results", folder)
+    assert result.exit_code == 0
+    assert "'snip' and 'snip again' are identical in all 3 runs: one result under several names" in result.stderr
