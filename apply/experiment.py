@@ -46,7 +46,7 @@ class Experiment:
         return {
             "workload": self.workload.describe(),
             "method": self.method.describe(),
-            "density": self.density,
+            "density": float(self.density),
             "seed": self.seed,
             "dtype": str(self.dtype),
             "results_version": RESULTS_VERSION,
@@ -66,6 +66,7 @@ class Experiment:
         described = self.describe()
         names = ("predictor", "predictor_name", "predictor_identity")  # its digest is what counts
         described["method"] = {k: v for k, v in described["method"].items() if k not in names}
+        described["workload"].pop("weights", None)  # and so is that of their file
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
     def run(

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, Field, model_validator
 
+from apply.grid_values import STRICT, AsTuple, Density, SeedList, Seeds
 from dataset_builder.build import Recording, build
+from dataset_builder.features import FEATURES
+from dataset_builder.targets import TARGETS
 from meta.bundle import load_bundle, save_bundle
-from meta.fit import fit
+from meta.fit import fit, make_family
+from meta.predictor import check_objective
+from pruning.families import lookup
 from pruning.files import written_beside
-from pruning.ranges import whole_numbers
 from pruning.store import Store
 from pruning.table import TABLE_VERSION, ScoreTable
 from pruning.version import RESULTS_VERSION
 from workloads.workload import Workload
 
-Seeds = Annotated[
-    tuple[Annotated[int, Field(ge=0)], ...],
-    BeforeValidator(lambda value: whole_numbers(value) if isinstance(value, str) else value),
-]
 SHARED = ".shared"
 """Of a folder of results: what runs share."""
 Report = Callable[[str, int, int], None]
@@ -35,21 +36,26 @@ Report = Callable[[str, int, int], None]
 class TableSpec(BaseModel):
     """`[predictors.NAME.table]`: the slow ticket that is learned from, see `Recording`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = STRICT
 
     regime: str = "IMS"
     scorer: str = "synflow"
-    density: float = 0.005
-    rounds: int | None = None
-    shots: int = 10
+    density: Density = 0.005
+    rounds: Annotated[int, Field(ge=1)] | None = None
+    shots: Annotated[int, Field(ge=1)] = 10
     every_round: bool = False
     repeat: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self.recording()
+        return self
 
     def recording(self) -> Recording:
         """The recording.
 
         Raises:
-            ValueError: an unknown regime or scorer.
+            ValueError: an unknown regime or scorer, or rounds or shots that the regime cannot have.
         """
         recording = Recording(**self.model_dump())
         recording.describe()
@@ -61,19 +67,41 @@ class FittedSpec(BaseModel):
 
     `features` is `thesis` (the four criteria's scores), `all`, or a list of names. `learning_curve` lists numbers of
     networks: for each the predictor is fitted on so many of the train seeds too, and its held-out metrics are kept.
+    What cannot be fitted is refused here, not hours later when the table is built.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = STRICT
 
     family: str
     objective: Literal["classification", "regression", "ranking"] = "classification"
     target: str = "kept"
-    features: Literal["all", "thesis"] | tuple[str, ...] = "all"
+    features: Annotated[Literal["all", "thesis"] | tuple[str, ...], AsTuple] = "all"
     train_seeds: Seeds
-    held_out_seeds: Seeds
+    held_out_seeds: SeedList
     options: dict[str, Any] = {}
-    learning_curve: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    learning_curve: Annotated[tuple[Annotated[int, Field(ge=1)], ...], AsTuple] = ()
     table: TableSpec = TableSpec()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        make_family(self.family, **self.options)
+        check_objective(self.family, self.objective)
+        lookup({column.name: column for column in TARGETS}, "targets", self.target)
+        if isinstance(self.features, tuple):
+            for name in self.features:
+                lookup({column.name: column for column in FEATURES}, "features", name)
+            if not self.features or len(set(self.features)) < len(self.features):
+                raise ValueError(f"features must be at least one name and each only once, got {list(self.features)}")
+        both = sorted(set(self.train_seeds) & set(self.held_out_seeds))
+        if both:
+            raise ValueError(f"seed {both[0]} is both trained on and held out; give each seed to one side")
+        if len(set(self.train_seeds)) < len(self.train_seeds):
+            raise ValueError(f"train_seeds names a seed twice: {list(self.train_seeds)}")
+        if max(self.learning_curve, default=0) > len(self.train_seeds):
+            raise ValueError(
+                f"learning_curve asks for {max(self.learning_curve)} networks, train_seeds has {len(self.train_seeds)}"
+            )
+        return self
 
     def identity(self, workload: Workload) -> str:
         """sha256 of all that decides the fitted predictor: this description, the workload, the versions."""
@@ -99,28 +127,52 @@ class FittedSpec(BaseModel):
         """
         identity = self.identity(workload)
         place = folder / "predictors" / identity
-        record = place.with_suffix(".json")
-        if record.is_file() and _is_whole(place):
-            found: dict[str, Any] = json.loads(record.read_text())
-            if set(map(str, self.learning_curve)) <= set(found["learning_curve"]):
-                return found
+        found = self._read(place)
+        if found is not None:
+            return found
+        with Store(folder / SHARED).claim(identity):  # another sweep of the folder that needs it too waits
+            found = self._read(place)
+            return self._make(name, workload, folder, place, jobs, device, report) if found is None else found
+
+    def _read(self, place: Path) -> dict[str, Any] | None:
+        """The record of a bundle that is whole, with its learning curve; None if there is none."""
+        try:
+            found: dict[str, Any] = json.loads(_record(place).read_text())
+            known = set(found["learning_curve"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+        return found if set(map(str, self.learning_curve)) <= known and _is_whole(place) else None
+
+    def _make(
+        self,
+        name: str,
+        workload: Workload,
+        folder: Path,
+        place: Path,
+        jobs: int,
+        device: torch.device | str,
+        report: Report | None,
+    ) -> dict[str, Any]:
         table = self._table(name, workload, folder, jobs, device, report)
         if report is not None:
             report(f"fitting {name}", 0, 1)
         begin = time.perf_counter()
         predictor = self._fit(table, self.train_seeds, jobs)
         seconds = time.perf_counter() - begin
-        curve = {str(count): self._fit(table, self.train_seeds[:count], jobs).metrics for count in self.learning_curve}
+        curve = {str(len(self.train_seeds)): predictor.metrics}
+        for count in self.learning_curve:
+            if str(count) not in curve:
+                curve[str(count)] = self._fit(table, self.train_seeds[:count], jobs).metrics
         save_bundle(predictor, place)
         made = {
             "name": name,
-            "identity": identity,
+            "identity": place.name,
             "recipe": self.model_dump() | {"workload": workload.describe()},
             "metrics": predictor.metrics,
-            "learning_curve": curve,
+            "learning_curve": {str(count): curve[str(count)] for count in self.learning_curve},
             "seconds": seconds,
         }
-        with written_beside(record) as beside:
+        with written_beside(_record(place)) as beside:
             beside.write_text(json.dumps(made, indent=1, sort_keys=True) + "\n")
         if report is not None:
             report(f"fitting {name}", 1, 1)
@@ -132,16 +184,18 @@ class FittedSpec(BaseModel):
         recording = self.table.recording()
         described = {"recording": recording.describe(), "workload": workload.describe(), "version": TABLE_VERSION}
         digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
-        return build(
-            workload,
-            tuple(dict.fromkeys((*self.train_seeds, *self.held_out_seeds))),
-            folder / "tables" / digest[:32],
-            recording,
-            jobs=jobs,
-            device=device,
-            store=Store(folder / SHARED),
-            progress=None if report is None else lambda done, total: report(f"the score table of {name}", done, total),
-        )
+        store = Store(folder / SHARED)
+        with store.claim(digest), _one_thread():
+            return build(
+                workload,
+                tuple(dict.fromkeys((*self.train_seeds, *self.held_out_seeds))),
+                folder / "tables" / digest[:32],
+                recording,
+                jobs=jobs,
+                device=device,
+                store=store,
+                progress=None if report is None else lambda *now: report(f"the score table of {name}", *now),
+            )
 
     def _fit(self, table: ScoreTable, train_seeds: tuple[int, ...], jobs: int) -> Any:
         return fit(
@@ -155,6 +209,21 @@ class FittedSpec(BaseModel):
             threads=jobs,
             **self.options,
         )
+
+
+def _record(place: Path) -> Path:
+    return place.with_suffix(".json")
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """As in the runs that share the trainings: with other numbers of threads sums are rounded otherwise."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _is_whole(bundle: Path) -> bool:

@@ -2,140 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
-import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from typing import Any
 
 from apply.experiment import Experiment
 from apply.fitted import FittedSpec
+from apply.grid_file import GridFile, MethodSpec, read_file
 from apply.method import Method
-from pruning.ranges import whole_numbers
-from pruning.schedules import check_density
+from pruning.families import lookup
+from workloads.factory import load_factory
+from workloads.networks import NETWORKS
 from workloads.recipe import Recipe
 from workloads.tasks import load_task
 from workloads.workload import Workload
-
-
-def _listed(value: Any) -> Any:
-    return value if isinstance(value, list) else [value]
-
-
-def _seeds(value: Any) -> Any:
-    return whole_numbers(value) if isinstance(value, str) else _listed(value)
-
-
-def _density(value: float) -> float:
-    return check_density(value)
-
-
-Some = BeforeValidator(_listed)
-Names = Annotated[list[str], Some, Field(min_length=1)]
-OptionalNames = Annotated[list[str | None], Some, Field(min_length=1)]
-Density = Annotated[float, BeforeValidator(_density)]
-Densities = Annotated[list[Density], Some, Field(min_length=1)]
-Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_seeds), Field(min_length=1)]
-
-
-class Strict(BaseModel):
-    """A part of the file; a key that it does not know is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class WorkloadSpec(Strict):
-    """`[workload]`: each value may be a list; all combinations are run."""
-
-    network: Names = ["lenet_300_100"]
-    task: Names
-    recipe: dict[str, Any] = {}
-
-
-class MethodSpec(Strict):
-    """One `[[methods]]`: the fields of `Method`; a list of values stands for all of them, in all combinations.
-
-    `on = "none"` and `initial_scorer = "none"` stand for none of them within a list. `densities`, `seeds` and `tasks`
-    narrow or widen the grid's for these methods. `predictor` is one of the file's `[predictors]` or a bundle's folder.
-    """
-
-    scorer: Names
-    on: OptionalNames = [None]
-    predictor: OptionalNames = [None]
-    regime: Names = ["USS"]
-    rounds: int | None = None
-    shots: int | None = None
-    schedule: Names = ["exponential"]
-    scope: Annotated[list[Literal["global", "layer", "expected"]], Some] = ["global"]
-    rewind_step: Annotated[list[int], Some] = [0]
-    towards: float | None = None
-    restack: bool = False
-    initial: Annotated[list[Literal["given", "saw", "saw_variance", "bimodal"]], Some] = ["given"]
-    initial_scorer: OptionalNames = [None]
-    densities: Densities | None = None
-    seeds: Seeds | None = None
-    tasks: Names | None = None
-
-    def combinations(self) -> Iterator[dict[str, Any]]:
-        """The keyword arguments of all its methods."""
-        lists: dict[str, list[Any]] = {
-            "scorer": self.scorer,
-            "on": [None if name == "none" else name for name in self.on],
-            "predictor": self.predictor,
-            "regime": self.regime,
-            "schedule": self.schedule,
-            "scope": self.scope,
-            "rewind_step": self.rewind_step,
-            "initial": self.initial,
-            "initial_scorer": [None if name == "none" else name for name in self.initial_scorer],
-        }
-        single = {"rounds": self.rounds, "shots": self.shots, "towards": self.towards}
-        given = {name: value for name, value in single.items() if value is not None}
-        for values in itertools.product(*lists.values()):
-            arguments = dict(zip(lists, values, strict=True)) | given
-            # Within a list of stacks and single scorers, only the stacks have a first scorer to score anew.
-            yield arguments | ({"restack": True} if self.restack and arguments["on"] is not None else {})
-
-
-class ComparisonSpec(Strict):
-    """One `[[comparisons]]`: a family of tests declared before the runs; every `of` against every `against`.
-
-    Labels are `Experiment.label`; `dense`, where nothing is pruned, is compared at every density. Holm's correction
-    runs over the whole family.
-    """
-
-    name: str
-    of: Names
-    against: Names
-    densities: Densities | None = None
-    task: str | None = None
-    paired: bool = False
-
-
-class ExtraSpec(Strict):
-    """One `[[extra]]`: more seeds at some densities, for all methods that have these densities."""
-
-    densities: Densities
-    seeds: Seeds
-
-
-class GridFile(Strict):
-    """What a grid's TOML file may hold."""
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
-    title: str
-    source: str = ""
-    references: Annotated[list[str], Some] = []
-    workload: WorkloadSpec
-    densities: Densities
-    seeds: Seeds
-    extra: list[ExtraSpec] = []
-    methods: Annotated[list[MethodSpec], Field(min_length=1)]
-    predictors: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")], FittedSpec] = {}
-    comparisons: list[ComparisonSpec] = []
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +29,7 @@ class Grid:
         text: the file's text.
         experiments: the runs, each once.
         fitted: for each predictor of the file and workload that its tables are built from, what to build and fit.
+        whole: whether these are the runs of all its tasks.
     """
 
     file: GridFile
@@ -155,6 +37,7 @@ class Grid:
     text: str
     experiments: tuple[Experiment, ...]
     fitted: tuple[tuple[str, FittedSpec, Workload], ...]
+    whole: bool = True
 
     @property
     def name(self) -> str:
@@ -176,39 +59,77 @@ def read_grid(
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no TOML, has a wrong key or value, methods that make no sense, or a comparison between labels
-            that none of its methods has; or `tasks` names one that the grid lacks.
+            that none of its methods has, at a density without runs; or a task is named that the grid lacks.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no grid at {path}: expected a TOML file, for example one of experiments/*.toml")
-    text = path.read_text()
-    try:
-        file = GridFile.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is no TOML file: {error}") from error
-    except ValidationError as error:
-        raise ValueError(f"{path}: {_sentence(error)}") from error
+    file, text = read_file(path)
     unknown = [name for name in tasks or () if name not in file.workload.task]
     if unknown:
         raise ValueError(f"{path} has no task {unknown[0]!r}; it has {', '.join(file.workload.task)}")
-    wanted = [name for name in file.workload.task if tasks is None or name in tasks]
+    wanted = [name for name in dict.fromkeys(file.workload.task) if tasks is None or name in tasks]
     workloads = [
         Workload(network, load_task(task, data_dir), _recipe(path, file.workload.recipe))
         for task in wanted
-        for network in file.workload.network
+        for network in dict.fromkeys(file.workload.network)
     ]
-    experiments: dict[str, Experiment] = {}
+    for network in file.workload.network:
+        if ":" in network:
+            load_factory(network)
+        else:
+            lookup(NETWORKS, "networks", network)
+    experiments = _expanded(path, file, workloads, Path(folder).absolute())  # workers may work in another one
+    whole = set(wanted) == set(file.workload.task)
+    _check_tasks(path, file)
+    if whole:
+        _check_comparisons(path, file, experiments)
+    return Grid(file, path, text, tuple(experiments), tuple(_fitted(file, workloads, experiments)), whole)
+
+
+def _expanded(path: Path, file: GridFile, workloads: Sequence[Workload], folder: Path) -> list[Experiment]:
+    """The runs, each once; a dense network is one run, whatever the method that prunes nothing of it."""
+    found: dict[object, Experiment] = {}
     for spec in file.methods:
-        for workload in workloads:
+        for number, workload in enumerate(workloads):
             if spec.tasks is not None and workload.task.name not in spec.tasks:
                 continue
-            for method in _methods(path, file, spec, workload, Path(folder)):
+            for method in _methods(path, file, spec, workload, folder):
+                _check_steps(path, method, workload)
                 for density, seed in _points(file, spec):
-                    experiment = Experiment(workload, method, density, seed)
-                    experiments.setdefault(experiment.digest, experiment)
-    _check_comparisons(path, file, {experiment.label for experiment in experiments.values()})
-    fitted = tuple((name, spec, workload) for name, spec in file.predictors.items() for workload in workloads)
-    return Grid(file, path, text, tuple(experiments.values()), fitted)
+                    if method.towards is not None and density < method.towards:
+                        raise ValueError(
+                            f"{path}: a path towards density {method.towards:g} never reaches {density:g}, which "
+                            f"{method.label!r} has; give the method densities of its own or a lower `towards`"
+                        )
+                    run = Experiment(workload, method, density, seed)
+                    key: object = run.digest if density < 1 else (number, run.label, seed)
+                    if _trains(run) < _trains(found.get(key)):  # nothing is to be found: no rounds are needed
+                        found[key] = run
+                    found.setdefault(key, run)
+    return list(found.values())
+
+
+def _trains(run: Experiment | None) -> bool:
+    return run is not None and run.method.make_regime().trains
+
+
+def _fitted(
+    file: GridFile, workloads: Sequence[Workload], experiments: Sequence[Experiment]
+) -> Iterator[tuple[str, FittedSpec, Workload]]:
+    """Predictors and workloads: those that runs need; one that no method names is fitted for all of them."""
+    named = {name for spec in file.methods for name in spec.predictor}
+    needed = {experiment.method.predictor_identity for experiment in experiments}
+    for name, spec in file.predictors.items():
+        for workload in workloads:
+            if name not in named or spec.identity(workload) in needed:
+                yield name, spec, workload
+
+
+def _check_steps(path: Path, method: Method, workload: Workload) -> None:
+    if method.rewind_step >= workload.recipe.max_steps:
+        raise ValueError(
+            f"{path}: {method.label!r} cannot rewind to step {method.rewind_step}, the recipe's training has "
+            f"{workload.recipe.max_steps} steps"
+        )
 
 
 def _recipe(path: Path, described: dict[str, Any]) -> Recipe:
@@ -228,6 +149,11 @@ def _methods(path: Path, file: GridFile, spec: MethodSpec, workload: Workload, f
                 "predictor_name": name,
                 "predictor_identity": identity,
             }
+        elif name is not None:
+            if not Path(name).is_dir():
+                known = ", ".join(file.predictors) or "it has none"
+                raise ValueError(f"{path}: {name!r} is none of its predictors ({known}) and no folder of a bundle")
+            arguments["predictor_name"] = Path(name).absolute().name  # two bundles are two labels
         try:
             yield Method(**arguments)
         except ValueError as error:
@@ -243,7 +169,17 @@ def _points(file: GridFile, spec: MethodSpec) -> Iterator[tuple[float, int]]:
             yield density, seed
 
 
-def _check_comparisons(path: Path, file: GridFile, labels: set[str]) -> None:
+def _check_tasks(path: Path, file: GridFile) -> None:
+    asked = [("a method", name) for spec in file.methods for name in spec.tasks or ()]
+    asked += [(f"the comparison {spec.name!r}", spec.task) for spec in file.comparisons if spec.task is not None]
+    for who, name in asked:
+        if name not in file.workload.task:
+            raise ValueError(f"{path}: {who} names the task {name!r}; the grid has {', '.join(file.workload.task)}")
+
+
+def _check_comparisons(path: Path, file: GridFile, experiments: Sequence[Experiment]) -> None:
+    labels = {experiment.label for experiment in experiments}
+    densities = {experiment.density for experiment in experiments}
     for comparison in file.comparisons:
         unknown = [label for label in (*comparison.of, *comparison.against) if label not in labels]
         if unknown:
@@ -251,14 +187,8 @@ def _check_comparisons(path: Path, file: GridFile, labels: set[str]) -> None:
                 f"{path}: the comparison {comparison.name!r} names {unknown[0]!r}, which no method of this grid is "
                 f"called; they are: {'; '.join(sorted(labels))}"
             )
-
-
-def _sentence(error: ValidationError) -> str:
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"]) or "the file"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        return f"{place} is no key of a grid; see `scratchcard sweep --help` and experiments/*.toml{more}"
-    if first["type"] == "missing":
-        return f"{place} is missing{more}"
-    return f"{place} is {first['input']!r}: {first['msg']}{more}"
+        absent = [density for density in comparison.densities or () if density not in densities]
+        if absent:
+            raise ValueError(
+                f"{path}: the comparison {comparison.name!r} is at density {absent[0]:g}, at which the grid has no run"
+            )

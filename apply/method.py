@@ -191,6 +191,8 @@ class Method:
                 del described[late]
         if self.predictor is not None:
             described["predictor_digest"] = self.predictor_identity or _predictor(self.predictor).digest
+        if self.predictor_identity is not None:  # where it lies in the folder of results, wherever that is
+            described["predictor"] = f"predictors/{self.predictor_identity}"
         return described
 
     def _single(self, name: str, density: float, seed: int, shared: Shared | None) -> Scorer:

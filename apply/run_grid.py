@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ def run_grid(
     folder = Path(folder)
     manifest = read_grid_manifest(folder, grid.name)
     session: dict[str, Any] = {"begin": _now(), "jobs": jobs, "device": str(device), "machine": machine()}
-    write_grid_manifest(folder, grid.name, _described(grid) | {"sessions": manifest.get("sessions", [])})
+    write_grid_manifest(folder, grid.name, _described(grid, manifest) | {"sessions": manifest.get("sessions", [])})
     for name, spec, workload in grid.fitted:
         spec.make(name, workload, folder, jobs=jobs, device=device, report=report)
     begin, ran = time.perf_counter(), 0
@@ -107,11 +107,15 @@ def run_grid(
         if ran:
             session |= {"runs": ran, "failed": len(swept.failed), "runs_per_minute": 60 * ran / seconds}
         sessions = [*manifest.get("sessions", []), session]
-        write_grid_manifest(folder, grid.name, _described(grid) | {"sessions": sessions})
+        write_grid_manifest(folder, grid.name, _described(grid, manifest) | {"sessions": sessions})
     return swept
 
 
-def _described(grid: Grid) -> dict[str, Any]:
+def _described(grid: Grid, earlier: Mapping[str, Any]) -> dict[str, Any]:
+    digests = [experiment.digest for experiment in grid.experiments]
+    same = (earlier.get("text"), earlier.get("results_version")) == (grid.text, RESULTS_VERSION)
+    if same and not grid.whole:  # its other tasks were swept in other sessions
+        digests = list(dict.fromkeys((*earlier.get("digests", []), *digests)))
     return {
         "name": grid.name,
         "title": grid.file.title,
@@ -119,7 +123,7 @@ def _described(grid: Grid) -> dict[str, Any]:
         "references": grid.file.references,
         "file": grid.path.name,
         "text": grid.text,
-        "digests": [experiment.digest for experiment in grid.experiments],
+        "digests": digests,
         "comparisons": [comparison.model_dump() for comparison in grid.file.comparisons],
         "results_version": RESULTS_VERSION,
         "versions": versions(),

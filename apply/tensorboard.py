@@ -106,7 +106,7 @@ def run_folder(record: Mapping[str, Any]) -> Path:
     configuration = record["configuration"]
     workload = configuration["workload"]
     names = (
-        f"{workload['network'].rpartition(':')[2]}-{workload['task']}",
+        f"{workload['network']}-{workload['task']}",
         record["label"],
         f"d{configuration['density']}",
         f"s{configuration['seed']}",

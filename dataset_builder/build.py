@@ -13,6 +13,7 @@ from typing import Any
 
 import joblib
 import torch
+from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from dataset_builder.features import FEATURES, compute_features
 from dataset_builder.targets import TARGETS, Targets
@@ -113,6 +114,7 @@ def build(
 
     Raises:
         ValueError: no or doubled seeds, or `out` holds a table made with other settings.
+        OSError: nothing can be written to `out`, or a worker process died.
     """
     out = Path(out)
     recording = recording or Recording()
@@ -132,10 +134,16 @@ def build(
     elif missing:
         pool = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
         work = (joblib.delayed(_in_worker)(workload, seed, out, recording, str(device), store) for seed in missing)
-        for done, caught in enumerate(pool(work), start=1):
-            caught.show_again()
-            if progress is not None:
-                progress(done, len(missing))
+        try:
+            for done, caught in enumerate(pool(work), start=1):
+                caught.show_again()
+                if progress is not None:
+                    progress(done, len(missing))
+        except BrokenProcessPool as error:
+            raise OSError(
+                f"a worker process died while {out} was built (killed, or out of memory?): what is finished is kept; "
+                "run the same command again, with fewer jobs if memory is short"
+            ) from error
     if missing:
         _complete_manifest(out)
     return ScoreTable.open(out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,8 @@ from torch import Tensor
 from pruning.files import written_beside
 from pruning.version import RESULTS_VERSION
 
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -34,7 +37,7 @@ class Store:
 
     A file is written beside and renamed; a damaged one counts as missing and is computed again. Two processes that want
     the same key at once wait for each other (`claim`), so that neither computes in vain; a process that is killed
-    leaves its lock to the next.
+    leaves its lock to the next. Nothing is removed by itself: a folder grows by what is computed for it.
     """
 
     folder: Path
@@ -44,7 +47,8 @@ class Store:
         try:
             with safe_open(self._path(key), framework="pt") as file:
                 about = json.loads((file.metadata() or {})["about"])
-                return Stored({name: file.get_tensor(name) for name in file.keys()}, about)  # noqa: SIM118
+                # Copies: a tensor that the file backs would not outlive it on a network's disk.
+                return Stored({name: file.get_tensor(name).clone() for name in file.keys()}, about)  # noqa: SIM118
         except (FileNotFoundError, SafetensorError, KeyError, json.JSONDecodeError):
             return None
 
@@ -63,11 +67,25 @@ class Store:
 
     @contextlib.contextmanager
     def claim(self, key: str) -> Iterator[None]:
-        """Hold `key` while computing it; others wait."""
+        """Hold `key` while computing it; others wait.
+
+        Where the disk knows no locks nobody waits, and the same may be computed twice.
+        """
         path = self._path(key).with_suffix(".lock")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path):
+        lock = FileLock(path)
+        try:
+            lock.acquire()
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        try:
             yield
+        finally:
+            # Whoever waits for the removed file goes on; whoever comes later makes a new one and finds what was stored.
+            with contextlib.suppress(OSError):
+                path.unlink()
+            lock.release()
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"

@@ -98,8 +98,13 @@ class Recipe:
         unknown = sorted(set(map(str, described)) - set(cls.names()))
         if unknown:
             raise ValueError(f"a recipe has no setting {', '.join(unknown)}; it has {', '.join(cls.names())}")
-        betas = described.get("betas")
-        return cls(**dict(described) | ({"betas": tuple(betas)} if isinstance(betas, list) else {}))
+        given = {str(name): value for name, value in described.items()}
+        # `momentum = 0` in a file is the recipe that `momentum = 0.0` is, and the same run.
+        given |= {name: float(given[name]) for name in NUMBERS if _is_number(given.get(name))}
+        betas = given.get("betas")
+        if isinstance(betas, list | tuple):
+            given["betas"] = tuple(float(beta) if _is_number(beta) else beta for beta in betas)
+        return cls(**given)
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from pruning.mask import Mask
 from pruning.store import Store, Stored, content_key
 from pruning.ticket import copy_state
 from workloads.course import Evaluation
+from workloads.device import choose_device
 from workloads.training import TrainingRecord, train
 from workloads.workload import Workload
 
@@ -40,7 +41,8 @@ def train_once(
         store: where finished trainings lie; None trains.
         mask: the kept weights; only they are stored.
         seed: of the data order.
-        device: where to train; not part of the key.
+        device: where to train. Trainings of the CPU and of a GPU are kept apart: their seconds are of different clocks,
+            and sums are rounded otherwise.
         snapshot_steps: as for `train`.
         progress: as for `train`.
     """
@@ -60,12 +62,15 @@ def train_once(
     if store is None:
         return compute()
     mask = None if mask is not None and mask.kept == mask.total else mask
-    described = {
+    described: dict[str, Any] = {
         "workload": workload.describe(),
         "network": repr(network),  # a user's own factory may have been changed
         "seed": seed,
         "snapshot_steps": sorted(snapshot_steps),
     }
+    kind = choose_device(str(device)).type
+    if kind != "cpu":
+        described["device"] = kind
     kept = {} if mask is None else dict(mask.tensors)
     key = content_key("training", described, state=copy_state(network), mask=kept)
     found = store.get(key)

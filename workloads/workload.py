@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from pruning.parameters import prunable
+from workloads.factory import code_digest, from_factory, said
 from workloads.networks import build_network
 from workloads.task import Task
 from workloads.training import Recipe
@@ -53,7 +52,7 @@ class Workload:
             FileNotFoundError: the weights file does not exist.
         """
         if ":" in self.network:
-            network = _from_factory(self.network, seed)
+            network = from_factory(self.network, seed)
         else:
             network = build_network(self.network, self.task.input_shape, self.task.classes, seed)
         if self.weights is not None:
@@ -88,6 +87,8 @@ class Workload:
     def describe(self) -> dict[str, Any]:
         """Plain JSON that identifies the workload: network, task, data digest, recipe; the weights' file and sha256.
 
+        A network of the user's own has its code's digest too: edited, it is another network.
+
         Raises:
             FileNotFoundError: the weights file does not exist.
         """
@@ -97,6 +98,9 @@ class Workload:
             "data_digest": self.task.digest,
             "recipe": dataclasses.asdict(self.recipe),
         }
+        code = code_digest(self.network) if ":" in self.network else None
+        if code is not None:
+            described["network_code"] = code
         if self.weights is not None:
             described["weights"] = str(self.weights)
             described["weights_sha256"] = hashlib.sha256(_read(self.weights)).hexdigest()
@@ -112,7 +116,7 @@ class Workload:
                 logits = network(probe)
         except Exception as error:  # a foreign network can raise anything
             raise ValueError(
-                f"{self.network} cannot take a batch of {self.task.name} of shape {tuple(probe.shape)}: {_said(error)}"
+                f"{self.network} cannot take a batch of {self.task.name} of shape {tuple(probe.shape)}: {said(error)}"
             ) from error
         finally:
             network.train(training)
@@ -122,36 +126,6 @@ class Workload:
                 f"{self.network} returns {shape} for {len(probe)} inputs of {self.task.name}, expected logits of shape "
                 f"{(len(probe), self.task.classes)}"
             )
-
-
-def _from_factory(path: str, seed: int) -> nn.Module:
-    module_name, _, attribute = path.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # as `python -m` does: a user's own module lies in the working folder
-    try:
-        factory = getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:  # the user's own module can raise anything, a SyntaxError among it
-        raise ValueError(
-            f"cannot import the network {path!r} ({_said(error)}); expected package.module:factory, importable here"
-        ) from error
-    if not callable(factory):
-        raise ValueError(f"{path} is {type(factory).__name__}, expected a function that returns a torch.nn.Module")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            network = factory()
-        except Exception as error:  # and so can the user's own factory
-            raise ValueError(
-                f"the network's factory {path} raised {_said(error)}; it is called without arguments and returns a "
-                "torch.nn.Module"
-            ) from error
-    if not isinstance(network, nn.Module):
-        raise ValueError(f"{path} returned {type(network).__name__}, expected a torch.nn.Module")
-    return network
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}" if str(error) else type(error).__name__
 
 
 def _read(path: Path) -> bytes:

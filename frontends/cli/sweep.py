@@ -69,7 +69,19 @@ def sweep(
     """Run a grid of experiments: a TOML file of workloads, methods, densities and seeds.
 
     Finished runs are kept, failed ones are recorded and do not stop the others; the same command goes on after any
-    interruption. Re-running a finished grid costs nothing.
+    interruption. Re-running a finished grid costs nothing. What runs share lies in OUT/.shared, which only grows and
+    may be deleted. docs/grids.md lists all keys of the file; a small one is
+
+    \b
+      name = "two_criteria"
+      title = "SNIP and SynFlow"
+      densities = [0.01, 0.1]
+      seeds = "0-4"
+      [workload]
+      task = "digits"
+      [[methods]]
+      scorer = ["snip", "synflow"]
+      regime = "UMS"
 
     \b
     scratchcard sweep experiments/mnist_baselines.toml --jobs 2

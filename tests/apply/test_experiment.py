@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from apply.experiment import Experiment, read_result
 from apply.method import Method
@@ -55,6 +57,19 @@ def test_the_identity_of_a_run_is_all_that_decides_its_result(workload: Workload
         Experiment(workload, Method("snip"), 0.05, 1, torch.float64),
     ]
     assert len({e.digest for e in [base, *others]}) == 6
+    assert Experiment(workload, Method("snip"), 1, 1).digest == Experiment(workload, Method("snip"), 1.0, 1).digest
+
+
+def test_weights_count_by_what_they_are_not_by_where_they_lie(workload: Workload, tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("first", "second", "other")]
+    for path, seed in zip(paths, (1, 1, 2), strict=True):
+        save_file(workload.build(seed).state_dict(), path)
+    found = [Experiment(dataclasses.replace(workload, weights=path), Method("snip"), 0.05, 1) for path in paths]
+    assert found[0].digest == found[1].digest
+    assert (
+        len({experiment.digest for experiment in found} | {Experiment(workload, Method("snip"), 0.05, 1).digest}) == 3
+    )
+    assert found[0].describe()["workload"]["weights"] == str(paths[0])  # told all the same
 
 
 def test_a_sweep_runs_each_once_and_mends_damaged_records(workload: Workload, tmp_path: Path) -> None:

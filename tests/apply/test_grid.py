@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import dataclasses
 import json
 from pathlib import Path
 
@@ -73,7 +75,6 @@ seeds = "1"
         *(("snip", 0.05, seed) for seed in (1, 2, 7, 8)),
         *(("snip", 0.1, seed) for seed in (1, 2)),
         ("dense", 1.0, 1),
-        ("dense", 1.0, 1),
     ]
 
 
@@ -103,6 +104,39 @@ def test_the_name_and_place_of_a_file_do_not_change_its_runs(tmp_path: Path) -> 
         (('task = "digits"', 'task = "digitz"'), "did you mean 'digits'"),
         (("max_steps", "max_step"), r"\[workload\.recipe\].*no setting max_step"),
         (('name = "small"', 'name = "A grid"'), "name is 'A grid'"),
+        (("densities = [0.05, 0.1]", 'densities = ["0.05"]'), "densities.0 is '0.05': a density is a number"),
+        (("densities = [0.05, 0.1]", "densities = true"), "densities.0 is True: a density is a number"),
+        (('seeds = "1-2"', "seeds = [1, true]"), "seeds.1 is True"),
+        (('seeds = "1-2"', "seeds = [9999999999]"), "seeds.0 is 9999999999"),
+        (('scorer = "snip"', 'scorer = "snip"\nregime = "UMS"\nrounds = "3"'), r"methods\.0\.rounds is '3'"),
+        (('scorer = "snip"', 'scorer = "snip"\nregime = "UMS"\nrounds = true'), r"methods\.0\.rounds is True"),
+        (('scorer = "snip"', 'scorer = "snip"\nrestack = 1'), r"methods\.0\.restack is 1"),
+        (
+            ('scorer = "snip"', 'scorer = "snip"\ntasks = "mnist"'),
+            "a method names the task 'mnist'; the grid has digits",
+        ),
+        (('scorer = "snip"', 'scorer = "snip"\nregime = "ISS"\ntowards = 0.08'), "never reaches 0.05"),
+        (('scorer = "snip"', 'scorer = "snip"\nregime = "ISS"\nrewind_step = 40'), "cannot rewind to step 40"),
+        (
+            ('scorer = "snip"', 'scorer = "predicted"\npredictor = "mine"'),
+            "'mine' is none of its predictors .it has none",
+        ),
+        (('task = "digits"', 'task = "digits"\nnetwork = "lenet_300"'), "did you mean 'lenet_300_100'"),
+        (('task = "digits"', 'task = "digits"\nnetwork = "no_such.module:small"'), "cannot import the network"),
+        (
+            (
+                'scorer = "snip"',
+                'scorer = "snip"\n[[comparisons]]\nname = "c"\nof = "snip"\nagainst = "snip"\ntask = "mnist"',
+            ),
+            "the comparison 'c' names the task 'mnist'",
+        ),
+        (
+            (
+                'scorer = "snip"',
+                'scorer = "snip"\n[[comparisons]]\nname = "c"\nof = "snip"\nagainst = "snip"\ndensities = 0.3',
+            ),
+            "at density 0.3, at which the grid has no run",
+        ),
         (
             ('scorer = "snip"', 'scorer = "snip"\n[[comparisons]]\nname = "c"\nof = "snip"\nagainst = "grasp"'),
             "names 'grasp', which no method of this grid is called; they are: snip",
@@ -117,6 +151,76 @@ def test_a_wrong_file_is_refused_in_one_sentence(tmp_path: Path, change: tuple[s
     with pytest.raises(ValueError, match=message) as caught:
         read_grid(path, tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_from_windows_is_read(tmp_path: Path) -> None:
+    text = HEAD + '[[methods]]\nscorer = "snip"\n'
+    path = tmp_path / "grid.toml"
+    path.write_bytes(codecs.BOM_UTF8 + text.replace("\n", "\r\n").encode())
+    assert len(read_grid(path, tmp_path).experiments) == 4
+    path.write_bytes(text.replace("A small grid", "Größe").encode("latin-1"))
+    with pytest.raises(ValueError, match=r"grid\.toml is not in UTF-8.*save it as UTF-8"):
+        read_grid(path, tmp_path)
+
+
+def test_a_dense_network_is_one_run_whatever_prunes_nothing_of_it(tmp_path: Path) -> None:
+    text = """
+[[methods]]
+scorer = "magnitude"
+regime = "ISS"
+rewind_step = 10
+
+[[methods]]
+scorer = ["snip", "synflow"]
+
+[[methods]]
+scorer = "snip"
+initial = "bimodal"
+"""
+    grid = read_grid(write(tmp_path, text, HEAD.replace("[0.05, 0.1]", "1")), tmp_path)
+    found = [(e.label, e.method.scorer, e.method.regime, e.seed) for e in grid.experiments]
+    assert sorted(found) == [(label, "snip", "USS", seed) for label in ("dense", "dense, bimodal") for seed in (1, 2)]
+
+
+def test_numbers_written_as_whole_ones_are_the_same_run(tmp_path: Path) -> None:
+    def digests(recipe: str) -> list[str]:
+        head = HEAD.replace("max_steps = 40", f"max_steps = 40{recipe}")
+        return [
+            e.digest for e in read_grid(write(tmp_path, '[[methods]]\nscorer = "snip"\n', head), tmp_path).experiments
+        ]
+
+    assert digests("") == digests(", momentum = 0, weight_decay = 0")
+    assert digests(", learning_rate = 1, betas = [0, 0.9]") == digests(", learning_rate = 1.0, betas = [0.0, 0.9]")
+    assert digests("") != digests(", momentum = 0.5")
+
+
+def test_a_part_of_the_tasks_keeps_what_is_known_of_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = load_task("digits")
+    other = dataclasses.replace(digits, name="mnist", digest="0" * 64, loader=None)
+    monkeypatch.setattr("apply.grid.load_task", lambda name, _: {"digits": digits, "mnist": other}[name])
+    text = """
+[[methods]]
+scorer = "snip"
+tasks = "digits"
+
+[[methods]]
+scorer = "magnitude"
+tasks = "mnist"
+
+[[comparisons]]
+name = "c"
+of = "snip"
+against = "magnitude"
+"""
+    path, folder = write(tmp_path, text, HEAD.replace('"digits"', '["digits", "mnist"]')), tmp_path / "results"
+    whole = [e.digest for e in read_grid(path, folder).experiments]
+    for task, done in (("digits", 4), ("mnist", 8)):  # labels of the other task's methods are no error
+        run_grid(read_grid(path, folder, tasks=[task]), folder)
+        manifest = json.loads((folder / "grids" / "small.json").read_text())
+        assert manifest["digests"] == whole[:done]
+    path.write_text(path.read_text().replace('"1-2"', '"1"'))  # another grid: what the earlier one had is not its
+    run_grid(read_grid(path, folder, tasks=["digits"]), folder)
+    assert len(json.loads((folder / "grids" / "small.json").read_text())["digests"]) == 2
 
 
 def test_no_file_is_said(tmp_path: Path) -> None:
@@ -150,52 +254,3 @@ def test_a_grid_is_run_once_and_its_folder_says_what_it_is(tmp_path: Path) -> No
         "paired": False,
     }
     assert [session.get("runs") for session in manifest["sessions"]] == [8, None]
-
-
-PREDICTOR = """
-[predictors.small-linear]
-family = "linear"
-objective = "regression"
-target = "score"
-features = "thesis"
-train_seeds = "3-4"
-held_out_seeds = [5]
-learning_curve = [1]
-table = { regime = "IMS", scorer = "synflow", density = 0.05, rounds = 2, shots = 2 }
-
-[[methods]]
-scorer = "predicted"
-predictor = "small-linear"
-
-[[methods]]
-scorer = "synflow"
-on = "predicted"
-predictor = "small-linear"
-regime = "UMS"
-rounds = 3
-"""
-
-
-def test_a_grids_predictor_is_built_and_fitted_once(tmp_path: Path) -> None:
-    path, folder = write(tmp_path, PREDICTOR), tmp_path / "results"
-    grid = read_grid(path, folder)
-    # The runs are known before the predictor is.
-    assert standing(grid, folder).done == 0
-    assert {e.label for e in grid.experiments} == {"small-linear", "synflow on small-linear, UMS 3"}
-    stages: list[str] = []
-    assert run_grid(grid, folder, report=lambda text, *_: stages.append(text)).ran == 8
-    assert "fitting small-linear" in stages
-    stages.clear()
-    assert run_grid(read_grid(path, folder), folder, report=lambda text, *_: stages.append(text)).ran == 0
-    assert stages == []
-    records = [json.loads(p.read_text()) for p in (folder / "predictors").glob("*.json")]
-    assert len(records) == 1
-    assert records[0]["name"] == "small-linear"
-    assert set(records[0]["metrics"]) == {"train", "held_out"}
-    assert set(records[0]["learning_curve"]) == {"1"}
-    # Elsewhere it has the same identity, though the table's own digest holds the seconds that it took.
-    assert [e.digest for e in read_grid(path, tmp_path / "b").experiments] == [e.digest for e in grid.experiments]
-    # Another fit is another run.
-    other = tmp_path / "other.toml"
-    other.write_text(path.read_text().replace('"3-4"', '"3"'))
-    assert not {e.digest for e in read_grid(other, folder).experiments} & {e.digest for e in grid.experiments}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 import time
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
+from pruning.files import written_beside
 from pruning.store import Store, Stored, content_key
 
 
@@ -79,3 +82,78 @@ def test_a_claim_makes_others_wait_and_dies_with_its_process(tmp_path: Path) -> 
     finally:
         holder.kill()
         holder.communicate()
+
+
+def test_a_claim_leaves_no_file_behind(tmp_path: Path) -> None:
+    store, key = Store(tmp_path), content_key("kind", {})
+    with store.claim(key):
+        assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".lock"]
+        store.put(key, Stored({"a": torch.ones(1)}))
+    with pytest.raises(RuntimeError), store.claim(key):
+        raise RuntimeError
+    assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".safetensors"]
+
+
+def test_many_that_want_one_key_compute_it_once_though_its_lock_is_removed(tmp_path: Path) -> None:
+    code = (
+        "import sys, time, torch\nfrom pathlib import Path\nfrom pruning.store import Store, Stored\n"
+        "store, key = Store(Path(sys.argv[1])), 'ab' * 32\nsys.stdin.readline()\n"
+        "with store.claim(key):\n"
+        "    if store.get(key) is None:\n"
+        "        time.sleep(0.3)\n        store.put(key, Stored({'a': torch.ones(1)}))\n        print('computed')\n"
+    )
+    start = [sys.executable, "-c", code, str(tmp_path)]
+    processes = [subprocess.Popen(start, stdin=-1, stdout=-1, text=True) for _ in range(4)]
+    said = []
+    for process in processes:  # all are told before any is waited for
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in processes:
+        said.append(process.communicate(timeout=60)[0])
+        assert process.returncode == 0
+    assert "".join(said) == "computed\n"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_on_a_disk_without_locks_nobody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def none(_: FileLock) -> None:
+        raise OSError(number, "no locks available")
+
+    monkeypatch.setattr("pruning.store.FileLock.acquire", none)
+    store, key = Store(tmp_path), content_key("kind", {})
+    with store.claim(key), store.claim(key):
+        store.put(key, Stored({"a": torch.ones(1)}))
+    assert store.get(key) is not None
+
+
+def test_a_folder_without_the_right_to_write_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(_: FileLock) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("pruning.store.FileLock.acquire", denied)
+    with pytest.raises(PermissionError), Store(tmp_path).claim("ab" * 32):
+        pass
+
+
+def test_what_was_got_needs_its_file_no_more(tmp_path: Path) -> None:
+    store, key = Store(tmp_path), content_key("kind", {})
+    store.put(key, Stored({"a": torch.arange(100_000.0)}))
+    found = store.get(key)
+    assert found is not None
+    file = next(tmp_path.rglob("*.safetensors"))
+    with file.open("r+b") as opened:  # as if it went away under its readers
+        opened.seek(-4096, 2)
+        opened.write(b"\xff" * 4096)
+    assert torch.equal(found.tensors["a"], torch.arange(100_000.0))
+
+
+def test_two_processes_of_one_number_write_beside_each_other(tmp_path: Path) -> None:
+    """As in two containers that share a disk."""
+    store, key = Store(tmp_path), content_key("kind", {})
+    with written_beside(store._path(key)) as first, written_beside(store._path(key)) as second:
+        assert first != second
+        assert {first.suffix, second.suffix} == {".safetensors"}
+        first.write_text("1")
+        second.write_text("2")
+    assert store._path(key).read_text() in "12"

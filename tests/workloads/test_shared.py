@@ -171,3 +171,17 @@ def test_a_damaged_file_is_trained_again(tmp_path: Path, trainings: list[None]) 
     assert bits(second.state_dict()) == bits(first.state_dict())
     train_once(perceptron(), workload(), store=store)
     assert len(trainings) == 2
+
+
+def test_trainings_of_a_gpu_are_kept_apart(
+    tmp_path: Path, trainings: list[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    train_once(perceptron(), workload(), store=store)
+    monkeypatch.setattr(workloads.shared, "choose_device", lambda _: torch.device("cuda", 1))
+    for _ in range(2):
+        train_once(perceptron(), workload(), store=store)  # on the CPU in truth
+    assert len(trainings) == 2
+    monkeypatch.setattr(workloads.shared, "choose_device", lambda _: torch.device("cuda"))
+    train_once(perceptron(), workload(), store=store)
+    assert len(trainings) == 2

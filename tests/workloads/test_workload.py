@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -257,3 +259,63 @@ def test_the_same_seed_gives_the_same_ticket_in_a_second_process() -> None:
     ]
     assert runs[0] == runs[1]
     assert len(runs[0]) > 100
+
+
+NETWORK = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(64, 16), nn.Linear(16, 10)
+
+    def forward(self, x):
+        return self.last(F.relu(self.first(x.flatten(1))))
+
+def width():
+    return 16
+
+def small():
+    return Small()
+
+def table():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, width()), nn.ReLU(), nn.Linear(width(), 10))
+"""
+
+
+def described(folder: Path, text: str, factory: str = "small") -> dict[str, object]:
+    """In a new process, as edited code is used."""
+    (folder / "edited_networks.py").write_text(text)
+    code = (
+        "import json\nfrom workloads.tasks import load_task\nfrom workloads.workload import Workload\n"
+        f"print(json.dumps(Workload('edited_networks:{factory}', load_task('digits')).describe()))"
+    )
+    path = f"{folder}:{Path(__file__).parents[2]}"
+    start = [sys.executable, "-B", "-c", code]
+    done = subprocess.run(start, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=True)
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def test_a_network_whose_code_was_edited_is_another(tmp_path: Path) -> None:
+    before = described(tmp_path, NETWORK)
+    assert isinstance(before["network_code"], str)
+    for change in (("F.relu", "F.gelu"), ("return Small()", "return nn.Sequential(Small())")):
+        after = described(tmp_path, NETWORK.replace(*change))
+        assert after["network_code"] != before["network_code"]
+        assert before | {"network_code": ""} == after | {"network_code": ""}
+    # What else the module holds does not count.
+    assert described(tmp_path, NETWORK.replace("return 16", "return 12")) == before
+    # What a factory calls shows in the network.
+    tables = [described(tmp_path, NETWORK.replace("return 16", f"return {n}"), "table") for n in (16, 12)]
+    assert tables[0] != tables[1]
+
+
+def test_registered_networks_and_what_cannot_be_made_have_no_code(own_network: str) -> None:
+    for network in ("lenet_300_100", "no_such_module:small", f"{own_network}:fails", f"{own_network}:missing"):
+        assert "network_code" not in Workload(network, load_task("digits")).describe()
+    state = torch.get_rng_state()
+    assert "network_code" in Workload(f"{own_network}:small", load_task("digits")).describe()
+    assert torch.equal(torch.get_rng_state(), state)
