@@ -29,6 +29,7 @@ class Grid:
         text: the file's text.
         experiments: the runs, each once.
         fitted: for each predictor of the file and workload that its tables are built from, what to build and fit.
+        digests: of the runs at all densities, also of those that were left out.
         whole: whether these are the runs of all its tasks.
     """
 
@@ -37,6 +38,7 @@ class Grid:
     text: str
     experiments: tuple[Experiment, ...]
     fitted: tuple[tuple[str, FittedSpec, Workload], ...]
+    digests: tuple[str, ...] = ()
     whole: bool = True
 
     @property
@@ -46,7 +48,12 @@ class Grid:
 
 
 def read_grid(
-    path: str | Path, folder: str | Path, *, data_dir: Path | None = None, tasks: Sequence[str] | None = None
+    path: str | Path,
+    folder: str | Path,
+    *,
+    data_dir: Path | None = None,
+    tasks: Sequence[str] | None = None,
+    densities: Sequence[float] | None = None,
 ) -> Grid:
     """Read and expand a grid's file; loads the tasks, whose digests are part of the runs' identity.
 
@@ -55,11 +62,12 @@ def read_grid(
         folder: of the results, where the grid's predictors will lie.
         data_dir: where the tasks' data files lie.
         tasks: only these of the grid's tasks.
+        densities: only these of the grid's densities.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no TOML, has a wrong key or value, methods that make no sense, or a comparison between labels
-            that none of its methods has, at a density without runs; or a task is named that the grid lacks.
+            that none of its methods has, at a density without runs; or a task or density is named that the grid lacks.
     """
     path = Path(path)
     file, text = read_file(path)
@@ -82,7 +90,14 @@ def read_grid(
     _check_tasks(path, file)
     if whole:
         _check_comparisons(path, file, experiments)
-    return Grid(file, path, text, tuple(experiments), tuple(_fitted(file, workloads, experiments)), whole)
+    if densities is not None:
+        known = sorted({run.density for run in experiments})
+        lacking = [density for density in densities if density not in known]
+        if lacking:
+            raise ValueError(f"{path} has no density {lacking[0]:g}; it has {', '.join(f'{d:g}' for d in known)}")
+    digests = tuple(run.digest for run in experiments)
+    runs = tuple(run for run in experiments if densities is None or run.density in densities)
+    return Grid(file, path, text, runs, tuple(_fitted(file, workloads, runs)), digests, whole)
 
 
 def _expanded(path: Path, file: GridFile, workloads: Sequence[Workload], folder: Path) -> list[Experiment]:

@@ -112,7 +112,7 @@ def run_grid(
 
 
 def _described(grid: Grid, earlier: Mapping[str, Any]) -> dict[str, Any]:
-    digests = [experiment.digest for experiment in grid.experiments]
+    digests = list(grid.digests)
     same = (earlier.get("text"), earlier.get("results_version")) == (grid.text, RESULTS_VERSION)
     if same and not grid.whole:  # its other tasks were swept in other sessions
         digests = list(dict.fromkeys((*earlier.get("digests", []), *digests)))

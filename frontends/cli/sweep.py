@@ -29,6 +29,9 @@ _out = click.option(
     help="Results folder, e.g. results; grids that lie in one folder share their runs.",
 )
 _data_dir = click.option("--data-dir", type=PATH, help="Folder with the data files. [default: as for build]")
+_densities = click.option(
+    "--density", "densities", type=float, multiple=True, help="Only this one of the grid's densities; may be repeated."
+)
 _tasks = click.option("--task", "tasks", multiple=True, help="Only this one of the grid's tasks; may be repeated.")
 
 
@@ -50,6 +53,7 @@ _tasks = click.option("--task", "tasks", multiple=True, help="Only this one of t
 @click.option("--keep-tickets", is_flag=True, help="Keep every trained ticket in OUT/tickets.")
 @click.option("--tensorboard", type=PATH, help="Write TensorBoard logs of every new run here, e.g. runs/logs.")
 @_tasks
+@_densities
 @device_option
 @_data_dir
 @json_option
@@ -135,6 +139,7 @@ def sweep(
 @_out
 @click.option("--jobs", type=COUNT, default=1, show_default=True, help="For the estimate: runs at once, e.g. 2.")
 @_tasks
+@_densities
 @_data_dir
 @json_option
 def status(file: Path, out: Path, jobs: int, as_json: bool, **options: Any) -> None:
@@ -153,7 +158,9 @@ def status(file: Path, out: Path, jobs: int, as_json: bool, **options: Any) -> N
 def _read(file: Path, out: Path, options: dict[str, Any]) -> Grid:
     from apply.grid import read_grid
 
-    return read_grid(file, out, data_dir=options["data_dir"], tasks=options["tasks"] or None)
+    return read_grid(
+        file, out, data_dir=options["data_dir"], tasks=options["tasks"] or None, densities=options["densities"] or None
+    )
 
 
 def _plain(grid: Grid, found: Standing) -> dict[str, Any]:

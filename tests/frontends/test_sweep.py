@@ -83,6 +83,16 @@ def test_a_wrong_grid_is_one_line(grid: Path, tmp_path: Path, change: tuple[str,
     assert not (tmp_path / "results").exists()
 
 
+def test_other_densities_can_be_left_out(grid: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results"
+    grid.write_text(GRID.replace("[0.05]", "[0.05, 0.1]"))
+    assert as_json("sweep", grid, "--out", out, "--density", 0.1)["ran"] == 4
+    assert as_json("status", grid, "--out", out)["done"] == 4
+    # The folder's notes are those of the whole grid.
+    assert "4 of the 8 runs of grid 'small' are not finished" in run("results", out).stderr
+    assert "no density 0.2; it has 0.05, 0.1" in refused("status", grid, "--out", out, "--density", 0.2)
+
+
 def test_other_tasks_can_be_left_out(grid: Path, tmp_path: Path) -> None:
     assert as_json("status", grid, "--out", tmp_path, "--task", "digits")["total"] == 4
     assert "no task" in refused("status", grid, "--out", tmp_path, "--task", "mnist")
