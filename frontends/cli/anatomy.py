@@ -22,7 +22,9 @@ MOST_LABELS = 24
 @click.option(
     "--out", type=PATH, help="Write every number to this Parquet file, e.g. anatomy.parquet. [default: none written]"
 )
-@click.option("--density", type=click.FloatRange(0, 1, min_open=True), help="Only tickets of it, e.g. 0.01.")
+@click.option(
+    "--density", type=click.FloatRange(0, 1, min_open=True), help="Only tickets of it, e.g. 0.01. [default: all]"
+)
 @json_option
 def anatomy(sources: tuple[Path, ...], out: Path | None, density: float | None, as_json: bool) -> None:
     """Compare tickets: overlap (Jaccard), common core, layers, weights.

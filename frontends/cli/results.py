@@ -22,8 +22,14 @@ MOST_ROWS = 1000
 @click.argument("source", type=PATH)
 @click.argument("sql", required=False)
 @click.option("--grid", metavar="NAME", help="Only the runs of this grid, e.g. mnist_baselines. [default: all]")
-@click.option("--out", type=PATH, help="Export to a file instead, e.g. results.parquet or results.csv.")
-@click.option("--failed", is_flag=True, help="List the runs that failed and have no result. [default: those that have]")
+@click.option(
+    "--out", type=PATH, help="Export to a file instead, e.g. results.parquet or results.csv. [default: print]"
+)
+@click.option(
+    "--failed",
+    is_flag=True,
+    help="List the runs that failed and have no result, e.g. to see why. [default: those that have]",
+)
 @json_option
 def results(source: Path, sql: str | None, grid: str | None, out: Path | None, failed: bool, as_json: bool) -> None:
     """Show, query or export the results of a sweep.

@@ -28,18 +28,31 @@ _out = click.option(
     show_default=True,
     help="Results folder, e.g. results; grids that lie in one folder share their runs.",
 )
-_data_dir = click.option("--data-dir", type=PATH, help="Folder with the data files. [default: as for build]")
-_densities = click.option(
-    "--density", "densities", type=float, multiple=True, help="Only this one of the grid's densities; may be repeated."
+_data_dir = click.option(
+    "--data-dir", type=PATH, help="Folder with the data files, e.g. ~/data. [default: as for build]"
 )
-_tasks = click.option("--task", "tasks", multiple=True, help="Only this one of the grid's tasks; may be repeated.")
+_densities = click.option(
+    "--density",
+    "densities",
+    type=float,
+    multiple=True,
+    help="Only this one of the grid's densities, e.g. 0.005; may be repeated. [default: all]",
+)
+_tasks = click.option(
+    "--task",
+    "tasks",
+    multiple=True,
+    help="Only this one of the grid's tasks, e.g. mnist; may be repeated. [default: all]",
+)
 
 
 @click.command()
 @_file
 @_out
 @click.option("--jobs", type=COUNT, default=1, show_default=True, help="Runs at once, one thread each, e.g. 2.")
-@click.option("--dask", help="Send the runs to the workers of this Dask scheduler, e.g. tcp://10.0.0.5:8786.")
+@click.option(
+    "--dask", help="Send the runs to the workers of this Dask scheduler, e.g. tcp://10.0.0.5:8786. [default: none]"
+)
 @click.option(
     "--together",
     type=COUNT,
@@ -48,10 +61,18 @@ _tasks = click.option("--task", "tasks", multiple=True, help="Only this one of t
     help="On a GPU: train so many tickets at once, with stacked parameters, e.g. 32.",
 )
 @click.option(
-    "--dry-run", is_flag=True, help="Say how many runs there are, how many are done, how long the rest takes."
+    "--dry-run",
+    is_flag=True,
+    help="Say how many runs there are and are done, how long the rest takes, e.g. before a night. [default: run]",
 )
-@click.option("--keep-tickets", is_flag=True, help="Keep every trained ticket in OUT/tickets.")
-@click.option("--tensorboard", type=PATH, help="Write TensorBoard logs of every new run here, e.g. runs/logs.")
+@click.option(
+    "--keep-tickets",
+    is_flag=True,
+    help="Keep every trained ticket in OUT/tickets, e.g. for anatomy. [default: not kept]",
+)
+@click.option(
+    "--tensorboard", type=PATH, help="Write TensorBoard logs of every new run here, e.g. runs/logs. [default: none]"
+)
 @_tasks
 @_densities
 @device_option

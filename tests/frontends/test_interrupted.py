@@ -70,19 +70,19 @@ class Interrupted:
 
 
 def test_prune_goes_on_after_its_finished_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import regimes.iterative
+    import workloads.shared
 
     out = tmp_path / "ticket.safetensors"
     command = ["prune", "--regime", "ISS", "--scorer", "magnitude", "--rounds", "3", *FAST, "--out", str(out)]
-    training = regimes.iterative.train
-    monkeypatch.setattr(regimes.iterative, "train", Interrupted(training, 3))
+    training = workloads.shared.train
+    monkeypatch.setattr(workloads.shared, "train", Interrupted(training, 3))
     result = run(*command)
     assert result.exit_code == 130
     hidden = tmp_path / ".ticket.safetensors.rounds"
     truth = f"interrupted; finished rounds are kept in {hidden}, the same command goes on"
     assert result.stderr == f"scratchcard: {truth}\n"
     counting = Interrupted(training, -1)
-    monkeypatch.setattr(regimes.iterative, "train", counting)
+    monkeypatch.setattr(workloads.shared, "train", counting)
     as_json(*command)
     assert counting.calls == 1
     assert [path.name for path in tmp_path.iterdir()] == ["ticket.safetensors"]
@@ -92,7 +92,7 @@ def test_prune_goes_on_after_its_finished_rounds(tmp_path: Path, monkeypatch: py
     ("command", "interrupts", "truth"),
     [
         (["prune", "--scorer", "snip"], "regimes.upfront.prune_upfront", "nothing was saved"),
-        (["train", "JOB/ticket.safetensors"], "apply.prune.train", "the ticket is as it was"),
+        (["train", "JOB/ticket.safetensors"], "workloads.shared.train", "the ticket is as it was"),
         (["fit", "JOB/table", "--family", "tree"], "meta.fit.Rows", "nothing was saved"),
     ],
 )
