@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib
-import inspect
+import importlib.util
 import sys
 from collections.abc import Callable
-from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,8 +30,7 @@ def load_factory(path: str) -> Callable[[], Any]:
         ValueError: it cannot be imported, or is no function.
     """
     module_name, _, attribute = path.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # as `python -m` does: a user's own module lies in the working folder
+    _look_in_working_folder()
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
     except Exception as error:  # the user's own module can raise anything, a SyntaxError among it
@@ -46,41 +44,31 @@ def load_factory(path: str) -> Callable[[], Any]:
 
 
 def code_digest(path: str) -> str | None:
-    """sha256 of the code that makes and runs a factory's network, and of its layout; None where it cannot be made.
+    """sha256 of the Python files beside a factory: its module's file, or all files of the package that it lies in.
 
-    That is the source of the factory and of every class of the network's modules that is not torch's, the network's
-    `repr`, and the names and shapes of its state. Of what such code calls in turn it sees only what shows in these: a
-    changed function that only `forward` calls goes unnoticed.
+    Nothing of it is run but the packages above it, so that code which ends its process ends only the run's. What the
+    module imports from elsewhere does not count; an edit of anything in these files does. None where there is no file.
     """
+    module_name = path.partition(":")[0]
+    _look_in_working_folder()
     try:
-        factory = load_factory(path)
-    except ValueError:  # said where the network is built
+        found = importlib.util.find_spec(module_name)
+    except Exception:  # a package above it can raise anything; said where the network is built
         return None
-    return _digest(path, factory)
-
-
-@lru_cache(maxsize=64)
-def _digest(path: str, factory: Callable[[], Any]) -> str | None:
-    try:
-        network = _made(path, factory, 0)
-    except ValueError:
+    if found is None or found.origin is None or not Path(found.origin).is_file():
         return None
-    classes = {base for module in network.modules() for base in type(module).__mro__ if _foreign(base)}
-    sources = {f"{item.__module__}.{item.__qualname__}": _source(item) for item in classes}
-    digest = hashlib.sha256(f"{_source(factory)}\n{sorted(sources.items())}\n{network!r}".encode())
-    for name, value in network.state_dict().items():
-        digest.update(f"\n{name} {tuple(getattr(value, 'shape', ()))}".encode())
+    file = Path(found.origin)
+    files = sorted(file.parent.glob("*.py")) if found.parent else [file]
+    digest = hashlib.sha256()
+    for each in files:
+        content = each.read_bytes()
+        digest.update(f"{each.name} {len(content)}\n".encode() + content)
     return digest.hexdigest()
 
 
-def _foreign(kind: type) -> bool:
-    return kind.__module__.partition(".")[0] not in ("torch", "torchvision", "builtins", "typing", "abc")
-
-
-def _source(item: Any) -> str:
-    with contextlib.suppress(OSError, TypeError):  # typed at a prompt, or no function but an object
-        return inspect.getsource(item)
-    return ""
+def _look_in_working_folder() -> None:
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` does: a user's own module lies in the working folder
 
 
 def _made(path: str, factory: Callable[[], Any], seed: int) -> nn.Module:

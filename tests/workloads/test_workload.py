@@ -306,15 +306,30 @@ def test_a_network_whose_code_was_edited_is_another(tmp_path: Path) -> None:
         after = described(tmp_path, NETWORK.replace(*change))
         assert after["network_code"] != before["network_code"]
         assert before | {"network_code": ""} == after | {"network_code": ""}
-    # What else the module holds does not count.
-    assert described(tmp_path, NETWORK.replace("return 16", "return 12")) == before
-    # What a factory calls shows in the network.
-    tables = [described(tmp_path, NETWORK.replace("return 16", f"return {n}"), "table") for n in (16, 12)]
-    assert tables[0] != tables[1]
+    assert described(tmp_path, NETWORK) == before
+    # Of a package, its other files count too.
+    package = tmp_path / "edited_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "layers.py").write_text(NETWORK)
+    own = Workload("edited_package.nets:small", load_task("digits"))
+    sys.path.insert(0, str(tmp_path))
+    try:
+        (package / "nets.py").write_text("from edited_package.layers import small\n")
+        one = own.describe()["network_code"]
+        (package / "layers.py").write_text(NETWORK.replace("F.relu", "F.gelu"))
+        assert own.describe()["network_code"] != one
+    finally:
+        sys.path.remove(str(tmp_path))
 
 
-def test_registered_networks_and_what_cannot_be_made_have_no_code(own_network: str) -> None:
-    for network in ("lenet_300_100", "no_such_module:small", f"{own_network}:fails", f"{own_network}:missing"):
+def test_code_that_ends_its_process_is_not_run_to_be_known(tmp_path: Path) -> None:
+    deadly = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    assert isinstance(described(tmp_path, deadly)["network_code"], str)
+
+
+def test_registered_networks_and_what_cannot_be_found_have_no_code(own_network: str) -> None:
+    for network in ("lenet_300_100", "no_such_module:small", "no_such_package.module:small"):
         assert "network_code" not in Workload(network, load_task("digits")).describe()
     state = torch.get_rng_state()
     assert "network_code" in Workload(f"{own_network}:small", load_task("digits")).describe()
