@@ -35,13 +35,19 @@ pytestmark = [
 
 @contextmanager
 def cluster(workers: int = 2, threads: int = 1) -> Iterator[Any]:
-    with distributed.LocalCluster(
-        n_workers=workers,
-        threads_per_worker=threads,
-        processes=True,
-        dashboard_address=None,
-        silence_logs=logging.CRITICAL,
-    ) as found:
+    import dask
+
+    slow = {"distributed.comm.timeouts.connect": "60s", "distributed.comm.timeouts.tcp": "60s"}
+    with (
+        dask.config.set(slow),
+        distributed.LocalCluster(  # a busy machine starts processes slowly
+            n_workers=workers,
+            threads_per_worker=threads,
+            processes=True,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        ) as found,
+    ):
         yield found
 
 
