@@ -148,8 +148,12 @@ def sweep(
         "seconds": swept.seconds,
         "runs_per_minute": swept.runs_per_minute,
     }
-    text = f"{_text(grid, after, jobs)}\nthis sweep: {swept.ran} runs in {_duration(swept.seconds)}"
-    text += f", {swept.runs_per_minute:.1f} a minute with {jobs} jobs" if swept.ran and not dask else ""
+    text = (
+        f"{_text(grid, after, jobs)}\nthis sweep: {swept.ran} run{'s' * (swept.ran != 1)} in {_duration(swept.seconds)}"
+    )
+    text += (
+        f", {swept.runs_per_minute:.1f} a minute with {jobs} job{'s' * (jobs > 1)}" if swept.ran and not dask else ""
+    )
     emit(result, as_json, text)
     if swept.failed:
         click.get_current_context().exit(1)
