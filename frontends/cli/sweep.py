@@ -200,7 +200,11 @@ def _text(grid: Grid, found: Standing, jobs: int) -> str:
         return text
     if found.seconds_left is None:
         return f"{text}; how long the rest takes is not known before a run is done"
-    return f"{text}; the rest takes about {_duration(found.seconds_left)} with {jobs} job{'s' if jobs > 1 else ''}"
+    return f"{text}; the rest takes about {_duration(found.seconds_left)} with {_count(jobs, 'job')}"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _duration(seconds: float) -> str:
