@@ -1,4 +1,4 @@
-"""Cells of a grid: the runs of one label at one task and density, by seed."""
+"""Cells of a grid: the runs of one label on one network, task and density, by seed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DENSE = 1.0
+IDENTITY = ["label", "network", "task", "density", "seed"]
+"""Two runs of one frame differ in one of these."""
+
+
+class Place(NamedTuple):
+    """Where runs are compared: a network on a task."""
+
+    network: str
+    task: str
 
 
 def density_key(density: float) -> float:
@@ -48,9 +57,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Cells:
-    """All cells of a frame, by (label, task, density)."""
+    """All cells of a frame, by (label, place, density)."""
 
-    cells: Mapping[tuple[str, str, float], Cell]
+    cells: Mapping[tuple[str, Place, float], Cell]
 
     @property
     def labels(self) -> list[str]:
@@ -58,29 +67,29 @@ class Cells:
         return list(dict.fromkeys(label for label, _, _ in self.cells))
 
     @property
-    def tasks(self) -> list[str]:
+    def places(self) -> list[Place]:
         """In order of appearance."""
-        return list(dict.fromkeys(task for _, task, _ in self.cells))
+        return list(dict.fromkeys(place for _, place, _ in self.cells))
 
-    def densities(self, label: str, task: str) -> set[float]:
+    def densities(self, label: str, place: Place) -> set[float]:
         """At which a label has runs."""
-        return self._densities.get((label, task), set())
+        return self._densities.get((label, place), set())
 
     @cached_property
-    def _densities(self) -> dict[tuple[str, str], set[float]]:
-        found: dict[tuple[str, str], set[float]] = {}
-        for label, task, density in self.cells:
-            found.setdefault((label, task), set()).add(density)
+    def _densities(self) -> dict[tuple[str, Place], set[float]]:
+        found: dict[tuple[str, Place], set[float]] = {}
+        for label, place, density in self.cells:
+            found.setdefault((label, place), set()).add(density)
         return found
 
-    def is_dense(self, label: str, task: str) -> bool:
+    def is_dense(self, label: str, place: Place) -> bool:
         """Whether all of a label's runs are dense networks, which stand beside tickets of any density."""
-        return self.densities(label, task) == {DENSE}
+        return self.densities(label, place) == {DENSE}
 
-    def get(self, label: str, task: str, density: float) -> Cell:
+    def get(self, label: str, place: Place, density: float) -> Cell:
         """A label's runs at a density, or its dense runs if it has no others; an empty cell where there is none."""
-        at = DENSE if self.is_dense(label, task) else density_key(density)
-        return self.cells.get((label, task, at), Cell())
+        at = DENSE if self.is_dense(label, place) else density_key(density)
+        return self.cells.get((label, place, at), Cell())
 
 
 def cells(frame: pd.DataFrame, metric: str = "test_accuracy") -> Cells:
@@ -92,7 +101,7 @@ def cells(frame: pd.DataFrame, metric: str = "test_accuracy") -> Cells:
     """
     import pandas as pd
 
-    wanted = ["label", "task", "density", "seed", metric]
+    wanted = [*IDENTITY, metric]
     absent = [name for name in wanted if name not in frame.columns]
     if absent:
         raise ValueError(f"the frame of runs has no column {', '.join(absent)}; expected {', '.join(wanted)}")
@@ -101,6 +110,7 @@ def cells(frame: pd.DataFrame, metric: str = "test_accuracy") -> Cells:
     runs = pd.DataFrame(
         {
             "label": frame["label"].astype(str).to_numpy(),
+            "network": frame["network"].astype(str).to_numpy(),
             "task": frame["task"].astype(str).to_numpy(),
             "density": at,
             "seed": frame["seed"].astype(int).to_numpy(),
@@ -108,14 +118,14 @@ def cells(frame: pd.DataFrame, metric: str = "test_accuracy") -> Cells:
             "diverged": np.asarray(flags, dtype=bool),
         }
     )
-    repeated = runs[runs.duplicated(["label", "task", "density", "seed"], keep=False)]
+    repeated = runs[runs.duplicated(IDENTITY, keep=False)]
     if len(repeated):
-        first = runs.loc[repeated.index[0], ["label", "task", "density", "seed"]]
+        first = runs.loc[repeated.index[0], IDENTITY]
         same = (runs[first.index] == first).all(axis=1).to_numpy()
         raise ValueError(_repeated(frame[same]))
-    groups: dict[tuple[str, str, float], list[tuple[int, float, bool]]] = {}
-    for label, task, density, seed, value, flag in runs.itertuples(index=False, name=None):
-        groups.setdefault((label, task, density), []).append((seed, value, flag))
+    groups: dict[tuple[str, Place, float], list[tuple[int, float, bool]]] = {}
+    for label, network, task, density, seed, value, flag in runs.itertuples(index=False, name=None):
+        groups.setdefault((label, Place(network, task), density), []).append((seed, value, flag))
     return Cells({key: _cell(group) for key, group in groups.items()})
 
 
@@ -127,12 +137,12 @@ def _cell(runs: list[tuple[int, float, bool]]) -> Cell:
 
 
 def _repeated(same: pd.DataFrame) -> str:
-    settings = ["network", "data_digest", "predictor", "rounds", "towards", "scoring_examples", "max_steps"]
+    settings = ["data_digest", "predictor", "rounds", "towards", "scoring_examples", "max_steps"]
     settings += ["engine", "device", "results_version"]
     differ = [name for name in settings if name in same and same[name].nunique(dropna=False) > 1]
     why = f"they differ in {', '.join(differ)}" if differ else "they differ in no setting"
-    label, task, density, seed = same.iloc[0][["label", "task", "density", "seed"]]
+    label, network, task, density, seed = same.iloc[0][IDENTITY]
     return (
-        f"{len(same)} runs of {label!r} on {task} at density {density:g} have the seed {seed} ({why}), so that they "
-        "are no independent values of one method: keep one of each seed, such as the runs of one grid"
+        f"{len(same)} runs of {label!r} with {network} on {task} at density {density:g} have the seed {seed} ({why}), "
+        "so that they are no independent values of one method: keep one of each seed, such as the runs of one grid"
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.cells import DENSE, Cells, density_key
+from analysis.cells import DENSE, Cells, Place, density_key
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Pair:
         family: name of the comparisons that Holm's correction takes together.
         of: a method's label.
         against: another's.
-        task: None if neither label has a run and no task was declared.
+        network: None if neither label has a run there and no network was declared.
+        task: likewise.
         density: likewise.
         paired: test the differences of runs of the same seed, hence the same initial weights.
     """
@@ -26,6 +27,7 @@ class Pair:
     family: str
     of: str
     against: str
+    network: str | None
     task: str | None
     density: float | None
     paired: bool
@@ -33,16 +35,21 @@ class Pair:
     @property
     def hypothesis(self) -> tuple[object, ...]:
         """The same for (of, against) and (against, of): one null hypothesis."""
-        return (self.family, frozenset((self.of, self.against)), self.task, self.density, self.paired)
+        return (self.family, frozenset((self.of, self.against)), self.place, self.density, self.paired)
+
+    @property
+    def place(self) -> Place | None:
+        """Where the two are compared, if it is known."""
+        return None if self.network is None or self.task is None else Place(self.network, self.task)
 
 
 def declared(found: Cells, comparisons: Sequence[Mapping[str, Any]]) -> list[Pair]:
     """Every test of every family, once, also those that have no runs yet.
 
-    A family holds each (of, against, density, task) with of != against, over all `comparisons` of its name. Where no
-    densities are declared they are all at which one of the two labels has runs; a label whose runs are all dense (a
-    dense network, density 1) is compared at every density of the other. Where no task is declared, it is every task
-    that has runs of one of the two.
+    A family holds each (of, against, density, network, task) with of != against, over all `comparisons` of its name.
+    Where no densities are declared they are all at which one of the two labels has runs; a label whose runs are all
+    dense (a dense network, density 1) is compared at every density of the other. Where no network or no task is
+    declared, it is every one that has runs of one of the two.
 
     Raises:
         ValueError: a comparison without its parts, or with a text where a list belongs.
@@ -54,8 +61,8 @@ def declared(found: Cells, comparisons: Sequence[Mapping[str, Any]]) -> list[Pai
             for other in against:
                 if one == other:
                     continue
-                for task, density in _places(found, one, other, comparison):
-                    pair = Pair(family, one, other, task, density, bool(comparison.get("paired", False)))
+                for network, task, density in _points(found, one, other, comparison):
+                    pair = Pair(family, one, other, network, task, density, bool(comparison.get("paired", False)))
                     pairs.setdefault(pair.hypothesis, pair)
     return list(pairs.values())
 
@@ -79,25 +86,28 @@ def _parts(comparison: Mapping[str, Any]) -> tuple[str, list[str], list[str]]:
     return name, [str(label) for label in comparison["of"]], [str(label) for label in comparison["against"]]
 
 
-def _places(
+def _points(
     found: Cells, one: str, other: str, comparison: Mapping[str, Any]
-) -> Iterator[tuple[str | None, float | None]]:
-    wanted = comparison.get("densities")
-    task = comparison.get("task")
-    if task is not None:
-        tasks: list[str | None] = [str(task)]
-    else:
-        tasks = [t for t in found.tasks if found.densities(one, t) | found.densities(other, t)] or [None]
-    for where in tasks:
-        for density in _densities(found, one, other, where) if wanted is None else wanted:
-            yield where, None if density is None else density_key(density)
+) -> Iterator[tuple[str | None, str | None, float | None]]:
+    wanted, network, task = (comparison.get(key) for key in ("densities", "network", "task"))
+    places = [
+        place
+        for place in found.places
+        if network in (None, place.network)
+        and task in (None, place.task)
+        and found.densities(one, place) | found.densities(other, place)
+    ]
+    for place in places:
+        for density in _densities(found, one, other, place) if wanted is None else wanted:
+            yield *place, density_key(density)
+    if not places:
+        for density in [None] if wanted is None else wanted:
+            yield network, task, None if density is None else density_key(density)
 
 
-def _densities(found: Cells, one: str, other: str, task: str | None) -> Sequence[float | None]:
-    if task is None:
-        return [None]
-    mine, theirs = found.densities(one, task), found.densities(other, task)
+def _densities(found: Cells, one: str, other: str, place: Place) -> Sequence[float]:
+    mine, theirs = found.densities(one, place), found.densities(other, place)
     dense = {DENSE}
     if mine and theirs and (mine == dense) != (theirs == dense):
         return sorted(theirs if mine == dense else mine)
-    return sorted(mine | theirs) if mine | theirs else [None]
+    return sorted(mine | theirs)

@@ -10,6 +10,18 @@ from analysis.statistics import Summary
 from pruning.files import written_beside
 
 
+def picture_path(path: str | Path) -> Path:
+    """The path of a picture that can be drawn.
+
+    Raises:
+        ValueError: another ending than .png or .svg.
+    """
+    path = Path(path)
+    if path.suffix not in (".png", ".svg"):
+        raise ValueError(f"a picture's name must end in .png or .svg, got {path.name}")
+    return path
+
+
 def comparison(summaries: Sequence[Summary], path: str | Path, title: str, subtitle: str = "") -> Path:
     """Test accuracy of every method: mean with its 95 % interval, and each seed as a small dot.
 
@@ -22,9 +34,7 @@ def comparison(summaries: Sequence[Summary], path: str | Path, title: str, subti
     Raises:
         ValueError: another ending, or altair and vl-convert are not installed.
     """
-    path = Path(path)
-    if path.suffix not in (".png", ".svg"):
-        raise ValueError(f"a picture's name must end in .png or .svg, got {path.name}")
+    path = picture_path(path)
     try:
         import altair as alt
         import vl_convert  # noqa: F401  (altair saves through it)

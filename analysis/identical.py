@@ -105,7 +105,7 @@ def repeated(tests: pd.DataFrame, groups: Sequence[Identical]) -> str:
     counted = tests[tests["counted"]]
     hypotheses: dict[tuple[object, ...], bool] = {}
     same = 0
-    columns = ("of", "against", "task", "density", "paired", "significant")
+    columns = ("of", "against", "network", "task", "density", "paired", "significant")
     for of, against, *where, significant in zip(*(counted[name] for name in columns), strict=True):
         pair = frozenset((stands.get(of, of), stands.get(against, against)))
         same += len(pair) == 1

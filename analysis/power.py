@@ -158,8 +158,8 @@ def power_table(
         power, alpha, paired, tests: see `seeds_needed`.
 
     Returns:
-        One row a task and density: task, density, methods, runs, the four spreads, then a column `seeds for D` for each
-        difference D. Missing where no method has a spread.
+        One row a network, task and density: these three, methods, runs, the four spreads, then a column `seeds for D`
+        for each difference D. Missing where no method has a spread.
 
     Raises:
         ValueError: see `seeds_needed` and `analysis.cells.cells`; or a label without runs.
@@ -174,10 +174,10 @@ def power_table(
         raise ValueError(f"no runs of {', '.join(map(repr, unknown))}; the frame has {', '.join(found.labels)}")
     kept = {key: cell for key, cell in found.cells.items() if labels is None or key[0] in labels}
     rows = []
-    for task, density in sorted({(task, density) for _, task, density in kept}):
-        group = [cell for (_, where, at), cell in kept.items() if (where, at) == (task, density)]
+    for place, density in sorted({(place, density) for _, place, density in kept}):
+        group = [cell for (_, where, at), cell in kept.items() if (where, at) == (place, density)]
         parts, methods, runs = _paired_variances(group) if paired else _variances(group)
-        row: dict[str, Any] = {"task": task, "density": density, "methods": methods, "runs": runs}
+        row: dict[str, Any] = {**place._asdict(), "density": density, "methods": methods, "runs": runs}
         row |= _pooled(parts)
         for difference in differences:
             needed = (
@@ -186,7 +186,7 @@ def power_table(
             row[f"seeds for {difference:g}"] = needed
         rows.append(row)
     numbers = [f"seeds for {difference:g}" for difference in differences]
-    names = ["task", "density", "methods", "runs", *SPREADS, *numbers]
+    names = ["network", "task", "density", "methods", "runs", *SPREADS, *numbers]
     return pd.DataFrame(rows, columns=names).astype(dict.fromkeys(numbers, "Int64"))
 
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.cells import cells
+from analysis.figures import picture_path
 from pruning.files import written_beside
 
 if TYPE_CHECKING:
     import pandas as pd
 
-BLOCKS = ("task", "density", "seed")
+BLOCKS = ("network", "task", "density", "seed")
 INK = "#222222"
 
 
@@ -86,7 +87,7 @@ def friedman(
         labels: the methods; all of the frame by default.
         metric: the column to rank by.
         higher_is_better: or the lowest value has rank 1.
-        blocks: of task, density and seed; over what is left out, each method's values are averaged.
+        blocks: of network, task, density and seed; over what is left out, each method's values are averaged.
         alpha: level of the critical difference.
 
     Raises:
@@ -145,11 +146,11 @@ def _scores(
     if len(wanted) < 3 or len(set(wanted)) < len(wanted):
         raise ValueError(f"Friedman's test ranks three or more different methods, got {', '.join(wanted) or 'none'}")
     rows = []
-    for (label, task, density), cell in found.cells.items():
+    for (label, place, density), cell in found.cells.items():
         if label in wanted:
             values = {seed: sign * value for seed, value in cell.values.items()}
             values |= dict.fromkeys(cell.missing, math.inf)
-            rows += [(label, task, density, seed, value) for seed, value in values.items()]
+            rows += [(label, *place, density, seed, value) for seed, value in values.items()]
     long = pd.DataFrame(rows, columns=["label", *BLOCKS, "score"])
     table = long.groupby([*blocks, "label"])["score"].mean().unstack("label")[wanted]
     complete = table.dropna()
@@ -178,9 +179,7 @@ def critical_difference_diagram(result: Friedman, path: str | Path, *, title: st
     Raises:
         ValueError: another ending, or matplotlib and scikit-posthocs are not installed.
     """
-    path = Path(path)
-    if path.suffix not in (".png", ".svg"):
-        raise ValueError(f"a picture's name must end in .png or .svg, got {path.name}")
+    path = picture_path(path)
     try:
         import matplotlib as mpl
         import pandas as pd

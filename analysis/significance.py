@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 COLUMNS = (
-    *("family", "of", "against", "task", "density", "n_of", "n_against", "mean_of", "mean_against"),
+    *("family", "of", "against", "network", "task", "density", "n_of", "n_against", "mean_of", "mean_against"),
     *("difference", "low", "high", "p", "p_adjusted", "hedges_g", "significant"),
     *("bootstrap_low", "bootstrap_high", "hedges_g_low", "hedges_g_high", "degrees_of_freedom"),
     *("paired", "counted", "family_size", "note"),
@@ -114,7 +114,8 @@ def _row(found: Cells, pair: Pair, resamples: int) -> dict[str, Any]:
     if test.note:
         notes.append(test.note + (" (counts in the family as p = 1)" if counted else " (not counted in the family)"))
     return {
-        **{"family": pair.family, "of": pair.of, "against": pair.against, "task": pair.task},
+        **{"family": pair.family, "of": pair.of, "against": pair.against},
+        **{"network": pair.network, "task": pair.task},
         "density": math.nan if pair.density is None else pair.density,
         **{"n_of": test.n_a, "n_against": test.n_b, "mean_of": test.mean_a, "mean_against": test.mean_b},
         **{name: getattr(test, name) for name in ("difference", "low", "high", "p", "hedges_g")},
@@ -130,9 +131,9 @@ def _groups(found: Cells, pair: Pair) -> tuple[Cell, Cell, list[str]]:
     groups, notes = [], []
     for label in (pair.of, pair.against):
         group = Cell()
-        if pair.task is not None and pair.density is not None:
-            group = found.get(label, pair.task, pair.density)
-            if found.is_dense(label, pair.task) and pair.density != 1 and group.seeds:
+        if pair.place is not None and pair.density is not None:
+            group = found.get(label, pair.place, pair.density)
+            if found.is_dense(label, pair.place) and pair.density != 1 and group.seeds:
                 notes.append(f"{label!r}: dense networks, density 1")
         if not group.seeds:
             notes.append(absent(found, label))
@@ -168,6 +169,8 @@ def _family_table(name: str, table: pd.DataFrame, scale: float, digits: int) -> 
     def number(value: float, sign: str = "") -> str:
         return "–" if math.isnan(value) else f"{value:{sign}.{digits}f}"
 
+    networks = table["network"].nunique(dropna=False) > 1
+
     def one(row: Any, mark: str) -> str:
         density = "–" if math.isnan(row.density) else f"{row.density:g}"
         interval = "" if math.isnan(row.low) else f" [{number(scale * row.low, '+')}, {number(scale * row.high, '+')}]"
@@ -175,7 +178,8 @@ def _family_table(name: str, table: pd.DataFrame, scale: float, digits: int) -> 
         parts = [
             f"{row.of}{' (paired)' if row.paired else ''}",
             row.against,
-            row.task if isinstance(row.task, str) else "–",
+            *([_text(row.network)] if networks else []),
+            _text(row.task),
             density,
             f"{row.n_of}, {row.n_against}",
             f"{number(scale * row.mean_of)}, {number(scale * row.mean_against)}",
@@ -195,11 +199,16 @@ def _family_table(name: str, table: pd.DataFrame, scale: float, digits: int) -> 
     lines = [
         heading,
         "",
-        "| of | against | task | density | runs | means | difference [95 %] | g | p | p, Holm | significant |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        f"| of | against |{' network |' * networks} task | density | runs | means | difference [95 %] | g | p "
+        "| p, Holm | significant |",
+        "|---" * (11 + networks) + "|",
         *rows,
     ]
     return "\n".join(lines + [line for i, note in enumerate(notes, 1) for line in ("", f"({i}) {note}")])
+
+
+def _text(name: object) -> str:
+    return name if isinstance(name, str) else "–"
 
 
 def p_text(p: float) -> str:

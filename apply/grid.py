@@ -87,7 +87,7 @@ def read_grid(
             lookup(NETWORKS, "networks", network)
     experiments = _expanded(path, file, workloads, Path(folder).absolute())  # workers may work in another one
     whole = set(wanted) == set(file.workload.task)
-    _check_tasks(path, file)
+    _check_workloads(path, file)
     if whole:
         _check_comparisons(path, file, experiments)
     if densities is not None:
@@ -184,12 +184,16 @@ def _points(file: GridFile, spec: MethodSpec) -> Iterator[tuple[float, int]]:
             yield density, seed
 
 
-def _check_tasks(path: Path, file: GridFile) -> None:
-    asked = [("a method", name) for spec in file.methods for name in spec.tasks or ()]
-    asked += [(f"the comparison {spec.name!r}", spec.task) for spec in file.comparisons if spec.task is not None]
-    for who, name in asked:
-        if name not in file.workload.task:
-            raise ValueError(f"{path}: {who} names the task {name!r}; the grid has {', '.join(file.workload.task)}")
+def _check_workloads(path: Path, file: GridFile) -> None:
+    tasks, networks = file.workload.task, file.workload.network
+    asked = [("a method", "task", name, tasks) for spec in file.methods for name in spec.tasks or ()]
+    for spec in file.comparisons:
+        who = f"the comparison {spec.name!r}"
+        asked += [(who, "task", spec.task, tasks)] if spec.task is not None else []
+        asked += [(who, "network", spec.network, networks)] if spec.network is not None else []
+    for who, what, name, known in asked:
+        if name not in known:
+            raise ValueError(f"{path}: {who} names the {what} {name!r}; the grid has {', '.join(known)}")
 
 
 def _check_comparisons(path: Path, file: GridFile, experiments: Sequence[Experiment]) -> None:

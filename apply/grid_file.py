@@ -74,8 +74,8 @@ class MethodSpec(BaseModel):
 class ComparisonSpec(BaseModel):
     """One `[[comparisons]]`: a family of tests declared before the runs; every `of` against every `against`.
 
-    Labels are `Experiment.label`; `dense`, where nothing is pruned, is compared at every density. Holm's correction
-    runs over the whole family.
+    Labels are `Experiment.label`; `dense`, where nothing is pruned, is compared at every density. Each network and each
+    task is compared by itself, all of them unless one is named. Holm's correction runs over the whole family.
     """
 
     model_config = STRICT
@@ -84,6 +84,7 @@ class ComparisonSpec(BaseModel):
     of: Names
     against: Names
     densities: Densities | None = None
+    network: str | None = None
     task: str | None = None
     paired: bool = False
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from pruning.words import counted
+
 
 def choose_device(name: str = "auto") -> torch.device:
     """`auto` takes CUDA where there is one and the CPU otherwise.
@@ -26,7 +28,7 @@ def choose_device(name: str = "auto") -> torch.device:
             raise ValueError(f"device {name} was asked for but torch sees no CUDA device; use --device cpu or auto")
         if device.index is not None and device.index >= count:
             raise ValueError(
-                f"device {name} was asked for but torch sees {count} CUDA device{'s' * (count > 1)}, the last is "
+                f"device {name} was asked for but torch sees {counted(count, 'CUDA device')}, the last is "
                 f"cuda:{count - 1}"
             )
     return device

@@ -10,7 +10,7 @@ from analysis.report.accuracy import accuracy
 from analysis.report.cost import cost
 from analysis.report.material import Material, gather
 from analysis.report.matrices import matrices
-from analysis.report.origin import counted, origin, summary
+from analysis.report.origin import origin, summary
 from analysis.report.page import Data, Section
 from analysis.report.predictors import predictors
 from analysis.report.render import render
@@ -20,6 +20,7 @@ from analysis.report.trainings import trainings
 from pruning.files import written_beside
 from pruning.place import check_place
 from pruning.version import versions
+from pruning.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,6 +22,7 @@ from analysis.report.groups import (
 from analysis.report.page import Block, Cell, Chart, Data, Entry, Panels, Section, Style, Table, Text, plain
 from analysis.report.specs import curves, dots, log_density
 from analysis.statistics import Interval
+from pruning.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,7 +149,7 @@ def _dots(
 def _dashed(dense: Interval | None) -> str:
     if dense is None:
         return ""
-    return f" Dashed: the dense network, {dense.text()} ({dense.count} seed{'' if dense.count == 1 else 's'})."
+    return f" Dashed: the dense network, {dense.text()} ({counted(dense.count, 'seed')})."
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:

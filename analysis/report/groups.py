@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.report.page import Cell, Entry, Style
 from analysis.statistics import Interval, interval
+from pruning.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -194,7 +195,7 @@ def density_table(
                 continue
             mean, _, spread = str(found[density]["text"]).partition(" ± ")
             if (n := int(found[density]["n"])) != usual[density]:
-                note = "; ".join(filter(None, (note, f"{n} seed{'' if n == 1 else 's'}")))
+                note = "; ".join(filter(None, (note, counted(n, "seed"))))
             strong = len(table) > 1 and found[density]["mean"] == tops.get(density)
             line.append(Cell(mean, float(found[density]["mean"]), f"± {spread}" if spread else "", note, strong))
         counts = sorted({int(entry["n"]) for entry in found.values()})

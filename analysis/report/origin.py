@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.report.material import Material
 from analysis.report.page import Block, Cell, Command, Listing, Section, Table, Text
+from pruning.words import counted, duration
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -188,16 +189,3 @@ def ranges(numbers: pd.Series) -> str:
         else:
             parts.append([number])
     return ", ".join("–".join(map(str, part)) for part in parts)
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 run`, `1,200 runs`, `7 densities`."""
-    many = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
-    return f"{number:,} {noun if number == 1 else many}"
-
-
-def duration(seconds: float) -> str:
-    """`35 s`, `12 min`, `3.4 h`."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.identical import identical, others, repeated
 from analysis.report.groups import PER_CENT, pruned, workloads
-from analysis.report.origin import counted
 from analysis.report.page import Block, Cell, Picture, Section, Table, Text
+from pruning.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,16 +70,16 @@ def _tests(comparisons: list[Mapping[str, Any]], runs: pd.DataFrame, unfinished:
 def _family(caption: str, rows: pd.DataFrame) -> Table:
     from analysis.significance import p_text
 
-    several = rows["task"].nunique(dropna=False) > 1
+    places = [name for name in ("network", "task") if rows[name].nunique(dropna=False) > 1]
     notes = list(dict.fromkeys(str(note) for note in rows["note"] if note))
-    columns = ["method", "against", *(["task"] if several else []), "density", "accuracy, %", "against, %"]
+    columns = ["method", "against", *places, "density", "accuracy, %", "against, %"]
     columns += ["difference, points", "g", "p", "p after Holm", "significant", "seeds"]
     cells = []
     for row in rows.to_dict("records"):
         significant = bool(row["significant"])
         low, high = PER_CENT * row["low"], PER_CENT * row["high"]
         line = [Cell(str(row["of"])), Cell(str(row["against"]))]
-        line += [Cell(str(row["task"]))] if several else []
+        line += [Cell(str(row[name])) for name in places]
         line += [
             _density(float(row["density"])),
             _number(PER_CENT * row["mean_of"]),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from frontends.cli.options import PATH, emit, json_option, progress_bar
+from pruning.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +115,7 @@ def _core(rows: Sequence[dict[str, Any]]) -> str:
             who = f"all {tickets}" if at_least == tickets else f"at least {at_least} of {tickets}"
             lines.append(
                 f"kept by {who} tickets of a seed: {row['weights']:,.0f} weights (chance, these layer densities: "
-                f"{row['expected_by_layer']:,.1f}; {row['seeds']} seed{'s' if row['seeds'] != 1 else ''})"
+                f"{row['expected_by_layer']:,.1f}; {counted(row['seeds'], 'seed')})"
             )
     return "\n".join(lines)
 

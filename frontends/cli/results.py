@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from frontends.cli.options import PATH, emit, json_option, warn
+from pruning.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,12 +62,12 @@ def results(source: Path, sql: str | None, grid: str | None, out: Path | None, f
         # Means over fewer seeds than planned must not pass for the whole.
         for name, (missing, planned) in found.unfinished(frame, found.grids(source)).items():
             if missing and grid in (None, name):
-                warn(f"{missing:,} of the {_count(planned, 'run')} of grid {name!r} are not finished")
+                warn(f"{missing:,} of the {counted(planned, 'run')} of grid {name!r} are not finished")
         for group in identical(frame, "label"):
             warn(f"{group.sentence}: one result under several names")
         failures = found.failures(source, grid=grid)
         if len(failures):
-            warn(f"{_count(len(failures), 'run')} failed: scratchcard results {source} --failed lists them")
+            warn(f"{counted(len(failures), 'run')} failed: scratchcard results {source} --failed lists them")
 
 
 def _print_summary(summary: pd.DataFrame, as_json: bool) -> None:
@@ -151,7 +152,3 @@ def _plain(value: Any) -> Any:
     if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
         return None
     return value if isinstance(value, str | bool | int | float) else str(value)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")

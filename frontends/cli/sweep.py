@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from frontends.cli.options import COUNT, PATH, device_option, emit, json_option, warn, when_interrupted
+from pruning.words import counted, duration
 
 if TYPE_CHECKING:
     from apply.grid import Grid
     from apply.run_grid import Standing
 
 LINE_SECONDS = 60.0
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 _file = click.argument("file", type=PATH)
 _out = click.option(
@@ -148,12 +147,9 @@ def sweep(
         "seconds": swept.seconds,
         "runs_per_minute": swept.runs_per_minute,
     }
-    text = (
-        f"{_text(grid, after, jobs)}\nthis sweep: {swept.ran} run{'s' * (swept.ran != 1)} in {_duration(swept.seconds)}"
-    )
-    text += (
-        f", {swept.runs_per_minute:.1f} a minute with {jobs} job{'s' * (jobs > 1)}" if swept.ran and not dask else ""
-    )
+    text = f"{_text(grid, after, jobs)}\nthis sweep: {counted(swept.ran, 'run')} in {duration(swept.seconds)}"
+    if swept.ran and not dask:
+        text += f", {swept.runs_per_minute:.1f} a minute with {counted(jobs, 'job')}"
     emit(result, as_json, text)
     if swept.failed:
         click.get_current_context().exit(1)
@@ -200,26 +196,17 @@ def _text(grid: Grid, found: Standing, jobs: int) -> str:
         return text
     if found.seconds_left is None:
         return f"{text}; how long the rest takes is not known before a run is done"
-    return f"{text}; the rest takes about {_duration(found.seconds_left)} with {_count(jobs, 'job')}"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.1f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+    return f"{text}; the rest takes about {duration(found.seconds_left)} with {counted(jobs, 'job')}"
 
 
 @contextlib.contextmanager
 def _says_what_to_do(out: Path) -> Iterator[None]:
+    from apply.runs import UNWRITABLE
+
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in UNWRITABLE:
             raise
         raise OSError(
             f"cannot write to {out} ({error.strerror}): finished runs are kept; free some space or choose another "
@@ -247,7 +234,7 @@ def _bar(title: str) -> Iterator[tuple[Any, Any]]:
                 click.echo(f"{text}, {done} of {total}{', ' if left else ''}{left}", err=True)
 
         def progress(now: Any) -> None:
-            left = "" if now.seconds_left is None else f"about {_duration(now.seconds_left)} left"
+            left = "" if now.seconds_left is None else f"about {duration(now.seconds_left)} left"
             failed = f" ({now.failed} failed)" if now.failed else ""
             show(f"{title}{failed}", now.done + now.failed, now.total, left)
 

@@ -16,7 +16,7 @@ from analysis.power import detectable_difference, power, power_table, seeds_need
 
 def frame(values: dict[str, list[float]], density: float = 0.01) -> pd.DataFrame:
     rows = [
-        {"label": label, "task": "mnist", "density": density, "seed": seed, "test_accuracy": value}
+        {"label": label, "network": "mlp", "task": "mnist", "density": density, "seed": seed, "test_accuracy": value}
         for label, row in values.items()
         for seed, value in enumerate(row)
     ]

@@ -24,7 +24,7 @@ C45 = {
 def blocks(values: dict[str, list[float]], density: float = 0.01) -> pd.DataFrame:
     """One seed for each value."""
     rows = [
-        {"label": label, "task": "mnist", "density": density, "seed": seed, "test_accuracy": value}
+        {"label": label, "network": "mlp", "task": "mnist", "density": density, "seed": seed, "test_accuracy": value}
         for label, row in values.items()
         for seed, value in enumerate(row)
     ]
@@ -142,8 +142,9 @@ def test_blocks_over_which_seeds_are_averaged() -> None:
     expected = means.rank(axis=1, ascending=False).mean()
     assert (found.blocks, dict(found.mean_ranks)) == (3, pytest.approx(expected.to_dict()))
     assert friedman(frame).blocks == 15
-    for wrong in ((), ("network",)):
-        with pytest.raises(ValueError, match="blocks are made of task, density, seed"):
+    assert friedman(pd.concat([frame, frame.assign(network="wide")])).blocks == 30
+    for wrong in ((), ("label",)):
+        with pytest.raises(ValueError, match="blocks are made of network, task, density, seed"):
             friedman(frame, blocks=wrong)
 
 

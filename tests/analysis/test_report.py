@@ -23,7 +23,7 @@ from analysis.report import report
 from analysis.report.cost import cost
 from analysis.report.groups import MOST, dense_accuracy, limits, means, split
 from analysis.report.material import gather, named
-from analysis.report.origin import duration, ranges
+from analysis.report.origin import ranges
 from analysis.report.page import Data, Panels, Style, plain
 from analysis.report.render import inline_json
 from analysis.report.trainings import trainings
@@ -442,9 +442,8 @@ def test_plain_numbers() -> None:
     ]
 
 
-def test_words_for_seeds_and_time() -> None:
+def test_words_for_seeds() -> None:
     assert ranges(pd.Series([4, 0, 1, 2, 10, None])) == "0–2, 4, 10"
-    assert [duration(s) for s in (5, 600, 9000)] == ["5 s", "10 min", "2.5 h"]
 
 
 def test_importing_the_command_is_cheap() -> None:

@@ -20,12 +20,18 @@ groups = st.lists(st.integers(0, 10_000), min_size=2, max_size=8).map(lambda hit
 
 
 def runs(
-    label: str, accuracies: list[float], density: float = 0.01, task: str = "mnist", first: int = 0
+    label: str,
+    accuracies: list[float],
+    density: float = 0.01,
+    task: str = "mnist",
+    first: int = 0,
+    network: str = "mlp",
 ) -> pd.DataFrame:
     seeds = range(first, first + len(accuracies))
     return pd.DataFrame(
         {
             "label": label,
+            "network": network,
             "task": task,
             "density": density,
             "seed": seeds,
@@ -368,6 +374,20 @@ def test_densities_and_tasks() -> None:
     assert some["n_of"].tolist() == [5, 0]
 
 
+def test_networks_are_compared_each_by_itself() -> None:
+    wide = three().assign(network="wide", test_accuracy=three()["test_accuracy"] + 0.1)
+    both = pd.concat([three(), wide])
+    every = compare(both, [family(["synflow"], ["snip"])], resamples=0)
+    assert every["network"].tolist() == ["mlp", "wide"]
+    assert every["mean_of"].tolist() == pytest.approx([0.884, 0.984])
+    assert every["family_size"].tolist() == [2, 2]
+    assert every["p"].tolist() == pytest.approx([compare(three(), [family(["synflow"], ["snip"])])["p"].iloc[0]] * 2)
+    assert "| synflow | snip | wide | mnist |" in comparison_table(every)
+    one = compare(both, [family(["synflow"], ["snip"], network="wide")], resamples=0)
+    assert (one["network"].tolist(), one["mean_of"].tolist()) == (["wide"], pytest.approx([0.984]))
+    assert "wide" not in comparison_table(one)
+
+
 def test_paired_takes_common_seeds() -> None:
     frame = pd.concat([runs("snip", [0.8, 0.9, 0.7, 0.85]), runs("random", [0.89, 0.68, 0.85, 0.99], first=1)])
     table = compare(frame, [family(["snip"], ["random"], paired=True), family(["snip"], ["random"])])
@@ -388,7 +408,7 @@ def test_paired_takes_common_seeds() -> None:
 
 def test_what_is_refused() -> None:
     twice = pd.concat([three().assign(device="cpu"), runs("snip", [0.9]).assign(device="cuda")])
-    with pytest.raises(ValueError, match=r"2 runs of 'snip' on mnist at density 0\.01 have the seed 0 \(.*device\)"):
+    with pytest.raises(ValueError, match=r"runs of .snip. with mlp on mnist at density 0\.01 have the seed 0 .*device"):
         compare(twice, [family(["snip"], ["random"])])
     with pytest.raises(ValueError, match="'of' of the comparison 'criteria' must be a list"):
         compare(three(), [family("snip", ["random"])])  # type: ignore[arg-type]

@@ -133,6 +133,13 @@ def test_the_name_and_place_of_a_file_do_not_change_its_runs(tmp_path: Path) -> 
         (
             (
                 'scorer = "snip"',
+                'scorer = "snip"\n[[comparisons]]\nname = "c"\nof = "snip"\nagainst = "snip"\nnetwork = "wide"',
+            ),
+            "the comparison 'c' names the network 'wide'; the grid has lenet_300_100",
+        ),
+        (
+            (
+                'scorer = "snip"',
                 'scorer = "snip"\n[[comparisons]]\nname = "c"\nof = "snip"\nagainst = "snip"\ndensities = 0.3',
             ),
             "at density 0.3, at which the grid has no run",
@@ -250,6 +257,7 @@ def test_a_grid_is_run_once_and_its_folder_says_what_it_is(tmp_path: Path) -> No
         "of": ["snip"],
         "against": ["magnitude"],
         "densities": None,
+        "network": None,
         "task": None,
         "paired": False,
     }
