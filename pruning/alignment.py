@@ -1,0 +1,134 @@
+"""Alignment: where in a network a ticket of another initialisation fits, its hidden units matched to the network's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+
+from pruning.chain import Link, chain
+from pruning.parameters import prunable
+
+SWEEPS = 20
+STARTS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """A template laid into a network.
+
+    Attributes:
+        signs: by weight name, in the network's shapes: -1 or 1 where the template keeps a weight, else 0; int8.
+        units: for each hidden layer, the network's unit that stands for each of the template's.
+        agreement: share of the template's weights whose sign the network's weight has.
+    """
+
+    signs: Mapping[str, Tensor]
+    units: tuple[Tensor, ...]
+    agreement: float
+
+
+def align(
+    template: Mapping[str, Tensor], network: nn.Module, *, sweeps: int = SWEEPS, starts: int = STARTS, seed: int = 0
+) -> Alignment:
+    """Lay a ticket's signs into a network so that they agree with its weights' signs.
+
+    Hidden units of a chain can change places without changing what the network computes, so that a ticket found for
+    one initialisation fits another as well wherever units of suitable weights are found for its units. Maximised is
+
+        sum over kept weights of template sign * sign of the network's weight
+
+    over one injection of the template's hidden units into the network's for each hidden layer. Given all other layers
+    each is a linear assignment problem, solved exactly; the layers are taken in turn, which never lowers the sum, until
+    nothing changes; of several starts the best counts. Matching units by assignments: Ainsworth, Hayase & Srinivasa
+    2022, arXiv 2209.04836, there for trained weights; tickets moved by permutations of trained networks: Adnan et al.
+    2025, arXiv 2505.05143. Here nothing is trained.
+
+    Args:
+        template: by weight name in the order of the layers: `(out, in, ...)`, signs of the kept weights, 0 for pruned
+            ones. Its hidden layers have at most as many units as the network's; inputs, outputs, kernels and the
+            places of a flattened map are the same.
+        network: a chain (`pruning.chain`).
+        sweeps: over the hidden layers, at most.
+        starts: the first matches each layer to what lies below it, the others begin at random.
+        seed: of the random ones.
+
+    Raises:
+        NotAChainError: the network is no chain.
+        ValueError: the template does not fit.
+    """
+    links = [link for link in chain(network) if link.prunable]
+    own = {name: weight.detach().cpu() for name, weight in prunable(network).items()}
+    names = [link.parameter("weight") for link in links]
+    parts = [_by_unit(tensor.cpu().float(), link) for tensor, link in zip(template.values(), links, strict=False)]
+    given = [_by_unit(own[name].sign().float(), link) for name, link in zip(names, links, strict=True)]
+    _check(template, parts, given)
+    generator = np.random.default_rng(seed)
+    found = [
+        _climb(parts, given, _start(parts, given, generator if start else None), sweeps) for start in range(starts)
+    ]
+    units = max(found, key=lambda entry: entry[0])[1]
+    signs, same, kept = {}, 0.0, 0.0
+    for layer, (name, part, weights) in enumerate(zip(names, parts, given, strict=True)):
+        placed = torch.zeros_like(weights)
+        placed[units[layer + 1][:, None], units[layer][None]] = part
+        same += float((placed * weights > 0).sum())
+        kept += float((placed != 0).sum())
+        signs[name] = placed.reshape(own[name].shape).to(torch.int8)
+    return Alignment(signs, tuple(units[1:-1]), same / kept if kept else 1.0)
+
+
+def _start(parts: Sequence[Tensor], given: Sequence[Tensor], generator: np.random.Generator | None) -> list[Tensor]:
+    """Units of all spaces, inputs and outputs too: at random, or layer by layer as the weights from below suit."""
+    units = [torch.arange(given[0].shape[1])]
+    for part, weights in zip(parts[:-1], given[:-1], strict=True):
+        if generator is None:
+            units.append(_assigned(torch.einsum("oip,qip->oq", part, weights[:, units[-1]])))
+        else:
+            units.append(torch.from_numpy(generator.permutation(weights.shape[0])[: part.shape[0]]))
+    return [*units, torch.arange(given[-1].shape[0])]
+
+
+def _climb(
+    parts: Sequence[Tensor], given: Sequence[Tensor], units: list[Tensor], sweeps: int
+) -> tuple[float, list[Tensor]]:
+    """The sum that is reached from a start, and the units."""
+    for _ in range(sweeps):
+        changed = False
+        for hidden in range(1, len(parts)):
+            gain = torch.einsum("oip,qip->oq", parts[hidden - 1], given[hidden - 1][:, units[hidden - 1]])
+            gain += torch.einsum("oip,oqp->iq", parts[hidden], given[hidden][units[hidden + 1]])
+            rows, best = torch.arange(len(gain)), _assigned(gain)
+            if gain[rows, best].sum() > gain[rows, units[hidden]].sum():
+                units[hidden], changed = best, True
+        if not changed:
+            break
+    laid = (weights[units[i + 1]][:, units[i]] for i, weights in enumerate(given))
+    return sum(float((part * weights).sum()) for part, weights in zip(parts, laid, strict=True)), units
+
+
+def _assigned(gain: Tensor) -> Tensor:
+    return torch.from_numpy(linear_sum_assignment(gain.numpy(), maximize=True)[1])
+
+
+def _by_unit(weight: Tensor, link: Link) -> Tensor:
+    """`(out, in * block, ...)` as `(out, in, places)`."""
+    places = link.block * int(np.prod(weight.shape[2:]))
+    return weight.reshape(weight.shape[0], -1, places)
+
+
+def _check(template: Mapping[str, Tensor], parts: Sequence[Tensor], given: Sequence[Tensor]) -> None:
+    if len(template) != len(given):
+        raise ValueError(f"the template has {len(template)} layers, the network {len(given)}")
+    for layer, (name, part, weights) in enumerate(zip(template, parts, given, strict=True)):
+        outputs = part.shape[0] <= weights.shape[0] if layer < len(given) - 1 else part.shape[0] == weights.shape[0]
+        inputs = part.shape[1] <= weights.shape[1] if layer else part.shape[1] == weights.shape[1]
+        if not (outputs and inputs and part.shape[2] == weights.shape[2]):
+            raise ValueError(
+                f"the template's {name} is of shape {tuple(template[name].shape)}, too large for the network's "
+                f"{tuple(weights.shape[:2])} units, or with other inputs, outputs or kernels"
+            )
