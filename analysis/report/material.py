@@ -38,7 +38,7 @@ class Material:
     Attributes:
         source: the folder or file it came from.
         runs: `analysis.results.frame`, with the column `method`: what a report calls a run's method.
-        grids: the grids' manifests.
+        grids: the grids' manifests, the one of most runs first.
         failures: `analysis.results.failures`.
         predictors: records of fitted predictors.
         published: published accuracies that the runs can stand beside, `analysis.published.beside`.
@@ -116,7 +116,7 @@ def gather(source: str | Path, anatomy: str | Path | None = None) -> Material:
     return Material(
         str(source),
         named(runs),
-        tuple(results.grids(source)),
+        tuple(sorted(results.grids(source), key=lambda grid: -len(set(grid["digests"])))),
         results.failures(source),
         fitted,
         beside(runs),

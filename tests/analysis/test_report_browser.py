@@ -75,12 +75,12 @@ def wait(browser: Any, script: str) -> Any:
 
 
 def colours(browser: Any) -> set[str]:
-    """The computed colours of the curves' points and of the axes' labels in the first plot."""
+    """The computed colours of the curves' points (open ones have no filling) and of the axes' labels in the first plot."""
     return set(
         browser.execute_script(
             """const chart = document.querySelector('.chart');
             return [...chart.querySelectorAll('g.mark-symbol path'), ...chart.querySelectorAll('g.mark-text text')]
-              .map((mark) => getComputedStyle(mark).fill);"""
+              .map((mark) => getComputedStyle(mark).fill).filter((fill) => fill !== 'rgba(0, 0, 0, 0)');"""
         )
     )
 
