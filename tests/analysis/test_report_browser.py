@@ -75,7 +75,7 @@ def wait(browser: Any, script: str) -> Any:
 
 
 def colours(browser: Any) -> set[str]:
-    """The computed colours of the first plot: of the curves' points (open ones have no filling), of the axes' labels."""
+    """The computed colours of the first plot: of the curves' points (open ones have no filling) and of the axes."""
     return set(
         browser.execute_script(
             """const chart = document.querySelector('.chart');
