@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 
 from pruning.families import lookup
+from scorers.gauss_newton import GaussNewton
 from scorers.grasp import GraSP, GraSPAbs
 from scorers.magnitude import Magnitude
 from scorers.random import Random
@@ -20,6 +21,7 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
     "snip": SNIP,
     "grasp": GraSP,
     "grasp_abs": GraSPAbs,
+    "gauss_newton": GaussNewton,
     "synflow": SynFlow,
     "synflow_l2_data": SynFlowL2Data,
 }
@@ -39,6 +41,7 @@ __all__ = [
     "SCORERS",
     "SNIP",
     "Batch",
+    "GaussNewton",
     "GraSP",
     "GraSPAbs",
     "Loss",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -51,24 +51,31 @@ def loss_gradients(
     own = check_mask(network, mask)
     inputs, targets = placed(batch, next(iter(own.values())))
     with torch.inference_mode(False), torch.enable_grad(), own_generators(network):
-        leaves = {}
-        for name, weight in own.items():
-            value = weight.detach()
-            if mask is not None:
-                value = value.masked_fill(~mask.tensors[name].to(value.device), 0)
-            leaves[name] = value.requires_grad_()
-        prunable_ids = {id(weight) for weight in own.values()}
+        leaves = masked_leaves(own, mask)
         # Detached, the other parameters cost no gradient; by `tie_weights` shared weights stay shared.
-        others = {
-            name: parameter.detach()
-            for name, parameter in network.named_parameters()
-            if id(parameter) not in prunable_ids
-        }
+        others = {name: parameter.detach() for name, parameter in other_parameters(network, own).items()}
         buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
         outputs = functional_call(network, (leaves, others, buffers), (inputs,))
         value = loss(outputs, targets)
         gradients = torch.autograd.grad(value, list(leaves.values()), create_graph=create_graph, materialize_grads=True)
     return LossGradients(leaves, dict(zip(leaves, gradients, strict=True)), value)
+
+
+def masked_leaves(weights: Mapping[str, nn.Parameter], mask: Mask | None) -> dict[str, Tensor]:
+    """New leaves `w * mask` that gradients can be taken of; copies or views, never the parameters."""
+    leaves = {}
+    for name, weight in weights.items():
+        value = weight.detach()
+        if mask is not None:
+            value = value.masked_fill(~mask.tensors[name].to(value.device), 0)
+        leaves[name] = value.requires_grad_()
+    return leaves
+
+
+def other_parameters(network: nn.Module, weights: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    """The parameters that are not among the prunable `weights`: biases, normalisations."""
+    prunable_ids = {id(weight) for weight in weights.values()}
+    return {name: parameter for name, parameter in network.named_parameters() if id(parameter) not in prunable_ids}
 
 
 def placed(batch: Batch, weight: Tensor) -> Batch:

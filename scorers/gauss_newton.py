@@ -1,0 +1,144 @@
+"""GaussNewton: the size that a weight would have after one Gauss-Newton step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from pruning.mask import Mask
+from pruning.scores import Scores
+from scorers.gradients import masked_leaves, other_parameters, own_generators, placed
+from scorers.scorer import Batch, Loss, check_mask, hand_over, without_pruned
+
+Product = Callable[[list[Tensor]], list[Tensor]]
+
+
+@dataclass(frozen=True)
+class GaussNewton:
+    r"""`s = |w + d|`, where `d` minimises the loss of the network linearised at its weights.
+
+    `d` solves `(G + damping * I) d = -g` approximately, by `steps` iterations of conjugate gradients from 0. `g` is
+    the gradient of the batch's mean loss and `G = (1/n) sum_i J_i^T H_i J_i` the Gauss-Newton matrix, `J_i` the
+    Jacobian of example i's outputs, `H_i` the Hessian of its loss in the outputs (Schraudolph, "Fast Curvature
+    Matrix-Vector Products", 2002; Martens, "Deep Learning via Hessian-free Optimization", 2010). Biases and
+    normalisation parameters move along, but have no score. All is restricted to kept weights.
+
+    Iterative magnitude pruning keeps what is large *after* training. Here the training is that of the linearised
+    network, to second order and in one step, and no weight is moved: a criterion of the untrained network like any
+    other. To be used in several rounds: each linearises the network that the last one left.
+
+    One iteration costs about as much as two backward passes.
+
+    Attributes:
+        steps: of conjugate gradients.
+        damping: added to the diagonal of G.
+        examples: of the batch, at most so many, evenly spread over it.
+
+    Raises:
+        ValueError: no steps or examples, or a negative damping.
+    """
+
+    steps: int = 3
+    damping: float = 1e-3
+    examples: int = 400
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.examples < 1 or not 0.0 <= self.damping < float("inf"):
+            raise ValueError(
+                f"expected at least 1 step and 1 example and a damping of 0 or more, got steps={self.steps}, "
+                f"examples={self.examples}, damping={self.damping}"
+            )
+
+    def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
+        batch = spread(batch, self.examples)
+        weights, step = gauss_newton_step(network, batch, loss, mask, steps=self.steps, damping=self.damping)
+        return hand_over({name: (weights[name] + step[name]).abs() for name in weights}, mask, self)
+
+
+def spread(batch: Batch, examples: int) -> Batch:
+    """At most so many examples, evenly spread over the batch, whose order may be that of classes."""
+    held = len(batch[1])
+    if held <= examples:
+        return batch
+    places = torch.arange(examples, device=batch[0].device) * held // examples
+    return batch[0][places], batch[1][places.to(batch[1].device)]
+
+
+def gauss_newton_step(
+    network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None = None, *, steps: int = 3, damping: float = 1e-3
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """`w * mask` and the step `d` from it by weight name; see `GaussNewton`. The network is left as it was.
+
+    Products with J are taken by differentiating the backward pass once more: `J^T u` is linear in u, so its own
+    transpose is J. Both graphs are made once and serve all iterations.
+
+    Raises:
+        ValueError: nothing to prune, or a mask of another layout.
+    """
+    own = check_mask(network, mask)
+    inputs, targets = placed(batch, next(iter(own.values())))
+    with torch.inference_mode(False), torch.enable_grad(), own_generators(network):
+        leaves = masked_leaves(own, mask)
+        frozen, moving = {}, {}
+        for name, parameter in other_parameters(network, own).items():
+            fixed = not parameter.is_floating_point()
+            (frozen if fixed else moving)[name] = parameter.detach() if fixed else parameter.detach().requires_grad_()
+        buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+        outputs = functional_call(network, ({**leaves, **moving}, frozen, buffers), (inputs,))
+        free = [*leaves.values(), *moving.values()]
+        direction = outputs.detach().new_zeros(outputs.shape).requires_grad_()
+        pulled = torch.autograd.grad(outputs, free, direction, create_graph=True, materialize_grads=True)
+        through = [k for k, tensor in enumerate(pulled) if tensor.requires_grad]
+        top = outputs.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(loss(top, targets), top, create_graph=True)
+
+        def kept(tensors: tuple[Tensor, ...]) -> list[Tensor]:
+            named = without_pruned(dict(zip(leaves, tensors, strict=False)), mask)
+            return [*named.values(), *(tensor.detach() for tensor in tensors[len(named) :])]
+
+        def transposed(vector: Tensor) -> list[Tensor]:
+            return kept(torch.autograd.grad(outputs, free, vector, retain_graph=True, materialize_grads=True))
+
+        def product(vector: list[Tensor]) -> list[Tensor]:
+            (pushed,) = torch.autograd.grad(
+                [pulled[k] for k in through], direction, [vector[k] for k in through], retain_graph=True
+            )
+            if not slope.requires_grad:  # a loss that is linear in the outputs
+                return [damping * part for part in vector]
+            (curved,) = torch.autograd.grad(slope, top, pushed, retain_graph=True)
+            return [a + damping * b for a, b in zip(transposed(curved), vector, strict=True)]
+
+        found = conjugate_gradients(product, [-part for part in transposed(slope.detach())], steps)
+    return {name: leaf.detach() for name, leaf in leaves.items()}, dict(zip(leaves, found, strict=False))
+
+
+def conjugate_gradients(product: Product, right: list[Tensor], steps: int) -> list[Tensor]:
+    """`x` after so many iterations towards `A x = right`, from 0; `product(v) = A v`, A positive semi-definite.
+
+    Ends earlier where nothing is left, or where A has no curvature along the direction.
+    """
+    found = [torch.zeros_like(part) for part in right]
+    rest, towards = list(right), list(right)
+    left = _dot(rest, rest)
+    for _ in range(steps):
+        if left <= 0.0:
+            break
+        image = product(towards)
+        curvature = _dot(towards, image)
+        if curvature <= 0.0:
+            break
+        length = left / curvature
+        found = [a + length * b for a, b in zip(found, towards, strict=True)]
+        rest = [a - length * b for a, b in zip(rest, image, strict=True)]
+        now = _dot(rest, rest)
+        towards = [a + (now / left) * b for a, b in zip(rest, towards, strict=True)]
+        left = now
+    return found
+
+
+def _dot(left: list[Tensor], right: list[Tensor]) -> float:
+    return sum(float((a * b).sum()) for a, b in zip(left, right, strict=True))
