@@ -11,6 +11,7 @@ from apply.experiment import Experiment
 from apply.fitted import FittedSpec
 from apply.grid_file import GridFile, MethodSpec, read_file
 from apply.method import Method
+from apply.shipped import SHIPPED
 from pruning.families import lookup
 from workloads.factory import load_factory
 from workloads.networks import NETWORKS
@@ -165,9 +166,12 @@ def _methods(path: Path, file: GridFile, spec: MethodSpec, workload: Workload, f
                 "predictor_identity": identity,
             }
         elif name is not None:
-            if not Path(name).is_dir():
+            if name not in SHIPPED and not Path(name).is_dir():
                 known = ", ".join(file.predictors) or "it has none"
-                raise ValueError(f"{path}: {name!r} is none of its predictors ({known}) and no folder of a bundle")
+                raise ValueError(
+                    f"{path}: {name!r} is none of its predictors ({known}), no shipped one ({', '.join(SHIPPED)}) "
+                    "and no folder of a bundle"
+                )
             arguments["predictor_name"] = Path(name).absolute().name  # two bundles are two labels
         try:
             yield Method(**arguments)

@@ -28,7 +28,8 @@ class MethodSpec(BaseModel):
     """One `[[methods]]`: the fields of `Method`; a list of values stands for all of them, in all combinations.
 
     `on = "none"` and `initial_scorer = "none"` stand for none of them within a list. `densities`, `seeds` and `tasks`
-    narrow or widen the grid's for these methods. `predictor` is one of the file's `[predictors]` or a bundle's folder.
+    narrow or widen the grid's for these methods. `predictor` is one of the file's `[predictors]`, a shipped name or a
+    bundle's folder.
     """
 
     model_config = STRICT
@@ -44,7 +45,9 @@ class MethodSpec(BaseModel):
     rewind_step: Annotated[list[int], Some] = [0]
     towards: float | None = None
     restack: bool = False
-    initial: Annotated[list[Literal["given", "saw", "saw_variance", "bimodal"]], Some] = ["given"]
+    initial: Annotated[list[Literal["given", "saw", "saw_variance", "bimodal", "signed", "transplanted"]], Some] = [
+        "given"
+    ]
     initial_scorer: OptionalNames = [None]
     densities: Densities | None = None
     seeds: Seeds | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +14,9 @@ from torch import nn
 
 from apply.predicted import PredictedScorer
 from apply.saw import bimodal, scores_as_weights
+from apply.shipped import load_tickets, shipped
 from apply.stacked import StackedScorer
+from apply.tickets import TicketLibrary, Transplanted, put_signs, put_values
 from meta.bundle import load_bundle
 from meta.predictor import Predictor
 from pruning.families import lookup, members
@@ -26,7 +29,11 @@ from scorers.shared import Shared
 from workloads.workload import Workload
 
 PREDICTED = "predicted"
-INITIAL = ("given", "saw", "saw_variance", "bimodal")
+TRANSPLANTED = "transplanted"
+TRANSPLANTED_LAYERS = "transplanted_layers"
+OF_PREDICTOR = (PREDICTED, TRANSPLANTED, TRANSPLANTED_LAYERS)
+"""Scorers that read a predictor or its stored tickets."""
+INITIAL = ("given", "saw", "saw_variance", "bimodal", "signed", "transplanted")
 SHOTS = 10
 
 
@@ -35,9 +42,11 @@ class Method:
     """A scorer, perhaps on another's scores, in a regime, from some initial weights.
 
     Attributes:
-        scorer: a registered name, or `predicted` for the predictor's scores.
+        scorer: a registered name, or `predicted` for the predictor's scores; `transplanted` for the mask of the first
+            of its stored tickets that has the network's layout, as it lies, `transplanted_layers` for random weights,
+            as many of each layer as that ticket has.
         on: stacked scoring: the scorer whose scores stand in for the weights, or None.
-        predictor: the bundle's folder, for `predicted`.
+        predictor: the bundle's folder, or the name of one that is shipped, for these.
         regime: USS, UMS, ISS or IMS.
         rounds: pruning rounds; None takes the regime's default (1, 100, 10, 10).
         shots: scoring and pruning steps after each training, for IMS.
@@ -46,7 +55,9 @@ class Method:
             see `keep_top`.
         rewind_step: for iterative regimes: rewind to the weights after this many steps (0 = initialisation).
         towards: for iterative regimes: the last density of the path whose rounds all densities share, see `Iterative`.
-        initial: `given`, or `saw`, `saw_variance` (weights from the scores of `initial_scorer`), or `bimodal`.
+        initial: `given`, or `saw`, `saw_variance` (weights from the scores of `initial_scorer`), or `bimodal`;
+            `signed`: as given, with the signs of the stored ticket that the predictor lays into the network (as given
+            where it has none); `transplanted`: the stored ticket's own weights.
         initial_scorer: for `saw` and `saw_variance`.
         restack: stacked scoring in several rounds: the first scorer scores anew in every round, as in the source of the
             idea, not once at the start.
@@ -67,7 +78,7 @@ class Method:
     schedule: str = "exponential"
     scope: Scope = "global"
     rewind_step: int = 0
-    initial: Literal["given", "saw", "saw_variance", "bimodal"] = "given"
+    initial: Literal["given", "saw", "saw_variance", "bimodal", "signed", "transplanted"] = "given"
     initial_scorer: str | None = None
     towards: float | None = None
     restack: bool = False
@@ -76,11 +87,15 @@ class Method:
 
     def __post_init__(self) -> None:
         for name in (self.scorer, self.on, self.initial_scorer):
-            if name is not None and name != PREDICTED:
-                lookup(members(SCORERS, "scorers") | {PREDICTED: PredictedScorer}, "scorers", name)
-        if PREDICTED in (self.scorer, self.on, self.initial_scorer) and self.predictor is None:
-            raise ValueError("the scorer 'predicted' needs a predictor: name a bundle's folder with --predictor")
-        if PREDICTED not in (self.scorer, self.on, self.initial_scorer) and self.predictor is not None:
+            if name is not None and name not in OF_PREDICTOR:
+                lookup(members(SCORERS, "scorers") | dict.fromkeys(OF_PREDICTOR, PredictedScorer), "scorers", name)
+        asking = [name for name in (self.scorer, self.on, self.initial_scorer) if name in OF_PREDICTOR]
+        asking += [self.initial] if self.initial in ("signed", "transplanted") else []
+        if asking and self.predictor is None:
+            raise ValueError(
+                f"{asking[0]!r} needs a predictor: name a bundle's folder, or the shipped 'default', with --predictor"
+            )
+        if not asking and self.predictor is not None:
             raise ValueError(f"a predictor was given but the scorer is {self.scorer!r}; use the scorer 'predicted'")
         trains = lookup(REGIMES, "regimes", self.regime).trains
         lookup(SCHEDULES, "schedules", self.schedule)
@@ -173,6 +188,12 @@ class Method:
         network = workload.build(seed, **placement)
         if self.initial == "bimodal":
             bimodal(network, generator=torch.Generator().manual_seed(seed))
+        elif self.initial == "transplanted":
+            put_values(network, self._tickets().alike(network, density))
+        elif self.initial == "signed":
+            laid = self._tickets().lay(network, workload.scoring_batch(seed, **placement), density)
+            if laid is not None:
+                put_signs(network, laid.signs)
         elif self.initial_scorer is not None:
             batch = workload.scoring_batch(seed, **placement)
             scores = self._single(self.initial_scorer, density, seed, shared)(network, batch, workload.task.loss)
@@ -190,15 +211,32 @@ class Method:
             if described[late] in (None, False):
                 del described[late]
         if self.predictor is not None:
-            described["predictor_digest"] = self.predictor_identity or _predictor(self.predictor).digest
+            described["predictor_digest"] = self.predictor_identity or self._digest()
         if self.predictor_identity is not None:  # where it lies in the folder of results, wherever that is
             described["predictor"] = f"predictors/{self.predictor_identity}"
         return described
 
     def _single(self, name: str, density: float, seed: int, shared: Shared | None) -> Scorer:
         if name == PREDICTED:
-            return _shared(PredictedScorer(_predictor(str(self.predictor)), density), shared)
+            folder, with_tickets = shipped(str(self.predictor))
+            tickets = load_tickets(folder) if with_tickets else None
+            return _shared(PredictedScorer(_predictor(str(folder)), density, tickets=tickets), shared)
+        if name in (TRANSPLANTED, TRANSPLANTED_LAYERS):
+            return Transplanted(self._tickets(), density, name == TRANSPLANTED_LAYERS, seed)
         return _shared(make_scorer(name, seed), shared)
+
+    def _tickets(self) -> TicketLibrary:
+        tickets = load_tickets(shipped(str(self.predictor))[0])
+        if tickets is None:
+            raise ValueError(f"the predictor {self.predictor} holds no tickets, which {self.label!r} asks for")
+        return tickets
+
+    def _digest(self) -> str:
+        """Of all that decides the scores: the predictor's, and its tickets' where they are used."""
+        folder, with_tickets = shipped(str(self.predictor))
+        tickets = load_tickets(folder) if with_tickets else None
+        digest = _predictor(str(folder)).digest
+        return digest if tickets is None else hashlib.sha256(f"{digest} {tickets.digest}".encode()).hexdigest()
 
 
 def _shared(scorer: Scorer, shared: Shared | None) -> Scorer:

@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from apply.shipped import load_tickets, shipped
+from apply.tickets import TicketLibrary
 from dataset_builder.features import compute_features
 from meta.bundle import load_bundle
 from meta.predictor import Predictor
@@ -15,7 +17,7 @@ from pruning.mask import Mask
 from pruning.parameters import prunable
 from pruning.schedules import check_density
 from pruning.scores import Scores
-from scorers.scorer import Batch, Loss, hand_over
+from scorers.scorer import Batch, Loss, Scorer, hand_over
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,14 @@ class PredictedScorer:
         predictor: a fitted predictor.
         density: the density asked for at the end, a feature of its own.
         source: where the predictor came from, for the provenance.
+        tickets: stored tickets. Where one of them is of the batch's task and fits the network (`TicketLibrary.lay`),
+            its matched weights are what is predicted, from first round to last; elsewhere the predictor scores.
     """
 
     predictor: Predictor
     density: float
     source: str = ""
+    tickets: TicketLibrary | None = None
 
     def __post_init__(self) -> None:
         check_density(self.density)
@@ -46,10 +51,19 @@ class PredictedScorer:
             ValueError: the bundle is damaged or was tampered with.
             FileNotFoundError: there is no such folder.
         """
-        return cls(load_bundle(path), density, source=str(path))
+        folder, with_tickets = shipped(str(path))
+        return cls(load_bundle(folder), density, str(path), load_tickets(folder) if with_tickets else None)
 
     def __repr__(self) -> str:
-        return f"PredictedScorer({self.predictor.family}, {self.predictor.digest[:16]}, density={self.density})"
+        tickets = "" if self.tickets is None else f", tickets={self.tickets.digest[:16]}"
+        return (
+            f"PredictedScorer({self.predictor.family}, {self.predictor.digest[:16]}{tickets}, density={self.density})"
+        )
+
+    def prepare(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scorer:
+        """The scorer of one multi-shot sequence on `network`: the ticket that was found to fit it, or this one."""
+        laid = None if self.tickets is None or mask is not None else self.tickets.lay(network, batch, self.density)
+        return self if laid is None else laid
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
         """See `scorers.Scorer`; float64 predictions are stored as float32 to save memory.
@@ -60,6 +74,10 @@ class PredictedScorer:
         Warns:
             NoEffectWarning: all kept weights have the same prediction.
         """
+        if self.tickets is not None and mask is None:
+            laid = self.tickets.lay(network, batch, self.density)
+            if laid is not None:
+                return laid(network, batch, loss)
         weights = prunable(network)
         scores = {name: torch.zeros(w.numel(), dtype=torch.float32) for name, w in weights.items()}
         blocks = compute_features(network, batch, loss, mask=mask, density=self.density, names=self.predictor.features)

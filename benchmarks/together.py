@@ -35,7 +35,7 @@ from pruning.parameters import prunable
 from pruning.version import machine
 from workloads.device import choose_device
 from workloads.networks import build_network
-from workloads.networks.lenet import initialise
+from workloads.networks.mlp import initialise
 from workloads.task import Split, Task
 from workloads.tasks import load_task
 from workloads.together import train_together

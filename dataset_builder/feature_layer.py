@@ -9,6 +9,7 @@ import numpy as np
 
 from dataset_builder.activations import LayerActivity, UnitStatistics
 from dataset_builder.feature_network import NetworkPicture, Scale
+from dataset_builder.pairs import LayerPairs
 from dataset_builder.ranks import ascending, share_ranks
 
 _CHUNK = 2**20
@@ -72,6 +73,21 @@ class LayerPicture:
         """A number of each weight's input unit."""
         found: np.ndarray = self.unit_number(number)[self._unit_of_weight[1][part]]
         return found
+
+    def share(self, what: str, side: str, part: slice) -> np.ndarray:
+        """Shares of weights in the sum over their `row` or `column`; 0 where that sum is 0."""
+        place = 0 if side == "row" else 1
+        sums = self._sum(what)[place][self._unit_of_weight[place][part]]
+        values = self.network.values(what, self.name, self._indices, part)
+        found: np.ndarray = np.divide(values, sums, out=np.zeros_like(sums), where=sums > 0)
+        return found
+
+    @cached_property
+    def pairs(self) -> LayerPairs:
+        """What needs samples of the layer's inputs and outputs."""
+        if self.network.pairs is None:
+            raise ValueError("pairs were not asked for")
+        return self.network.pairs.layer(self.name, self._indices)
 
     @cached_property
     def _unit_of_weight(self) -> tuple[np.ndarray, np.ndarray]:

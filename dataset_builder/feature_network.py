@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dataset_builder.activations import Activity, observe
+from dataset_builder.pairs import Pairs
 from dataset_builder.units import Units
 from pruning.mask import Mask
 from pruning.parameters import check_same_layout, prunable, prunable_layers
@@ -99,6 +100,7 @@ class NetworkPicture:
     criteria: Mapping[str, Mapping[str, tuple[np.ndarray, float]]]
     activity: Activity | None
     density: float
+    pairs: Pairs | None = None
 
     @classmethod
     def take(
@@ -110,7 +112,7 @@ class NetworkPicture:
         density: float,
         needs: Collection[str],
     ) -> NetworkPicture:
-        """Score and observe what is in `needs`: names in `SCORED`, `"gradients"`, `"activity"`."""
+        """Score and observe what is in `needs`: names in `SCORED`, `"gradients"`, `"activity"`, `"pairs"`."""
         weights = prunable(network)
         if mask is not None:
             check_same_layout(weights, mask.tensors, "the mask")
@@ -129,7 +131,8 @@ class NetworkPicture:
         elif "gradients" in needs:
             gradients = loss_gradients(network, batch, loss, mask).gradients
         detached = {name: weight.detach() for name, weight in weights.items()}
-        return cls(detached, mask, units, gradients, criteria, activity, density)
+        pairs = Pairs.take(network, batch, loss, mask) if "pairs" in needs else None
+        return cls(detached, mask, units, gradients, criteria, activity, density, pairs)
 
     @property
     def names(self) -> tuple[str, ...]:

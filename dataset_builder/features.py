@@ -7,18 +7,31 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from torch import nn
 
-from dataset_builder.feature_columns import BY_NAME, FEATURES, Feature, feature_table
+from dataset_builder import feature_columns, pair_columns
+from dataset_builder.feature_columns import FEATURES, Feature, feature_table
 from dataset_builder.feature_layer import LayerPicture
 from dataset_builder.feature_network import NetworkPicture
+from dataset_builder.pair_columns import PAIR_FEATURES
 from pruning.families import lookup
 from pruning.mask import Mask
 from pruning.schedules import check_density
-from pruning.table_schema import FeatureBlock
+from pruning.table_schema import Column, FeatureBlock
 from scorers.scorer import Batch, Loss
 
-__all__ = ["FEATURES", "compute_features", "feature_table"]
+__all__ = ["FEATURES", "PAIR_FEATURES", "column", "compute_features", "feature_table"]
+
+_KNOWN = feature_columns.BY_NAME | pair_columns.BY_NAME
 
 _LARGEST = float(np.finfo(np.float32).max)
+
+
+def column(name: str) -> Column:
+    """The column of a feature, of `FEATURES` or `PAIR_FEATURES`.
+
+    Raises:
+        ValueError: no such feature; says which is nearest.
+    """
+    return lookup(_KNOWN, "features", name).column
 
 
 def compute_features(
@@ -47,8 +60,8 @@ def compute_features(
         loss: mean over the examples.
         mask: the kept weights; None keeps all.
         density: that the coming mask shall have; the feature `density`.
-        names: the features, in the order of the blocks' columns; all of `FEATURES` by default. Only what they
-            need is computed: the four of the thesis need no activations.
+        names: the features, in the order of the blocks' columns; all of `FEATURES` by default, those of
+            `PAIR_FEATURES` too if named. Only what they need is computed: the four of the thesis need no activations.
         rows: bound on a block's weights, and so on memory.
 
     Raises:
@@ -56,7 +69,7 @@ def compute_features(
             layout or without kept weights, or features that are not finite.
     """
     chosen = [column.name for column in FEATURES] if names is None else list(names)
-    features = [lookup(BY_NAME, "features", name) for name in chosen]
+    features = [lookup(_KNOWN, "features", name) for name in chosen]
     if not chosen or len(set(chosen)) < len(chosen):
         raise ValueError(f"expected feature names, each once, got {chosen}")
     if rows < 1:

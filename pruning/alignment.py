@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from pruning.parameters import prunable
 
 SWEEPS = 20
 STARTS = 4
+POWER = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,36 +26,61 @@ class Alignment:
 
     Attributes:
         signs: by weight name, in the network's shapes: -1 or 1 where the template keeps a weight, else 0; int8.
-        units: for each hidden layer, the network's unit that stands for each of the template's.
+        units: for each hidden layer, the network's unit that stands for each of the template's; -1 for a template's
+            unit without kept weights.
         agreement: share of the template's weights whose sign the network's weight has.
     """
 
     signs: Mapping[str, Tensor]
     units: tuple[Tensor, ...]
     agreement: float
+    _spaces: tuple[tuple[Tensor, Tensor], ...] = field(repr=False)
+    _links: tuple[Link, ...] = field(repr=False)
+
+    def placed(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Numbers of the template's weights (in its layout and order) at their places in the network, 0 elsewhere.
+
+        Weights at units that the template does not use are left out.
+        """
+        found = {}
+        for (name, like), tensor, link, below, above in zip(
+            self.signs.items(), tensors.values(), self._links, self._spaces[:-1], self._spaces[1:], strict=True
+        ):
+            own = _by_unit(torch.zeros_like(like, dtype=tensor.dtype), link)
+            own[above[1][:, None], below[1][None]] = _by_unit(tensor.cpu(), link)[above[0]][:, below[0]]
+            found[name] = own.reshape(like.shape)
+        return found
 
 
 def align(
-    template: Mapping[str, Tensor], network: nn.Module, *, sweeps: int = SWEEPS, starts: int = STARTS, seed: int = 0
+    template: Mapping[str, Tensor],
+    network: nn.Module,
+    *,
+    power: float = POWER,
+    sweeps: int = SWEEPS,
+    starts: int = STARTS,
+    seed: int = 0,
 ) -> Alignment:
     """Lay a ticket's signs into a network so that they agree with its weights' signs.
 
     Hidden units of a chain can change places without changing what the network computes, so that a ticket found for
     one initialisation fits another as well wherever units of suitable weights are found for its units. Maximised is
 
-        sum over kept weights of template sign * sign of the network's weight
+        sum over kept weights of template sign * sign(w) |w / mean |w| of its layer|^power
 
-    over one injection of the template's hidden units into the network's for each hidden layer. Given all other layers
-    each is a linear assignment problem, solved exactly; the layers are taken in turn, which never lowers the sum, until
-    nothing changes; of several starts the best counts. Matching units by assignments: Ainsworth, Hayase & Srinivasa
-    2022, arXiv 2209.04836, there for trained weights; tickets moved by permutations of trained networks: Adnan et al.
-    2025, arXiv 2505.05143. Here nothing is trained.
+    of the network's weights w, over one injection of the template's hidden units into the network's for each hidden
+    layer. Given all other layers each is a linear assignment problem, solved exactly; the layers are taken in turn,
+    which never lowers the sum, until nothing changes; of several starts the best counts. Matching units by
+    assignments: Ainsworth, Hayase & Srinivasa 2022, arXiv 2209.04836, there for trained weights; tickets moved by
+    permutations of trained networks: Adnan et al. 2025, arXiv 2505.05143. Here nothing is trained.
 
     Args:
         template: by weight name in the order of the layers: `(out, in, ...)`, signs of the kept weights, 0 for pruned
-            ones. Its hidden layers have at most as many units as the network's; inputs, outputs, kernels and the
-            places of a flattened map are the same.
+            ones. Its hidden layers have at most as many units with kept weights as the network has units; inputs,
+            outputs, kernels and the places of a flattened map are the same.
         network: a chain (`pruning.chain`).
+        power: 0 counts agreeing signs; at 0.5 large weights count more, so that those that disagree are small ones,
+            which training can turn.
         sweeps: over the hidden layers, at most.
         starts: the first matches each layer to what lies below it, the others begin at random.
         seed: of the random ones.
@@ -64,22 +92,42 @@ def align(
     links = [link for link in chain(network) if link.prunable]
     own = {name: weight.detach().cpu() for name, weight in prunable(network).items()}
     names = [link.parameter("weight") for link in links]
-    parts = [_by_unit(tensor.cpu().float(), link) for tensor, link in zip(template.values(), links, strict=False)]
-    given = [_by_unit(own[name].sign().float(), link) for name, link in zip(names, links, strict=True)]
+    whole = [_by_unit(tensor.cpu().float(), link) for tensor, link in zip(template.values(), links, strict=False)]
+    live = _live(whole)
+    parts = [part[live[i + 1]][:, live[i]] for i, part in enumerate(whole)]
+    given = [_by_unit(_weighed(own[name], power), link) for name, link in zip(names, links, strict=True)]
     _check(template, parts, given)
     generator = np.random.default_rng(seed)
-    found = [
+    reached = [
         _climb(parts, given, _start(parts, given, generator if start else None), sweeps) for start in range(starts)
     ]
-    units = max(found, key=lambda entry: entry[0])[1]
-    signs, same, kept = {}, 0.0, 0.0
-    for layer, (name, part, weights) in enumerate(zip(names, parts, given, strict=True)):
-        placed = torch.zeros_like(weights)
-        placed[units[layer + 1][:, None], units[layer][None]] = part
-        same += float((placed * weights > 0).sum())
-        kept += float((placed != 0).sum())
-        signs[name] = placed.reshape(own[name].shape).to(torch.int8)
-    return Alignment(signs, tuple(units[1:-1]), same / kept if kept else 1.0)
+    units = max(reached, key=lambda entry: entry[0])[1]
+    spaces = tuple(zip(live, units, strict=True))
+    empty = {name: torch.zeros(own[name].shape, dtype=torch.int8) for name in names}
+    found = Alignment(empty, (), 1.0, spaces, tuple(links))
+    signs = {name: tensor.to(torch.int8) for name, tensor in found.placed(template).items()}
+    same = sum(int((signs[name] * own[name] > 0).sum()) for name in names)
+    kept = sum(int((signs[name] != 0).sum()) for name in names)
+    stands = [
+        torch.full((len(part),), -1).index_copy(0, *space) for part, space in zip(whole[:-1], spaces[1:-1], strict=True)
+    ]
+    return dataclasses.replace(found, signs=signs, units=tuple(stands), agreement=same / kept if kept else 1.0)
+
+
+def _weighed(weight: Tensor, power: float) -> Tensor:
+    size = weight.abs().float()
+    mean = size.mean()
+    return weight.sign().float() * (size / mean if mean > 0 else size) ** power
+
+
+def _live(parts: Sequence[Tensor]) -> list[Tensor]:
+    """Units of all spaces: every input and output, and the hidden units that have a kept weight on either side."""
+    hidden = [
+        (below.any(2).any(1) | above.any(2).any(0)).nonzero()[:, 0]
+        for below, above in itertools.pairwise(parts)
+        if below.shape[0] == above.shape[1]
+    ]
+    return [torch.arange(parts[0].shape[1]), *hidden, torch.arange(parts[-1].shape[0])]
 
 
 def _start(parts: Sequence[Tensor], given: Sequence[Tensor], generator: np.random.Generator | None) -> list[Tensor]:

@@ -62,7 +62,8 @@ class SharedScorer:
     def prepare(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scorer:
         """What the scorer prepares for a multi-shot sequence; itself, if it prepares nothing."""
         prepare: Callable[..., Scorer] | None = getattr(self.scorer, "prepare", None)
-        return self if prepare is None else prepare(network, batch, loss, mask=mask)
+        prepared = self.scorer if prepare is None else prepare(network, batch, loss, mask=mask)
+        return self if prepared is self.scorer else prepared
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
         """See `scorers.Scorer`."""

@@ -7,6 +7,7 @@ from meta.predictors.forest import Forest
 from meta.predictors.gbm import GBM
 from meta.predictors.linear import Linear
 from meta.predictors.mlp import MLP
+from meta.predictors.multishot import Multishot
 from meta.predictors.sgd import SGD
 from meta.predictors.tree import Tree
 
@@ -17,6 +18,7 @@ PREDICTORS: dict[str, type[Family]] = {
     "forest": Forest,
     "gbm": GBM,
     "mlp": MLP,
+    "multishot": Multishot,
 }
 
 __all__ = ["PREDICTORS", "Family", "Progress"]

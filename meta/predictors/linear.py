@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -47,33 +48,43 @@ class Linear:
         self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None
     ) -> dict[str, np.ndarray]:
         """Arrays `coefficients` (F,) and `intercept` (1,); `seed` and `threads` have nothing to do."""
-        features = len(rows.features)
-        weights, sums, done = 0.0, np.zeros(features + 1), 0
-        for batch in rows.batches():
-            for x, y, weight in _chunks(batch.x, batch.y, batch.weight):
-                weights += float(weight.sum())
-                sums += weight @ np.column_stack([x, y])
-        mean = sums / weights
-        triangle = np.zeros((0, features + 1))
-        for batch in rows.batches():
-            for x, y, weight in _chunks(batch.x, batch.y, batch.weight):
-                centred = (np.column_stack([x, y]) - mean) * np.sqrt(weight)[:, None]
-                triangle = np.asarray(np.linalg.qr(np.concatenate([triangle, centred]), mode="r"))
-            done += len(batch.y)
-            if progress is not None:
-                progress(done, rows.count)
-        cut = max(rows.count, features) * np.finfo(np.float64).eps
-        coefficients = np.linalg.lstsq(triangle[:, :features], triangle[:, features], rcond=cut)[0]
-        # Centring leaves rounding of a constant, and the smallest solution rounding of its coefficient, which is 0.
-        spread = np.sqrt((triangle**2).sum(axis=0) / weights)
-        coefficients[(spread <= 1e-12 * np.abs(mean))[:features]] = 0.0
-        intercept = mean[features] - mean[:features] @ coefficients
+        coefficients, intercept = least_squares(rows, progress)
         return {"coefficients": coefficients, "intercept": np.array([intercept])}
 
     @staticmethod
     def forward(arrays: Arrays, objective: Objective, features: int) -> Forward:
         """See `linear_forward`."""
         return linear_forward(arrays, features, "linear")
+
+
+def least_squares(
+    rows: Rows, progress: Progress | None = None, expand: Callable[[np.ndarray], np.ndarray] | None = None
+) -> tuple[np.ndarray, float]:
+    """Coefficients and intercept; see `Linear`. `expand` makes the regressors `(n, K)` of features `(n, F)`."""
+    weights, done = 0.0, 0
+    sums: np.ndarray | None = None
+    for batch in rows.batches():
+        for x, y, weight in _chunks(batch.x, batch.y, batch.weight):
+            both = np.column_stack([x if expand is None else expand(x), y])
+            weights += float(weight.sum())
+            sums = weight @ both if sums is None else sums + weight @ both
+    assert sums is not None  # noqa: S101  (Rows refuses to be empty)
+    features, mean = len(sums) - 1, sums / weights
+    triangle = np.zeros((0, features + 1))
+    for batch in rows.batches():
+        for x, y, weight in _chunks(batch.x, batch.y, batch.weight):
+            both = np.column_stack([x if expand is None else expand(x), y])
+            centred = (both - mean) * np.sqrt(weight)[:, None]
+            triangle = np.asarray(np.linalg.qr(np.concatenate([triangle, centred]), mode="r"))
+        done += len(batch.y)
+        if progress is not None:
+            progress(done, rows.count)
+    cut = max(rows.count, features) * np.finfo(np.float64).eps
+    coefficients = np.linalg.lstsq(triangle[:, :features], triangle[:, features], rcond=cut)[0]
+    # Centring leaves rounding of a constant, and the smallest solution rounding of its coefficient, which is 0.
+    spread = np.sqrt((triangle**2).sum(axis=0) / weights)
+    coefficients[(spread <= 1e-12 * np.abs(mean))[:features]] = 0.0
+    return coefficients, float(mean[features] - mean[:features] @ coefficients)
 
 
 def _chunks(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:

@@ -61,7 +61,7 @@ def test_a_network_with_its_units_shuffled_is_found_again() -> None:
 def test_one_hidden_layer_is_matched_as_well_as_can_be() -> None:
     network = mlp(6, 5, 3)
     template = signs(mlp(6, 5, 3, seed=1), 0.6)
-    found = align(template, network)
+    found = align(template, network, power=0.0)
     weights = {name: weight.detach().sign() for name, weight in prunable(network).items()}
     best = max(
         float((template["1.weight"] * weights["1.weight"][list(order)]).sum())
@@ -88,6 +88,18 @@ def test_wider_networks_take_smaller_templates() -> None:
     assert len(set(wide.units[0].tolist())) == 20
 
 
+def test_units_without_weights_need_no_place() -> None:
+    template = signs(mlp(50, 20, 10, 4, seed=1), 0.2)
+    template["1.weight"][5:] = 0
+    template["3.weight"][:, 5:] = 0
+    found = align(template, mlp(50, 5, 10, 4, seed=2))
+    assert sorted(found.units[0][:5].tolist()) == [0, 1, 2, 3, 4]
+    assert (found.units[0][5:] == -1).all()
+    assert found.signs["1.weight"].shape == (5, 50)
+    for name, tensor in template.items():
+        assert int((found.signs[name] != 0).sum()) == int((tensor != 0).sum())
+
+
 def test_channels_of_convolutions_move_with_their_maps() -> None:
     first, second = convolutions(), convolutions(seed=1)
     template = signs(first, 0.4)
@@ -101,6 +113,28 @@ def test_channels_of_convolutions_move_with_their_maps() -> None:
     assert torch.equal(found.signs["0.weight"], template["0.weight"][order].to(torch.int8))
     wide = align(template, convolutions(12, seed=3))
     assert wide.signs["4.weight"].shape == (6, 108)
+
+
+def test_large_weights_count_more_with_a_power() -> None:
+    template, network = signs(mlp(50, 80, 40, 10, seed=1), 0.1), mlp(50, 80, 40, 10, seed=2)
+
+    def reached(power: float) -> tuple[float, float]:
+        found = align(template, network, power=power)
+        weights = {name: weight.detach() / weight.detach().abs().mean() for name, weight in prunable(network).items()}
+        return found.agreement, sum(float((weights[name] * tensor).sum()) for name, tensor in found.signs.items())
+
+    counted, weighed = reached(0.0), reached(1.0)
+    assert counted[0] > weighed[0]
+    assert counted[1] < weighed[1]
+
+
+def test_other_numbers_go_where_the_signs_go() -> None:
+    template, network = signs(mlp(20, 12, 8, 4, seed=1), 0.3), mlp(20, 30, 12, 4)
+    found = align(template, network)
+    numbers = {name: (tensor != 0) * torch.rand(tensor.shape) for name, tensor in template.items()}
+    for name, placed in found.placed(numbers).items():
+        assert torch.equal(placed != 0, found.signs[name] != 0)
+        assert torch.equal(placed[placed > 0].sort().values, numbers[name][numbers[name] > 0].sort().values)
 
 
 def test_the_same_seed_gives_the_same_alignment() -> None:

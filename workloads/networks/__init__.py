@@ -9,9 +9,12 @@ from torch import nn
 
 from pruning.families import lookup
 from workloads.networks.lenet import lenet_300_100
+from workloads.networks.mlp import mlp
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "lenet_300_100": lenet_300_100,
+    "mlp_500_150": mlp(500, 150),
+    "mlp_300_100_50": mlp(300, 100, 50),
 }
 
 

@@ -1,0 +1,39 @@
+"""The predictors that come with the package, by name."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from apply.tickets import TicketLibrary
+
+SHIPPED = {"default": True, "policy": False}
+"""Names, and whether stored tickets are laid into networks of tasks that they know. `policy` is `default` without."""
+
+TICKETS = "tickets"
+"""Folder of ticket paths within a bundle's folder."""
+
+FALLBACK = "--scorer synflow_l2_data --regime UMS"
+"""What needs no fitting and serves any network, for what lies outside of what a predictor saw."""
+
+
+def shipped(predictor: str) -> tuple[Path, bool]:
+    """The bundle's folder, and whether its tickets are used: of a shipped name, or of a folder."""
+    if predictor in SHIPPED:
+        return Path(__file__).parent / "default", SHIPPED[predictor]
+    return Path(predictor), True
+
+
+def load_tickets(folder: Path) -> TicketLibrary | None:
+    """The tickets of a bundle's folder, read once as long as its files stay the same; None if it has none."""
+    files = sorted((folder / TICKETS).glob("*.safetensors")) if (folder / TICKETS).is_dir() else []
+    return (
+        _load(folder / TICKETS, tuple((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in files))
+        if files
+        else None
+    )
+
+
+@lru_cache(maxsize=4)
+def _load(folder: Path, _state: tuple[tuple[str, int, int], ...]) -> TicketLibrary:
+    return TicketLibrary.load(folder)

@@ -1,0 +1,137 @@
+"""What flows through the layers of a network, example by example: the numbers that pairs of units are compared by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pruning.mask import Mask
+from pruning.parameters import prunable_layers
+from scorers.gradients import loss_gradients
+from scorers.scorer import Batch, Loss
+
+SAMPLES = 4096
+"""Of a layer, at most about so many: more positions of a map than these are left out, evenly."""
+
+_ELEMENTS = 2**24
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """One layer as a matrix: output = weight @ input, a sample for each example (and position of a map).
+
+    A convolution is the linear layer that it applies to every patch of its input (Grosse & Martens 2016, arXiv
+    1602.01407, say so for curvature). `g` groups, O outputs, P inputs (channels x kernel) and S samples of a group.
+
+    Attributes:
+        inputs: `(g, P, S)`.
+        outputs: `(g, O, S)`, before any activation function.
+        slopes: `(g, O, S)`: of one example's loss with respect to the outputs.
+    """
+
+    inputs: Tensor
+    outputs: Tensor
+    slopes: Tensor
+
+
+def take_samples(network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None) -> dict[str, Samples]:
+    """One forward and backward pass at `w * mask`; by weight name.
+
+    Of a layer that is called several times the samples of all calls; of one that is never called as a module none.
+
+    Raises:
+        ValueError: a layer other than linear or 1d or 2d convolution, or what `loss_gradients` raises.
+    """
+    examples = batch[0].shape[0]
+    found: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {}
+    layers = prunable_layers(network)
+    for name, layer in layers.items():
+        if not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
+            raise ValueError(
+                f"features of pairs are defined for linear and 1d and 2d convolution layers, {name} belongs to {layer}"
+            )
+    handles = []
+    try:
+        for name, layer in layers.items():
+            found[name] = []
+            handles.append(layer.register_forward_hook(_hook(found[name], examples), with_kwargs=True))
+        loss_gradients(network, batch, loss, mask)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: _joined(calls, layers[name]) for name, calls in found.items()}
+
+
+def _hook(calls: list[tuple[Tensor, Tensor, Tensor]], examples: int) -> Callable[..., None]:
+    def hook(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
+        given: Tensor = (args[0] if args else kwargs["input"]).detach()
+        inputs, choice = _patches(layer, given)
+        outputs = _columns(layer, output.detach(), choice)
+
+        def backward(gradient: Tensor) -> None:
+            calls.append((inputs, outputs, _columns(layer, gradient.detach() * examples, choice)))
+
+        if output.requires_grad:
+            output.register_hook(backward)  # type: ignore[no-untyped-call]
+
+    return hook
+
+
+def _joined(calls: list[tuple[Tensor, Tensor, Tensor]], layer: nn.Module) -> Samples:
+    if calls:
+        return Samples(*(torch.cat(parts, dim=2) for parts in zip(*calls, strict=True)))
+    weight = layer.get_parameter("weight")
+    groups = int(getattr(layer, "groups", 1))
+    none = weight.detach().new_zeros((groups, 0, 0))
+    outputs = none.new_zeros((groups, weight.shape[0] // groups, 0))
+    return Samples(none.new_zeros((groups, weight[0].numel(), 0)), outputs, outputs)
+
+
+def _patches(layer: nn.Module, given: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Inputs as `(g, P, S)`, and the positions of each example that were taken, `(taken,)`."""
+    if isinstance(layer, nn.Linear):
+        return given.reshape(-1, given.shape[-1]).T[None], None
+    assert isinstance(layer, nn.Conv1d | nn.Conv2d)  # noqa: S101  (checked by take_samples)
+    maps = given if given.ndim == len(layer.kernel_size) + 2 else given[None]
+    kernel, stride, dilation = (_plane(size) for size in (layer.kernel_size, layer.stride, layer.dilation))
+    maps = F.pad(maps, layer._reversed_padding_repeated_twice, "constant" if _zeros(layer) else layer.padding_mode)
+    maps = maps if maps.ndim == 4 else maps[:, :, None]
+    chunk = max(1, _ELEMENTS // (maps[0].numel() * kernel[0] * kernel[1]))
+    parts, choice = [], None
+    for start in range(0, len(maps), chunk):
+        columns = F.unfold(maps[start : start + chunk], kernel, dilation, 0, stride)
+        if choice is None:
+            places = columns.shape[2]
+            wanted = min(places, max(1, SAMPLES // len(maps)))
+            choice = torch.arange(wanted, device=given.device) * places // wanted
+        parts.append(columns[:, :, choice])
+    columns = torch.cat(parts).movedim(0, 2)  # (C k, places, n)
+    return columns.reshape(layer.groups, columns.shape[0] // layer.groups, -1), choice
+
+
+def _columns(layer: nn.Module, values: Tensor, choice: Tensor | None) -> Tensor:
+    """Numbers at a layer's outputs as `(g, O, S)`, in the order of `_patches`."""
+    if choice is None:
+        return values.reshape(-1, values.shape[-1]).T[None]
+    assert isinstance(layer, nn.Conv1d | nn.Conv2d)  # noqa: S101
+    maps = values if values.ndim == len(layer.kernel_size) + 2 else values[None]
+    columns = maps.flatten(2)[:, :, choice].movedim(0, 2)
+    return columns.reshape(layer.groups, columns.shape[0] // layer.groups, -1)
+
+
+def _zeros(layer: nn.Conv1d | nn.Conv2d) -> bool:
+    return layer.padding_mode == "zeros"
+
+
+def _plane(size: tuple[int, ...]) -> tuple[int, int]:
+    return (1, size[0]) if len(size) == 1 else (size[0], size[1])
+
+
+def by_pair(weight: Tensor, layer: Samples) -> Tensor:
+    """A tensor in the layout of the layer's weight as `(g, O, P)`."""
+    return weight.reshape(layer.outputs.shape[0], layer.outputs.shape[1], layer.inputs.shape[1])

@@ -1,0 +1,36 @@
+"""Fully connected networks with ReLU between their layers."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+
+def mlp(*widths: int) -> Callable[..., nn.Sequential]:
+    """The factory of `Flatten -> Linear(d, w1) -> ReLU -> ... -> Linear(wk, classes)`.
+
+    Weights are Kaiming-normal, `N(0, 2 / fan_in)` (He et al. 2015, arXiv 1502.01852), biases zero.
+    """
+
+    def build(input_shape: tuple[int, ...], classes: int, *, generator: torch.Generator) -> nn.Sequential:
+        layers: list[nn.Module] = [nn.Flatten()]
+        for fan_in, fan_out in itertools.pairwise((math.prod(input_shape), *widths, classes)):
+            layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
+        network = nn.Sequential(*layers[:-1])
+        initialise(network, generator)
+        return network
+
+    return build
+
+
+def initialise(network: nn.Module, generator: torch.Generator) -> None:
+    """Kaiming-normal weights for ReLU and zero biases in every linear and convolution layer, in place."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
