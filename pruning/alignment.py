@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from pruning.chain import Link, chain
@@ -160,6 +159,8 @@ def _climb(
 
 
 def _assigned(gain: Tensor) -> Tensor:
+    from scipy.optimize import linear_sum_assignment
+
     return torch.from_numpy(linear_sum_assignment(gain.numpy(), maximize=True)[1])
 
 

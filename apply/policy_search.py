@@ -1,0 +1,188 @@
+"""PolicySearch: coefficients of a multi-shot predictor, found by the accuracy of the tickets that it leads to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+
+from apply.predicted import PredictedScorer
+from apply.prune import Progress
+from dataset_builder.features import column
+from meta.predictor import Predictor
+from meta.predictors.multishot import CLOCK, arrays
+from pruning.files import written_beside
+from pruning.version import versions
+from regimes.upfront import prune_upfront
+from workloads.recipe import Recipe
+from workloads.tasks import load_task
+from workloads.training import train
+from workloads.workload import Workload
+
+START = {"stepped_ln": 1.0, "path_ln": 1.0}
+"""Where the search begins: `|w + d|` times the paths through the weight, the same in all rounds."""
+
+SCALES = {
+    "magnitude_ln": 1.0,
+    "step_ln": 1.0,
+    "stepped_ln": 1.0,
+    "growth": 3.0,
+    "path_ln": 1.0,
+    "row_share_ln": 1.0,
+    "column_share_ln": 1.0,
+    "slope_correlation": 5.0,
+    "slope_correlation_ln": 1.0,
+    "output_correlation": 3.0,
+    "output_correlation_size": 3.0,
+    "company": 1.0,
+    "input_spread_ln": 1.0,
+    "slope_size_ln": 1.0,
+    "fan_in": 2.0,
+    "fan_out": 2.0,
+    "first_layer": 1.0,
+    "last_layer": 1.0,
+}
+"""The features, and in which unit their coefficients are searched: about one over the feature's spread."""
+
+
+@dataclass(frozen=True)
+class PolicySearch:
+    """CMA-ES (Hansen 2016, arXiv 1604.00772; the package `cmaes`) over coefficients and drift.
+
+    What is maximised is the validation accuracy of the tickets that the coefficients find, trained by the recipe. All
+    candidates of a generation meet the same initialisations, each generation others; none is used by an experiment. The
+    test split is never read. The result is the distribution's mean after the last generation: no choice of a best.
+
+    A generation's accuracies are kept in a file, from which an interrupted search goes on.
+
+    Attributes:
+        task, network: of the workload.
+        density: of the tickets.
+        rounds: pruning rounds.
+        generations, population: of the search.
+        each: initialisations a candidate is tried on.
+        first_seed, seeds: initialisations are drawn from `first_seed` on, among so many.
+        sigma: first step size.
+        seed: of the search.
+        features: names and scales.
+        start: coefficients to begin with; the others, and all drift, begin at 0.
+    """
+
+    task: str = "mnist"
+    network: str = "lenet_300_100"
+    density: float = 0.005
+    rounds: int = 10
+    generations: int = 60
+    population: int = 20
+    each: int = 2
+    first_seed: int = 10_000
+    seeds: int = 10_000
+    sigma: float = 0.15
+    seed: int = 0
+    features: dict[str, float] = field(default_factory=lambda: dict(SCALES))
+    start: dict[str, float] = field(default_factory=lambda: dict(START))
+
+    def run(
+        self,
+        file: str | Path,
+        *,
+        data_dir: str | None = None,
+        jobs: int = 1,
+        device: str = "cpu",
+        progress: Progress | None = None,
+        log: Callable[[str], None] | None = None,
+    ) -> Predictor:
+        """Search, or go on where `file` ends.
+
+        Raises:
+            ValueError: the file is of a search with other settings, or damaged.
+        """
+        from cmaes import CMA
+
+        file = Path(file)
+        scales = np.array([*self.features.values()] * 2)
+        begin = np.zeros(len(scales))
+        for name, value in self.start.items():
+            begin[list(self.features).index(name)] = value
+        search = CMA(mean=begin / scales, sigma=self.sigma, population_size=self.population, seed=self.seed)
+        done = self._read(file)
+        draw = np.random.default_rng(self.seed)
+        pool = joblib.Parallel(n_jobs=jobs, return_as="generator")
+        for generation in range(self.generations):
+            candidates = [search.ask() for _ in range(self.population)]
+            seeds = [int(s) for s in self.first_seed + draw.choice(self.seeds, self.each, replace=False)]
+            if generation >= len(done):
+                calls = [(scales * candidate, seed) for candidate in candidates for seed in seeds]
+                evaluate = partial(self._accuracy, data_dir, device)
+                values = []
+                for value in pool(joblib.delayed(evaluate)(theta, seed) for theta, seed in calls):
+                    values.append(value)
+                    if progress is not None:
+                        progress(generation * len(calls) + len(values), self.generations * len(calls))
+                done.append(np.reshape(values, (self.population, self.each)).tolist())
+                self._write(file, done)
+            means = np.mean(done[generation], axis=1)
+            search.tell([(candidate, -float(mean)) for candidate, mean in zip(candidates, means, strict=True)])
+            if log is not None:
+                log(f"generation {generation + 1}: mean {100 * means.mean():.2f} %, best {100 * means.max():.2f} %")
+        training = {"search": asdict(self), "accuracies": np.mean(done, axis=(1, 2)).round(4).tolist()}
+        return self.predictor(scales * search.mean, training | {"versions": versions()})
+
+    def predictor(self, theta: np.ndarray, training: dict[str, Any] | None = None) -> Predictor:
+        """The predictor of coefficients and drift, `(2 F,)`."""
+        names, half = list(self.features), len(self.features)
+        columns = tuple(column(name) for name in (*names, CLOCK))
+        found = arrays(np.append(theta[:half], 0.0), np.append(theta[half:], 0.0), half)
+        options = {"regime": "UMS", "rounds": self.rounds}
+        return Predictor("multishot", "regression", "kept", columns, found, options, training or {})
+
+    def accuracy(self, predictor: Predictor, workload: Workload, seed: int, device: str = "cpu") -> float:
+        """Validation accuracy of the ticket that a predictor finds, after training."""
+        network = workload.build(seed, device=device)
+        batch = workload.scoring_batch(seed, device=device)
+        scorer = PredictedScorer(predictor, self.density)
+        mask, _, _, _ = prune_upfront(
+            network, batch, workload.task.loss, scorer, self.density, rounds=self.rounds, seed=seed
+        )
+        return train(
+            network, workload.task, workload.recipe, mask=mask, seed=seed, device=device
+        ).best_validation_accuracy
+
+    def _accuracy(self, data_dir: str | None, device: str, theta: np.ndarray, seed: int) -> float:
+        torch.set_num_threads(1)
+        return self.accuracy(self.predictor(theta), _workload(self.task, self.network, data_dir), seed, device)
+
+    def _read(self, file: Path) -> list[list[list[float]]]:
+        if not file.exists():
+            return []
+        try:
+            found = json.loads(file.read_text())
+            settings, done = found["settings"], found["generations"]
+            if np.shape(done)[1:] not in ((), (self.population, self.each)):
+                raise ValueError("generations of another size")
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{file} is no record of a search ({error}); move it away to begin anew") from error
+        if settings != self._settings():
+            raise ValueError(f"{file} is of a search with other settings; move it away, or search with those")
+        return list(done)
+
+    def _write(self, file: Path, done: Sequence[Any]) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with written_beside(file) as beside:
+            beside.write_text(json.dumps({"settings": self._settings(), "generations": done}) + "\n")
+
+    def _settings(self) -> dict[str, Any]:
+        """All but how long to search: a longer search goes on from a shorter one."""
+        return {name: value for name, value in asdict(self).items() if name != "generations"}
+
+
+@lru_cache(maxsize=2)
+def _workload(task: str, network: str, data_dir: str | None) -> Workload:
+    return Workload(network, load_task(task, data_dir), Recipe())
