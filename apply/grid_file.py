@@ -41,9 +41,10 @@ class MethodSpec(BaseModel):
     rounds: int | None = None
     shots: int | None = None
     schedule: Names = ["exponential"]
-    scope: Annotated[list[Literal["global", "layer", "expected"]], Some] = ["global"]
+    scope: Annotated[list[Literal["global", "layer", "expected", "erk"]], Some] = ["global"]
     rewind_step: Annotated[list[int], Some] = [0]
     towards: float | None = None
+    round_steps: int | None = None
     restack: bool = False
     initial: Annotated[list[Literal["given", "saw", "saw_variance", "bimodal", "signed", "transplanted"]], Some] = [
         "given"
@@ -66,7 +67,7 @@ class MethodSpec(BaseModel):
             "initial": self.initial,
             "initial_scorer": [None if name == "none" else name for name in self.initial_scorer],
         }
-        single = {"rounds": self.rounds, "shots": self.shots, "towards": self.towards}
+        single = {"rounds": self.rounds, "shots": self.shots, "towards": self.towards, "round_steps": self.round_steps}
         given = {name: value for name, value in single.items() if value is not None}
         for values in itertools.product(*lists.values()):
             arguments = dict(zip(lists, values, strict=True)) | given

@@ -55,6 +55,7 @@ class Method:
             see `keep_top`.
         rewind_step: for iterative regimes: rewind to the weights after this many steps (0 = initialisation).
         towards: for iterative regimes: the last density of the path whose rounds all densities share, see `Iterative`.
+        round_steps: for iterative regimes: training steps of each round, at most; None takes the recipe's.
         initial: `given`, or `saw`, `saw_variance` (weights from the scores of `initial_scorer`), or `bimodal`;
             `signed`: as given, with the signs of the stored ticket that the predictor lays into the network (as given
             where it has none); `transplanted`: the stored ticket's own weights.
@@ -84,6 +85,7 @@ class Method:
     restack: bool = False
     predictor_name: str | None = None
     predictor_identity: str | None = None
+    round_steps: int | None = None
 
     def __post_init__(self) -> None:
         for name in (self.scorer, self.on, self.initial_scorer):
@@ -127,6 +129,11 @@ class Method:
             if not trains:
                 raise ValueError(f"{self.regime} does not train: it has no rounds to share towards a density")
             check_density(self.towards)
+        if self.round_steps is not None and (not trains or self.round_steps < 1):
+            raise ValueError(
+                f"round_steps are the training steps of a round, at least 1, in a regime that trains; got "
+                f"{self.round_steps} in {self.regime}"
+            )
         if (self.predictor_name or self.predictor_identity) and self.predictor is None:
             raise ValueError("a predictor's name or identity was given without a predictor")
         if self.schedule != "exponential" and self.regime == "USS":
@@ -145,6 +152,7 @@ class Method:
         text += f", scope {self.scope}" if self.scope != "global" else ""
         text += f", rewind {self.rewind_step}" if self.rewind_step else ""
         text += f" towards {self.towards:g}" if self.towards is not None else ""
+        text += f", {self.round_steps} steps a round" if self.round_steps is not None else ""
         return f"{text}, {self.start_label}" if self.start_label else text
 
     @property
@@ -165,6 +173,7 @@ class Method:
             scope=self.scope,
             rewind_step=self.rewind_step,
             towards=self.towards,
+            round_steps=self.round_steps,
         )
 
     def make_scorer(self, density: float, seed: int, shared: Shared | None = None) -> Scorer:
@@ -207,7 +216,7 @@ class Method:
         runs keep their identity.
         """
         described = dataclasses.asdict(self) | {"rounds": self.make_regime().rounds}
-        for late in ("towards", "restack", "predictor_name", "predictor_identity"):
+        for late in ("towards", "restack", "predictor_name", "predictor_identity", "round_steps"):
             if described[late] in (None, False):
                 del described[late]
         if self.predictor is not None:
@@ -220,7 +229,10 @@ class Method:
         if name == PREDICTED:
             folder, with_tickets = shipped(str(self.predictor))
             tickets = load_tickets(folder) if with_tickets else None
-            return _shared(PredictedScorer(_predictor(str(folder)), density, tickets=tickets), shared)
+            return _shared(
+                PredictedScorer(_predictor(str(folder)), density, str(self.predictor_name or self.predictor), tickets),
+                shared,
+            )
         if name in (TRANSPLANTED, TRANSPLANTED_LAYERS):
             return Transplanted(self._tickets(), density, name == TRANSPLANTED_LAYERS, seed)
         return _shared(make_scorer(name, seed), shared)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
-from apply.shipped import load_tickets, shipped
+from apply.shipped import FALLBACK, load_tickets, shipped
 from apply.tickets import TicketLibrary
 from dataset_builder.features import compute_features
 from meta.bundle import load_bundle
@@ -17,7 +20,15 @@ from pruning.mask import Mask
 from pruning.parameters import prunable
 from pruning.schedules import check_density
 from pruning.scores import Scores
+from pruning.table_schema import FeatureBlock
 from scorers.scorer import Batch, Loss, Scorer, hand_over
+
+OUTSIDE = 0.1
+"""Share of weights with a feature beyond the range seen in fitting, from which a network counts as lying outside."""
+
+
+class OutsideWarning(UserWarning):
+    """A network unlike those that a predictor was fitted on."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,9 @@ class PredictedScorer:
 
         Warns:
             NoEffectWarning: all kept weights have the same prediction.
+            OutsideWarning: the whole network lies outside of what the predictor was fitted on, where that is known:
+                over a tenth of its weights have a feature beyond the range that the fitted networks' weights had (its
+                `training["seen"]`: the lowest and highest thousandth, a tenth of their distance further).
         """
         if self.tickets is not None and mask is None:
             laid = self.tickets.lay(network, batch, self.density)
@@ -80,9 +94,72 @@ class PredictedScorer:
                 return laid(network, batch, loss)
         weights = prunable(network)
         scores = {name: torch.zeros(w.numel(), dtype=torch.float32) for name, w in weights.items()}
+        seen = Seen.of(self.predictor) if mask is None else None
         blocks = compute_features(network, batch, loss, mask=mask, density=self.density, names=self.predictor.features)
         for block in blocks:
+            if seen is not None:
+                seen.look_at(block)
             predicted = torch.from_numpy(self.predictor.predict(block))
             scores[block.parameter][torch.from_numpy(block.indices)] = predicted.float()
+        if seen is not None:
+            seen.warn(self.source or self.predictor.family)
         placed = {name: scores[name].reshape(w.shape).to(w.device) for name, w in weights.items()}
         return hand_over(placed, mask, self)
+
+
+@dataclass(eq=False)
+class Seen:
+    """How many weights have a feature beyond the range that a predictor saw.
+
+    Attributes:
+        names: features.
+        low, high: `(F,)`.
+        beyond: for each feature the weights beyond its range; the last entry counts those with any such feature.
+        weights: looked at.
+    """
+
+    names: tuple[str, ...]
+    low: np.ndarray
+    high: np.ndarray
+    beyond: np.ndarray
+    weights: int = 0
+
+    @classmethod
+    def of(cls, predictor: Predictor) -> Seen | None:
+        """From the predictor's record; None where it has no ranges."""
+        record = predictor.training.get("seen")
+        if not isinstance(record, Mapping):
+            return None
+        low, high = (np.asarray(record.get(side), dtype=np.float64) for side in ("low", "high"))
+        count = len(predictor.features)
+        if low.shape != (count,) or high.shape != (count,):
+            return None
+        return cls(predictor.features, low, high, np.zeros(count + 1, dtype=np.int64))
+
+    @staticmethod
+    def ranges(blocks: Iterable[FeatureBlock]) -> dict[str, list[float]]:
+        """What a predictor's record keeps of the networks that it was fitted on."""
+        values = np.concatenate([block.values for block in blocks])
+        low, high = np.quantile(values, [0.001, 0.999], axis=0)
+        wider = 0.1 * (high - low) + 1e-6
+        return {"low": (low - wider).tolist(), "high": (high + wider).tolist()}
+
+    def look_at(self, block: FeatureBlock) -> None:
+        """Count a block's weights."""
+        out = (block.values < self.low) | (block.values > self.high)
+        self.beyond[:-1] += out.sum(axis=0)
+        self.beyond[-1] += int(out.any(axis=1).sum())
+        self.weights += len(out)
+
+    def warn(self, source: str) -> None:
+        """Say so if it is more than a tenth."""
+        share = self.beyond[-1] / max(1, self.weights)
+        if share > OUTSIDE:
+            worst = self.names[int(self.beyond[:-1].argmax())]
+            warnings.warn(
+                f"this network lies outside of what the predictor {source!r} was fitted on: {100 * share:.0f} % of its "
+                f"weights have a feature beyond the range seen there, most often {worst!r}; compare with {FALLBACK}, "
+                "which needs no fitting",
+                OutsideWarning,
+                stacklevel=3,
+            )

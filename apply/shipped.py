@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from apply.tickets import TicketLibrary
+from meta.bundle import read_manifest
 
 SHIPPED = {"default": True, "policy": False}
 """Names, and whether stored tickets are laid into networks of tasks that they know. `policy` is `default` without."""
@@ -22,6 +24,14 @@ def shipped(predictor: str) -> tuple[Path, bool]:
     if predictor in SHIPPED:
         return Path(__file__).parent / "default", SHIPPED[predictor]
     return Path(predictor), True
+
+
+def own_regime(predictor: str) -> dict[str, Any]:
+    """Regime and rounds that a predictor was made for, as its manifest has them; empty where it has none."""
+    options = read_manifest(shipped(predictor)[0]).get("options")
+    return (
+        {name: options[name] for name in ("regime", "rounds") if name in options} if isinstance(options, dict) else {}
+    )
 
 
 def load_tickets(folder: Path) -> TicketLibrary | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,8 +14,8 @@ from pruning.parameters import check_same_layout, count, flatten, prunable, unfl
 from pruning.schedules import check_density
 from pruning.scores import Scores
 
-Scope = Literal["global", "layer", "expected"]
-SCOPES: tuple[Scope, ...] = ("global", "layer", "expected")
+Scope = Literal["global", "layer", "expected", "erk"]
+SCOPES: tuple[Scope, ...] = ("global", "layer", "expected", "erk")
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +112,9 @@ def keep_top(
         density: share to keep of *all* prunable weights (of each layer's with `scope="layer"`).
         scope: `"global"` compares all weights with each other; `"layer"` keeps the same share of each layer;
             `"expected"` reads the scores as probabilities to be kept: each layer keeps its share of their sum, and
-            within a layer the highest. Counts are cut by largest remainder, so that the total is exact.
+            within a layer the highest; `"erk"` gives the layers densities in proportion to `(out + in + kernel sizes) /
+            (out in kernel sizes)`, at most 1 (Erdos-Renyi-Kernel: Evci et al. 2020, arXiv 1911.11134), and keeps the
+            highest of each. Counts are cut by largest remainder, so that the total is exact.
         within: never keep a weight outside this mask. If it keeps fewer weights than asked for, all of them stay.
         seed: of the random order that breaks ties, so that equal scores are not decided by position.
 
@@ -138,12 +140,16 @@ def keep_top(
             kept = torch.from_numpy(_top(flat, round(density * flat.size), allowed, rng))
             masks[name] = kept.reshape(tensor.shape).to(tensor.device)
         return Mask(masks)
-    if scope == "expected":
+    if scope in ("expected", "erk"):
         flats = {name: _numpy(tensor.reshape(-1)) for name, tensor in scores.tensors.items()}
         masks_within = {
             name: None if within is None else within.tensors[name].reshape(-1).cpu().numpy() for name in flats
         }
-        counts = _expected_counts(flats, masks_within, round(density * scores.total))
+        keep = round(density * scores.total)
+        if scope == "erk":
+            counts = _shared_out([float(sum(t.shape)) for t in scores.tensors.values()], flats, masks_within, keep)
+        else:
+            counts = _expected_counts(flats, masks_within, keep)
         masks = {}
         for name, tensor in scores.tensors.items():
             kept = torch.from_numpy(_top(flats[name], counts[name], masks_within[name], rng))
@@ -159,12 +165,20 @@ def _expected_counts(
     live = {name: flat if allowed[name] is None else flat[allowed[name]] for name, flat in flats.items()}
     if any(bool((values < 0).any()) for values in live.values()):
         raise ValueError("scope 'expected' reads scores as probabilities, but some are negative; use scope 'global'")
-    room = np.array([values.size for values in live.values()])
-    sums = np.array([values.sum(dtype=np.float64) for values in live.values()])
-    if not sums.sum() > 0:
+    sums = [float(values.sum(dtype=np.float64)) for values in live.values()]
+    if not sum(sums) > 0:
         raise ValueError("scope 'expected' needs at least one positive score; use scope 'global'")
+    return _shared_out(sums, flats, allowed, keep)
+
+
+def _shared_out(
+    sums: Sequence[float], flats: Mapping[str, np.ndarray], allowed: Mapping[str, np.ndarray | None], keep: int
+) -> dict[str, int]:
+    """How many weights each layer keeps: `keep` in proportion to numbers of the layers, none above what is allowed."""
+    within = [allowed[name] for name in flats]
+    room = np.array([flat.size if a is None else int(a.sum()) for flat, a in zip(flats.values(), within, strict=True)])
     keep = min(keep, int(room.sum()))
-    counts = np.zeros(len(live), dtype=np.int64)
+    counts = np.zeros(len(flats), dtype=np.int64)
     # Each turn gives what is left to the layers that still have room; a full layer's surplus goes to the others.
     while (left := keep - int(counts.sum())) > 0:
         open_ = counts < room
@@ -176,7 +190,7 @@ def _expected_counts(
         order = np.argsort(-(quota - given), kind="stable")
         given[order[: left - int(given.sum())]] += 1
         counts = np.minimum(counts + given, room)
-    return dict(zip(live, counts.tolist(), strict=True))
+    return dict(zip(flats, counts.tolist(), strict=True))
 
 
 def _numpy(vector: Tensor) -> np.ndarray:

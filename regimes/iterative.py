@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -43,6 +43,7 @@ class Iterative:
             the round that would pass it, and prunes to its own density there. So all densities of a path share its
             rounds, as where each round keeps the same share and every round's ticket is reported (Frankle & Carbin
             2019). None: each density has a path of its own, of `rounds` rounds.
+        round_steps: training steps of each round, at most; None: the recipe's. The ticket is trained by the recipe.
     """
 
     rounds: int = 10
@@ -50,8 +51,9 @@ class Iterative:
     schedule: str = "exponential"
     scope: Scope = "global"
     rewind_step: int = 0
-    # Not in the repr, by which score tables know the regimes that they were recorded with: none of them has a path.
+    # Not in the repr, by which score tables know the regimes that they were recorded with: none of them has these.
     towards: float | None = field(default=None, repr=False)
+    round_steps: int | None = field(default=None, repr=False)
 
     @property
     def trains(self) -> bool:
@@ -90,6 +92,8 @@ class Iterative:
             workload.build(seed, dtype=dtype, device=device) if network is None else copy.deepcopy(network).to(device)
         )
         check_count(density, count(prunable(network)))
+        if self.round_steps is not None:
+            workload = replace(workload, recipe=replace(workload.recipe, max_steps=self.round_steps))
         initial = copy_state(network)
         batch = workload.scoring_batch(seed, dtype=dtype, device=device)
         densities = self.densities(density)

@@ -35,9 +35,20 @@ from frontends.cli.options import (
 @click.option(
     "--on", help="Stacked scoring: this scorer's scores stand in for the weights, e.g. predicted. [default: none]"
 )
-@click.option("--predictor", type=PATH, help="A bundle's folder, e.g. predictor. [default: none]")
-@click.option("--regime", help="USS, UMS, ISS or IMS, e.g. UMS. [default: UMS for synflow, USS for the others]")
+@click.option(
+    "--predictor",
+    type=PATH,
+    help="`default`, which is shipped, `policy` (the same without stored tickets) or a bundle's folder, e.g. default. "
+    "[default: none]",
+)
+@click.option(
+    "--regime",
+    help="USS, UMS, ISS or IMS, e.g. UMS. [default: UMS for synflow, a predictor's own, else USS]",
+)
 @click.option("--rounds", type=int, help="Pruning rounds, e.g. 5. [default: 1, 100, 10, 10 for USS, UMS, ISS, IMS]")
+@click.option(
+    "--round-steps", type=int, help="ISS, IMS: training steps of each round, e.g. 859. [default: as many as at the end]"
+)
 @click.option("--shots", type=int, default=10, show_default=True, help="IMS: scorings after each training, e.g. 5.")
 @click.option(
     "--schedule",
@@ -47,7 +58,7 @@ from frontends.cli.options import (
 )
 @click.option(
     "--scope",
-    type=click.Choice(["global", "layer", "expected"]),
+    type=click.Choice(["global", "layer", "expected", "erk"]),
     default="global",
     show_default=True,
     help="Compare all weights, or each layer's among themselves, e.g. layer.",
@@ -61,10 +72,11 @@ from frontends.cli.options import (
 )
 @click.option(
     "--initial",
-    type=click.Choice(["given", "saw", "saw_variance", "bimodal"]),
+    type=click.Choice(["given", "signed", "saw", "saw_variance", "bimodal"]),
     default="given",
     show_default=True,
-    help="Initial weights: as built, a scorer's scores (scaled to [-1, 1], or keeping variance), bi-modal, e.g. saw.",
+    help="Initial weights: as built, with the signs of the predictor's stored ticket, a scorer's scores (scaled to "
+    "[-1, 1], or keeping variance), bi-modal, e.g. signed.",
 )
 @click.option("--initial-scorer", help="For saw and saw_variance, e.g. snip. [default: none]")
 @click.option(
@@ -84,11 +96,13 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None
 
     \b
     scratchcard prune --task mnist --scorer snip --density 0.01
+    scratchcard prune --predictor default --task mnist --density 0.005
     scratchcard prune --predictor predictor --scorer synflow --on predicted --regime UMS --density 0.02
     scratchcard prune --network my_package.nets:small_cnn --weights init.safetensors --task mnist --scorer grasp
     """
     from apply.method import PREDICTED, Method
     from apply.prune import prune as find_ticket
+    from apply.shipped import own_regime
     from pruning.connectivity import Connectivity
     from pruning.place import check_place
     from pruning.store import Store
@@ -100,12 +114,14 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None
     device = choose_device(options["device"])
     predictor = options["predictor"]
     scorer = options["scorer"] or (PREDICTED if predictor is not None and options["on"] is None else "synflow")
+    own = own_regime(str(predictor)) if scorer == PREDICTED and options["regime"] is None else {}
     method = Method(
         scorer=scorer,
         on=options["on"],
         predictor=None if predictor is None else str(predictor),
-        regime=options["regime"] or ("UMS" if scorer.startswith("synflow") else "USS"),
-        rounds=options["rounds"],
+        regime=options["regime"] or own.get("regime") or ("UMS" if scorer.startswith("synflow") else "USS"),
+        rounds=options["rounds"] or own.get("rounds"),
+        round_steps=options["round_steps"],
         shots=options["shots"],
         schedule=options["schedule"],
         scope=options["scope"],
