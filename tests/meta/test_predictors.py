@@ -19,9 +19,11 @@ from meta.predictors import PREDICTORS
 from meta.predictors.forest import Forest
 from meta.predictors.gbm import GBM
 from meta.predictors.mlp import MLP
+from meta.predictors.multishot import Multishot
+from meta.predictors.multishot import arrays as multishot_arrays
 from meta.predictors.sgd import SGD
 from meta.predictors.tree import Tree
-from meta.rows import Rows, networks_of
+from meta.rows import Batch, Rows, networks_of
 from pruning.table import FeatureBlock, ScoreTable, TableBlock
 
 CASES = [(name, objective) for name, family in PREDICTORS.items() for objective in family.objectives]
@@ -324,3 +326,39 @@ def test_mlp_learns_nothing_of_what_varies_only_in_the_network_that_it_watches(
     arrays = MLP(epochs=4, patience=3).fit(rows, "classification", seed=0, threads=1)
     assert bool((arrays["weight_1"][:, 3] == 0).all())
     assert bool((arrays["weight_1"][:, [0, 1, 2, 4, 5]] != 0).all())
+
+
+def test_multishot_is_linear_with_coefficients_that_drift() -> None:
+    found = Multishot.forward(
+        multishot_arrays(np.array([1.0, 2.0, 0.0]), np.array([0.0, -4.0, 3.0]), 2), "regression", 3
+    )
+    x = np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 0.5], [1.0, 1.0, 1.0], [1.0, 1.0, 7.0]], dtype=np.float32)
+    # 1 + 2 at t = 0; 3 + 0.5 (-4 + 1.5); 3 + (-4 + 3); t beyond 1 counts as 1, its own term does not.
+    assert found(x).tolist() == [3.0, 1.75, 2.0, 3.0 + (-4.0 + 21.0)]
+    still = Multishot.forward(
+        multishot_arrays(np.array([1.0, 2.0, 0.0]), np.array([0.0, -4.0, 3.0]), -1), "regression", 3
+    )
+    assert still(x).tolist() == [3.0] * 4
+    for clock in (-2, 3):
+        with pytest.raises(ValueError, match="'clock'"):
+            Multishot.forward(multishot_arrays(np.zeros(3), np.zeros(3), clock), "regression", 3)
+
+
+def test_multishot_finds_coefficients_and_drift_again() -> None:
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(500, 4)).astype(np.float32)
+    x[:, 2] = generator.choice([0.0, 0.3, 0.9], 500)
+    clock = x[:, 2].astype(np.float64)
+    y = x @ np.array([1.0, -2.0, 0.5, 0.0]) + clock * (x[:, [0, 3]] @ np.array([3.0, 1.5])) + 7.0
+
+    class Given:
+        features = ("snip", "grasp", "progress", "wide")
+        count = 500
+
+        def batches(self) -> list[Batch]:
+            return [Batch(x[:200], y[:200], None), Batch(x[200:], y[200:], None)]
+
+    found = Multishot().fit(Given(), "regression", seed=0, threads=1)  # type: ignore[arg-type]
+    assert found["clock"].tolist() == [2]
+    assert found["coefficients"][[0, 1, 3]] == pytest.approx([1.0, -2.0, 0.0], abs=1e-5)
+    assert found["drift"][[0, 1, 3]] == pytest.approx([3.0, 0.0, 1.5], abs=1e-5)

@@ -1,0 +1,198 @@
+"""Samples of layers and features of pairs: exact identities, explicit sums, what they must not depend on."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dataset_builder.features import FEATURES, PAIR_FEATURES, column, compute_features
+from dataset_builder.pairs import LayerPairs, Pairs
+from dataset_builder.samples import Samples, by_pair, take_samples
+from pruning.mask import Mask, keep_top
+from pruning.parameters import prunable
+from scorers.gradients import loss_gradients
+from scorers.magnitude import Magnitude
+from scorers.scorer import Batch
+from scorers.synflow_l2_data import SynFlowL2Data
+from tests.scorers.toys import case, cross_entropy, filled, mlp, random_mask
+
+PAIRS = tuple(column.name for column in PAIR_FEATURES)
+
+
+EXAMPLES = {
+    "linear": lambda: case("mlp"),
+    "padded": lambda: _lazy(nn.Conv2d(4, 6, 3, padding=1), 4, 7, 8),
+    "strided": lambda: _lazy(nn.Conv2d(4, 6, (3, 2), stride=(2, 1), dilation=(1, 2)), 4, 7, 8),
+    "grouped": lambda: _lazy(nn.Conv2d(4, 6, 3, groups=2, padding="same"), 4, 7, 8),
+    "reflecting": lambda: _lazy(nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect"), 4, 7, 8),
+    "line": lambda: _lazy(nn.Conv1d(2, 4, 3, stride=2, padding=1), 2, 9),
+}
+
+
+def _lazy(layer: nn.Module, *shape: int) -> tuple[nn.Module, Batch]:
+    inputs = torch.randn(6, *shape, dtype=torch.float64)
+    with torch.no_grad():
+        features = layer.double()(inputs)[0].numel()
+    network = nn.Sequential(layer, nn.ReLU(), nn.Flatten(), nn.Linear(features, 3)).double()
+    return filled(network), (inputs, torch.arange(6) % 3)
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_layer_is_its_weight_times_its_samples(kind: str, masked: bool) -> None:
+    network, batch = EXAMPLES[kind]()
+    mask = random_mask(network) if masked else None
+    found = take_samples(network, batch, cross_entropy, mask)
+    gradients = loss_gradients(network, batch, cross_entropy, mask).gradients
+    for name, weight in prunable(network).items():
+        layer = found[name]
+        kept = weight.detach() if mask is None else weight.detach() * mask.tensors[name]
+        bias = network.get_parameter(name.replace("weight", "bias")).detach()
+        outputs = torch.bmm(by_pair(kept, layer), layer.inputs) + bias.reshape(len(layer.outputs), -1, 1)
+        torch.testing.assert_close(layer.outputs, outputs)
+        # Slopes are of one example's loss: their products with the inputs, averaged over examples, are the gradient.
+        gradient = torch.bmm(layer.slopes, layer.inputs.mT) / len(batch[1])
+        torch.testing.assert_close(by_pair(gradients[name], layer), gradient)
+
+
+def test_of_large_maps_some_positions_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, batch = EXAMPLES["padded"]()
+    whole = take_samples(network, batch, cross_entropy, None)["0.weight"]
+    monkeypatch.setattr("dataset_builder.samples.SAMPLES", 6 * 14)
+    monkeypatch.setattr("dataset_builder.samples._ELEMENTS", 1)  # one example at a time
+    some = take_samples(network, batch, cross_entropy, None)["0.weight"]
+    assert some.inputs.shape == (1, 36, 84)
+    for part, all_ in ((some.inputs, whole.inputs), (some.outputs, whole.outputs), (some.slopes, whole.slopes)):
+        places = torch.arange(14) * 56 // 14
+        torch.testing.assert_close(
+            part.reshape(*part.shape[:2], 14, 6), all_.reshape(*all_.shape[:2], 56, 6)[:, :, places]
+        )
+
+
+def test_other_layers_are_refused_by_name() -> None:
+    network, batch = case("text")
+    with pytest.raises(ValueError, match="linear and 1d and 2d convolution layers, embedding"):
+        take_samples(network, batch, cross_entropy, None)
+
+
+def layer_of(seed: int = 0) -> tuple[LayerPairs, Samples, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    inputs, outputs, slopes = (torch.randn(1, n, 50, generator=generator, dtype=torch.float64) for n in (5, 3, 3))
+    inputs[0, 1] = 0.7 * inputs[0, 0] + 0.3 * inputs[0, 1]
+    inputs[0, 4] = 2.0  # never varies
+    weight = torch.randn(3, 5, generator=generator, dtype=torch.float64)
+    weight[0, 2] = 0.0  # pruned
+    step = torch.randn(3, 5, generator=generator, dtype=torch.float64)
+    samples = Samples(inputs, outputs, slopes)
+    return LayerPairs(weight, step, samples, None), samples, weight, step
+
+
+def test_correlations_are_pearsons() -> None:
+    layer, samples, weight, _ = layer_of()
+    x, z, d = (part[0].numpy() for part in (samples.inputs, samples.outputs, samples.slopes))
+    found = layer.number("output_correlation").reshape(3, 5)
+    slope = layer.number("slope_correlation").reshape(3, 5)
+    for j in range(3):
+        for i in range(5):
+            sign = float(weight[j, i].sign())
+            varies = i != 4
+            expected = sign * np.corrcoef(x[i], z[j])[0, 1] if varies else 0.0
+            assert found[j, i] == pytest.approx(expected, abs=1e-6)
+            about = np.mean(d[j] * (x[i] - x[i].mean())) / x[i].std() / math.sqrt(np.mean(d[j] ** 2)) if varies else 0.0
+            assert slope[j, i] == pytest.approx(-sign * about, abs=1e-6)
+    assert layer.number("input_spread")[:5] == pytest.approx(x.std(axis=1), abs=1e-6)
+    assert layer.number("slope_size").reshape(3, 5)[:, 0] == pytest.approx(np.sqrt((d**2).mean(axis=1)))
+
+
+def test_company_is_an_explicit_sum() -> None:
+    layer, samples, weight, _ = layer_of()
+    x = samples.inputs[0].numpy()
+    correlation = np.zeros((5, 5))
+    correlation[:4, :4] = np.corrcoef(x[:4])
+    for j in range(3):
+        for i in range(5):
+            others = [float(weight[j, k].sign()) * correlation[i, k] ** 3 for k in range(5) if k != i]
+            expected = float(weight[j, i].sign()) * sum(others)
+            assert layer.number("company").reshape(3, 5)[j, i] == pytest.approx(expected, abs=1e-6)
+
+
+def columns(network: nn.Module, batch: Batch, mask: Mask | None = None, density: float = 0.1) -> dict[str, np.ndarray]:
+    blocks = compute_features(network, batch, cross_entropy, mask=mask, density=density, names=PAIRS)
+    values = np.concatenate([block.values for block in blocks])
+    return {name: values[:, place] for place, name in enumerate(PAIRS)}
+
+
+def test_features_are_what_their_descriptions_say() -> None:
+    network, batch = case("mlp")
+    mask = random_mask(network)
+    found = columns(network, batch, mask)
+    pairs = Pairs.take(network, batch, cross_entropy, mask)
+    kept = torch.cat([pairs.weights[name][mask.tensors[name]] for name in pairs.weights]).numpy()
+    step = torch.cat([pairs.steps[name][mask.tensors[name]] for name in pairs.weights]).numpy()
+    flow = SynFlowL2Data()(network, batch, cross_entropy, mask=mask).tensors
+    flows = torch.cat([flow[name][mask.tensors[name]] for name in flow]).numpy()
+    assert found["magnitude_ln"] == pytest.approx(np.log(np.abs(kept)), rel=1e-4)
+    assert found["step_ln"] == pytest.approx(np.log(np.maximum(np.abs(step), 1e-9)), rel=1e-3)
+    assert found["stepped_ln"] == pytest.approx(np.log(np.abs(kept + step)), rel=1e-3)
+    assert found["growth"] == pytest.approx(np.tanh(step / kept), abs=1e-5)
+    live = flows > 0
+    paths = 0.5 * np.log(flows[live] / kept[live] ** 2)
+    assert found["path_ln"][live] - paths == pytest.approx(found["path_ln"][live][0] - paths[0], abs=1e-4)
+    last = int(mask.tensors["4.weight"].sum())
+    assert found["last_layer"].tolist() == [0.0] * (len(kept) - last) + [1.0] * last
+    rows = torch.where(mask.tensors["4.weight"], flow["4.weight"], 0.0).sum(1, keepdim=True)
+    share = (flow["4.weight"] / rows)[mask.tensors["4.weight"]].clamp_min(1e-30).log() / 2
+    assert found["row_share_ln"][-last:] == pytest.approx(share.numpy(), abs=1e-4)
+
+
+def test_progress_goes_from_the_first_round_to_the_last() -> None:
+    network, batch = case("mlp")
+    assert set(columns(network, batch)["progress"].tolist()) == {0.0}
+    half = keep_top(Magnitude()(network, batch, cross_entropy), 0.1**0.5)
+    assert columns(network, batch, half)["progress"] == pytest.approx(0.5, abs=0.02)
+    assert set(columns(network, batch, half, density=1.0)["progress"].tolist()) == {0.0}
+    assert set(columns(network, batch, half, density=0.9)["progress"].tolist()) == {1.0}
+
+
+def test_hidden_units_in_another_order_have_the_same_features() -> None:
+    network, batch = mlp(), case("mlp")[1]
+    order = torch.randperm(7)
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        other[0].weight.copy_(network[0].weight[order])
+        other[0].bias.copy_(network[0].bias[order])
+        other[2].weight.copy_(network[2].weight[:, order])
+    one, two = columns(network, batch), columns(other, batch)
+    for name in PAIRS:
+        assert two[name][:35].reshape(7, 5) == pytest.approx(one[name][:35].reshape(7, 5)[order.numpy()], abs=2e-4)
+        assert two[name][35:77].reshape(6, 7) == pytest.approx(
+            one[name][35:77].reshape(6, 7)[:, order.numpy()], abs=2e-4
+        )
+
+
+@pytest.mark.parametrize("kind", ["mlp", "everything"])
+def test_the_network_is_left_as_it_was(kind: str) -> None:
+    network, batch = case(kind)
+    state, hooks = copy.deepcopy(network.state_dict()), [len(m._forward_hooks) for m in network.modules()]
+    for mask in (None, random_mask(network)):
+        first, second = columns(network, batch, mask), columns(network, batch, mask)
+        assert all(np.array_equal(first[name], second[name]) for name in PAIRS)
+        assert all(np.isfinite(values).all() for values in first.values())
+    assert all(torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items())
+    assert [len(m._forward_hooks) for m in network.modules()] == hooks
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_tables_have_them_only_if_named() -> None:
+    network, batch = case("mlp")
+    block = next(compute_features(network, batch, cross_entropy, density=0.1))
+    assert block.names == tuple(feature.name for feature in FEATURES)
+    assert not set(PAIRS) & set(block.names)
+    assert column("company") in PAIR_FEATURES
+    with pytest.raises(ValueError, match="compani"):
+        column("compani")
