@@ -197,7 +197,7 @@ def similarity(means: Tensor, batch: Batch) -> float:
     inputs, targets = batch[0].detach().cpu(), batch[1].detach().cpu()
     if not inputs.is_floating_point() or targets.is_floating_point() or targets.ndim != 1:
         return 0.0
-    if inputs[0].numel() != means.shape[1] or not torch.equal(targets.unique(), torch.arange(len(means))):
+    if inputs[0].numel() != means.shape[1] or not torch.equal(torch.unique(targets), torch.arange(len(means))):
         return 0.0
     own = class_means((inputs, targets), len(means))
     one, two = (x - x.mean(dim=0) for x in (means, own))

@@ -83,7 +83,8 @@ def gauss_newton_step(
     inputs, targets = placed(batch, next(iter(own.values())))
     with torch.inference_mode(False), torch.enable_grad(), own_generators(network):
         leaves = masked_leaves(own, mask)
-        frozen, moving = {}, {}
+        frozen: dict[str, Tensor] = {}
+        moving: dict[str, Tensor] = {}
         for name, parameter in other_parameters(network, own).items():
             fixed = not parameter.is_floating_point()
             (frozen if fixed else moving)[name] = parameter.detach() if fixed else parameter.detach().requires_grad_()

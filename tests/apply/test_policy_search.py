@@ -1,0 +1,93 @@
+"""The search for coefficients: goes on where it stopped, refuses what is not its own, and improves."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from apply.policy_search import SCALES, PolicySearch
+from dataset_builder.features import PAIR_FEATURES
+from meta.predictor import Predictor
+
+pytest.importorskip("cmaes")
+
+SEARCH = PolicySearch(generations=3, population=4, each=1, rounds=2, features={"stepped_ln": 1.0, "path_ln": 1.0})
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Accuracy is a closed form of the coefficients: best at (3, -1), and the same for every seed."""
+    seen: list[int] = []
+
+    def accuracy(self: PolicySearch, data_dir: str | None, device: str, theta: np.ndarray, seed: int) -> float:
+        seen.append(seed)
+        return float(1 - 0.01 * ((theta[:2] - [3.0, -1.0]) ** 2).sum())
+
+    monkeypatch.setattr(PolicySearch, "_accuracy", accuracy)
+    return seen
+
+
+def test_it_climbs(quick: list[int], tmp_path: Path) -> None:
+    found = replace(SEARCH, generations=60, population=10).run(tmp_path / "search.json")
+    assert found.arrays["coefficients"][:2] == pytest.approx([3.0, -1.0], abs=0.3)
+    assert found.features == ("stepped_ln", "path_ln", "progress")
+    accuracies = found.training["accuracies"]
+    assert len(accuracies) == 60
+    assert np.mean(accuracies[-5:]) > np.mean(accuracies[:5])
+
+
+def test_an_interrupted_search_goes_on_to_the_same_end(quick: list[int], tmp_path: Path) -> None:
+    whole = SEARCH.run(tmp_path / "whole.json")
+    calls = len(quick)
+    replace(SEARCH, generations=2).run(tmp_path / "part.json")
+    quick.clear()
+    seen: list[tuple[int, int]] = []
+    lines: list[str] = []
+    found = SEARCH.run(tmp_path / "part.json", progress=lambda *at: seen.append(at), log=lines.append)
+    assert found.digest == whole.digest
+    assert len(quick) == calls // 3 == len(seen)
+    assert seen[-1] == (12, 12)
+    assert lines[-1].startswith("generation 3: mean ")
+    quick.clear()
+    assert SEARCH.run(tmp_path / "part.json").digest == whole.digest
+    assert not quick
+
+
+def test_candidates_of_a_generation_meet_the_same_seeds(quick: list[int], tmp_path: Path) -> None:
+    replace(SEARCH, each=2).run(tmp_path / "search.json")
+    generations = np.reshape(quick, (3, 4, 2))
+    assert (generations == generations[:, :1]).all()
+    assert len({tuple(seeds) for seeds in generations[:, 0].tolist()}) == 3
+    assert generations.min() >= 10_000  # far from the seeds of experiments
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"settings": {}}', '{"settings": {}, "generations": [[1]]}'])
+def test_a_damaged_record_is_refused_and_left(quick: list[int], tmp_path: Path, text: str) -> None:
+    file = tmp_path / "search.json"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r"search\.json is no record of a search"):
+        SEARCH.run(file)
+    assert file.read_text() == text
+
+
+def test_another_search_is_refused(quick: list[int], tmp_path: Path) -> None:
+    SEARCH.run(tmp_path / "search.json")
+    with pytest.raises(ValueError, match="other settings"):
+        replace(SEARCH, density=0.01).run(tmp_path / "search.json")
+    record = json.loads((tmp_path / "search.json").read_text())
+    assert np.shape(record["generations"]) == (3, 4, 1)
+
+
+def test_real_tickets_are_found_and_trained(tmp_path: Path) -> None:
+    search = replace(SEARCH, task="digits", density=0.02, generations=1, population=4)
+    found = search.run(tmp_path / "search.json")
+    assert isinstance(found, Predictor)
+    assert 0.5 < found.training["accuracies"][0] <= 1.0
+
+
+def test_its_features_are_those_of_pairs_and_unit_sizes() -> None:
+    assert set(SCALES) == {c.name for c in PAIR_FEATURES if c.name != "progress"} | {"fan_in", "fan_out"}
