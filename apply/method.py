@@ -14,7 +14,7 @@ from torch import nn
 
 from apply.predicted import PredictedScorer
 from apply.saw import bimodal, scores_as_weights
-from apply.shipped import load_tickets, shipped
+from apply.shipped import SHIPPED, load_tickets, shipped
 from apply.stacked import StackedScorer
 from apply.tickets import TicketLibrary, Transplanted, put_signs, put_values
 from meta.bundle import load_bundle
@@ -143,7 +143,8 @@ class Method:
     @property
     def label(self) -> str:
         """Short name for tables: `snip`, `synflow on predicted, UMS 100` ..."""
-        names = [name if name != PREDICTED else self.predictor_name or name for name in (self.scorer, self.on) if name]
+        own = self.predictor_name or (self.predictor if self.predictor in SHIPPED else None)
+        names = [name if name != PREDICTED else own or name for name in (self.scorer, self.on) if name]
         name = " on ".join(names) + (" every round" if self.restack else "")
         regime = self.make_regime()
         text = name if self.regime == "USS" else f"{name}, {self.regime} {regime.rounds}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,19 @@ FALLBACK = "--scorer synflow_l2_data --regime UMS"
 
 
 def shipped(predictor: str) -> tuple[Path, bool]:
-    """The bundle's folder, and whether its tickets are used: of a shipped name, or of a folder."""
+    """The bundle's folder, and whether its tickets are used: of a shipped name, or of a folder.
+
+    Raises:
+        FileNotFoundError: neither; says which name is nearest.
+    """
     if predictor in SHIPPED:
         return Path(__file__).parent / "default", SHIPPED[predictor]
+    if not Path(predictor).exists():
+        near = get_close_matches(predictor, SHIPPED, 1)
+        raise FileNotFoundError(
+            f"no predictor at {predictor}: expected a bundle's folder or a shipped predictor, {' or '.join(SHIPPED)}"
+            + (f"; did you mean {near[0]!r}?" if near else "")
+        )
     return Path(predictor), True
 
 

@@ -21,10 +21,15 @@ def show(file: Path, target: str | None, as_json: bool) -> None:
     scratchcard show table
     scratchcard show table --target kept
     scratchcard show predictor
+    scratchcard show default
     scratchcard show ticket.safetensors
     """
+    from apply.shipped import SHIPPED, shipped
+
+    if str(file) in SHIPPED:
+        file = shipped(str(file))[0]
     if not file.exists():
-        raise FileNotFoundError(f"there is nothing at {file}: expected a table, a bundle or a ticket")
+        raise FileNotFoundError(f"there is nothing at {file}: expected a table, a bundle, a ticket or a shipped predictor")
     is_table = file.suffix == ".parquet" or (file.is_dir() and any(file.glob("*.parquet")))
     if target is not None and not is_table:
         raise ValueError(f"{file} is no table: only a table's features can be correlated with a target")
@@ -81,9 +86,10 @@ def _correlations(path: Path, target: str, as_json: bool) -> None:
 
 
 def _bundle(path: Path) -> dict[str, Any]:
+    from apply.shipped import load_tickets
     from meta.bundle import load_bundle
 
-    predictor = load_bundle(path)
+    predictor, tickets = load_bundle(path), load_tickets(path)
     return {
         "kind": "predictor",
         "family": predictor.family,
@@ -97,6 +103,7 @@ def _bundle(path: Path) -> dict[str, Any]:
             for part, numbers in predictor.metrics.items()
             if numbers
         },
+        "stored tickets": {} if tickets is None else {name: dict(found.about) for name, found in tickets.paths.items()},
         "digest": predictor.digest,
     }
 
