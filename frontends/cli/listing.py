@@ -34,10 +34,10 @@ def _members(family: str) -> dict[str, str]:
     from pruning.families import members
 
     if family in ("features", "targets"):
-        from dataset_builder.features import FEATURES
+        from dataset_builder.features import FEATURES, PAIR_FEATURES
         from dataset_builder.targets import TARGETS
 
-        columns = FEATURES if family == "features" else TARGETS
+        columns = (*FEATURES, *PAIR_FEATURES) if family == "features" else TARGETS
         return {column.name: f"{column.description} [{column.transform}]" for column in columns}
     if family == "scorers":
         from scorers import SCORERS

@@ -24,6 +24,7 @@ def mlp(*widths: int) -> Callable[..., nn.Sequential]:
         initialise(network, generator)
         return network
 
+    build.__doc__ = f"Fully connected: hidden layers of {', '.join(map(str, widths))} units with ReLU."
     return build
 
 
