@@ -161,6 +161,8 @@ class Method:
         """Short name of the initial weights; empty where they are as given."""
         if self.initial == "given":
             return ""
+        if self.initial == "transplanted":
+            return "with its weights"
         name = self.predictor_name if self.initial_scorer == PREDICTED else None
         return " ".join(filter(None, (self.initial, name or self.initial_scorer)))
 
