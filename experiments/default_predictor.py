@@ -4,7 +4,7 @@
 
 1. Tickets: iterative magnitude pruning of LeNet-300-100 on MNIST from some seeds, in twelve rounds down to density
    0.0025. The one is stored that has the highest validation accuracy when laid into other initialisations at 0.005.
-2. Coefficients: `apply.policy_search` on the same workload, at density 0.005.
+2. Coefficients: `apply.policy_search` on MNIST and its variations, at density 0.005.
 3. The ranges of features that the predictor saw, by which it knows networks unlike them.
 
 An interrupted call goes on where it stopped (`RUNS/default`). Nothing reads a test split, and no seed is one of an
@@ -71,17 +71,17 @@ def _laid(path: TicketPath, workload: Workload, seed: int) -> float:
     return train(network, workload.task, workload.recipe, mask=mask, seed=seed).best_validation_accuracy
 
 
-def seen(predictor: Predictor, data_dir: str | None, density: float) -> Predictor:
+def seen(predictor: Predictor, data_dir: str | None, search: PolicySearch) -> Predictor:
     """The predictor with the ranges of its features over whole networks."""
-    workload = Workload(NETWORK, load_task(TASK, data_dir))
     blocks = [
         block
+        for workload in (Workload(NETWORK, load_task(task, data_dir)) for task in search.tasks)
         for seed in SEEN_SEEDS
         for block in compute_features(
             workload.build(seed),
             workload.scoring_batch(seed),
             workload.task.loss,
-            density=density,
+            density=search.density,
             names=predictor.features,
         )
     ]
@@ -104,7 +104,7 @@ def main() -> None:
         print(f"ticket of seed {path.about['seed']}: validation accuracy elsewhere {100 * accuracy:.2f} %", flush=True)
         paths.append((accuracy, path))
     best = max(paths, key=lambda entry: entry[0])[1]
-    search = PolicySearch(task=TASK, network=NETWORK, generations=options.generations)
+    search = PolicySearch(network=NETWORK, generations=options.generations)
     predictor = search.run(
         folder / "search.json",
         data_dir=options.data_dir,
@@ -112,7 +112,7 @@ def main() -> None:
         progress=lambda done, total: print(f"\rsearch: {done}/{total}", end="", file=sys.stderr, flush=True),
         log=lambda text: print(f"\r{text}", flush=True),
     )
-    save_bundle(seen(predictor, options.data_dir, search.density), options.out)
+    save_bundle(seen(predictor, options.data_dir, search), options.out)
     best.save(options.out / TICKETS / f"{TASK}-{NETWORK}.safetensors")
     size = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file())
     print(f"{options.out}: {size / 1e3:.0f} kB")

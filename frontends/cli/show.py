@@ -29,7 +29,9 @@ def show(file: Path, target: str | None, as_json: bool) -> None:
     if str(file) in SHIPPED:
         file = shipped(str(file))[0]
     if not file.exists():
-        raise FileNotFoundError(f"there is nothing at {file}: expected a table, a bundle, a ticket or a shipped predictor")
+        raise FileNotFoundError(
+            f"there is nothing at {file}: expected a table, a bundle, a ticket or a shipped predictor"
+        )
     is_table = file.suffix == ".parquet" or (file.is_dir() and any(file.glob("*.parquet")))
     if target is not None and not is_table:
         raise ValueError(f"{file} is no table: only a table's features can be correlated with a target")

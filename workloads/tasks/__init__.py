@@ -11,11 +11,16 @@ from pruning.families import lookup
 from workloads.task import Task
 from workloads.tasks.digits import digits
 from workloads.tasks.mnist import fashion_mnist, mnist
+from workloads.tasks.variations import mnist_background, mnist_blurred, mnist_textured, mnist_thick
 
 TASKS: dict[str, Callable[[Path | None], Task]] = {
     "digits": digits,
     "mnist": mnist,
     "fashion_mnist": fashion_mnist,
+    "mnist_blurred": mnist_blurred,
+    "mnist_thick": mnist_thick,
+    "mnist_background": mnist_background,
+    "mnist_textured": mnist_textured,
 }
 
 
