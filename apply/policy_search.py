@@ -56,10 +56,10 @@ SCALES = {
 class PolicySearch:
     """CMA-ES (Hansen 2016, arXiv 1604.00772; the package `cmaes`) over coefficients and drift.
 
-    What is maximised is `-ln(1 - accuracy)` on the validation splits of some tasks, of the tickets that the coefficients
-    find, trained by the recipe; so one task's halved error counts as much as another's. All candidates of a generation
-    meet the same initialisations, one a task, each generation others; none is used by an experiment. No test split is
-    read. The result is the distribution's mean after the last generation: no choice of a best.
+    What is maximised is `-ln(1 - accuracy)` on the validation splits of some tasks, of the tickets that the
+    coefficients find, trained by the recipe; so one task's halved error counts as much as another's. All candidates of
+    a generation meet the same initialisations, one a task, each generation others; none is used by an experiment. No
+    test split is read. The result is the distribution's mean after the last generation: no choice of a best.
 
     A generation's accuracies are kept in a file, from which an interrupted search goes on.
 

@@ -34,6 +34,7 @@ from pruning.ticket_path import TicketPath
 from regimes.iterative import Iterative
 from scorers import make_scorer
 from workloads.tasks import load_task
+from workloads.training import train
 from workloads.workload import Workload
 
 TASK, NETWORK = "mnist", "lenet_300_100"
@@ -54,9 +55,9 @@ def find_path(runs: Path, data_dir: str | None, seed: int) -> tuple[float, Ticke
     regime, scorer, store = Iterative(rounds=ROUNDS, towards=LAST), make_scorer("magnitude"), Store(runs / "rounds")
     found = {density: regime.find(workload, scorer, density, seed, store=store) for density in DENSITIES}
     last = found[LAST]
-    train = workload.task.train
+    split = workload.task.train
     about = workload.describe() | {"regime": repr(regime), "rounds": ROUNDS, "towards": LAST, "seed": seed}
-    means = class_means((train.inputs, train.targets), workload.task.classes)
+    means = class_means((split.inputs, split.targets), workload.task.classes)
     path = TicketPath.of({density: f.mask for density, f in found.items()}, last.start, means, about)
     accuracies = [_laid(path, workload, judge) for judge in JUDGES]
     return sum(accuracies) / len(accuracies), path

@@ -60,8 +60,8 @@ def _varied(name: str, data_dir: Path | None, change: Change) -> Task:
     for number, split in enumerate((base.train, base.validation, base.test)):
         changed.append(change(split.inputs, torch.Generator().manual_seed(SEED + number)))
     mean, std = changed[0].mean(), changed[0].std()
-    splits = [
+    train, validation, test = (
         Split(((images - mean) / std).contiguous(), split.targets)
         for images, split in zip(changed, (base.train, base.validation, base.test), strict=True)
-    ]
-    return Task(name, *splits, classes=base.classes, digest=task_digest(*splits))
+    )
+    return Task(name, train, validation, test, base.classes, task_digest(train, validation, test))
