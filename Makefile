@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 GRIDS := last_table baselines regimes combined stacks saw meta features
 RUNS ?= runs/results
 
-.PHONY: help setup demo test test-all bench lint format results thesis publish clean
+.PHONY: help setup demo test test-all bench lint format results thesis publish predictor ours clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -63,6 +63,15 @@ publish: setup ## tables, Parquet files and the report of what `make thesis` has
 	$(BIN)/scratchcard anatomy $(RUNS) --out results/thesis/anatomy.parquet > results/thesis/anatomy.txt
 	$(BIN)/python -m experiments.tables $(RUNS) --out results/thesis
 	$(BIN)/scratchcard report $(RUNS) --anatomy results/thesis/anatomy.parquet --out docs/report.html
+
+predictor: setup ## refit the predictor that is shipped, from nothing (two hours; goes on where it stopped)
+	$(BIN)/python -m experiments.default_predictor --jobs $(JOBS) --runs $(RUNS)
+
+ours: setup ## the shipped predictor beside all rivals: grids, tables (two hours; finished runs are reused)
+	for grid in mnist fashion shapes digits; do \
+		$(BIN)/scratchcard sweep experiments/ours_$$grid.toml --out $(RUNS) --jobs $(JOBS) || exit 1; done
+	$(BIN)/scratchcard results $(RUNS) --out results/ours/runs.parquet
+	$(BIN)/python -m experiments.tables $(RUNS) --out results/ours
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
