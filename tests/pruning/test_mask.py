@@ -271,3 +271,20 @@ def test_expected_scope_by_hand() -> None:
         keep_top(Scores({"a": torch.tensor([-1.0, 1.0])}, "test"), 0.5, scope="expected")
     with pytest.raises(ValueError, match="at least one positive"):
         keep_top(Scores({"a": torch.zeros(2)}, "test"), 0.5, scope="expected")
+
+
+def test_erk_gives_layers_densities_by_their_sides() -> None:
+    # Sums of sides: 2 + 10, 5 + 3 + 2 + 2, 4 + 5; so many of 33 weights, whatever the layers hold.
+    shapes = {"a": (2, 10), "b": (5, 3, 2, 2), "c": (4, 5)}
+    scores = Scores({name: torch.rand(shape) for name, shape in shapes.items()}, "random")
+    sides = {"a": 12, "b": 12, "c": 9}
+    mask = keep_top(scores, 33 / 100, scope="erk")
+    assert {name: int(tensor.sum()) for name, tensor in mask.tensors.items()} == sides
+    for name, tensor in mask.tensors.items():
+        assert scores.tensors[name][tensor].min() >= scores.tensors[name][~tensor].max()
+    # A layer that is full leaves its surplus to the others.
+    dense = keep_top(scores, 0.8, scope="erk")
+    assert dense.kept == 80
+    assert bool(dense.tensors["a"].all())
+    negative = Scores({name: -tensor for name, tensor in scores.tensors.items()}, "negative")
+    assert keep_top(negative, 33 / 100, scope="erk").kept == 33

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +184,11 @@ def test_the_given_network_comes_back_as_it_was(workload: Workload) -> None:
 def test_densities_so_high_that_rounds_keep_the_same_count(workload: Workload, density: float) -> None:
     found = Iterative(rounds=6).find(workload, make_scorer("magnitude"), density, seed=0)
     assert found.mask.kept == round(density * found.mask.total)
+
+
+def test_rounds_can_be_shorter_than_the_tickets_training(workload: Workload) -> None:
+    short = Iterative(rounds=2, round_steps=25).find(workload, make_scorer("magnitude"), 0.1, seed=4)
+    assert [record["steps"] for record in short.training] == [25, 25]
+    by_recipe = replace(workload, recipe=replace(workload.recipe, max_steps=25))
+    assert short.mask == Iterative(rounds=2).find(by_recipe, make_scorer("magnitude"), 0.1, seed=4).mask
+    assert short.mask != Iterative(rounds=2).find(workload, make_scorer("magnitude"), 0.1, seed=4).mask
