@@ -68,7 +68,7 @@ predictor: setup ## refit the predictor that is shipped, from nothing (two hours
 	$(BIN)/python -m experiments.default_predictor --jobs $(JOBS) --runs $(RUNS)
 
 ours: setup ## the shipped predictor beside all rivals: grids, tables (two hours; finished runs are reused)
-	for grid in mnist fashion shapes digits; do \
+	for grid in mnist rivals fashion shapes digits; do \
 		$(BIN)/scratchcard sweep experiments/ours_$$grid.toml --out $(RUNS) --jobs $(JOBS) || exit 1; done
 	$(BIN)/scratchcard results $(RUNS) --out results/ours/runs.parquet
 	$(BIN)/python -m experiments.tables $(RUNS) --out results/ours
