@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("training", "scoring", "trees", "features", "sweep", "together")
+BENCHMARKS = ("training", "scoring", "default", "trees", "features", "sweep", "together")
 
 
 def main() -> int:
