@@ -1,7 +1,7 @@
 """What pruning with the shipped predictor takes beside SynFlow: `python -m benchmarks.default [--repeats N]`.
 
-LeNet-300-100, density 0.005, one thread, interleaved repeats, medians: the predictor with its stored ticket (MNIST), the
-same with signs set, the predictor without stored tickets (`policy`), against SynFlow in 100 rounds.
+LeNet-300-100, density 0.005, one thread, interleaved repeats, medians: the predictor with its stored ticket (MNIST),
+the same with signs set, the predictor without stored tickets (`policy`), against SynFlow in 100 rounds.
 """
 
 from __future__ import annotations

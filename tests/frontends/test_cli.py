@@ -211,3 +211,18 @@ def test_a_scorer_without_effect_warns_in_one_line(tmp_path: Path, monkeypatch: 
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith("scratchcard: warning: ")
     assert "same score" in done.stderr
+
+
+def test_the_shipped_predictor_works_out_of_the_box(tmp_path: Path) -> None:
+    out = tmp_path / "ticket.safetensors"
+    found = as_json("prune", "--predictor", "default", "--task", "digits", "--out", out, *FAST)
+    assert found["method"].startswith("default, UMS ")
+    assert found["kept"] == 1004
+    assert found["effective_density"] > 0.019
+    shown = as_json("show", "default")
+    assert shown["family"] == "multishot"
+    assert shown["stored tickets"]
+    assert shown["training"]["search"]["tasks"]
+    assert as_json("prune", "--predictor", "policy", "--task", "digits", "--out", out, *FAST)["method"].startswith(
+        "policy, "
+    )
