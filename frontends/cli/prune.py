@@ -120,7 +120,7 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None
         on=options["on"],
         predictor=None if predictor is None else str(predictor),
         regime=options["regime"] or own.get("regime") or ("UMS" if scorer.startswith("synflow") else "USS"),
-        rounds=options["rounds"] or own.get("rounds"),
+        rounds=own.get("rounds") if options["rounds"] is None else options["rounds"],
         round_steps=options["round_steps"],
         shots=options["shots"],
         schedule=options["schedule"],
