@@ -114,7 +114,8 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None
     device = choose_device(options["device"])
     predictor = options["predictor"]
     scorer = options["scorer"] or (PREDICTED if predictor is not None and options["on"] is None else "synflow")
-    own = own_regime(str(predictor)) if scorer == PREDICTED and options["regime"] is None else {}
+    fitting = predictor is not None and scorer == PREDICTED and options["regime"] is None
+    own = own_regime(str(predictor)) if fitting else {}
     method = Method(
         scorer=scorer,
         on=options["on"],
