@@ -6,8 +6,11 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.statistics import Summary
+from analysis.statistics import Summary, pareto
 from pruning.files import written_beside
+
+FASTEST = 0.005
+"""Seconds; what takes less is drawn there, since a logarithmic axis has no 0."""
 
 
 def picture_path(path: str | Path) -> Path:
@@ -63,6 +66,69 @@ def comparison(summaries: Sequence[Summary], path: str | Path, title: str, subti
     heading = alt.TitleParams(title, subtitle=subtitle, anchor="start")
     chart = (rule + dots + point + label).properties(width=520, height=32 * len(order), title=heading)
     chart = chart.configure(background="white").configure_axis(labelLimit=320, labelFontSize=11)
+    with written_beside(path) as beside:
+        chart.save(str(beside), scale_factor=2) if path.suffix == ".png" else chart.save(str(beside))
+    return path
+
+
+def cost_front(
+    summaries: Sequence[Summary], path: str | Path, title: str, subtitle: str = "", *, floor: float = 0.0
+) -> Path:
+    """Test accuracy against the seconds spent on finding the ticket, with the Pareto front of the means.
+
+    Args:
+        summaries: one for each method, of one density.
+        path: ends in .png or .svg.
+        title: of the picture.
+        subtitle: what was compared; what lies below the floor is added to it.
+        floor: per cent; methods below it are counted, not drawn.
+
+    Raises:
+        ValueError: another ending, nothing above the floor, or altair and vl-convert are not installed.
+    """
+    path = picture_path(path)
+    try:
+        import altair as alt
+        import vl_convert  # noqa: F401  (altair saves through it)
+    except ImportError as error:
+        raise ValueError("pictures need altair and vl-convert: pip install 'scratchcard[report]'") from error
+    shown = [s for s in summaries if 100 * s.test_accuracy.mean >= floor]
+    if not shown:
+        raise ValueError(f"no method reaches {floor:g} %, so that there is nothing to draw")
+    hidden = len(summaries) - len(shown)
+    if hidden:
+        subtitle = f"{subtitle}; {hidden} left out, below {floor:g} %"
+    front = pareto([(s.pruning_seconds.mean, s.test_accuracy.mean) for s in shown])
+    rows = [
+        {
+            "method": s.label,
+            "seconds": max(s.pruning_seconds.mean, FASTEST),
+            "accuracy": 100 * s.test_accuracy.mean,
+            "low": max(floor, 100 * (s.test_accuracy.mean - _width(s))),
+            "high": min(100.0, 100 * (s.test_accuracy.mean + _width(s))),
+            "kind": "Pareto front" if k in front else "others",
+        }
+        for k, s in enumerate(shown)
+    ]
+    low, high = (choose(row["seconds"] for row in rows) for choose in (min, max))
+    x = alt.X(
+        "seconds:Q",
+        title="processor seconds to find the ticket (log)",
+        scale=alt.Scale(type="log", domain=[low / 1.5, high * 12]),
+    )
+    y = alt.Y("accuracy:Q", title="test accuracy, %", scale=alt.Scale(zero=False, nice=True))
+    colour = alt.Color("kind:N", title=None, scale=alt.Scale(range=["#c8511b", "#4c78a8"]))
+    base = alt.Chart(alt.Data(values=rows))
+    rule = base.mark_rule(strokeWidth=1.5).encode(
+        x=x, y=alt.Y("low:Q", title="test accuracy, %"), y2="high:Q", color=colour
+    )
+    point = base.mark_point(filled=True, size=60, opacity=1).encode(x=x, y=y, color=colour)
+    label = base.mark_text(align="left", dx=6, dy=-7, fontSize=10).encode(x=x, y=y, text="method:N", color=colour)
+    steps = alt.Chart(alt.Data(values=[row for row in rows if row["kind"] == "Pareto front"]))
+    line = steps.mark_line(interpolate="step-after", color="#c8511b", strokeDash=[4, 3], strokeWidth=1).encode(x=x, y=y)
+    heading = alt.TitleParams(title, subtitle=subtitle, anchor="start")
+    chart = (line + rule + point + label).properties(width=640, height=460, title=heading)
+    chart = chart.configure(background="white").configure_axis(gridColor="#eeeeee")
     with written_beside(path) as beside:
         chart.save(str(beside), scale_factor=2) if path.suffix == ".png" else chart.save(str(beside))
     return path

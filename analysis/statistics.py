@@ -59,6 +59,17 @@ class Summary:
     accuracies: tuple[float, ...]
 
 
+def pareto(points: Sequence[tuple[float, float]]) -> set[int]:
+    """Places of the points (cost, value) than which none is both cheaper and better; of equal points the first."""
+    order = sorted(range(len(points)), key=lambda k: (points[k][0], -points[k][1]))
+    found, best = set[int](), -math.inf
+    for k in order:
+        if points[k][1] > best:
+            found.add(k)
+            best = points[k][1]
+    return found
+
+
 def summarise(results: Iterable[Mapping[str, Any]]) -> list[Summary]:
     """Results grouped by label, density and task, in order of appearance; labels name what differs of the last two.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.figures import comparison
+from analysis.figures import comparison, cost_front
 from analysis.statistics import markdown, summarise
 from frontends.cli.options import SEEDS
 from pruning.files import written_beside
@@ -63,8 +63,10 @@ def arguments(description: str | None, *, task: str, seeds: str) -> Options:
     )
 
 
-def publish(results: Sequence[dict[str, Any]], folder: Path, name: str, subtitle: str) -> None:
-    """Print the table; write it as Markdown, each run as a line of CSV, and a picture."""
+def publish(
+    results: Sequence[dict[str, Any]], folder: Path, name: str, subtitle: str, *, floor: float | None = None
+) -> None:
+    """Print the table; write it as Markdown, each run as a line of CSV, and a picture; with `floor` one of the cost."""
     summaries = summarise(results)
     text = markdown(summaries)
     print(text)
@@ -77,6 +79,9 @@ def publish(results: Sequence[dict[str, Any]], folder: Path, name: str, subtitle
         writer.writerows(rows)
     legend = f"{subtitle}; dots: seeds, bars: 95 % interval of the mean"
     comparison(summaries, folder / f"{name}.png", "Test accuracy of tickets", legend)
+    if floor is not None:
+        bars = f"{subtitle}; bars: 95 % interval of the mean"
+        cost_front(summaries, folder / f"{name}_cost.png", "Test accuracy against cost", bars, floor=floor)
 
 
 def _row(result: dict[str, Any]) -> dict[str, Any]:

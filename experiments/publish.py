@@ -25,9 +25,12 @@ def main() -> None:
     parser.add_argument(
         "--runs", type=Path, default=Path("runs/results"), help="results folder, as of scratchcard sweep"
     )
+    parser.add_argument("--density", type=float, help="only this density; a grid of several needs one")
+    parser.add_argument("--floor", type=float, help="draw accuracy against cost too, from this accuracy (per cent) on")
     parser.add_argument("--results", type=Path, default=Path("results"), help="tables and pictures")
     options = parser.parse_args()
-    grid = read_grid(options.file, options.runs, data_dir=options.data_dir)
+    densities = None if options.density is None else [options.density]
+    grid = read_grid(options.file, options.runs, data_dir=options.data_dir, densities=densities)
     report = Options.progress(grid.name)
     device = choose_device(options.device)
     swept = run_grid(
@@ -36,7 +39,8 @@ def main() -> None:
     for digest, error in swept.failed.items():
         print(f"failed: {digest}: {error}")
     found = [read_result(options.runs, experiment.digest) for experiment in grid.experiments]
-    publish([record for record in found if record is not None], options.results, grid.name, grid.file.title)
+    records = [record for record in found if record is not None]
+    publish(records, options.results, grid.name, grid.file.title, floor=options.floor)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from analysis.report.accuracy import entries_of
 from analysis.report.groups import PER_CENT, limits, means, pruned, workloads
 from analysis.report.page import SHAPES, Cell, Chart, Data, Panels, Section, Table, plain
 from analysis.report.specs import scatter
+from analysis.statistics import pareto
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,10 +98,9 @@ def _rows(timed: pd.DataFrame) -> list[dict[str, Any]]:
             row | {"entry": str(found["scorer"]), "shape": shape, "x": spent, "seconds": f"{spent:.3g}", "front": False}
         )
     for density in {row["density"] for row in rows}:
-        best = float("-inf")
-        for row in sorted((r for r in rows if r["density"] == density), key=lambda r: (r["x"], -r["mean"])):
-            row["front"] = row["mean"] > best
-            best = max(best, row["mean"])
+        group = [row for row in rows if row["density"] == density]
+        for place in pareto([(row["x"], row["mean"]) for row in group]):
+            group[place]["front"] = True
     return rows
 
 

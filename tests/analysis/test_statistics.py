@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.figures import comparison
-from analysis.statistics import interval, markdown, summarise
+from analysis.figures import comparison, cost_front
+from analysis.statistics import interval, markdown, pareto, summarise
 
 
 def test_interval_by_hand_and_against_scipy() -> None:
@@ -68,3 +68,21 @@ def test_summaries_never_mix_densities_tasks_or_seeds() -> None:
 
 def at(density: float, task: str) -> dict[str, object]:
     return {"density": density, "seed": 1, "workload": {"task": task}}
+
+
+def test_the_pareto_front_holds_what_nothing_beats() -> None:
+    assert pareto([(1.0, 0.5), (2.0, 0.4), (3.0, 0.9), (0.5, 0.1)]) == {0, 2, 3}
+    assert pareto([(1.0, 0.5), (1.0, 0.7), (2.0, 0.7)]) == {1}
+    assert pareto([(1.0, 0.5), (1.0, 0.5)]) == {0}
+    assert pareto([]) == set()
+
+
+def test_accuracy_against_cost_is_drawn_above_a_floor(tmp_path: Path) -> None:
+    results = [result("snip", 0, 0.9), result("snip", 1, 0.92), result("slow", 0, 0.95), result("bad", 0, 0.2)]
+    picture = cost_front(summarise(results), tmp_path / "cost.svg", "title", "MNIST", floor=80).read_text()
+    assert "snip" in picture
+    assert "1 left out, below 80 %" in picture
+    assert "bad" not in picture
+    with pytest.raises(ValueError, match="no method reaches 99 %"):
+        cost_front(summarise(results), tmp_path / "none.png", "title", floor=99)
+    assert not (tmp_path / "none.png").exists()
