@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import multiprocessing
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import torch
 
@@ -113,7 +114,7 @@ class PolicySearch:
         search = CMA(mean=begin / scales, sigma=self.sigma, population_size=self.population, seed=self.seed)
         done = self._read(file)
         draw = np.random.default_rng(self.seed)
-        pool = joblib.Parallel(n_jobs=jobs, return_as="generator")
+        pool = _Pool(jobs)
         for generation in range(self.generations):
             candidates = [search.ask() for _ in range(self.population)]
             seeds = [int(s) for s in self.first_seed + draw.choice(self.seeds, len(self.tasks), replace=False)]
@@ -122,7 +123,7 @@ class PolicySearch:
                 calls = [(scales * candidate, *meet) for candidate in candidates for meet in meets]
                 evaluate = partial(self._accuracy, data_dir, device)
                 values = []
-                for value in pool(joblib.delayed(evaluate)(*call) for call in calls):
+                for value in pool.map(evaluate, *zip(*calls, strict=True)):
                     values.append(value)
                     if progress is not None:
                         progress(generation * len(calls) + len(values), self.generations * len(calls))
@@ -134,6 +135,7 @@ class PolicySearch:
                 found = np.median(done[generation], axis=0)
                 told = ", ".join(f"{task} {100 * a:.2f} %" for task, a in zip(self.tasks, found, strict=True))
                 log(f"generation {generation + 1}: median {told}")
+        pool.shutdown()
         medians = np.median(done, axis=1).round(4).tolist()
         training = {"search": asdict(self), "median_accuracies": medians}
         return self.predictor(scales * search.mean, training | {"versions": versions()})
@@ -159,7 +161,6 @@ class PolicySearch:
         ).best_validation_accuracy
 
     def _accuracy(self, data_dir: str | None, device: str, theta: np.ndarray, task: str, seed: int) -> float:
-        torch.set_num_threads(1)
         return self.accuracy(self.predictor(theta), _workload(task, self.network, data_dir), seed, device)
 
     def _read(self, file: Path) -> list[list[list[float]]]:
@@ -185,6 +186,25 @@ class PolicySearch:
         """All but how long to search: a longer search goes on from a shorter one."""
         settings = {name: value for name, value in asdict(self).items() if name != "generations"}
         return dict(json.loads(json.dumps(settings)))
+
+
+class _Pool:
+    """`jobs` processes of one thread each; one job runs here.
+
+    Not loky's: its workers are ended where they grow by 300 MB, as with each task that they load.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+        if jobs > 1:
+            self._pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
+
+    def map(self, function: Callable[..., Any], *arguments: Iterable[Any]) -> Iterable[Any]:
+        return map(function, *arguments) if self._pool is None else self._pool.map(function, *arguments)
+
+    def shutdown(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
 
 
 @lru_cache(maxsize=8)
