@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from apply.pool import Workers
 from apply.predicted import PredictedScorer
 from apply.prune import Progress
 from dataset_builder.features import column
@@ -114,28 +112,28 @@ class PolicySearch:
         search = CMA(mean=begin / scales, sigma=self.sigma, population_size=self.population, seed=self.seed)
         done = self._read(file)
         draw = np.random.default_rng(self.seed)
-        pool = _Pool(jobs)
-        for generation in range(self.generations):
-            candidates = [search.ask() for _ in range(self.population)]
-            seeds = [int(s) for s in self.first_seed + draw.choice(self.seeds, len(self.tasks), replace=False)]
-            if generation >= len(done):
-                meets = list(zip(self.tasks, seeds, strict=True))
-                calls = [(scales * candidate, *meet) for candidate in candidates for meet in meets]
-                evaluate = partial(self._accuracy, data_dir, device)
-                values = []
-                for value in pool.map(evaluate, *zip(*calls, strict=True)):
-                    values.append(value)
-                    if progress is not None:
-                        progress(generation * len(calls) + len(values), self.generations * len(calls))
-                done.append(np.reshape(values, (self.population, len(self.tasks))).tolist())
-                self._write(file, done)
-            errors = np.log(1 - np.minimum(np.array(done[generation]), 0.9999)).mean(axis=1)
-            search.tell([(candidate, float(error)) for candidate, error in zip(candidates, errors, strict=True)])
-            if log is not None:
-                found = np.median(done[generation], axis=0)
-                told = ", ".join(f"{task} {100 * a:.2f} %" for task, a in zip(self.tasks, found, strict=True))
-                log(f"generation {generation + 1}: median {told}")
-        pool.shutdown()
+        with Workers(jobs) as workers:
+            for generation in range(self.generations):
+                candidates = [search.ask() for _ in range(self.population)]
+                seeds = self.first_seed + draw.choice(self.seeds, len(self.tasks), replace=False)
+                if generation >= len(done):
+                    meets = list(zip(self.tasks, seeds.tolist(), strict=True))
+                    calls = [
+                        (data_dir, device, scales * candidate, *meet) for candidate in candidates for meet in meets
+                    ]
+                    values = []
+                    for value in workers.call(self._accuracy, calls):
+                        values.append(value)
+                        if progress is not None:
+                            progress(generation * len(calls) + len(values), self.generations * len(calls))
+                    done.append(np.reshape(values, (self.population, len(self.tasks))).tolist())
+                    self._write(file, done)
+                errors = np.log(1 - np.minimum(np.array(done[generation]), 0.9999)).mean(axis=1)
+                search.tell([(candidate, float(error)) for candidate, error in zip(candidates, errors, strict=True)])
+                if log is not None:
+                    found = np.median(done[generation], axis=0)
+                    told = ", ".join(f"{task} {100 * a:.2f} %" for task, a in zip(self.tasks, found, strict=True))
+                    log(f"generation {generation + 1}: median {told}")
         medians = np.median(done, axis=1).round(4).tolist()
         training = {"search": asdict(self), "median_accuracies": medians}
         return self.predictor(scales * search.mean, training | {"versions": versions()})
@@ -186,25 +184,6 @@ class PolicySearch:
         """All but how long to search: a longer search goes on from a shorter one."""
         settings = {name: value for name, value in asdict(self).items() if name != "generations"}
         return dict(json.loads(json.dumps(settings)))
-
-
-class _Pool:
-    """`jobs` processes of one thread each; one job runs here.
-
-    Not loky's: its workers are ended where they grow by 300 MB, as with each task that they load.
-    """
-
-    def __init__(self, jobs: int) -> None:
-        self._pool: ProcessPoolExecutor | None = None
-        if jobs > 1:
-            self._pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
-
-    def map(self, function: Callable[..., Any], *arguments: Iterable[Any]) -> Iterable[Any]:
-        return map(function, *arguments) if self._pool is None else self._pool.map(function, *arguments)
-
-    def shutdown(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown()
 
 
 @lru_cache(maxsize=8)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
+import multiprocessing
 import os
 import re
 import signal
@@ -11,8 +13,9 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from concurrent.futures import ProcessPoolExecutor as ProcessPool
 from typing import Any, Protocol, TypeVar
 
 from joblib.externals.loky import ProcessPoolExecutor
@@ -79,6 +82,39 @@ def completed(calls: Calls[Key], pool: Pool) -> Generator[tuple[Key, Any], None,
                     yield finished.popleft()
     finally:
         pool.close(kill=bool(busy))
+
+
+class Workers:
+    """`jobs` processes of one thread each, for calls of a module's function; one job makes the calls here.
+
+    For calls that keep much in memory from one to the next, such as tasks: loky, as `Processes` has it, ends processes
+    that grow by 300 MB. They end with this process, however it ends.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self._pool: ProcessPool | None = None
+        if jobs > 1:
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPool(jobs, context, _begin_with_one_thread, (os.getpid(),))
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def call(self, function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+        """What the function returns for each tuple of arguments, in their order, as they come.
+
+        Raises:
+            Exception: what a call raised.
+        """
+        if self._pool is None:
+            yield from itertools.starmap(function, arguments)
+            return
+        for future in [self._pool.submit(function, *each) for each in arguments]:
+            yield future.result()
 
 
 class Processes:
@@ -205,6 +241,13 @@ def _begin(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "getppid") and os.name != "nt":
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _begin_with_one_thread(parent: int) -> None:
+    import torch
+
+    _begin(parent)
+    torch.set_num_threads(1)
 
 
 def _watch(parent: int) -> None:

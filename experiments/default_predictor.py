@@ -18,23 +18,17 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import joblib
-import torch
-
 from apply.policy_search import PolicySearch
+from apply.pool import Workers
 from apply.predicted import Seen
 from apply.shipped import TICKETS, shipped
-from apply.tickets import TicketLibrary, class_means
+from apply.ticket_search import accuracy_elsewhere, find_path
 from dataset_builder.features import compute_features
 from meta.bundle import save_bundle
 from meta.predictor import Predictor
-from pruning.mask import keep_top
 from pruning.store import Store
 from pruning.ticket_path import TicketPath
-from regimes.iterative import Iterative
-from scorers import make_scorer
 from workloads.tasks import load_task
-from workloads.training import train
 from workloads.workload import Workload
 
 TASK, NETWORK = "mnist", "lenet_300_100"
@@ -48,28 +42,10 @@ JUDGES = range(20_000, 20_005)
 SEEN_SEEDS = range(3)
 
 
-def find_path(runs: Path, data_dir: str | None, seed: int) -> tuple[float, TicketPath]:
-    """IMP's nested tickets of one seed, and the mean validation accuracy where they are laid at density 0.005."""
-    torch.set_num_threads(1)
-    workload = Workload(NETWORK, load_task(TASK, data_dir))
-    regime, scorer, store = Iterative(rounds=ROUNDS, towards=LAST), make_scorer("magnitude"), Store(runs / "rounds")
-    found = {density: regime.find(workload, scorer, density, seed, store=store) for density in DENSITIES}
-    last = found[LAST]
-    split = workload.task.train
-    about = workload.describe() | {"regime": repr(regime), "rounds": ROUNDS, "towards": LAST, "seed": seed}
-    means = class_means((split.inputs, split.targets), workload.task.classes)
-    path = TicketPath.of({density: f.mask for density, f in found.items()}, last.start, means, about)
-    accuracies = [_laid(path, workload, judge) for judge in JUDGES]
-    return sum(accuracies) / len(accuracies), path
-
-
-def _laid(path: TicketPath, workload: Workload, seed: int) -> float:
-    network, batch = workload.build(seed), workload.scoring_batch(seed)
-    laid = TicketLibrary({"": path}).lay(network, batch, JUDGED)
-    if laid is None:
-        raise ValueError(f"the ticket of seed {path.about['seed']} does not fit the initialisation {seed}")
-    mask = keep_top(laid(network, batch, workload.task.loss), JUDGED)
-    return train(network, workload.task, workload.recipe, mask=mask, seed=seed).best_validation_accuracy
+def judged(runs: Path, workload: Workload, seed: int) -> tuple[float, TicketPath]:
+    """A path, and its mean validation accuracy in other initialisations."""
+    path = find_path(workload, seed, DENSITIES, rounds=ROUNDS, store=Store(runs / "rounds"))
+    return accuracy_elsewhere(path, workload, JUDGES, JUDGED), path
 
 
 def seen(predictor: Predictor, data_dir: str | None, search: PolicySearch) -> Predictor:
@@ -99,11 +75,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=shipped("default")[0], help="the bundle's folder")
     options = parser.parse_args()
     folder = options.runs / "default"
-    pool = joblib.Parallel(n_jobs=options.jobs, return_as="generator")
+    workload = Workload(NETWORK, load_task(TASK, options.data_dir))
     paths = []
-    for accuracy, path in pool(joblib.delayed(find_path)(folder, options.data_dir, seed) for seed in TICKET_SEEDS):
-        print(f"ticket of seed {path.about['seed']}: validation accuracy elsewhere {100 * accuracy:.2f} %", flush=True)
-        paths.append((accuracy, path))
+    with Workers(options.jobs) as workers:
+        for accuracy, path in workers.call(judged, [(folder, workload, seed) for seed in TICKET_SEEDS]):
+            print(
+                f"ticket of seed {path.about['seed']}: validation accuracy elsewhere {100 * accuracy:.2f} %", flush=True
+            )
+            paths.append((accuracy, path))
     best = max(paths, key=lambda entry: entry[0])[1]
     search = PolicySearch(network=NETWORK, generations=options.generations)
     predictor = search.run(

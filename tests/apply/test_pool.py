@@ -10,8 +10,9 @@ from concurrent.futures import wait
 from functools import partial
 
 import pytest
+import torch
 
-from apply.pool import Calls, Died, Processes, completed
+from apply.pool import Calls, Died, Processes, Workers, completed
 from tests.apply.sweeping import lives, until
 
 
@@ -66,3 +67,19 @@ def test_processes_leave_ctrl_c_to_their_parent_and_have_one_thread() -> None:
     assert found == {"hit": None}
     found = dict(completed(calls(threads=partial(os.getenv, "OMP_NUM_THREADS")), Processes(1)))
     assert found == {"threads": "1"}
+
+
+def square(number: int) -> tuple[int, int]:
+    """A call of `Workers`; with the threads of its process."""
+    if number < 0:
+        raise ValueError("negative")
+    return number**2, torch.get_num_threads()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_workers_answer_in_order_and_raise_what_was_raised(jobs: int) -> None:
+    with Workers(jobs) as workers:
+        assert [found for found, _ in workers.call(square, [(3,), (1,), (2,)])] == [9, 1, 4]
+        assert {threads for _, threads in workers.call(square, [(1,), (2,)])} == {1}
+        with pytest.raises(ValueError, match="negative"):
+            list(workers.call(square, [(1,), (-1,), (2,)]))

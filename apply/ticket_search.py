@@ -1,0 +1,69 @@
+"""Find ticket paths, and judge them by what they are worth in other initialisations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from apply.tickets import TicketLibrary, class_means
+from pruning.mask import keep_top
+from pruning.store import Store
+from pruning.ticket_path import TicketPath
+from pruning.version import versions
+from regimes.iterative import Iterative
+from scorers import make_scorer
+from workloads.training import train
+from workloads.workload import Workload
+
+
+def find_path(
+    workload: Workload,
+    seed: int,
+    densities: Sequence[float],
+    *,
+    rounds: int = 12,
+    store: Store | None = None,
+    device: torch.device | str = "cpu",
+) -> TicketPath:
+    """The nested tickets of iterative magnitude pruning at several densities.
+
+    One path of `rounds` rounds leads to the lowest density; every other leaves it at its place (`Iterative.towards`).
+
+    Args:
+        workload: where.
+        seed: of the initial weights and the data order.
+        densities: of the tickets.
+        rounds: down to the lowest density.
+        store: keeps finished trainings, which the densities share and from which an interrupted search goes on; without
+            one each density searches anew.
+        device: where to train.
+    """
+    last = min(densities)
+    regime, scorer = Iterative(rounds=rounds, towards=last), make_scorer("magnitude")
+    found = {density: regime.find(workload, scorer, density, seed, store=store, device=device) for density in densities}
+    split = workload.task.train
+    means = class_means((split.inputs.cpu(), split.targets.cpu()), workload.task.classes)
+    about = workload.describe() | {"regime": "ISS", "rounds": rounds, "seed": seed, "versions": versions()}
+    return TicketPath.of({density: f.mask for density, f in found.items()}, found[last].start, means, about)
+
+
+def accuracy_elsewhere(
+    path: TicketPath, workload: Workload, seeds: Sequence[int], density: float, *, device: torch.device | str = "cpu"
+) -> float:
+    """Mean validation accuracy where the path is laid into other initialisations and trained.
+
+    Raises:
+        ValueError: it does not fit one of them.
+    """
+    accuracies = []
+    for seed in seeds:
+        network = workload.build(seed, device=device)
+        batch = workload.scoring_batch(seed, device=device)
+        laid = TicketLibrary({"": path}).lay(network, batch, density)
+        if laid is None:
+            raise ValueError(f"the ticket of seed {path.about.get('seed')} does not fit the initialisation {seed}")
+        mask = keep_top(laid(network, batch, workload.task.loss), density, seed=seed)
+        record = train(network, workload.task, workload.recipe, mask=mask, seed=seed, device=device)
+        accuracies.append(record.best_validation_accuracy)
+    return sum(accuracies) / len(accuracies)
