@@ -21,6 +21,8 @@ from typing import Any, Protocol, TypeVar
 from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
+from workloads.worker import without_interrupts
+
 Key = TypeVar("Key")
 Calls = deque[tuple[Key, Callable[[], Any]]]
 
@@ -136,12 +138,12 @@ class Processes:
         """See `Pool`."""
         process = self._idle.pop()
         try:
-            with _without_interrupts():
+            with without_interrupts():
                 future: Future[Any] = process.submit(call)
         except BrokenProcessPool:  # it died while it waited
             process.shutdown(kill_workers=True)
             process = _process()
-            with _without_interrupts():
+            with without_interrupts():
                 future = process.submit(call)
         self._busy[future] = process
         return future
@@ -254,16 +256,3 @@ def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(WATCH_SECONDS)
     os._exit(1)
-
-
-@contextlib.contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Processes that are started here inherit that SIGINT is blocked: none shows a traceback while it starts."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -33,7 +33,7 @@ from pruning.table_writer import MANIFEST
 from pruning.version import RESULTS_VERSION, versions
 from regimes import Found, Regime, make_regime
 from scorers import make_scorer
-from workloads.worker import WorkerWarnings, worker_warnings
+from workloads.worker import WorkerWarnings, without_interrupts, worker_warnings
 from workloads.workload import Workload
 
 REPEAT_OFFSET = 1_000_003
@@ -135,7 +135,9 @@ def build(
         pool = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
         work = (joblib.delayed(_in_worker)(workload, seed, out, recording, str(device), store) for seed in missing)
         try:
-            for done, caught in enumerate(pool(work), start=1):
+            with without_interrupts():
+                results = pool(work)
+            for done, caught in enumerate(results, start=1):
                 caught.show_again()
                 if progress is not None:
                     progress(done, len(missing))

@@ -1,7 +1,8 @@
-"""What a worker process hands back besides its work: the warnings that it met."""
+"""Worker processes: the warnings that they hand back, and Ctrl-C, which is not for them."""
 
 from __future__ import annotations
 
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,3 +29,23 @@ def worker_warnings() -> Iterator[WorkerWarnings]:
         warnings.simplefilter("always")
         yield result
     result.found = list(dict.fromkeys((str(warning.message), warning.category) for warning in caught))
+
+
+@contextmanager
+def without_interrupts() -> Iterator[None]:
+    """Processes that are started here inherit that SIGINT is blocked: none shows a traceback while it starts."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    from joblib.externals.loky.backend import resource_tracker as loky_tracker
+
+    # Where these are not running yet, the first process starts them, and Python 3.11's unblocks SIGINT after that.
+    loky_tracker.ensure_running()
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -15,8 +15,9 @@ import pytest
 from tests.frontends.calls import FAST, as_json, run
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_ctrl_c_stops_soon_and_says_how_to_go_on(tmp_path: Path, jobs: int) -> None:
+# Two moments: while the workers start, and when they are at work.
+@pytest.mark.parametrize(("jobs", "after"), [(1, 1.0), (2, 0.2), (2, 1.0)])
+def test_ctrl_c_stops_soon_and_says_how_to_go_on(tmp_path: Path, jobs: int, after: float) -> None:
     table = tmp_path / "table"
     arguments = ["build", "--seeds", "0-9", "--regime", "ISS", "--scorer", "magnitude", "--max-steps", "200000"]
     process = subprocess.Popen(
@@ -42,7 +43,7 @@ def test_ctrl_c_stops_soon_and_says_how_to_go_on(tmp_path: Path, jobs: int) -> N
     deadline = time.monotonic() + 60
     while not (table / "manifest.json").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(1)
+    time.sleep(after)
     os.killpg(process.pid, signal.SIGINT)
     try:
         _, errors = process.communicate(timeout=30)
