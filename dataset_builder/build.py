@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,6 +135,7 @@ def build(
     elif missing:
         pool = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
         work = (joblib.delayed(_in_worker)(workload, seed, out, recording, str(device), store) for seed in missing)
+        results = None
         try:
             with without_interrupts():
                 results = pool(work)
@@ -146,6 +148,11 @@ def build(
                 f"a worker process died while {out} was built (killed, or out of memory?): what is finished is kept; "
                 "run the same command again, with fewer jobs if memory is short"
             ) from error
+        finally:
+            if results is not None:
+                with warnings.catch_warnings():  # an interruption cancels what is left, as it should
+                    warnings.filterwarnings("ignore", ".*tasks which were still being processed")
+                    results.close()
     if missing:
         _complete_manifest(out)
     return ScoreTable.open(out)
