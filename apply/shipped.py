@@ -38,11 +38,23 @@ def shipped(predictor: str) -> tuple[Path, bool]:
 
 
 def own_regime(predictor: str) -> dict[str, Any]:
-    """Regime and rounds that a predictor was made for, as its manifest has them; empty where it has none."""
-    options = read_manifest(shipped(predictor)[0]).get("options")
-    return (
-        {name: options[name] for name in ("regime", "rounds") if name in options} if isinstance(options, dict) else {}
-    )
+    """Regime and rounds that a predictor was made for, as its manifest has them; empty where it has none.
+
+    Raises:
+        FileNotFoundError, ValueError: no usable bundle.
+    """
+    folder = shipped(predictor)[0]
+    options = read_manifest(folder).get("options")
+    own = {name: options[name] for name in _OWN if name in options} if isinstance(options, dict) else {}
+    for name, value in own.items():
+        if type(value) is not _OWN[name]:
+            raise ValueError(
+                f"{folder} is no usable predictor bundle: its {name} is {value!r}, expected {_OWN[name].__name__}"
+            )
+    return own
+
+
+_OWN = {"regime": str, "rounds": int}
 
 
 def load_tickets(folder: Path) -> TicketLibrary | None:

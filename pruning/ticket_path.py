@@ -175,6 +175,9 @@ class TicketPath:
                 levels[name].view(-1)[places] = tensors[f"levels/{name}"]
                 values[name].view(-1)[places] = tensors[f"values/{name}"].float()
             densities = tuple(float(density) for density in json.loads(metadata["densities"]))
-            return cls(densities, levels, values, tensors["inputs"].float(), json.loads(metadata["about"]))
+            about = json.loads(metadata["about"])
+            if not isinstance(about, dict):
+                raise ValueError("what is said about it is no JSON object")
+            return cls(densities, levels, values, tensors["inputs"].float(), about)
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, IndexError, RecursionError) as error:
             raise ValueError(f"{path} is no usable ticket path: {' '.join(str(error).split())}") from error

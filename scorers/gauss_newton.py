@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from pruning.mask import Mask
 from pruning.scores import Scores
-from scorers.gradients import masked_leaves, other_parameters, own_generators, placed
+from scorers.gradients import detached_state, own_generators, placed
 from scorers.scorer import Batch, Loss, check_mask, hand_over, without_pruned
 
 Product = Callable[[list[Tensor]], list[Tensor]]
@@ -82,15 +82,11 @@ def gauss_newton_step(
     own = check_mask(network, mask)
     inputs, targets = placed(batch, next(iter(own.values())))
     with torch.inference_mode(False), torch.enable_grad(), own_generators(network):
-        leaves = masked_leaves(own, mask)
-        frozen: dict[str, Tensor] = {}
-        moving: dict[str, Tensor] = {}
-        for name, parameter in other_parameters(network, own).items():
-            fixed = not parameter.is_floating_point()
-            (frozen if fixed else moving)[name] = parameter.detach() if fixed else parameter.detach().requires_grad_()
-        buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
-        outputs = functional_call(network, ({**leaves, **moving}, frozen, buffers), (inputs,))
-        free = [*leaves.values(), *moving.values()]
+        state = detached_state(network, own, mask)
+        leaves = state.leaves
+        moving = [other.requires_grad_() for other in state.others.values() if other.is_floating_point()]
+        outputs = functional_call(network, tuple(state), (inputs,))
+        free = [*leaves.values(), *moving]
         direction = outputs.detach().new_zeros(outputs.shape).requires_grad_()
         pulled = torch.autograd.grad(outputs, free, direction, create_graph=True, materialize_grads=True)
         through = [k for k, tensor in enumerate(pulled) if tensor.requires_grad]

@@ -51,31 +51,43 @@ def loss_gradients(
     own = check_mask(network, mask)
     inputs, targets = placed(batch, next(iter(own.values())))
     with torch.inference_mode(False), torch.enable_grad(), own_generators(network):
-        leaves = masked_leaves(own, mask)
-        # Detached, the other parameters cost no gradient; by `tie_weights` shared weights stay shared.
-        others = {name: parameter.detach() for name, parameter in other_parameters(network, own).items()}
-        buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
-        outputs = functional_call(network, (leaves, others, buffers), (inputs,))
+        state = detached_state(network, own, mask)
+        outputs = functional_call(network, tuple(state), (inputs,))
         value = loss(outputs, targets)
-        gradients = torch.autograd.grad(value, list(leaves.values()), create_graph=create_graph, materialize_grads=True)
-    return LossGradients(leaves, dict(zip(leaves, gradients, strict=True)), value)
+        leaves = list(state.leaves.values())
+        gradients = torch.autograd.grad(value, leaves, create_graph=create_graph, materialize_grads=True)
+    return LossGradients(state.leaves, dict(zip(state.leaves, gradients, strict=True)), value)
 
 
-def masked_leaves(weights: Mapping[str, nn.Parameter], mask: Mask | None) -> dict[str, Tensor]:
-    """New leaves `w * mask` that gradients can be taken of; copies or views, never the parameters."""
+class DetachedState(NamedTuple):
+    """What a network is called with in place of its own tensors, none of which is changed by what follows.
+
+    Attributes:
+        leaves: `w * mask` by weight name, which gradients can be taken of; copies or views, never the parameters.
+        others: the parameters that are not prunable (biases, normalisations), detached: they cost no gradient.
+        buffers: copies.
+    """
+
+    leaves: dict[str, Tensor]
+    others: dict[str, Tensor]
+    buffers: dict[str, Tensor]
+
+
+def detached_state(network: nn.Module, weights: Mapping[str, nn.Parameter], mask: Mask | None) -> DetachedState:
+    """The network's state with its prunable `weights` as masked leaves; for `functional_call`.
+
+    There, by `tie_weights`, shared weights stay shared.
+    """
     leaves = {}
     for name, weight in weights.items():
         value = weight.detach()
         if mask is not None:
             value = value.masked_fill(~mask.tensors[name].to(value.device), 0)
         leaves[name] = value.requires_grad_()
-    return leaves
-
-
-def other_parameters(network: nn.Module, weights: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:
-    """The parameters that are not among the prunable `weights`: biases, normalisations."""
     prunable_ids = {id(weight) for weight in weights.values()}
-    return {name: parameter for name, parameter in network.named_parameters() if id(parameter) not in prunable_ids}
+    named = network.named_parameters()
+    others = {name: parameter.detach() for name, parameter in named if id(parameter) not in prunable_ids}
+    return DetachedState(leaves, others, {name: buffer.clone() for name, buffer in network.named_buffers()})
 
 
 def placed(batch: Batch, weight: Tensor) -> Batch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import warnings
 from pathlib import Path
 
@@ -199,6 +200,15 @@ def test_library_digests_tell_tickets_apart(path: TicketPath, library: TicketLib
     other = TicketLibrary({"toy": TicketPath(path.densities, levels, path.values, path.inputs)})
     assert other.digest != library.digest
     assert TicketLibrary({"toy": path}).digest == library.digest
+
+
+@pytest.mark.parametrize(("name", "value"), [("regime", 3), ("rounds", "4"), ("rounds", True)])
+def test_a_bundle_with_a_foreign_regime_is_refused(bundle: Path, tmp_path: Path, name: str, value: object) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["options"][name] = value
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=f"no usable predictor bundle: its {name} is"):
+        own_regime(str(tmp_path))
 
 
 def test_methods_know_bundles_with_tickets(bundle: Path, tmp_path: Path) -> None:

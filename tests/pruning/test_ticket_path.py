@@ -94,6 +94,7 @@ def metadata_of(file: Path) -> dict[str, str]:
         ({"densities": "[0.5]"}, "levels"),
         ({"densities": "[0.1, 0.5, 0.7]"}, "must fall"),
         ({"about": "["}, "no usable ticket path"),
+        ({"about": "[[1, 2]]"}, "no JSON object"),
     ],
 )
 def test_what_was_tampered_with_is_refused(path: TicketPath, tmp_path: Path, change: dict[str, str], said: str) -> None:
