@@ -72,6 +72,7 @@ class PolicySearch:
         seed: of the search.
         features: names and scales.
         start: coefficients to begin with; the others, and all drift, begin at 0.
+        drift: whether coefficients may change from round to round.
     """
 
     tasks: tuple[str, ...] = ("mnist", "mnist_blurred", "mnist_thick", "mnist_background", "mnist_textured")
@@ -86,6 +87,7 @@ class PolicySearch:
     seed: int = 0
     features: dict[str, float] = field(default_factory=lambda: dict(SCALES))
     start: dict[str, float] = field(default_factory=lambda: dict(START))
+    drift: bool = True
 
     def run(
         self,
@@ -105,7 +107,7 @@ class PolicySearch:
         from cmaes import CMA
 
         file = Path(file)
-        scales = np.array([*self.features.values()] * 2)
+        scales = np.array([*self.features.values()] * (2 if self.drift else 1))
         begin = np.zeros(len(scales))
         for name, value in self.start.items():
             begin[list(self.features).index(name)] = value
@@ -134,15 +136,16 @@ class PolicySearch:
                     found = np.median(done[generation], axis=0)
                     told = ", ".join(f"{task} {100 * a:.2f} %" for task, a in zip(self.tasks, found, strict=True))
                     log(f"generation {generation + 1}: median {told}")
-        medians = np.median(done, axis=1).round(4).tolist()
+        medians = [np.median(accuracies, axis=0).round(4).tolist() for accuracies in done[: self.generations]]
         training = {"search": asdict(self), "median_accuracies": medians}
         return self.predictor(scales * search.mean, training | {"versions": versions()})
 
     def predictor(self, theta: np.ndarray, training: dict[str, Any] | None = None) -> Predictor:
-        """The predictor of coefficients and drift, `(2 F,)`."""
+        """The predictor of coefficients and drift, `(2 F,)`, or `(F,)` without drift."""
         names, half = list(self.features), len(self.features)
         columns = tuple(column(name) for name in (*names, CLOCK))
-        found = arrays(np.append(theta[:half], 0.0), np.append(theta[half:], 0.0), half)
+        drift = theta[half:] if self.drift else np.zeros(half)
+        found = arrays(np.append(theta[:half], 0.0), np.append(drift, 0.0), half)
         options = {"regime": "UMS", "rounds": self.rounds}
         return Predictor("multishot", "regression", "kept", columns, found, options, training or {})
 

@@ -42,6 +42,19 @@ def test_it_climbs(quick: list[int], tmp_path: Path) -> None:
     assert np.mean(accuracies[-5:]) > np.mean(accuracies[:5])
 
 
+def test_without_drift_nothing_changes_from_round_to_round(quick: list[int], tmp_path: Path) -> None:
+    found = replace(SEARCH, generations=60, population=10, drift=False).run(tmp_path / "search.json")
+    assert found.arrays["coefficients"][:2] == pytest.approx([3.0, -1.0], abs=0.3)
+    assert not found.arrays["drift"].any()
+
+
+def test_no_generations_leave_the_beginning(quick: list[int], tmp_path: Path) -> None:
+    found = replace(SEARCH, generations=0, start={"path_ln": 2.0}).run(tmp_path / "search.json")
+    assert found.arrays["coefficients"].tolist() == [0.0, 2.0, 0.0]
+    assert not quick
+    assert found.training["median_accuracies"] == []
+
+
 def test_an_interrupted_search_goes_on_to_the_same_end(quick: list[int], tmp_path: Path) -> None:
     whole = SEARCH.run(tmp_path / "whole.json")
     calls = len(quick)
