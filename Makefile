@@ -9,6 +9,7 @@ export OMP_NUM_THREADS ?= 1
 
 GRIDS := last_table baselines regimes combined stacks saw meta features
 RUNS ?= runs/results
+OURS ?= runs/ours
 
 .PHONY: help setup demo test test-all bench lint format results thesis publish predictor ours clean
 help: ## this list
@@ -67,11 +68,12 @@ publish: setup ## tables, Parquet files and the report of what `make thesis` has
 predictor: setup ## refit the predictor that is shipped, from nothing (two hours; goes on where it stopped)
 	$(BIN)/python -m experiments.default_predictor --jobs $(JOBS) --runs $(RUNS)
 
-ours: setup ## the shipped predictor beside all rivals: grids, tables (two hours; finished runs are reused)
-	for grid in mnist rivals fashion shapes digits; do \
-		$(BIN)/scratchcard sweep experiments/ours_$$grid.toml --out $(RUNS) --jobs $(JOBS) || exit 1; done
-	$(BIN)/scratchcard results $(RUNS) --out results/ours/runs.parquet
-	$(BIN)/python -m experiments.tables $(RUNS) --out results/ours
+ours: setup ## the shipped predictor beside all rivals, and its ablation: grids, tables (hours; finished runs are reused)
+	$(BIN)/python -m experiments.ablation --jobs $(JOBS) --runs $(RUNS)
+	for grid in fashion shapes digits mnist rivals ablation; do \
+		$(BIN)/scratchcard sweep experiments/ours_$$grid.toml --out $(OURS) --jobs $(JOBS) || exit 1; done
+	$(BIN)/scratchcard results $(OURS) --out results/ours/runs.parquet
+	$(BIN)/python -m experiments.tables $(OURS) --out results/ours
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
