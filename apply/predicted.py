@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from torch import nn
 
 from apply.shipped import FALLBACK, load_tickets, shipped
 from apply.tickets import TicketLibrary
-from dataset_builder.features import compute_features
+from dataset_builder.feature_network import SCORED
+from dataset_builder.features import compute_features, prepared_scorers
 from meta.bundle import load_bundle
 from meta.predictor import Predictor
 from pruning.mask import Mask
@@ -50,6 +51,7 @@ class PredictedScorer:
     density: float
     source: str = ""
     tickets: TicketLibrary | None = None
+    scorers: Mapping[str, Scorer] = field(default_factory=lambda: SCORED, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_density(self.density)
@@ -72,9 +74,14 @@ class PredictedScorer:
         )
 
     def prepare(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scorer:
-        """The scorer of one multi-shot sequence on `network`: the ticket that was found to fit it, or this one."""
+        """The scorer of one multi-shot sequence on `network`: the ticket that was found to fit it, or this one.
+
+        The same scores with less work.
+        """
         laid = None if self.tickets is None or mask is not None else self.tickets.lay(network, batch, self.density)
-        return self if laid is None else laid
+        if laid is not None:
+            return laid
+        return replace(self, scorers=prepared_scorers(self.predictor.features, network, batch, loss))
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
         """See `scorers.Scorer`; float64 predictions are stored as float32 to save memory.
@@ -95,7 +102,8 @@ class PredictedScorer:
         weights = prunable(network)
         scores = {name: torch.zeros(w.numel(), dtype=torch.float32) for name, w in weights.items()}
         seen = Seen.of(self.predictor) if mask is None else None
-        blocks = compute_features(network, batch, loss, mask=mask, density=self.density, names=self.predictor.features)
+        names, scorers = self.predictor.features, self.scorers
+        blocks = compute_features(network, batch, loss, mask=mask, density=self.density, names=names, scorers=scorers)
         for block in blocks:
             if seen is not None:
                 seen.look_at(block)

@@ -111,14 +111,15 @@ class NetworkPicture:
         mask: Mask | None,
         density: float,
         needs: Collection[str],
+        scorers: Mapping[str, Scorer] = SCORED,
     ) -> NetworkPicture:
-        """Score and observe what is in `needs`: names in `SCORED`, `"gradients"`, `"activity"`, `"pairs"`."""
+        """Score and observe what is in `needs`: names in `scorers`, `"gradients"`, `"activity"`, `"pairs"`."""
         weights = prunable(network)
         if mask is not None:
             check_same_layout(weights, mask.tensors, "the mask")
         units = {name: Units.of(layer) for name, layer in prunable_layers(network).items()}
         criteria = {}
-        for name, scorer in SCORED.items():
+        for name, scorer in scorers.items():
             if name in needs:
                 with warnings.catch_warnings():
                     # Scores that are all alike make no mask, but they are features like any others.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from torch import nn
@@ -10,15 +10,15 @@ from torch import nn
 from dataset_builder import feature_columns, pair_columns
 from dataset_builder.feature_columns import FEATURES, Feature, feature_table
 from dataset_builder.feature_layer import LayerPicture
-from dataset_builder.feature_network import NetworkPicture
+from dataset_builder.feature_network import SCORED, NetworkPicture
 from dataset_builder.pair_columns import PAIR_FEATURES
 from pruning.families import lookup
 from pruning.mask import Mask
 from pruning.schedules import check_density
 from pruning.table_schema import Column, FeatureBlock
-from scorers.scorer import Batch, Loss
+from scorers.scorer import Batch, Loss, Scorer
 
-__all__ = ["FEATURES", "PAIR_FEATURES", "column", "compute_features", "feature_table"]
+__all__ = ["FEATURES", "PAIR_FEATURES", "column", "compute_features", "feature_table", "prepared_scorers"]
 
 _KNOWN = feature_columns.BY_NAME | pair_columns.BY_NAME
 
@@ -43,6 +43,7 @@ def compute_features(
     density: float,
     names: Sequence[str] | None = None,
     rows: int = 2**18,
+    scorers: Mapping[str, Scorer] = SCORED,
 ) -> Iterator[FeatureBlock]:
     """Features of the kept weights, in blocks of at most `rows` weights, layer by layer in prunable order.
 
@@ -63,6 +64,7 @@ def compute_features(
         names: the features, in the order of the blocks' columns; all of `FEATURES` by default, those of
             `PAIR_FEATURES` too if named. Only what they need is computed: the four of the thesis need no activations.
         rows: bound on a block's weights, and so on memory.
+        scorers: of the features that are scores; `prepared_scorers` spare work over several rounds.
 
     Raises:
         ValueError: unknown or doubled names, a density outside (0, 1], nothing to prune, a mask of another
@@ -77,9 +79,31 @@ def compute_features(
     check_density(density)
     if mask is not None and not mask.kept:
         raise ValueError("the mask keeps no weight, so there is nothing to compute features of")
-    needs = frozenset[str]().union(*(feature.needs for feature in features))
-    picture = NetworkPicture.take(network, batch, loss, mask, density, needs)
+    picture = NetworkPicture.take(network, batch, loss, mask, density, _needs(features), scorers)
     return _blocks(picture, features, rows)
+
+
+def prepared_scorers(names: Sequence[str], network: nn.Module, batch: Batch, loss: Loss) -> dict[str, Scorer]:
+    """The scorers that features ask for, prepared for several rounds on one network and batch: the same scores.
+
+    Args:
+        names: features, as for `compute_features`.
+        network, batch, loss: those that features will be computed of.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    needs = _needs([lookup(_KNOWN, "features", name) for name in names])
+    found: dict[str, Scorer] = {}
+    for name, scorer in SCORED.items():
+        if name in needs:
+            prepare = getattr(scorer, "prepare", None)
+            found[name] = scorer if prepare is None else prepare(network, batch, loss)
+    return found
+
+
+def _needs(features: Sequence[Feature]) -> frozenset[str]:
+    return frozenset[str]().union(*(feature.needs for feature in features))
 
 
 def _blocks(picture: NetworkPicture, features: list[Feature], rows: int) -> Iterator[FeatureBlock]:

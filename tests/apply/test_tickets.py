@@ -165,6 +165,24 @@ def test_a_predictor_uses_its_tickets_where_it_can(library: TicketLibrary, path:
     )
 
 
+def test_prepared_for_a_sequence_it_scores_the_same_with_less_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = tuple(column(name) for name in ("stepped_ln", "path_ln", "magnitude_ln", "progress"))
+    found = Predictor("multishot", "regression", "kept", columns, arrays(np.ones(4), np.full(4, 0.5), 3))
+    scorer, task = PredictedScorer(found, 0.1), batch()
+    own = network(1)
+    mask = keep_top(scorer(own, task, cross_entropy), 0.4)
+    plain = scorer(own, task, cross_entropy, mask=mask)
+    prepared = scorer.prepare(own, task, cross_entropy)
+    variances = []
+    monkeypatch.setattr(Tensor, "var", lambda *args, **kwargs: variances.append(args) or torch.var(*args, **kwargs))
+    scores = prepared(own, task, cross_entropy, mask=mask)
+    assert not [values for values in variances if values[0].shape == task[0].shape]
+    assert all(torch.equal(scores.tensors[name], plain.tensors[name]) for name in plain.tensors)
+    assert repr(prepared) == repr(scorer)
+    with pytest.raises(ValueError, match="prepared for another network"):
+        prepared(network(2), task, cross_entropy)
+
+
 def test_a_transplanted_mask_lies_as_it_lay(library: TicketLibrary, path: TicketPath) -> None:
     other = network(7)
     mask = keep_top(Transplanted(library, 0.1)(other, batch(), cross_entropy), 0.1)
