@@ -78,8 +78,8 @@ class PolicySearch:
     tasks: tuple[str, ...] = ("mnist", "mnist_blurred", "mnist_thick", "mnist_background", "mnist_textured")
     network: str = "lenet_300_100"
     density: float = 0.005
-    rounds: int = 8
-    generations: int = 40
+    rounds: int = 16
+    generations: int = 14
     population: int = 16
     first_seed: int = 10_000
     seeds: int = 10_000
