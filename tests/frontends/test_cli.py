@@ -221,7 +221,7 @@ def test_the_shipped_predictor_works_out_of_the_box_and_says_what_it_never_saw(t
     found = json.loads(result.stdout)
     assert found["method"].startswith("default, UMS ")
     assert found["kept"] == 1004
-    assert found["effective_density"] > 0.018
+    assert found["effective_density"] > 0.019
     shown = as_json("show", "default")
     assert shown["family"] == "multishot"
     assert shown["stored tickets"]
