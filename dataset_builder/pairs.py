@@ -101,11 +101,14 @@ class LayerPairs:
     def company(self) -> Tensor:
         """`s sum over the unit's other kept weights of s' corr(input, their input)^3`.
 
-        Cubed, near neighbours count and the many faint correlations do not.
+        Cubed, near neighbours count and the many faint correlations do not. An input without a kept weight is in
+        nobody's company: after the first rounds most have none.
         """
-        own = torch.bmm(self._standard, self._standard.mT).div_(self._count).pow_(3)
+        live = self._sign.any(dim=1).any(dim=0).nonzero()[:, 0]
+        standard, sign = self._standard[:, live], self._sign[:, :, live]
+        own = torch.bmm(standard, standard.mT).div_(self._count).pow_(3)
         torch.diagonal(own, dim1=1, dim2=2).zero_()
-        return self._sign * torch.bmm(self._sign, own)
+        return torch.zeros_like(self._sign).index_copy_(2, live, sign * torch.bmm(sign, own))
 
     @property
     def input_spread(self) -> Tensor:
