@@ -103,18 +103,29 @@ def summarise(results: Iterable[Mapping[str, Any]]) -> list[Summary]:
     ]
 
 
-def markdown(summaries: Sequence[Summary]) -> str:
-    """A Markdown table: accuracy, steps to the best validation loss, pruning time, effective density."""
+def markdown(summaries: Sequence[Summary], passes: Mapping[str, float] | None = None) -> str:
+    """A Markdown table: accuracy, steps to the best validation loss, pruning time, effective density.
+
+    With `passes` (by label) one of the cost: passes over the data in place of the steps, the best first.
+    """
+    cost = "steps to best validation loss" if passes is None else "passes over the data"
     lines = [
-        "| method | test accuracy, % | steps to best validation loss | pruning time, s | effective density | seeds |",
+        f"| method | test accuracy, % | {cost} | pruning time, s | effective density | seeds |",
         "|---|---|---|---|---|---|",
     ]
+    shown = summaries if passes is None else sorted(summaries, key=lambda s: -s.test_accuracy.mean)
     lines += [
-        f"| {s.label} | {s.test_accuracy.text(2, 100)} | {s.best_step.text(0)} | {_seconds(s.pruning_seconds)} | "
+        f"| {s.label} | {s.test_accuracy.text(2, 100)} | "
+        f"{s.best_step.text(0) if passes is None else _three(passes[s.label])} | {_seconds(s.pruning_seconds)} | "
         f"{s.effective_density.mean:.4f} | {s.test_accuracy.count} |"
-        for s in summaries
+        for s in shown
     ]
     return "\n".join(lines)
+
+
+def _three(value: float) -> str:
+    """Three digits, never as a power of ten."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}" if value >= 0.001 else "0" if value == 0 else "< 0.001"
 
 
 def _seconds(seconds: Interval) -> str:

@@ -6,7 +6,7 @@ import argparse
 import csv
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,11 +64,20 @@ def arguments(description: str | None, *, task: str, seeds: str) -> Options:
 
 
 def publish(
-    results: Sequence[dict[str, Any]], folder: Path, name: str, subtitle: str, *, floor: float | None = None
+    results: Sequence[dict[str, Any]],
+    folder: Path,
+    name: str,
+    subtitle: str,
+    *,
+    floor: float | None = None,
+    passes: Mapping[str, float] | None = None,
 ) -> None:
-    """Print the table; write it as Markdown, each run as a line of CSV, and a picture; with `floor` one of the cost."""
+    """Print the table; write it as Markdown, each run as a line of CSV, and a picture.
+
+    With `floor` a picture of the cost too; with `passes` (by label) a table of it.
+    """
     summaries = summarise(results)
-    text = markdown(summaries)
+    text = markdown(summaries, passes)
     print(text)
     with written_beside(folder / f"{name}.md") as beside:
         beside.write_text(f"{subtitle}\n\n{text}\n")

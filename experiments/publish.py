@@ -11,6 +11,7 @@ from pathlib import Path
 from apply.experiment import read_result
 from apply.grid import read_grid
 from apply.run_grid import run_grid
+from experiments.bill import passes
 from experiments.options import Options, publish
 from workloads.device import choose_device
 
@@ -27,6 +28,7 @@ def main() -> None:
     )
     parser.add_argument("--density", type=float, help="only this density; a grid of several needs one")
     parser.add_argument("--floor", type=float, help="draw accuracy against cost too, from this accuracy (per cent) on")
+    parser.add_argument("--passes", action="store_true", help="with passes over the data: prunes once by each method")
     parser.add_argument("--results", type=Path, default=Path("results"), help="tables and pictures")
     options = parser.parse_args()
     densities = None if options.density is None else [options.density]
@@ -40,7 +42,9 @@ def main() -> None:
         print(f"failed: {digest}: {error}")
     found = [read_result(options.runs, experiment.digest) for experiment in grid.experiments]
     records = [record for record in found if record is not None]
-    publish(records, options.results, grid.name, grid.file.title, floor=options.floor)
+    bill = {e.label: (e, r) for e, r in zip(grid.experiments, found, strict=True) if r is not None}
+    read = {label: passes(*run) for label, run in bill.items()} if options.passes else None
+    publish(records, options.results, grid.name, grid.file.title, floor=options.floor, passes=read)
 
 
 if __name__ == "__main__":

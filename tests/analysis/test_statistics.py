@@ -46,6 +46,11 @@ def test_summaries_table_and_picture(tmp_path: Path) -> None:
     assert summaries[0].accuracies == pytest.approx((0.81, 0.82, 0.83))
     lines = markdown(summaries).splitlines()
     assert lines[2].startswith("| snip | 82.00 ± 2.48 | 200 ± 248 | 0.50 ± 0.00 | 0.0090 | 3 |")
+    costs = markdown(summaries, {"snip": 12.345, "synflow": 0.0}).splitlines()
+    assert costs[2:] == [
+        "| synflow | 90.00 | 0 | 0.50 | 0.0090 | 1 |",
+        "| snip | 82.00 ± 2.48 | 12.3 | 0.50 ± 0.00 | 0.0090 | 3 |",
+    ]
     picture = comparison(summaries, tmp_path / "figure.png", "title")
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "snip" in comparison(summaries, tmp_path / "figure.svg", "title").read_text()

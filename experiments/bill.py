@@ -1,0 +1,43 @@
+"""What finding a ticket reads: passes over the training split."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from torch.utils.flop_counter import FlopCounterMode
+
+from apply.experiment import Experiment
+from apply.method import SHOTS
+from apply.prune import prune
+
+STEP = 3
+"""A training step's forward and backward pass, in forward passes."""
+
+
+def passes(experiment: Experiment, record: Mapping[str, Any]) -> float:
+    r"""Forward passes of the dense network over the training split that finding the ticket is worth.
+
+    `(F / (2 n) + sum over trainings of (3 * batch size * steps + validation examples * evaluations)) / training
+    examples`, with `n` prunable weights and `F` the floating-point operations of PyTorch's products and convolutions
+    while the network is scored, counted (`torch.utils.flop_counter`) as the method is run once more. Trainings, whose
+    engines PyTorch cannot count, are taken from the record, and as dense ones. What works on scores and weights alone
+    (matching, predictors) reads no data and is not in it: see the seconds.
+
+    Args:
+        experiment: the run; of its method only the scoring is done again.
+        record: its result.
+    """
+    workload, method, recipe = experiment.workload, experiment.method, experiment.workload.recipe
+    trained = [int(entry["steps"]) for entry in record["rounds"]]
+    if trained:  # scored as often at the initial weights: the products have the same shapes
+        rounds = len(trained) * (method.shots if method.regime == "IMS" else 1)
+        untrained: dict[str, Any] = {"shots": SHOTS, "rewind_step": 0, "towards": None, "round_steps": None}
+        method = dataclasses.replace(method, regime="UMS", rounds=rounds, **untrained)
+    with FlopCounterMode(display=False) as counter:
+        prune(workload, method, experiment.density, experiment.seed, dtype=experiment.dtype)
+    examples = counter.get_total_flops() / (2 * int(record["prunable"]))
+    evaluations = sum(steps // recipe.evaluation_interval for steps in trained)
+    examples += STEP * recipe.batch_size * sum(trained) + len(workload.task.validation) * evaluations
+    return examples / len(workload.task.train)
