@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from pathlib import Path
 
+from analysis.labels import GAP, place_labels
 from analysis.statistics import Summary, pareto
 from pruning.files import written_beside
 
@@ -92,46 +94,78 @@ def cost_front(
         import vl_convert  # noqa: F401  (altair saves through it)
     except ImportError as error:
         raise ValueError("pictures need altair and vl-convert: pip install 'scratchcard[report]'") from error
-    shown = [s for s in summaries if 100 * s.test_accuracy.mean >= floor]
-    if not shown:
+    found = [s for s in summaries if 100 * s.test_accuracy.mean >= floor]
+    if not found:
         raise ValueError(f"no method reaches {floor:g} %, so that there is nothing to draw")
-    hidden = len(summaries) - len(shown)
+    hidden = len(summaries) - len(found)
     if hidden:
         subtitle = f"{subtitle}; {hidden} left out, below {floor:g} %"
+    shown, names = _without_doubles(found)
     spent = [max(s.pruning_seconds.mean, FASTEST) for s in shown]
-    front = pareto([(s.pruning_seconds.mean, s.test_accuracy.mean) for s in shown])
+    reached = [100 * s.test_accuracy.mean for s in shown]
+    front = pareto(list(zip(spent, reached, strict=True)))
+    widths = [100 * _width(s) for s in shown]
+    bottom = max(floor, math.floor(min(map(operator.sub, reached, widths))))
+    top = min(100, math.ceil(max(map(operator.add, reached, widths))))
+    left, right = min(spent) / 1.5, max(spent) * 12
+    wide, high = 640, 460
+    places = [
+        (wide * math.log(seconds / left) / math.log(right / left), high * (top - accuracy) / (top - bottom))
+        for seconds, accuracy in zip(spent, reached, strict=True)
+    ]
     rows = [
         {
-            "method": s.label,
+            "method": names[k],
             "seconds": spent[k],
-            "accuracy": 100 * s.test_accuracy.mean,
-            "low": max(floor, 100 * (s.test_accuracy.mean - _width(s))),
-            "high": min(100.0, 100 * (s.test_accuracy.mean + _width(s))),
+            "accuracy": reached[k],
+            "low": max(bottom, reached[k] - widths[k]),
+            "high": min(100.0, reached[k] + widths[k]),
             "kind": "Pareto front" if k in front else "others",
         }
-        for k, s in enumerate(shown)
+        for k in range(len(shown))
     ]
     x = alt.X(
         "seconds:Q",
         title="processor seconds to find the ticket (log)",
-        scale=alt.Scale(type="log", domain=[min(spent) / 1.5, max(spent) * 12]),
+        scale=alt.Scale(type="log", domain=[left, right], nice=False),
     )
-    y = alt.Y("accuracy:Q", title="test accuracy, %", scale=alt.Scale(zero=False, nice=True))
+    y = alt.Y("accuracy:Q", title="test accuracy, %", scale=alt.Scale(domain=[bottom, top], nice=False))
     colour = alt.Color("kind:N", title=None, scale=alt.Scale(range=["#c8511b", "#4c78a8"]))
     base = alt.Chart(alt.Data(values=rows))
     rule = base.mark_rule(strokeWidth=1.5).encode(
         x=x, y=alt.Y("low:Q", title="test accuracy, %"), y2="high:Q", color=colour
     )
     point = base.mark_point(filled=True, size=60, opacity=1).encode(x=x, y=y, color=colour)
-    label = base.mark_text(align="left", dx=6, dy=-7, fontSize=10).encode(x=x, y=y, text="method:N", color=colour)
+    label = alt.layer(
+        *(
+            alt.Chart(alt.Data(values=[row]))
+            .mark_text(
+                align="left" if offset.right else "right",
+                dx=GAP if offset.right else -GAP,
+                dy=offset.down,
+                fontSize=10,
+            )
+            .encode(x=x, y=y, text="method:N", color=colour)
+            for row, offset in zip(rows, place_labels(places, names, wide, high), strict=True)
+        )
+    )
     steps = alt.Chart(alt.Data(values=[row for row in rows if row["kind"] == "Pareto front"]))
     line = steps.mark_line(interpolate="step-after", color="#c8511b", strokeDash=[4, 3], strokeWidth=1).encode(x=x, y=y)
     heading = alt.TitleParams(title, subtitle=subtitle, anchor="start")
-    chart = (line + rule + point + label).properties(width=640, height=460, title=heading)
+    chart = (line + rule + point + label).properties(width=wide, height=high, title=heading)
     chart = chart.configure(background="white").configure_axis(gridColor="#eeeeee")
     with written_beside(path) as beside:
         chart.save(str(beside), scale_factor=2) if path.suffix == ".png" else chart.save(str(beside))
     return path
+
+
+def _without_doubles(summaries: Sequence[Summary]) -> tuple[list[Summary], list[str]]:
+    """Methods with the same results in all runs as one point, the cheapest, under all their names."""
+    groups: dict[tuple[float, ...], list[Summary]] = {}
+    for summary in summaries:
+        groups.setdefault((*summary.accuracies, summary.effective_density.mean), []).append(summary)
+    cheapest = [min(group, key=lambda s: s.pruning_seconds.mean) for group in groups.values()]
+    return cheapest, [" = ".join(s.label for s in group) for group in groups.values()]
 
 
 def _width(summary: Summary) -> float:
