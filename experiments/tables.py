@@ -17,9 +17,10 @@ from analysis.published import beside
 from analysis.ranks import friedman
 from analysis.report.groups import usual_seeds
 from analysis.report.material import named
-from analysis.results import frame, grids, predictors
+from analysis.results import frame, grids, predictors, unfinished
 from analysis.significance import compare, comparison_table
 from analysis.statistics import interval
+from pruning.families import lookup
 from pruning.files import written_beside
 
 if TYPE_CHECKING:
@@ -138,6 +139,29 @@ def _predictors(source: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def write_pages(source: Path, out: Path, only: Sequence[str] | None = None) -> list[Path]:
+    """A page for each grid with a finished run (of those named), and one of the predictors; returns their paths.
+
+    Raises:
+        FileNotFoundError: no results there.
+        ValueError: an unknown grid, or no finished run at all.
+    """
+    manifests = {manifest["name"]: manifest for manifest in grids(source)}
+    chosen = {name: lookup(manifests, "grids", name) for name in only or manifests}
+    left = unfinished(frame(source), list(chosen.values()))
+    pages = {
+        f"{name}.md": page(frame(source, grid=name), manifest)
+        for name, manifest in chosen.items()
+        if left[name][0] < left[name][1]
+    }
+    if predictors(source) and not only:
+        pages["predictors.md"] = _predictors(source)
+    for name, text in pages.items():
+        with written_beside(out / name) as beside_it:
+            beside_it.write_text(text)
+    return [out / name for name in pages]
+
+
 def main() -> None:
     """Write the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -145,19 +169,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/thesis"), help="folder of the pages")
     parser.add_argument("--grid", action="append", help="only this one; may be repeated")
     options = parser.parse_args()
-    for manifest in grids(options.source):
-        name = manifest["name"]
-        if options.grid and name not in options.grid:
-            continue
-        runs = frame(options.source, grid=name)
-        if runs.empty:
-            continue
-        with written_beside(options.out / f"{name}.md") as beside_it:
-            beside_it.write_text(page(runs, manifest))
-        print(options.out / f"{name}.md")
-    if predictors(options.source) and not options.grid:
-        with written_beside(options.out / "predictors.md") as beside_it:
-            beside_it.write_text(_predictors(options.source))
+    try:
+        for path in write_pages(options.source, options.out, options.grid):
+            print(path)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

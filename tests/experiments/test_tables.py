@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from scipy import stats
 
 from analysis.results import frame, grids
 from apply.method import Method
-from experiments.tables import page
+from experiments.tables import page, write_pages
 from tests.analysis.report_results import BASELINES, record, runs, write_grid
 
 SNIP = Method("snip", regime="UMS")
@@ -88,3 +89,15 @@ def test_an_unfinished_grid_says_so(tmp_path: Path) -> None:
     text = written(tmp_path, made, digests=[*(one["digest"] for one in made), "0" * 64])
     assert "12 of 13 runs" in text
     assert "**Not finished**" in text
+
+
+def test_a_grid_that_has_not_begun_has_no_page(tmp_path: Path) -> None:
+    made = runs(BASELINES, [0.1], range(3))
+    write_grid(tmp_path, "begun", made)
+    write_grid(tmp_path, "planned", [], digests=["0" * 64])
+    assert write_pages(tmp_path, tmp_path / "pages") == [tmp_path / "pages" / "begun.md"]
+    assert (tmp_path / "pages" / "begun.md").read_text() == page(
+        frame(tmp_path, grid="begun"), next(m for m in grids(tmp_path) if m["name"] == "begun")
+    )
+    with pytest.raises(ValueError, match=r"unknown grid 'begin'.*did you mean 'begun'"):
+        write_pages(tmp_path, tmp_path / "pages", ["begin"])
