@@ -18,7 +18,7 @@ from pathlib import Path
 from apply.policy_search import SCALES, START, PolicySearch
 from meta.bundle import save_bundle
 
-GENERATIONS = 8
+GENERATIONS = 6
 
 GROUPS = {
     "step": ("step_ln", "stepped_ln", "growth"),
