@@ -70,10 +70,12 @@ predictor: setup ## refit the predictor that is shipped, from nothing (two hours
 
 ours: setup ## the shipped predictor beside all rivals, and its ablation: grids, tables (hours; finished runs are reused)
 	$(BIN)/python -m experiments.ablation --jobs $(JOBS) --runs $(RUNS)
-	for grid in fashion shapes digits mnist rivals ablation; do \
+	for grid in fashion shapes digits mnist rivals conv ablation; do \
 		$(BIN)/scratchcard sweep experiments/ours_$$grid.toml --out $(OURS) --jobs $(JOBS) || exit 1; done
 	$(BIN)/scratchcard results $(OURS) --out results/ours/runs.parquet
 	$(BIN)/python -m experiments.tables $(OURS) --out results/ours
+	$(BIN)/python -m experiments.publish experiments/ours_mnist.toml --runs $(OURS) --density 0.005 --floor 80 --passes --results results/cost
+	$(BIN)/python -m experiments.publish experiments/ours_fashion.toml --runs $(OURS) --density 0.005 --floor 70 --passes --results results/cost
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
