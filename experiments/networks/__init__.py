@@ -1,1 +1,1 @@
-"""Networks of experiments that the package does not hold. Runs are identified by these files: an edit makes new ones."""
+"""Networks that the package does not hold. Runs are identified by these files: an edit makes new ones."""
