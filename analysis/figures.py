@@ -105,10 +105,10 @@ def cost_front(
     shown, names = _without_doubles(found)
     spent = [max(s.pruning_seconds.mean, FASTEST) for s in shown]
     reached = [100 * s.test_accuracy.mean for s in shown]
-    front = pareto(list(zip(spent, reached, strict=True)))
+    front = pareto([(s.pruning_seconds.mean, s.test_accuracy.mean) for s in shown])
     widths = [100 * _width(s) for s in shown]
     bottom = max(floor, math.floor(min(map(operator.sub, reached, widths))))
-    top = min(100, math.ceil(max(map(operator.add, reached, widths))))
+    top = max(bottom + 1, min(100, math.ceil(max(map(operator.add, reached, widths)))))
     left, right = min(spent) / 1.5, max(spent) * 12
     wide, high = 640, 460
     places = [

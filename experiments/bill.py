@@ -19,11 +19,11 @@ STEP = 3
 def passes(experiment: Experiment, record: Mapping[str, Any]) -> float:
     r"""Forward passes of the dense network over the training split that finding the ticket is worth.
 
-    `(F / (2 n) + sum over trainings of (3 * batch size * steps + validation examples * evaluations)) / training
-    examples`, with `n` prunable weights and `F` the floating-point operations of PyTorch's products and convolutions
-    while the network is scored, counted (`torch.utils.flop_counter`) as the method is run once more. Trainings, whose
-    engines PyTorch cannot count, are taken from the record, and as dense ones. What works on scores and weights alone
-    (matching, predictors) reads no data and is not in it: see the seconds.
+    `(F / f + sum over trainings of (3 * batch size * steps + validation examples * evaluations)) / training examples`,
+    with `F` the floating-point operations of PyTorch's products and convolutions while the network is scored, counted
+    (`torch.utils.flop_counter`) as the method is run once more, and `f` those of one example's forward pass. Trainings,
+    whose engines PyTorch cannot count, are taken from the record, and as dense ones. What works on scores and weights
+    alone (matching, predictors) reads no data and is not in it: see the seconds.
 
     Args:
         experiment: the run; of its method only the scoring is done again.
@@ -37,7 +37,10 @@ def passes(experiment: Experiment, record: Mapping[str, Any]) -> float:
         method = dataclasses.replace(method, regime="UMS", rounds=rounds, **untrained)
     with FlopCounterMode(display=False) as counter:
         prune(workload, method, experiment.density, experiment.seed, dtype=experiment.dtype)
-    examples = counter.get_total_flops() / (2 * int(record["prunable"]))
+    network = workload.build(experiment.seed, dtype=experiment.dtype)
+    with FlopCounterMode(display=False) as once:
+        network(workload.task.train.inputs[:1].to(experiment.dtype))
+    examples = counter.get_total_flops() / once.get_total_flops()
     evaluations = sum(steps // recipe.evaluation_interval for steps in trained)
     examples += STEP * recipe.batch_size * sum(trained) + len(workload.task.validation) * evaluations
     return examples / len(workload.task.train)

@@ -91,3 +91,10 @@ def test_accuracy_against_cost_is_drawn_above_a_floor(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no method reaches 99 %"):
         cost_front(summarise(results), tmp_path / "none.png", "title", floor=99)
     assert not (tmp_path / "none.png").exists()
+
+
+def test_accuracy_against_cost_shows_equal_methods_as_one_point(tmp_path: Path) -> None:
+    results = [result(label, seed, 0.9) for label in ("snip", "twin") for seed in (0, 1)]
+    # One value alone needs an axis all the same.
+    picture = cost_front(summarise(results), tmp_path / "cost.svg", "title").read_text()
+    assert picture.count("snip = twin") == picture.count("twin") >= 1

@@ -27,8 +27,7 @@ def workload() -> Workload:
 
 def counted(workload: Workload, method: Method, *rounds: int) -> float:
     """In examples beyond those of building, as if the record had trained so many steps in each round."""
-    sizes = [weight.numel() for weight in prunable(workload.build(0)).values()]
-    record: dict[str, Any] = {"rounds": [{"steps": steps} for steps in rounds], "prunable": sum(sizes)}
+    record: dict[str, Any] = {"rounds": [{"steps": steps} for steps in rounds]}
     return passes(Experiment(workload, method, 0.1, 0), record) * len(workload.task.train) - BUILT
 
 
@@ -72,3 +71,9 @@ def test_trainings_count_their_steps_and_evaluations(workload: Workload) -> None
     )
     shots = Method("snip", regime="IMS", rounds=3, shots=4, round_steps=25)
     assert counted(workload, shots, 25, 9, 20) == pytest.approx(trained + 4 * scored)
+
+
+def test_a_convolution_counts_as_often_as_it_is_applied(workload: Workload) -> None:
+    conv = replace(workload, network="experiments.networks.conv:small_conv")
+    sizes = [1 * 16 * 9 * 64, 16 * 32 * 9 * 64, 512 * 64, 64 * 10]  # products at 8 x 8 places
+    assert counted(conv, Method("snip")) == pytest.approx(128 * (3 - sizes[0] / sum(sizes)))
