@@ -31,6 +31,13 @@ def main() -> None:
     parser.add_argument("--passes", action="store_true", help="with passes over the data: prunes once by each method")
     parser.add_argument("--results", type=Path, default=Path("results"), help="tables and pictures")
     options = parser.parse_args()
+    try:
+        _publish(options)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
+
+
+def _publish(options: argparse.Namespace) -> None:
     densities = None if options.density is None else [options.density]
     grid = read_grid(options.file, options.runs, data_dir=options.data_dir, densities=densities)
     report = Options.progress(grid.name)
