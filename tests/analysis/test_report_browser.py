@@ -216,14 +216,17 @@ def test_a_legend_shows_one_method_and_the_switch_the_whole_range(page: Any) -> 
 def test_light_and_dark_follow_the_system_and_the_button(page: Any) -> None:
     assert background(page) == LIGHT
     light = colours(page)
+    button = page.find_element("id", "theme")
+    labelled = "return document.getElementById('theme').textContent === '{}'"
     emulate(page, "dark")
     assert background(page) == DARK
     dark = colours(page)
     assert not light & dark
+    wait(page, labelled.format("Light theme"))  # the browser tells of the system's change with its next frame
     emulate(page, "light")
-    button = page.find_element("id", "theme")
-    assert button.text == "Dark theme"
+    wait(page, labelled.format("Dark theme"))
     button.click()
+    assert button.text == "Light theme"
     assert background(page) == DARK
     assert colours(page) == dark
     button.click()
