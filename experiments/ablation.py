@@ -31,22 +31,30 @@ GROUPS = {
 """The features but magnitude, in groups: Gauss-Newton step, paths, correlations with the loss' slope and with the
 output, correlation with the inputs that the unit keeps, the weight's two units, its layer."""
 
+TOGETHER = {
+    "gradients": ("step", "slopes", "units"),
+    "context": ("slopes", "company", "units", "layers"),
+}
+"""Groups that are left out at once: all that reads the loss' gradient; all but the Gauss-Newton step and the paths."""
 
-def without(group: str) -> PolicySearch:
-    """The search without a group's features; it begins with what is left of its beginning."""
-    features = {name: scale for name, scale in SCALES.items() if name not in GROUPS[group]}
+
+def without(*groups: str) -> PolicySearch:
+    """The search without the groups' features; it begins with what is left of its beginning."""
+    gone = {name for group in groups for name in GROUPS[group]}
+    features = {name: scale for name, scale in SCALES.items() if name not in gone}
     start = {name: value for name, value in START.items() if name in features}
-    if group == "step":
+    if "step" in groups:
         start["magnitude_ln"] = 1.0
     return PolicySearch(features=features, start=start, generations=GENERATIONS)
 
 
 def variants() -> dict[str, PolicySearch]:
-    """By name: all, each group left out, one round, no drift, no search."""
+    """By name: all, each group left out, several groups left out at once, one round, no drift, no search."""
     base = PolicySearch(generations=GENERATIONS)
     return {
         "all": base,
         **{f"without-{group}": without(group) for group in GROUPS},
+        **{f"without-{name}": without(*groups) for name, groups in TOGETHER.items()},
         "without-drift": replace(base, drift=False),
         "without-rounds": replace(base, rounds=1, drift=False),
         "without-search": replace(base, generations=0),

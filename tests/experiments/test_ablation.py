@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 from apply.policy_search import SCALES, START, PolicySearch
-from experiments.ablation import GROUPS, variants
+from experiments.ablation import GROUPS, TOGETHER, variants
 
 GRID = Path(__file__).resolve().parents[2] / "experiments" / "ours_ablation.toml"
 
@@ -20,11 +20,13 @@ def test_each_variant_leaves_out_its_own_part() -> None:
     found = variants()
     whole = found["all"]
     assert whole == PolicySearch(generations=whole.generations)
-    for group, names in GROUPS.items():
-        search = found[f"without-{group}"]
-        assert set(whole.features) - set(search.features) == set(names)
+    left_out = {group: set(names) for group, names in GROUPS.items()}
+    left_out |= {name: {feature for group in groups for feature in GROUPS[group]} for name, groups in TOGETHER.items()}
+    for name, names in left_out.items():
+        search = found[f"without-{name}"]
+        assert set(whole.features) - set(search.features) == names
         assert set(search.start) <= set(search.features)
-        assert search.start.keys() >= START.keys() - set(names)
+        assert search.start.keys() >= START.keys() - names
         assert (search.generations, search.rounds, search.drift) == (whole.generations, whole.rounds, True)
 
 
