@@ -1,7 +1,7 @@
 """What the parts of the shipped predictor's criterion are worth: each left out, and the coefficients searched anew.
 
     python -m experiments.ablation --jobs 2
-    scratchcard sweep experiments/ours_ablation.toml --out runs/results --jobs 2
+    scratchcard sweep experiments/ours_ablation.toml --out runs/ours --jobs 2
 
 The first command writes a bundle for each variant below into `results/ablation`; all are searched alike, with fewer
 generations than the shipped predictor (`all` is the shipped one's search, stopped early). The second compares their
@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from apply.policy_search import SCALES, START, PolicySearch
+from experiments.options import run_command
 from meta.bundle import save_bundle
 
 GENERATIONS = 6
@@ -35,7 +36,7 @@ TOGETHER = {
     "gradients": ("step", "slopes", "units"),
     "context": ("slopes", "company", "units", "layers"),
 }
-"""Groups that are left out at once: all that reads the loss' gradient; all but the Gauss-Newton step and the paths."""
+"""Groups that are left out at once: those that read the loss' gradient; all but the Gauss-Newton step and the paths."""
 
 
 def without(*groups: str) -> PolicySearch:
@@ -82,4 +83,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

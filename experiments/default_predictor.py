@@ -24,6 +24,7 @@ from apply.predicted import Seen
 from apply.shipped import TICKETS, shipped
 from apply.ticket_search import accuracy_elsewhere, find_path
 from dataset_builder.features import compute_features
+from experiments.options import run_command
 from meta.bundle import save_bundle
 from meta.predictor import Predictor
 from pruning.store import Store
@@ -99,4 +100,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

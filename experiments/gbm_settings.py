@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiments.options import arguments
+from experiments.options import arguments, run_command
 from meta.fit import fit
 from pruning.table import ScoreTable
 
@@ -51,4 +51,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -25,7 +25,7 @@ from apply.experiment import Experiment
 from apply.method import Method
 from apply.sweep import run_all
 from dataset_builder.build import Recording, build
-from experiments.options import Options, arguments, publish
+from experiments.options import Options, arguments, publish, run_command
 from meta.bundle import load_bundle, save_bundle
 from meta.evaluation import evaluate_predictor
 from meta.fit import fit
@@ -231,4 +231,4 @@ def _write_metrics(predictors: dict[str, Predictor], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import joblib
 import torch
 
-from experiments.options import arguments
+from experiments.options import arguments, run_command
 from regimes import make_regime
 from scorers import make_scorer
 from workloads.task import Split, Task, task_digest
@@ -56,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

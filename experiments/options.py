@@ -13,8 +13,8 @@ from typing import Any
 
 from analysis.figures import comparison, cost_front
 from analysis.statistics import markdown, summarise
-from frontends.cli.options import SEEDS
 from pruning.files import written_beside
+from pruning.ranges import whole_numbers
 from workloads.device import choose_device
 
 
@@ -54,13 +54,22 @@ def arguments(description: str | None, *, task: str, seeds: str) -> Options:
     found = parser.parse_args()
     return Options(
         found.task,
-        SEEDS.convert(found.seeds, None, None),
+        whole_numbers(found.seeds),
         found.jobs,
         str(choose_device(found.device)),
         found.data_dir,
         found.runs,
         found.results,
     )
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Run a command; bad input ends it with one sentence on stderr, and status 2."""
+    try:
+        main()
+    except (FileNotFoundError, ValueError) as error:
+        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def publish(

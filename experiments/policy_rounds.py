@@ -18,6 +18,7 @@ from analysis.statistics import interval
 from apply.policy_search import PolicySearch
 from apply.pool import Workers
 from apply.shipped import shipped
+from experiments.options import run_command
 from meta.bundle import load_bundle
 from workloads.tasks import load_task
 from workloads.workload import Workload
@@ -51,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -12,7 +12,7 @@ from apply.experiment import read_result
 from apply.grid import read_grid
 from apply.run_grid import run_grid
 from experiments.bill import passes
-from experiments.options import Options, publish
+from experiments.options import Options, publish, run_command
 from workloads.device import choose_device
 
 
@@ -31,13 +31,6 @@ def main() -> None:
     parser.add_argument("--passes", action="store_true", help="with passes over the data: prunes once by each method")
     parser.add_argument("--results", type=Path, default=Path("results"), help="tables and pictures")
     options = parser.parse_args()
-    try:
-        _publish(options)
-    except (FileNotFoundError, ValueError) as error:
-        parser.error(str(error))
-
-
-def _publish(options: argparse.Namespace) -> None:
     densities = None if options.density is None else [options.density]
     grid = read_grid(options.file, options.runs, data_dir=options.data_dir, densities=densities)
     report = Options.progress(grid.name)
@@ -55,4 +48,4 @@ def _publish(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -14,7 +14,7 @@ from apply.sweep import run_all
 from dataset_builder.build import Recording, build
 from experiments.mnist_predictors import FITS
 from experiments.noise_ceiling import DENSITY, raw_mnist
-from experiments.options import arguments, publish
+from experiments.options import arguments, publish, run_command
 from meta.bundle import save_bundle
 from meta.fit import fit
 from workloads.workload import Workload
@@ -63,4 +63,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

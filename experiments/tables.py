@@ -20,6 +20,7 @@ from analysis.report.material import named
 from analysis.results import frame, grids, predictors, unfinished
 from analysis.significance import compare, comparison_table
 from analysis.statistics import interval
+from experiments.options import run_command
 from pruning.families import lookup
 from pruning.files import written_beside
 
@@ -169,12 +170,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/thesis"), help="folder of the pages")
     parser.add_argument("--grid", action="append", help="only this one; may be repeated")
     options = parser.parse_args()
-    try:
-        for path in write_pages(options.source, options.out, options.grid):
-            print(path)
-    except (FileNotFoundError, ValueError) as error:
-        parser.error(str(error))
+    for path in write_pages(options.source, options.out, options.grid):
+        print(path)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)
