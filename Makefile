@@ -22,6 +22,7 @@ $(VENV)/.complete: pyproject.toml constraints.txt
 		{ echo "scratchcard needs Python 3.11 or newer; $(PYTHON) is older. Use: make PYTHON=python3.12 ..." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@mkdir -p $(VENV)/checkout && ln -sfn "$(CURDIR)" $(VENV)/checkout/scratchcard # where mypy finds the packages
 	@touch $@
 
 demo: setup ## the whole job on the embedded digits task: table, predictor, tickets, comparison, picture
@@ -39,7 +40,7 @@ bench: setup ## speed and memory, as ratios in one run
 lint: setup ## style, types, import order
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	MYPYPATH=$(VENV)/checkout $(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: setup ## rewrite the code in the house style

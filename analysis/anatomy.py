@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from analysis.layers import layer_rows
-from analysis.origins import Origin, labels_of, ticket_files, workloads_of
-from analysis.overlap import PackedMask, chance_matrix, core_curve, jaccard_matrix
-from analysis.weights import EDGES, Distribution, same_sign, weight_distributions
-from apply.experiment import read_result
-from pruning.files import written_beside
-from pruning.ticket import Ticket
+from scratchcard.analysis.layers import layer_rows
+from scratchcard.analysis.origins import Origin, labels_of, ticket_files, workloads_of
+from scratchcard.analysis.overlap import PackedMask, chance_matrix, core_curve, jaccard_matrix
+from scratchcard.analysis.weights import EDGES, Distribution, same_sign, weight_distributions
+from scratchcard.apply.experiment import read_result
+from scratchcard.artefacts.files import written_beside
+from scratchcard.pruning.ticket import Ticket
 
 if TYPE_CHECKING:
     import pandas as pd

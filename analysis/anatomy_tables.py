@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from analysis.weights import EDGES, PARTS
+from scratchcard.analysis.weights import EDGES, PARTS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -93,7 +93,7 @@ class Cells:
 
 
 def cells(frame: pd.DataFrame, metric: str = "test_accuracy") -> Cells:
-    """The cells of a frame of runs (analysis.results.frame).
+    """The cells of a frame of runs (scratchcard.analysis.results.frame).
 
     Raises:
         ValueError: columns are missing, or two runs of a cell have the same seed: they differ in something that the

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-
-from pruning.table import ScoreTable
+from scratchcard.score_tables.table import ScoreTable
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.record_columns import COLUMNS, ORDER, arrow_schema, to_frame
-from pruning.files import written_beside
+from scratchcard.analysis.record_columns import COLUMNS, ORDER, arrow_schema, to_frame
+from scratchcard.artefacts.files import written_beside
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -139,7 +139,7 @@ def _read(path: Path, *, only_metadata: bool) -> tuple[pa.Table, Manifests]:
         return table, Manifests(grids, list(ours["predictors"]), list(ours["failures"]))
     except (KeyError, TypeError, IndexError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"{path} is a Parquet file, but none that `scratchcard results --out` or analysis.results.export wrote"
+            f"{path} is a Parquet file, but none that `scratchcard results --out` or `export` wrote"
         ) from error
 
 

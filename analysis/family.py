@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.cells import DENSE, Cells, Place, density_key
+from scratchcard.analysis.cells import DENSE, Cells, Place, density_key
 
 
 @dataclass(frozen=True)

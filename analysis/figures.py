@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.labels import GAP, place_labels
-from analysis.statistics import Summary, pareto
-from pruning.files import written_beside
+from scratchcard.analysis.labels import GAP, place_labels
+from scratchcard.analysis.statistics import Summary, pareto
+from scratchcard.artefacts.files import written_beside
 
 if TYPE_CHECKING:
     import altair as alt

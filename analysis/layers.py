@@ -5,11 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from scratchcard.pruning.connectivity import Connectivity, effective_mask
+from scratchcard.pruning.parameters import prunable
+from scratchcard.pruning.ticket import Ticket
 from torch import nn
-
-from pruning.connectivity import Connectivity, effective_mask
-from pruning.parameters import prunable
-from pruning.ticket import Ticket
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +85,7 @@ def network_of(ticket: Ticket) -> tuple[nn.Module, tuple[int, ...]] | None:
 @lru_cache(maxsize=4)
 def _built(name: str, inputs: int, classes: int) -> nn.Module | None:
     """A registered network, which nobody changes: many tickets are of one network."""
-    from workloads.networks import NETWORKS, build_network
+    from scratchcard.workloads.networks import NETWORKS, build_network
 
     if name not in NETWORKS:
         return None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pruning.ticket import Ticket
+from scratchcard.pruning.ticket import Ticket
 
 FOLDER = "tickets"
 ENDING = ".safetensors"

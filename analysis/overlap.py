@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-
-from pruning.mask import Mask
+from scratchcard.pruning.mask import Mask
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-
-from analysis.cells import Cell, cells
-from analysis.effect import constant
+from scratchcard.analysis.cells import Cell, cells
+from scratchcard.analysis.effect import constant
 
 if TYPE_CHECKING:
     import pandas as pd

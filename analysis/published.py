@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pruning.families import lookup
+from scratchcard.registry import lookup
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,7 +148,7 @@ def _columns(facts: pd.DataFrame, methods: list[dict[str, Any]], **same: str) ->
 
 @lru_cache(maxsize=256)  # a method looks for what other packages add to the families, and sixty of them come often
 def _method(scorer: str, on: str | None, regime: str, weights: str) -> dict[str, Any]:
-    from apply.method import Method
+    from scratchcard.apply.method import Method
 
     regime = REGIMES[scorer] if regime == "published" else regime
     # Both scorers of a stack score in every round: only so do the source's figures make sense (docs/reproduction.md).

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.cells import cells
-from analysis.figures import picture_path
-from pruning.files import written_beside
+from scratchcard.analysis.cells import cells
+from scratchcard.analysis.figures import picture_path
+from scratchcard.artefacts.files import written_beside
 
 if TYPE_CHECKING:
     import pandas as pd

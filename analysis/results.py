@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.export import Manifests, check_ending, read_export, read_manifests, write_export
-from analysis.record_columns import to_frame
-from analysis.records import (
+from scratchcard.analysis.export import Manifests, check_ending, read_export, read_manifests, write_export
+from scratchcard.analysis.record_columns import to_frame
+from scratchcard.analysis.records import (
     DamagedRecordWarning,
     closed_connection,
     import_duckdb,
@@ -18,8 +18,8 @@ from analysis.records import (
     read_predictors,
     read_records,
 )
-from analysis.statistics import interval
-from pruning.families import lookup
+from scratchcard.analysis.statistics import interval
+from scratchcard.registry import lookup
 
 if TYPE_CHECKING:
     import pandas as pd

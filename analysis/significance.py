@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from analysis.cells import Cell, Cells, cells
-from analysis.comparison import Comparison, paired, welch
-from analysis.effect import RESAMPLES, bootstrap_interval, hedges_g
-from analysis.family import Pair, absent, declared
+from scratchcard.analysis.cells import Cell, Cells, cells
+from scratchcard.analysis.comparison import Comparison, paired, welch
+from scratchcard.analysis.effect import RESAMPLES, bootstrap_interval, hedges_g
+from scratchcard.analysis.family import Pair, absent, declared
 
 if TYPE_CHECKING:
     import pandas as pd

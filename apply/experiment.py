@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-from apply.method import Method
-from apply.prune import Progress, evaluate_ticket, history, prune, train_ticket, training_summary
-from pruning.connectivity import Connectivity
-from pruning.files import written_beside
-from pruning.store import Store
-from pruning.ticket import Ticket
-from pruning.version import RESULTS_VERSION, machine, versions
-from workloads.training import TrainingRecord
-from workloads.workload import Workload
+from scratchcard.apply.method import Method
+from scratchcard.apply.prune import Progress, evaluate_ticket, history, prune, train_ticket, training_summary
+from scratchcard.artefacts.files import written_beside
+from scratchcard.artefacts.store import Store
+from scratchcard.artefacts.version import RESULTS_VERSION, machine, versions
+from scratchcard.pruning.connectivity import Connectivity
+from scratchcard.pruning.ticket import Ticket
+from scratchcard.workloads.engines.training import TrainingRecord
+from scratchcard.workloads.workload import Workload
 
 
 @dataclass(frozen=True, eq=False)

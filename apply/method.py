@@ -10,23 +10,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from scratchcard.apply.predicted import PredictedScorer
+from scratchcard.apply.saw import bimodal, scores_as_weights
+from scratchcard.apply.shipped import SHIPPED, load_tickets, shipped
+from scratchcard.apply.stacked import StackedScorer
+from scratchcard.apply.tickets import TicketLibrary, Transplanted, put_signs, put_values
+from scratchcard.meta.bundle import load_bundle
+from scratchcard.meta.predictor import Predictor
+from scratchcard.pruning.mask import SCOPES, Scope
+from scratchcard.pruning.schedules import SCHEDULES, check_density
+from scratchcard.regimes import REGIMES, Regime, make_regime
+from scratchcard.registry import lookup, members
+from scratchcard.scorers import SCORERS, make_scorer
+from scratchcard.scorers.scorer import Scorer
+from scratchcard.scorers.stored_scores import Shared
+from scratchcard.workloads.workload import Workload
 from torch import nn
-
-from apply.predicted import PredictedScorer
-from apply.saw import bimodal, scores_as_weights
-from apply.shipped import SHIPPED, load_tickets, shipped
-from apply.stacked import StackedScorer
-from apply.tickets import TicketLibrary, Transplanted, put_signs, put_values
-from meta.bundle import load_bundle
-from meta.predictor import Predictor
-from pruning.families import lookup, members
-from pruning.mask import SCOPES, Scope
-from pruning.schedules import SCHEDULES, check_density
-from regimes import REGIMES, Regime, make_regime
-from scorers import SCORERS, make_scorer
-from scorers.scorer import Scorer
-from scorers.shared import Shared
-from workloads.workload import Workload
 
 PREDICTED = "predicted"
 TRANSPLANTED = "transplanted"

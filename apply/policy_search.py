@@ -10,20 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from apply.pool import Workers
-from apply.predicted import PredictedScorer
-from apply.prune import Progress
-from dataset_builder.features import column
-from meta.predictor import Predictor
-from meta.predictors.multishot import CLOCK, arrays
-from pruning.files import written_beside
-from pruning.version import versions
-from regimes.upfront import prune_upfront
-from workloads.recipe import Recipe
-from workloads.tasks import load_task
-from workloads.training import train
-from workloads.workload import Workload
+from scratchcard.apply.predicted import PredictedScorer
+from scratchcard.apply.prune import Progress
+from scratchcard.artefacts.files import written_beside
+from scratchcard.artefacts.version import versions
+from scratchcard.dataset_builder.features import column
+from scratchcard.meta.predictor import Predictor
+from scratchcard.meta.predictors.multishot import CLOCK, arrays
+from scratchcard.regimes.upfront import prune_upfront
+from scratchcard.workers.pool import Workers
+from scratchcard.workloads.engines.training import train
+from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.workload import Workload
 
 START = {"stepped_ln": 1.0, "path_ln": 1.0}
 """Where the search begins: `|w + d|` times the paths through the weight, the same in all rounds."""

@@ -9,20 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scratchcard.apply.shipped import FALLBACK, load_tickets, shipped
+from scratchcard.apply.tickets import TicketLibrary
+from scratchcard.dataset_builder.feature_network import SCORED
+from scratchcard.dataset_builder.features import compute_features, prepared_scorers
+from scratchcard.meta.bundle import load_bundle
+from scratchcard.meta.predictor import Predictor
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import prunable
+from scratchcard.pruning.schedules import check_density
+from scratchcard.pruning.scores import Scores
+from scratchcard.score_tables.schema import FeatureBlock
+from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over
 from torch import nn
-
-from apply.shipped import FALLBACK, load_tickets, shipped
-from apply.tickets import TicketLibrary
-from dataset_builder.feature_network import SCORED
-from dataset_builder.features import compute_features, prepared_scorers
-from meta.bundle import load_bundle
-from meta.predictor import Predictor
-from pruning.mask import Mask
-from pruning.parameters import prunable
-from pruning.schedules import check_density
-from pruning.scores import Scores
-from pruning.table_schema import FeatureBlock
-from scorers.scorer import Batch, Loss, Scorer, hand_over
 
 OUTSIDE = 0.1
 """Share of weights with a feature beyond the range seen in fitting, from which a network counts as lying outside."""

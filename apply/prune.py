@@ -8,18 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
+from scratchcard.apply.method import Method
+from scratchcard.artefacts.store import Store
+from scratchcard.artefacts.version import versions
+from scratchcard.clock import spent
+from scratchcard.pruning.schedules import check_density
+from scratchcard.pruning.ticket import Ticket, copy_state
+from scratchcard.scorers.stored_scores import Shared
+from scratchcard.workloads.engines.training import Evaluated, TrainingRecord, evaluate
+from scratchcard.workloads.stored_training import train_once
+from scratchcard.workloads.workload import Workload
 from torch import nn
-
-from apply.method import Method
-from pruning.clock import spent
-from pruning.schedules import check_density
-from pruning.store import Store
-from pruning.ticket import Ticket, copy_state
-from pruning.version import versions
-from scorers.shared import Shared
-from workloads.shared import train_once
-from workloads.training import Evaluated, TrainingRecord, evaluate
-from workloads.workload import Workload
 
 Progress = Callable[[int, int], None]
 

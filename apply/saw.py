@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
+from scratchcard.pruning.parameters import check_same_layout, prunable
+from scratchcard.pruning.scores import Scores
 from torch import nn
-
-from pruning.parameters import check_same_layout, prunable
-from pruning.scores import Scores
 
 Scale = Literal["unit", "variance"]
 

@@ -7,8 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from apply.tickets import TicketLibrary
-from meta.bundle import read_manifest
+from scratchcard.apply.tickets import TicketLibrary
+from scratchcard.meta.bundle import read_manifest
 
 SHIPPED = {"default": True, "policy": False}
 """Names, and whether stored tickets are laid into networks of tasks that they know. `policy` is `default` without."""

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import check_same_layout, prunable
+from scratchcard.pruning.scores import Scores
+from scratchcard.scorers.scorer import Batch, Loss, NoEffectWarning, Scorer
 from torch import nn
-
-from pruning.mask import Mask
-from pruning.parameters import check_same_layout, prunable
-from pruning.scores import Scores
-from scorers.scorer import Batch, Loss, NoEffectWarning, Scorer
 
 Negatives = Literal["keep", "zero"]
 

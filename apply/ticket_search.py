@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-
-from apply.tickets import TicketLibrary, class_means
-from pruning.mask import keep_top
-from pruning.store import Store
-from pruning.ticket_path import TicketPath
-from pruning.version import versions
-from regimes.iterative import Iterative
-from scorers import make_scorer
-from workloads.training import train
-from workloads.workload import Workload
+from scratchcard.apply.tickets import TicketLibrary, class_means
+from scratchcard.artefacts.store import Store
+from scratchcard.artefacts.version import versions
+from scratchcard.pruning.mask import keep_top
+from scratchcard.pruning.ticket_path import TicketPath
+from scratchcard.regimes.iterative import Iterative
+from scratchcard.scorers import make_scorer
+from scratchcard.workloads.engines.training import train
+from scratchcard.workloads.workload import Workload
 
 
 def find_path(

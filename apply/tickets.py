@@ -9,15 +9,14 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from scratchcard.pruning.alignment import Alignment, align
+from scratchcard.pruning.chain import NotAChainError
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import count, prunable
+from scratchcard.pruning.scores import Scores
+from scratchcard.pruning.ticket_path import TicketPath
+from scratchcard.scorers.scorer import Batch, Loss, without_pruned
 from torch import Tensor, nn
-
-from pruning.alignment import Alignment, align
-from pruning.chain import NotAChainError
-from pruning.mask import Mask
-from pruning.parameters import count, prunable
-from pruning.scores import Scores
-from pruning.ticket_path import TicketPath
-from scorers.scorer import Batch, Loss, without_pruned
 
 NEAR = 0.8
 """Least similarity of two tasks' class means; see `similarity`. MNIST's own batches reach 0.99, other tasks about 0."""

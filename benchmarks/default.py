@@ -11,12 +11,11 @@ import json
 import statistics
 
 import torch
-
-from apply.method import Method
-from apply.prune import prune
-from apply.shipped import own_regime
-from workloads.tasks import load_task
-from workloads.workload import Workload
+from scratchcard.apply.method import Method
+from scratchcard.apply.prune import prune
+from scratchcard.apply.shipped import own_regime
+from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.workload import Workload
 
 GOAL = 3.0
 

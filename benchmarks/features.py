@@ -18,14 +18,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scratchcard.dataset_builder.features import FEATURES, compute_features
+from scratchcard.meta.predictor import Predictor
+from scratchcard.pruning.parameters import count, prunable
+from scratchcard.score_tables.table import THESIS_FEATURES
+from scratchcard.scorers.scorer import Batch
 from torch import nn
 from torch.nn import functional as F
-
-from dataset_builder.features import FEATURES, compute_features
-from meta.predictor import Predictor
-from pruning.parameters import count, prunable
-from pruning.table import THESIS_FEATURES
-from scorers.scorer import Batch
 
 TREES = 200
 LEAVES = 31

@@ -12,12 +12,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from apply.experiment import Experiment
-from apply.method import Method
-from apply.sweep import sweep
-from workloads.recipe import Recipe
-from workloads.tasks import load_task
-from workloads.workload import Workload
+from scratchcard.apply.experiment import Experiment
+from scratchcard.apply.method import Method
+from scratchcard.sweeps.sweep import sweep
+from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.workload import Workload
 
 DENSITY = 0.1
 

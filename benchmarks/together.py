@@ -27,19 +27,19 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from scratchcard.artefacts.version import machine
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import prunable
+from scratchcard.workloads.device import choose_device
+from scratchcard.workloads.engines.grouped import train_together
+from scratchcard.workloads.engines.training import Recipe, train
+from scratchcard.workloads.networks import build_network
+from scratchcard.workloads.networks.mlp import initialise
+from scratchcard.workloads.task import Split, Task
+from scratchcard.workloads.tasks import load_task
 from torch import nn
 
 from benchmarks.training import ticket_like
-from pruning.mask import Mask
-from pruning.parameters import prunable
-from pruning.version import machine
-from workloads.device import choose_device
-from workloads.networks import build_network
-from workloads.networks.mlp import initialise
-from workloads.task import Split, Task
-from workloads.tasks import load_task
-from workloads.together import train_together
-from workloads.training import Recipe, train
 
 CASES = ("together", "one after another", "as a sweep does it")
 

@@ -19,16 +19,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import prunable
+from scratchcard.pruning.ticket import Ticket
+from scratchcard.workloads.engines.training import Recipe, train
+from scratchcard.workloads.networks import build_network
+from scratchcard.workloads.task import Task
+from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.tasks.mnist import raw_images
 
 from benchmarks.reference import reference_epoch
-from pruning.mask import Mask
-from pruning.parameters import prunable
-from pruning.ticket import Ticket
-from workloads.networks import build_network
-from workloads.task import Task
-from workloads.tasks import load_task
-from workloads.tasks.mnist import raw_images
-from workloads.training import Recipe, train
 
 STEPS = 859
 RECIPE = Recipe(max_steps=STEPS, evaluation_interval=STEPS)

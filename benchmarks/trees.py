@@ -17,8 +17,7 @@ from collections.abc import Callable
 
 import lightgbm
 import numpy as np
-
-from meta.predictors.gbm import boosted_trees
+from scratchcard.meta.predictors.gbm import boosted_trees
 
 GOAL = 10.0
 

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from scratchcard.dataset_builder.units import Units
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import prunable_layers
+from scratchcard.scorers.gradients import loss_gradients
+from scratchcard.scorers.scorer import Batch, Loss
 from torch import Tensor, nn
-
-from dataset_builder.units import Units
-from pruning.mask import Mask
-from pruning.parameters import prunable_layers
-from scorers.gradients import loss_gradients
-from scorers.scorer import Batch, Loss
 
 
 @dataclass(frozen=True, eq=False)

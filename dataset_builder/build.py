@@ -15,11 +15,12 @@ from typing import Any
 import joblib
 import torch
 from joblib.externals.loky.process_executor import BrokenProcessPool
-
-from dataset_builder.features import FEATURES, compute_features
-from dataset_builder.targets import TARGETS, Targets
-from pruning.store import Store
-from pruning.table import (
+from scratchcard.artefacts.store import Store
+from scratchcard.artefacts.version import RESULTS_VERSION, versions
+from scratchcard.dataset_builder.features import FEATURES, compute_features
+from scratchcard.dataset_builder.targets import TARGETS, Targets
+from scratchcard.regimes import Found, Regime, make_regime
+from scratchcard.score_tables.table import (
     TABLE_VERSION,
     ScoreTable,
     TableBlock,
@@ -30,12 +31,10 @@ from pruning.table import (
     read_manifest,
     write_manifest,
 )
-from pruning.table_writer import MANIFEST
-from pruning.version import RESULTS_VERSION, versions
-from regimes import Found, Regime, make_regime
-from scorers import make_scorer
-from workloads.worker import WorkerWarnings, without_interrupts, worker_warnings
-from workloads.workload import Workload
+from scratchcard.score_tables.writer import MANIFEST
+from scratchcard.scorers import make_scorer
+from scratchcard.workers.worker import WorkerWarnings, without_interrupts, worker_warnings
+from scratchcard.workloads.workload import Workload
 
 REPEAT_OFFSET = 1_000_003
 """Added to the seed for the data order of the second slow ticket."""

@@ -23,9 +23,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-
-from dataset_builder.feature_layer import LayerPicture
-from pruning.table_schema import Column
+from scratchcard.dataset_builder.feature_layer import LayerPicture
+from scratchcard.score_tables.schema import Column
 
 Formula = Callable[[LayerPicture, slice], "np.ndarray | float"]
 

@@ -6,11 +6,10 @@ from collections.abc import Collection
 from functools import cached_property
 
 import numpy as np
-
-from dataset_builder.activations import LayerActivity, UnitStatistics
-from dataset_builder.feature_network import NetworkPicture, Scale
-from dataset_builder.pairs import LayerPairs
-from dataset_builder.ranks import ascending, share_ranks
+from scratchcard.dataset_builder.activations import LayerActivity, UnitStatistics
+from scratchcard.dataset_builder.feature_network import NetworkPicture, Scale
+from scratchcard.dataset_builder.pairs import LayerPairs
+from scratchcard.dataset_builder.ranks import ascending, share_ranks
 
 _CHUNK = 2**20
 

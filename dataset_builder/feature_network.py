@@ -10,18 +10,17 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from scratchcard.dataset_builder.activations import Activity, observe
+from scratchcard.dataset_builder.pairs import Pairs
+from scratchcard.dataset_builder.units import Units
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import check_same_layout, prunable, prunable_layers
+from scratchcard.scorers.gradients import loss_gradients
+from scratchcard.scorers.grasp import GraSP
+from scratchcard.scorers.scorer import Batch, Loss, NoEffectWarning, Scorer
+from scratchcard.scorers.synflow import SynFlow
+from scratchcard.scorers.synflow_l2_data import SynFlowL2Data
 from torch import Tensor, nn
-
-from dataset_builder.activations import Activity, observe
-from dataset_builder.pairs import Pairs
-from dataset_builder.units import Units
-from pruning.mask import Mask
-from pruning.parameters import check_same_layout, prunable, prunable_layers
-from scorers.gradients import loss_gradients
-from scorers.grasp import GraSP
-from scorers.scorer import Batch, Loss, NoEffectWarning, Scorer
-from scorers.synflow import SynFlow
-from scorers.synflow_l2_data import SynFlowL2Data
 
 SCORED: dict[str, Scorer] = {"synflow": SynFlow(), "synflow_l2_data": SynFlowL2Data(), "grasp": GraSP()}
 """Criteria that come from a scorer; magnitude and SNIP are made from weight and gradient on the fly."""

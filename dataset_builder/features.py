@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from scratchcard.dataset_builder import feature_columns, pair_columns
+from scratchcard.dataset_builder.feature_columns import FEATURES, Feature, feature_table
+from scratchcard.dataset_builder.feature_layer import LayerPicture
+from scratchcard.dataset_builder.feature_network import SCORED, NetworkPicture
+from scratchcard.dataset_builder.pair_columns import PAIR_FEATURES
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.schedules import check_density
+from scratchcard.registry import lookup
+from scratchcard.score_tables.schema import Column, FeatureBlock
+from scratchcard.scorers.scorer import Batch, Loss, Scorer
 from torch import nn
-
-from dataset_builder import feature_columns, pair_columns
-from dataset_builder.feature_columns import FEATURES, Feature, feature_table
-from dataset_builder.feature_layer import LayerPicture
-from dataset_builder.feature_network import SCORED, NetworkPicture
-from dataset_builder.pair_columns import PAIR_FEATURES
-from pruning.families import lookup
-from pruning.mask import Mask
-from pruning.schedules import check_density
-from pruning.table_schema import Column, FeatureBlock
-from scorers.scorer import Batch, Loss, Scorer
 
 __all__ = ["FEATURES", "PAIR_FEATURES", "column", "compute_features", "feature_table", "prepared_scorers"]
 

@@ -12,10 +12,9 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-
-from dataset_builder.feature_columns import Feature
-from dataset_builder.feature_layer import LayerPicture
-from pruning.table_schema import Column
+from scratchcard.dataset_builder.feature_columns import Feature
+from scratchcard.dataset_builder.feature_layer import LayerPicture
+from scratchcard.score_tables.schema import Column
 
 Numbers = Callable[[LayerPicture, slice], "np.ndarray | float"]
 

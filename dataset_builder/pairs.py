@@ -8,12 +8,11 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from scratchcard.dataset_builder.samples import Samples, by_pair, take_samples
+from scratchcard.pruning.mask import Mask
+from scratchcard.scorers.gauss_newton import gauss_newton_step, spread
+from scratchcard.scorers.scorer import Batch, Loss
 from torch import Tensor, nn
-
-from dataset_builder.samples import Samples, by_pair, take_samples
-from pruning.mask import Mask
-from scorers.gauss_newton import gauss_newton_step, spread
-from scorers.scorer import Batch, Loss
 
 EXAMPLES = 256
 """Of the scoring batch, evenly spread: enough to tell units apart, and sixteen rounds take about a second."""

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import prunable_layers
+from scratchcard.scorers.gradients import loss_gradients
+from scratchcard.scorers.scorer import Batch, Loss
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from pruning.mask import Mask
-from pruning.parameters import prunable_layers
-from scorers.gradients import loss_gradients
-from scorers.scorer import Batch, Loss
 
 SAMPLES = 4096
 """Of a layer, at most about so many: more positions of a map than these are left out, evenly."""

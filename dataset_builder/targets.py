@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scratchcard.regimes import Found
+from scratchcard.score_tables.table import Column
 from torch import Tensor
-
-from pruning.table import Column
-from regimes import Found
 
 TARGETS: tuple[Column, ...] = (
     Column(

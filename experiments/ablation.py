@@ -15,9 +15,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from apply.policy_search import SCALES, START, PolicySearch
+from scratchcard.apply.policy_search import SCALES, START, PolicySearch
+from scratchcard.meta.bundle import save_bundle
+
 from experiments.options import run_command
-from meta.bundle import save_bundle
 
 GENERATIONS = 6
 

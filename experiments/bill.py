@@ -6,11 +6,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from scratchcard.apply.experiment import Experiment
+from scratchcard.apply.method import SHOTS
+from scratchcard.apply.prune import prune
 from torch.utils.flop_counter import FlopCounterMode
-
-from apply.experiment import Experiment
-from apply.method import SHOTS
-from apply.prune import prune
 
 STEP = 3
 """A training step's forward and backward pass, in forward passes."""

@@ -18,19 +18,20 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from apply.policy_search import PolicySearch
-from apply.pool import Workers
-from apply.predicted import Seen
-from apply.shipped import TICKETS, shipped
-from apply.ticket_search import accuracy_elsewhere, find_path
-from dataset_builder.features import compute_features
+from scratchcard.apply.policy_search import PolicySearch
+from scratchcard.apply.predicted import Seen
+from scratchcard.apply.shipped import TICKETS, shipped
+from scratchcard.apply.ticket_search import accuracy_elsewhere, find_path
+from scratchcard.artefacts.store import Store
+from scratchcard.dataset_builder.features import compute_features
+from scratchcard.meta.bundle import save_bundle
+from scratchcard.meta.predictor import Predictor
+from scratchcard.pruning.ticket_path import TicketPath
+from scratchcard.workers.pool import Workers
+from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.workload import Workload
+
 from experiments.options import run_command
-from meta.bundle import save_bundle
-from meta.predictor import Predictor
-from pruning.store import Store
-from pruning.ticket_path import TicketPath
-from workloads.tasks import load_task
-from workloads.workload import Workload
 
 TASK, NETWORK = "mnist", "lenet_300_100"
 TICKET_SEEDS = range(5)

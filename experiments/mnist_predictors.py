@@ -20,21 +20,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from analysis.statistics import summarise
-from apply.experiment import Experiment
-from apply.method import Method
-from apply.sweep import run_all
-from dataset_builder.build import Recording, build
+from scratchcard.analysis.statistics import summarise
+from scratchcard.apply.experiment import Experiment
+from scratchcard.apply.method import Method
+from scratchcard.artefacts.files import written_beside
+from scratchcard.artefacts.version import RESULTS_VERSION
+from scratchcard.dataset_builder.build import Recording, build
+from scratchcard.meta.bundle import load_bundle, save_bundle
+from scratchcard.meta.evaluation import evaluate_predictor
+from scratchcard.meta.fit import fit
+from scratchcard.meta.predictor import Predictor
+from scratchcard.score_tables.table import ScoreTable
+from scratchcard.sweeps.sweep import run_all
+from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.workload import Workload
+
 from experiments.options import Options, arguments, publish, run_command
-from meta.bundle import load_bundle, save_bundle
-from meta.evaluation import evaluate_predictor
-from meta.fit import fit
-from meta.predictor import Predictor
-from pruning.files import written_beside
-from pruning.table import ScoreTable
-from pruning.version import RESULTS_VERSION
-from workloads.tasks import load_task
-from workloads.workload import Workload
 
 DENSITY = 0.005
 HELD_OUT = (100, 101, 102)

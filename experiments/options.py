@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.figures import comparison, cost_front
-from analysis.statistics import markdown, summarise
-from pruning.files import written_beside
-from pruning.ranges import whole_numbers
-from workloads.device import choose_device
+from scratchcard.analysis.figures import comparison, cost_front
+from scratchcard.analysis.statistics import markdown, summarise
+from scratchcard.artefacts.files import written_beside
+from scratchcard.settings import whole_numbers
+from scratchcard.workloads.device import choose_device
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,15 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
+from scratchcard.analysis.statistics import interval
+from scratchcard.apply.policy_search import PolicySearch
+from scratchcard.apply.shipped import shipped
+from scratchcard.meta.bundle import load_bundle
+from scratchcard.workers.pool import Workers
+from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.workload import Workload
 
-from analysis.statistics import interval
-from apply.policy_search import PolicySearch
-from apply.pool import Workers
-from apply.shipped import shipped
 from experiments.options import run_command
-from meta.bundle import load_bundle
-from workloads.tasks import load_task
-from workloads.workload import Workload
 
 ROUNDS = (4, 8, 16, 32)
 SEEDS = range(20_000, 20_008)

@@ -8,16 +8,17 @@ are compared on.
 
 from __future__ import annotations
 
-from apply.experiment import Experiment
-from apply.method import Method
-from apply.sweep import run_all
-from dataset_builder.build import Recording, build
+from scratchcard.apply.experiment import Experiment
+from scratchcard.apply.method import Method
+from scratchcard.dataset_builder.build import Recording, build
+from scratchcard.meta.bundle import save_bundle
+from scratchcard.meta.fit import fit
+from scratchcard.sweeps.sweep import run_all
+from scratchcard.workloads.workload import Workload
+
 from experiments.mnist_predictors import FITS
 from experiments.noise_ceiling import DENSITY, raw_mnist
 from experiments.options import arguments, publish, run_command
-from meta.bundle import save_bundle
-from meta.fit import fit
-from workloads.workload import Workload
 
 TRAIN = (0, 1, 2, 3, 4, 5)
 

@@ -11,18 +11,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.identical import Identical, identical, note, others, repeated
-from analysis.power import power_table
-from analysis.published import beside
-from analysis.ranks import friedman
-from analysis.report.groups import usual_seeds
-from analysis.report.material import named
-from analysis.results import frame, grids, predictors, unfinished
-from analysis.significance import compare, comparison_table
-from analysis.statistics import interval
+from scratchcard.analysis.identical import Identical, identical, note, others, repeated
+from scratchcard.analysis.power import power_table
+from scratchcard.analysis.published import beside
+from scratchcard.analysis.ranks import friedman
+from scratchcard.analysis.report.groups import usual_seeds
+from scratchcard.analysis.report.material import named
+from scratchcard.analysis.results import frame, grids, predictors, unfinished
+from scratchcard.analysis.significance import compare, comparison_table
+from scratchcard.analysis.statistics import interval
+from scratchcard.artefacts.files import written_beside
+from scratchcard.registry import lookup
+
 from experiments.options import run_command
-from pruning.families import lookup
-from pruning.files import written_beside
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,13 +20,12 @@ from typing import Any, NoReturn
 import numpy as np
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
-
-from meta.arrays import WIDTH, plain
-from meta.predictor import Predictor
-from meta.predictors import PREDICTORS
-from meta.trees import FILE_LIMIT
-from pruning.families import lookup
-from pruning.table import Column
+from scratchcard.meta.arrays import WIDTH, plain
+from scratchcard.meta.predictor import Predictor
+from scratchcard.meta.predictors import PREDICTORS
+from scratchcard.meta.trees import FILE_LIMIT
+from scratchcard.registry import lookup
+from scratchcard.score_tables.table import Column
 
 BUNDLE_VERSION = 1
 FORMAT = "scratchcard-predictor"

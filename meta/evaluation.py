@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from meta.predictor import Predictor
-from meta.rows import Key, networks_of
-from pruning.table import ScoreTable
+from scratchcard.meta.predictor import Predictor
+from scratchcard.meta.rows import Key, networks_of
+from scratchcard.score_tables.table import ScoreTable
 
 
 def evaluate_predictor(

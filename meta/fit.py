@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from meta.arrays import plain
-from meta.evaluation import evaluate_predictor
-from meta.predictor import Predictor, check_objective
-from meta.predictors import PREDICTORS, Family, Progress
-from meta.rows import Key, Rows, networks_of
-from pruning.families import lookup
-from pruning.table import THESIS_FEATURES, ScoreTable
-from pruning.version import versions
+from scratchcard.artefacts.version import versions
+from scratchcard.meta.arrays import plain
+from scratchcard.meta.evaluation import evaluate_predictor
+from scratchcard.meta.predictor import Predictor, check_objective
+from scratchcard.meta.predictors import PREDICTORS, Family, Progress
+from scratchcard.meta.rows import Key, Rows, networks_of
+from scratchcard.registry import lookup
+from scratchcard.score_tables.table import THESIS_FEATURES, ScoreTable
 
 TARGETS = {"regression": "score", "classification": "kept", "ranking": "kept"}
 """What an objective is fitted to by default."""

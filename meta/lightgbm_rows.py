@@ -7,8 +7,7 @@ from typing import Any
 
 import lightgbm
 import numpy as np
-
-from meta.rows import Batch, Key, Rows
+from scratchcard.meta.rows import Batch, Key, Rows
 
 
 class Window:

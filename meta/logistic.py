@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-
-from meta.trees import kernels
+from scratchcard.meta.trees import kernels
 
 
 def logistic(values: np.ndarray) -> np.ndarray:

@@ -10,12 +10,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-
-from meta.arrays import WIDTH, Arrays, Forward
-from meta.predictors import PREDICTORS
-from meta.predictors.family import OBJECTIVES, Objective
-from pruning.families import lookup
-from pruning.table import Column, FeatureBlock
+from scratchcard.meta.arrays import WIDTH, Arrays, Forward
+from scratchcard.meta.predictors import PREDICTORS
+from scratchcard.meta.predictors.family import OBJECTIVES, Objective
+from scratchcard.registry import lookup
+from scratchcard.score_tables.table import Column, FeatureBlock
 
 ROWS = 65_536
 """Rows predicted at a time: bounds what a prediction takes beside the features and the result."""

@@ -8,8 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-
-from pruning.table import ScoreTable, TableBlock
+from scratchcard.score_tables.table import ScoreTable, TableBlock
 
 Key = tuple[str, int]
 """Workload and seed: one initialisation of one network."""

@@ -17,8 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-
-from meta.arrays import Arrays, check_array, check_names
+from scratchcard.meta.arrays import Arrays, check_array, check_names
 
 NAMES = ("feature", "threshold", "left", "right", "value", "offsets")
 NODE_BYTES = 4 + 4 + 4 + 4 + 8
@@ -36,7 +35,7 @@ MAX_DEPTH = 4096
 def kernels() -> ModuleType | None:
     """The compiled loops, or None where numba is missing."""
     try:
-        return import_module("meta.kernels")
+        return import_module("scratchcard.meta.kernels")
     except ImportError:
         return None
 

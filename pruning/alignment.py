@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from scratchcard.pruning.chain import Link, chain
+from scratchcard.pruning.parameters import prunable
 from torch import Tensor, nn
-
-from pruning.chain import Link, chain
-from pruning.parameters import prunable
 
 SWEEPS = 20
 STARTS = 4

@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 
 import torch
+from scratchcard.pruning.layers import ELEMENTWISE
 from torch import Tensor, nn
-
-from pruning.layers import ELEMENTWISE
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
+from scratchcard.pruning.chain import CONVOLUTIONS, DROPOUTS, NORMALISATIONS, Link, by_unit, chain, features
+from scratchcard.pruning.constant_units import CONSTANT, SIGNAL, Constancy, follow, padded, summed
+from scratchcard.pruning.layers import ELEMENTWISE
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import check_same_layout, prunable
 from torch import Tensor, nn
-
-from pruning.chain import CONVOLUTIONS, DROPOUTS, NORMALISATIONS, Link, by_unit, chain, features
-from pruning.constancy import CONSTANT, SIGNAL, Constancy, follow, padded, summed
-from pruning.layers import ELEMENTWISE
-from pruning.mask import Mask
-from pruning.parameters import check_same_layout, prunable
 
 Index = tuple[Tensor, ...]
 
@@ -106,7 +105,7 @@ def compact(
     padding a constant is not the same everywhere; such units stay.
 
     A layer never shrinks below one unit: a collapsed layer keeps a masked one. Dropout draws other random
-    numbers for the smaller tensors. Removed weights take no part in weight decay (`workloads.training` makes
+    numbers for the smaller tensors. Removed weights take no part in weight decay (`workloads.engines.training` makes
     up for it).
 
     Args:

@@ -8,11 +8,10 @@ from typing import Literal
 
 import numpy as np
 import torch
+from scratchcard.pruning.parameters import check_same_layout, count, flatten, prunable, unflatten
+from scratchcard.pruning.schedules import check_density
+from scratchcard.pruning.scores import Scores
 from torch import Tensor, nn
-
-from pruning.parameters import check_same_layout, count, flatten, prunable, unflatten
-from pruning.schedules import check_density
-from pruning.scores import Scores
 
 Scope = Literal["global", "layer", "expected", "erk"]
 SCOPES: tuple[Scope, ...] = ("global", "layer", "expected", "erk")

@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from scratchcard.artefacts.files import written_beside
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import check_same_layout, prunable
 from torch import Tensor, nn
-
-from pruning.files import written_beside
-from pruning.mask import Mask
-from pruning.parameters import check_same_layout, prunable
 
 FORMAT = "scratchcard-ticket"
 FORMAT_VERSION = 1

@@ -13,11 +13,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from scratchcard.artefacts.files import written_beside
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import count
 from torch import Tensor
-
-from pruning.files import written_beside
-from pruning.mask import Mask
-from pruning.parameters import count
 
 FORMAT = "scratchcard-ticket-path"
 FORMAT_VERSION = 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from pruning.families import lookup
-from regimes.iterative import Iterative
-from regimes.regime import Found, Regime
-from regimes.upfront import Upfront
+from scratchcard.regimes.iterative import Iterative
+from scratchcard.regimes.regime import Found, Regime
+from scratchcard.regimes.upfront import Upfront
+from scratchcard.registry import lookup
 
 REGIMES: dict[str, Regime] = {
     "USS": Upfront(rounds=1),
@@ -22,7 +22,7 @@ def make_regime(name: str, *, rounds: int | None = None, shots: int | None = Non
     """The regime called `name` with other settings than its own.
 
     Args:
-        name: one of `REGIMES`, or what an entry point of the group `scratchcard.regimes` adds.
+        name: one of `REGIMES`, or what an entry point of the group `regimes` adds.
         rounds: pruning rounds; None keeps the regime's.
         shots: scoring and pruning steps after each training; only IMS takes it, the others leave it aside.
         settings: further fields of the regime (`schedule`, `scope`, `rewind_step`); those it lacks are left aside.

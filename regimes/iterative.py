@@ -7,21 +7,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from scratchcard.artefacts.store import Store
+from scratchcard.clock import spent
+from scratchcard.pruning.mask import Scope
+from scratchcard.pruning.parameters import count, prunable
+from scratchcard.pruning.schedules import SCHEDULES, check_count
+from scratchcard.pruning.scores import Scores
+from scratchcard.pruning.ticket import copy_state
+from scratchcard.regimes.regime import Found, Progress
+from scratchcard.regimes.upfront import prune_upfront
+from scratchcard.registry import lookup
+from scratchcard.scorers.scorer import Scorer
+from scratchcard.workloads.stored_training import train_once
+from scratchcard.workloads.workload import Workload
 from torch import nn
-
-from pruning.clock import spent
-from pruning.families import lookup
-from pruning.mask import Scope
-from pruning.parameters import count, prunable
-from pruning.schedules import SCHEDULES, check_count
-from pruning.scores import Scores
-from pruning.store import Store
-from pruning.ticket import copy_state
-from regimes.regime import Found, Progress
-from regimes.upfront import prune_upfront
-from scorers.scorer import Scorer
-from workloads.shared import train_once
-from workloads.workload import Workload
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
+from scratchcard.artefacts.store import Store
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.scores import Scores
+from scratchcard.scorers.scorer import Scorer
+from scratchcard.workloads.workload import Workload
 from torch import Tensor, nn
-
-from pruning.mask import Mask
-from pruning.scores import Scores
-from pruning.store import Store
-from scorers.scorer import Scorer
-from workloads.workload import Workload
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""
@@ -30,7 +29,7 @@ class Found:
         densities: the density after each round.
         start: the state (parameters and buffers, CPU) that the ticket is trained from: initialisation, or the early
             step that the regime rewound to.
-        seconds: of the whole search (`pruning.clock`), training included, earlier sessions' rounds included.
+        seconds: of the whole search (`clock`), training included, earlier sessions' rounds included.
         training: for each round that trained, the density after it and its record in short (steps, best step,
             validation loss and accuracy, seconds).
     """

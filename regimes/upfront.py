@@ -6,19 +6,18 @@ import copy
 from dataclasses import dataclass
 
 import torch
+from scratchcard.artefacts.store import Store
+from scratchcard.clock import spent
+from scratchcard.pruning.mask import Mask, Scope, keep_top
+from scratchcard.pruning.parameters import count, prunable
+from scratchcard.pruning.schedules import SCHEDULES, check_count
+from scratchcard.pruning.scores import Scores
+from scratchcard.pruning.ticket import copy_state
+from scratchcard.regimes.regime import Found, Progress
+from scratchcard.registry import lookup
+from scratchcard.scorers.scorer import Batch, Loss, Scorer
+from scratchcard.workloads.workload import Workload
 from torch import Tensor, nn
-
-from pruning.clock import spent
-from pruning.families import lookup
-from pruning.mask import Mask, Scope, keep_top
-from pruning.parameters import count, prunable
-from pruning.schedules import SCHEDULES, check_count
-from pruning.scores import Scores
-from pruning.store import Store
-from pruning.ticket import copy_state
-from regimes.regime import Found, Progress
-from scorers.scorer import Batch, Loss, Scorer
-from workloads.workload import Workload
 
 
 @dataclass(frozen=True)

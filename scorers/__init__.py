@@ -5,15 +5,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 
-from pruning.families import lookup
-from scorers.gauss_newton import GaussNewton
-from scorers.grasp import GraSP, GraSPAbs
-from scorers.magnitude import Magnitude
-from scorers.random import Random
-from scorers.scorer import Batch, Loss, NoEffectWarning, Scorer
-from scorers.snip import SNIP
-from scorers.synflow import SynFlow
-from scorers.synflow_l2_data import SynFlowL2Data
+from scratchcard.registry import lookup
+from scratchcard.scorers.gauss_newton import GaussNewton
+from scratchcard.scorers.grasp import GraSP, GraSPAbs
+from scratchcard.scorers.magnitude import Magnitude
+from scratchcard.scorers.random import Random
+from scratchcard.scorers.scorer import Batch, Loss, NoEffectWarning, Scorer
+from scratchcard.scorers.snip import SNIP
+from scratchcard.scorers.synflow import SynFlow
+from scratchcard.scorers.synflow_l2_data import SynFlowL2Data
 
 SCORERS: dict[str, Callable[..., Scorer]] = {
     "random": Random,

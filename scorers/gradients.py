@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
+from scratchcard.pruning.mask import Mask
+from scratchcard.scorers.scorer import Batch, Loss, check_mask
 from torch import Tensor, nn
 from torch.func import functional_call
-
-from pruning.mask import Mask
-from scorers.scorer import Batch, Loss, check_mask
 
 
 class LossGradients(NamedTuple):

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.scores import Scores
+from scratchcard.scorers.gradients import loss_gradients, own_generators
+from scratchcard.scorers.scorer import Batch, Loss, hand_over, without_pruned
 from torch import Tensor, nn
-
-from pruning.mask import Mask
-from pruning.scores import Scores
-from scorers.gradients import loss_gradients, own_generators
-from scorers.scorer import Batch, Loss, hand_over, without_pruned
 
 
 @dataclass(frozen=True)

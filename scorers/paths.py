@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from scratchcard.pruning.linear_image import HIDDEN, linear_copy, put_weights, weight_leaves
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import prunable_layers
+from scratchcard.pruning.scores import Scores
+from scratchcard.scorers.gradients import own_generators
+from scratchcard.scorers.scorer import Batch, Loss, Scorer, check_mask, hand_over
 from torch import Tensor, nn
-
-from pruning.linearise import HIDDEN, linear_copy, put_weights, weight_leaves
-from pruning.mask import Mask
-from pruning.parameters import prunable_layers
-from pruning.scores import Scores
-from scorers.gradients import own_generators
-from scorers.scorer import Batch, Loss, Scorer, check_mask, hand_over
 
 # Far above rounding, and far below what a function leaves of R that saturates but a little.
 _NEGLIGIBLE = 1e-9

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.scores import Scores
+from scratchcard.scorers.scorer import Batch, Loss, check_mask, hand_over, without_pruned
 from torch import nn
-
-from pruning.mask import Mask
-from pruning.scores import Scores
-from scorers.scorer import Batch, Loss, check_mask, hand_over, without_pruned
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import check_same_layout, prunable
+from scratchcard.pruning.scores import Scores
 from torch import Tensor, nn
-
-from pruning.mask import Mask
-from pruning.parameters import check_same_layout, prunable
-from pruning.scores import Scores
 
 Batch = tuple[Tensor, Tensor]
 """Inputs `(n, *shape)` and targets `(n, ...)`."""

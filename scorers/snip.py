@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.scores import Scores
+from scratchcard.scorers.gradients import loss_gradients
+from scratchcard.scorers.scorer import Batch, Loss, hand_over
 from torch import nn
-
-from pruning.mask import Mask
-from pruning.scores import Scores
-from scorers.gradients import loss_gradients
-from scorers.scorer import Batch, Loss, hand_over
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.scores import Scores
+from scratchcard.scorers.paths import Paths, PathScorer
+from scratchcard.scorers.scorer import Batch, Loss, hand_over
 from torch import nn
-
-from pruning.mask import Mask
-from pruning.scores import Scores
-from scorers.paths import Paths, PathScorer
-from scorers.scorer import Batch, Loss, hand_over
 
 
 @dataclass(frozen=True)

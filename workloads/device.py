@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import torch
-
-from pruning.words import counted
+from scratchcard.words import counted
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -6,21 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.report.accuracy import accuracy
-from analysis.report.cost import cost
-from analysis.report.material import Material, gather
-from analysis.report.matrices import matrices
-from analysis.report.origin import origin, summary
-from analysis.report.page import Data, Section
-from analysis.report.predictors import predictors
-from analysis.report.render import render
-from analysis.report.significance import significance
-from analysis.report.tickets import tickets
-from analysis.report.trainings import trainings
-from pruning.files import written_beside
-from pruning.place import check_place
-from pruning.version import versions
-from pruning.words import counted
+from scratchcard.analysis.report.accuracy import accuracy
+from scratchcard.analysis.report.cost import cost
+from scratchcard.analysis.report.material import Material, gather
+from scratchcard.analysis.report.matrices import matrices
+from scratchcard.analysis.report.origin import origin, summary
+from scratchcard.analysis.report.page import Data, Section
+from scratchcard.analysis.report.predictors import predictors
+from scratchcard.analysis.report.render import render
+from scratchcard.analysis.report.significance import significance
+from scratchcard.analysis.report.tickets import tickets
+from scratchcard.analysis.report.trainings import trainings
+from scratchcard.artefacts.destination import check_place
+from scratchcard.artefacts.files import written_beside
+from scratchcard.artefacts.version import versions
+from scratchcard.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd

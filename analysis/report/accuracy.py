@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from analysis.identical import Identical, identical, note, others
-from analysis.report.groups import (
+from scratchcard.analysis.identical import Identical, identical, note, others
+from scratchcard.analysis.report.groups import (
     PER_CENT,
     dense_accuracy,
     density_table,
@@ -19,10 +19,10 @@ from analysis.report.groups import (
     starts,
     workloads,
 )
-from analysis.report.page import Block, Cell, Chart, Data, Entry, Panels, Section, Style, Table, Text, plain
-from analysis.report.specs import curves, dots, log_density
-from analysis.statistics import Interval
-from pruning.words import counted
+from scratchcard.analysis.report.page import Block, Cell, Chart, Data, Entry, Panels, Section, Style, Table, Text, plain
+from scratchcard.analysis.report.specs import curves, dots, log_density
+from scratchcard.analysis.statistics import Interval
+from scratchcard.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd

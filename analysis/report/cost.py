@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from analysis.report.accuracy import entries_of
-from analysis.report.groups import PER_CENT, limits, means, pruned, workloads
-from analysis.report.page import SHAPES, Cell, Chart, Data, Panels, Section, Table, plain
-from analysis.report.specs import scatter
-from analysis.statistics import pareto
+from scratchcard.analysis.report.accuracy import entries_of
+from scratchcard.analysis.report.groups import PER_CENT, limits, means, pruned, workloads
+from scratchcard.analysis.report.page import SHAPES, Cell, Chart, Data, Panels, Section, Table, plain
+from scratchcard.analysis.report.specs import scatter
+from scratchcard.analysis.statistics import pareto
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +71,7 @@ def cost(name: str, runs: pd.DataFrame, data: Data) -> list[Section]:
 
 
 def _clock(timed: pd.DataFrame) -> tuple[str, str]:
-    """The unit for an axis, and what was measured in words (`pruning.clock`)."""
+    """The unit for an axis, and what was measured in words (`clock`)."""
     on_cpu = timed["device"].fillna("cpu").astype(str).str.startswith("cpu")
     if on_cpu.all():
         return "processor seconds", "processor time, summed over cores, not the time that passed"

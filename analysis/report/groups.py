@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from analysis.report.page import Cell, Entry, Style
-from analysis.statistics import Interval, interval
-from pruning.words import counted
+from scratchcard.analysis.report.page import Cell, Entry, Style
+from scratchcard.analysis.statistics import Interval, interval
+from scratchcard.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd

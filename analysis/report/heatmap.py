@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from analysis.report.specs import Spec, tooltips, top_level
+from scratchcard.analysis.report.specs import Spec, tooltips, top_level
 
 
 def heatmap(

@@ -108,8 +108,8 @@ def gather(source: str | Path, anatomy: str | Path | None = None) -> Material:
         FileNotFoundError: nothing there.
         ValueError: there is no run in it, or a file is not ours.
     """
-    from analysis import results
-    from analysis.published import beside
+    from scratchcard.analysis import results
+    from scratchcard.analysis.published import beside
 
     runs = results.frame(source)
     fitted = tuple(record for record in results.predictors(source) if isinstance(record.get("metrics"), dict))
@@ -156,7 +156,7 @@ def _word(value: Any) -> str:
 
 
 def _metrics() -> tuple[Mapping[str, Any], ...]:
-    from analysis.published import published
+    from scratchcard.analysis.published import published
 
     rows = published("meta_model_metrics").to_dict("records")
     return tuple({str(name): value for name, value in row.items()} for row in rows)
@@ -166,7 +166,7 @@ def _anatomy(source: Path, given: str | Path | None) -> pd.DataFrame | None:
     path = Path(given) if given is not None else source / "anatomy.parquet"
     if given is None and not (source.is_dir() and path.is_file()):
         return None
-    from analysis.anatomy import read_anatomy
+    from scratchcard.analysis.anatomy import read_anatomy
 
     return read_anatomy(path)
 

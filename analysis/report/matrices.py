@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from analysis.report.groups import PER_CENT, means, pruned, starts, workloads
-from analysis.report.heatmap import heatmap
-from analysis.report.page import Block, Chart, Data, Panels, Section, plain
+from scratchcard.analysis.report.groups import PER_CENT, means, pruned, starts, workloads
+from scratchcard.analysis.report.heatmap import heatmap
+from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section, plain
 
 if TYPE_CHECKING:
     import pandas as pd

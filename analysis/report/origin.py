@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from analysis.report.material import Material
-from analysis.report.page import Block, Cell, Command, Listing, Section, Table, Text
-from pruning.words import counted, duration
+from scratchcard.analysis.report.material import Material
+from scratchcard.analysis.report.page import Block, Cell, Command, Listing, Section, Table, Text
+from scratchcard.words import counted, duration
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analysis.report.accuracy import entries_of
-from analysis.report.page import Block, Cell, Chart, Data, Panels, Section, Table
-from analysis.report.specs import curves
+from scratchcard.analysis.report.accuracy import entries_of
+from scratchcard.analysis.report.page import Block, Cell, Chart, Data, Panels, Section, Table
+from scratchcard.analysis.report.specs import curves
 
 MEASURES = {
     "r2": "R²",
@@ -101,7 +101,7 @@ def _curves(records: Sequence[Mapping[str, Any]], data: Data) -> Panels | None:
 
 def _point(name: str, count: str, numbers: Mapping[str, Any] | None, measure: str) -> list[dict[str, Any]]:
     """The mean over held-out networks with its interval, where each network's figure is there."""
-    from analysis.statistics import interval
+    from scratchcard.analysis.statistics import interval
 
     value = _value(numbers, measure)
     if value is None or numbers is None:

@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from analysis.report.page import Data, Panels, Section
+from scratchcard.analysis.report.page import Data, Panels, Section
 
 
 def render(title: str, sections: Sequence[Section], data: Data, source: str, version: str) -> str:
@@ -86,7 +86,7 @@ def vega() -> str:
 
 
 def _file(name: str) -> str:
-    return files("analysis.report").joinpath(name).read_text(encoding="utf-8")
+    return files("scratchcard.analysis.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _data_uri(svg: str) -> str:

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.identical import identical, others, repeated
-from analysis.report.groups import PER_CENT, pruned, workloads
-from analysis.report.page import Block, Cell, Picture, Section, Table, Text
-from pruning.words import counted
+from scratchcard.analysis.identical import identical, others, repeated
+from scratchcard.analysis.report.groups import PER_CENT, pruned, workloads
+from scratchcard.analysis.report.page import Block, Cell, Picture, Section, Table, Text
+from scratchcard.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,7 @@ def significance(grid: Mapping[str, Any], runs: pd.DataFrame) -> list[Section]:
 
 
 def _tests(comparisons: list[Mapping[str, Any]], runs: pd.DataFrame, unfinished: bool) -> Section:
-    from analysis.significance import compare
+    from scratchcard.analysis.significance import compare
 
     text = (
         "The comparisons that the grid file declares, all of them. Welch's t test on test accuracies (or a paired one "
@@ -68,7 +68,7 @@ def _tests(comparisons: list[Mapping[str, Any]], runs: pd.DataFrame, unfinished:
 
 
 def _family(caption: str, rows: pd.DataFrame) -> Table:
-    from analysis.significance import p_text
+    from scratchcard.analysis.significance import p_text
 
     places = [name for name in ("network", "task") if rows[name].nunique(dropna=False) > 1]
     notes = list(dict.fromkeys(str(note) for note in rows["note"] if note))
@@ -117,7 +117,7 @@ def _number(value: float, *, sign: bool = False, small: str = "", strong: bool =
 
 
 def _ranks(runs: pd.DataFrame) -> list[Block]:
-    from analysis.ranks import critical_difference_diagram, friedman
+    from scratchcard.analysis.ranks import critical_difference_diagram, friedman
 
     blocks: list[Block] = []
     for network, task, group in workloads(pruned(runs)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analysis.report.page import Entry
+from scratchcard.analysis.report.page import Entry
 
 Spec = dict[str, Any]
 

@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from analysis.report.accuracy import entries_of
-from analysis.report.heatmap import heatmap
-from analysis.report.page import Block, Cell, Chart, Data, Panels, Section, Table, plain
-from analysis.report.specs import curves, stepped
-from analysis.weights import BIN
+from scratchcard.analysis.report.accuracy import entries_of
+from scratchcard.analysis.report.heatmap import heatmap
+from scratchcard.analysis.report.page import Block, Cell, Chart, Data, Panels, Section, Table, plain
+from scratchcard.analysis.report.specs import curves, stepped
+from scratchcard.analysis.weights import BIN
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from analysis.report.accuracy import entries_of
-from analysis.report.groups import PER_CENT, density_table, means, pruned, span, split, workloads
-from analysis.report.page import Block, Chart, Data, Panels, Section, Table
-from analysis.report.specs import curves, lines, log_density
+from scratchcard.analysis.report.accuracy import entries_of
+from scratchcard.analysis.report.groups import PER_CENT, density_table, means, pruned, span, split, workloads
+from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section, Table
+from scratchcard.analysis.report.specs import curves, lines, log_density
 
 if TYPE_CHECKING:
     import pandas as pd

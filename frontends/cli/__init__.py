@@ -12,19 +12,22 @@ from typing import Any
 import click
 
 COMMANDS = {
-    "demo": ("frontends.cli.demo", "The whole job on the embedded digits task, in under two minutes."),
-    "build": ("frontends.cli.build", "Build a score table: features and slow targets of every weight."),
-    "fit": ("frontends.cli.fit", "Fit a predictor on a score table and save it as a bundle."),
-    "prune": ("frontends.cli.prune", "Find a ticket of a network before (or with) training."),
-    "train": ("frontends.cli.tickets", "Train a ticket's kept weights."),
-    "evaluate": ("frontends.cli.tickets", "Loss and accuracy of a trained ticket."),
-    "sweep": ("frontends.cli.sweep", "Run a grid of experiments that a TOML file states."),
-    "status": ("frontends.cli.sweep", "How far a grid is."),
-    "results": ("frontends.cli.results", "Query and export the results of sweeps."),
-    "anatomy": ("frontends.cli.anatomy", "What tickets look like: overlaps, layers, weights kept."),
-    "report": ("frontends.cli.report", "One HTML page of a results folder: plots, tables, tests."),
-    "list": ("frontends.cli.listing", "Everything that can be named: scorers, regimes, tasks, features ..."),
-    "show": ("frontends.cli.show", "Explain a table, a bundle or a ticket."),
+    "demo": ("scratchcard.frontends.cli.demo", "The whole job on the embedded digits task, in under two minutes."),
+    "build": ("scratchcard.frontends.cli.build", "Build a score table: features and slow targets of every weight."),
+    "fit": ("scratchcard.frontends.cli.fit", "Fit a predictor on a score table and save it as a bundle."),
+    "prune": ("scratchcard.frontends.cli.prune", "Find a ticket of a network before (or with) training."),
+    "train": ("scratchcard.frontends.cli.tickets", "Train a ticket's kept weights."),
+    "evaluate": ("scratchcard.frontends.cli.tickets", "Loss and accuracy of a trained ticket."),
+    "sweep": ("scratchcard.frontends.cli.sweep", "Run a grid of experiments that a TOML file states."),
+    "status": ("scratchcard.frontends.cli.sweep", "How far a grid is."),
+    "results": ("scratchcard.frontends.cli.results", "Query and export the results of sweeps."),
+    "anatomy": ("scratchcard.frontends.cli.anatomy", "What tickets look like: overlaps, layers, weights kept."),
+    "report": ("scratchcard.frontends.cli.report", "One HTML page of a results folder: plots, tables, tests."),
+    "list": (
+        "scratchcard.frontends.cli.listing",
+        "Everything that can be named: scorers, regimes, tasks, features ...",
+    ),
+    "show": ("scratchcard.frontends.cli.show", "Explain a table, a bundle or a ticket."),
 }
 
 BEGINS_AGAIN = "nothing was saved, the same command begins again"
@@ -58,7 +61,7 @@ class LazyGroup(click.Group):
         """As click does, but an unknown command names the nearest known one."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
-            from pruning.families import lookup
+            from scratchcard.registry import lookup
 
             lookup(COMMANDS, "commands", name)
         return super().resolve_command(ctx, args)

@@ -1,5 +1,5 @@
-"""`python -m frontends.cli` is the command `scratchcard`."""
+"""`python -m scratchcard.frontends.cli` is the command `scratchcard`."""
 
-from frontends.cli import main
+from scratchcard.frontends.cli import main
 
 main()

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-
-from frontends.cli.options import PATH, emit, json_option, progress_bar
-from pruning.words import counted
+from scratchcard.frontends.cli.options import PATH, emit, json_option, progress_bar
+from scratchcard.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,10 +37,10 @@ def anatomy(sources: tuple[Path, ...], out: Path | None, density: float | None, 
     scratchcard anatomy results --density 0.01
     scratchcard anatomy snip.safetensors synflow.safetensors
     """
-    from analysis.anatomy import anatomy as dissect
-    from analysis.anatomy import read_anatomy
-    from analysis.anatomy_tables import places
-    from pruning.place import check_place
+    from scratchcard.analysis.anatomy import anatomy as dissect
+    from scratchcard.analysis.anatomy import read_anatomy
+    from scratchcard.analysis.anatomy_tables import places
+    from scratchcard.artefacts.destination import check_place
 
     if out is not None:
         if out.suffix != ".parquet":
@@ -67,7 +66,7 @@ def anatomy(sources: tuple[Path, ...], out: Path | None, density: float | None, 
 
 def _summary(frame: pd.DataFrame, workload: str, density: float) -> dict[str, Any]:
     """All of one workload and density, as plain values."""
-    from analysis.anatomy_tables import MEASURES, core_sizes, means, overlap_matrix
+    from scratchcard.analysis.anatomy_tables import MEASURES, core_sizes, means, overlap_matrix
 
     own = frame[(frame["workload"] == workload) & (frame["density"] == density)]
     matrices = {measure: overlap_matrix(own, workload, density, measure) for measure in MEASURES}

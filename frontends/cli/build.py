@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
-
-from frontends.cli.options import (
+from scratchcard.frontends.cli.options import (
     COUNT,
     PATH,
     SEEDS,
@@ -57,10 +56,10 @@ def build(**options: Any) -> None:
     scratchcard build --task digits --seeds 0-3 --regime ISS --scorer magnitude --density 0.02 --out table
     scratchcard build --task mnist --data-dir ~/data --seeds 0-5 --repeat --jobs 2 --out mnist-table
     """
-    from dataset_builder.build import Recording
-    from dataset_builder.build import build as build_table
-    from pruning.place import check_place
-    from workloads.device import choose_device
+    from scratchcard.artefacts.destination import check_place
+    from scratchcard.dataset_builder.build import Recording
+    from scratchcard.dataset_builder.build import build as build_table
+    from scratchcard.workloads.device import choose_device
 
     check_place(options["out"], "folder")
     device = choose_device(options["device"])

@@ -7,8 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-
-from frontends.cli.options import COUNT, PATH, device_option, emit, json_option, progress_bar
+from scratchcard.frontends.cli.options import COUNT, PATH, device_option, emit, json_option, progress_bar
 
 
 @click.command()
@@ -27,11 +26,11 @@ def demo(out: Path, jobs: int, device: str, as_json: bool) -> None:
     scratchcard demo
     scratchcard demo --out my-demo --jobs 4 --device cpu
     """
-    from analysis.figures import comparison
-    from analysis.statistics import summarise
-    from apply.demo import Demo
-    from pruning.place import check_place
-    from workloads.device import choose_device
+    from scratchcard.analysis.figures import comparison
+    from scratchcard.analysis.statistics import summarise
+    from scratchcard.artefacts.destination import check_place
+    from scratchcard.sweeps.demo import Demo
+    from scratchcard.workloads.device import choose_device
 
     check_place(out, "folder")
     where = choose_device(device)

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-
-from frontends.cli.options import COUNT, PATH, SEED, SEEDS, Numbers, emit, json_option, progress_bar
+from scratchcard.frontends.cli.options import COUNT, PATH, SEED, SEEDS, Numbers, emit, json_option, progress_bar
 
 NOTHING = "nothing, so that nothing tells how good the predictor is on networks that it did not see"
 
@@ -61,10 +60,10 @@ def fit(table: Path, out: Path, **options: Any) -> None:
     scratchcard fit table --family linear --features thesis --out thesis-linear
     scratchcard fit table --family mlp --option epochs=10 --option hidden=[64,32] --device auto
     """
-    from meta.bundle import read_manifest, save_bundle
-    from meta.fit import fit as fit_predictor
-    from pruning.place import check_place
-    from pruning.table import ScoreTable
+    from scratchcard.artefacts.destination import check_place
+    from scratchcard.meta.bundle import read_manifest, save_bundle
+    from scratchcard.meta.fit import fit as fit_predictor
+    from scratchcard.score_tables.table import ScoreTable
 
     check_place(out, "folder")
     if out.exists():
@@ -113,11 +112,10 @@ def _family_options(family: str, pairs: tuple[str, ...], device: str | None) -> 
     from typing import get_type_hints
 
     from pydantic import TypeAdapter, ValidationError
-
-    from meta.fit import make_family
-    from meta.predictors import PREDICTORS
-    from pruning.families import lookup
-    from workloads.device import choose_device
+    from scratchcard.meta.fit import make_family
+    from scratchcard.meta.predictors import PREDICTORS
+    from scratchcard.registry import lookup
+    from scratchcard.workloads.device import choose_device
 
     kind = lookup(PREDICTORS, "predictors", family)
     hints = get_type_hints(kind)

@@ -6,8 +6,7 @@ import inspect
 from typing import Any
 
 import click
-
-from frontends.cli.options import emit, json_option
+from scratchcard.frontends.cli.options import emit, json_option
 
 FAMILIES = ("scorers", "regimes", "schedules", "networks", "tasks", "predictors", "features", "targets")
 
@@ -31,36 +30,36 @@ def list_(family: str | None, as_json: bool) -> None:
 
 
 def _members(family: str) -> dict[str, str]:
-    from pruning.families import members
+    from scratchcard.registry import members
 
     if family in ("features", "targets"):
-        from dataset_builder.features import FEATURES, PAIR_FEATURES
-        from dataset_builder.targets import TARGETS
+        from scratchcard.dataset_builder.features import FEATURES, PAIR_FEATURES
+        from scratchcard.dataset_builder.targets import TARGETS
 
         columns = (*FEATURES, *PAIR_FEATURES) if family == "features" else TARGETS
         return {column.name: f"{column.description} [{column.transform}]" for column in columns}
     if family == "scorers":
-        from scorers import SCORERS
+        from scratchcard.scorers import SCORERS
 
         known: dict[str, Any] = dict(members(SCORERS, family))
     elif family == "regimes":
-        from regimes import REGIMES
+        from scratchcard.regimes import REGIMES
 
         return {name: repr(regime) for name, regime in members(REGIMES, family).items()}
     elif family == "schedules":
-        from pruning.schedules import SCHEDULES
+        from scratchcard.pruning.schedules import SCHEDULES
 
         known = dict(members(SCHEDULES, family))
     elif family == "networks":
-        from workloads.networks import NETWORKS
+        from scratchcard.workloads.networks import NETWORKS
 
         known = dict(members(NETWORKS, family))
     elif family == "tasks":
-        from workloads.tasks import TASKS
+        from scratchcard.workloads.tasks import TASKS
 
         known = dict(members(TASKS, family))
     else:
-        from meta.predictors import PREDICTORS
+        from scratchcard.meta.predictors import PREDICTORS
 
         known = dict(members(PREDICTORS, family))
     return {name: (inspect.getdoc(member) or "").partition("\n")[0] for name, member in known.items()}

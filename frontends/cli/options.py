@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-
-from pruning.ranges import LARGEST, whole_numbers
+from scratchcard.settings import LARGEST, whole_numbers
 
 if TYPE_CHECKING:
-    from workloads.recipe import Recipe
-    from workloads.workload import Workload
+    from scratchcard.workloads.recipe import Recipe
+    from scratchcard.workloads.workload import Workload
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -132,9 +131,9 @@ json_option = click.option(
 
 def make_workload(options: dict[str, Any], recipe: Recipe | None = None) -> Workload:
     """The workload that the shared options describe; `recipe` holds defaults from elsewhere (a ticket)."""
-    from workloads.recipe import Recipe
-    from workloads.tasks import load_task
-    from workloads.workload import Workload
+    from scratchcard.workloads.recipe import Recipe
+    from scratchcard.workloads.tasks import load_task
+    from scratchcard.workloads.workload import Workload
 
     chosen = {name: options[name] for name in Recipe.names() if options.get(name) is not None}
     recipe = dataclasses.replace(recipe or Recipe(), **chosen)

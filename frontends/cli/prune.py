@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-
-from frontends.cli.options import (
+from scratchcard.frontends.cli.options import (
     PATH,
     SEED,
     device_option,
@@ -100,13 +99,13 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None
     scratchcard prune --predictor predictor --scorer synflow --on predicted --regime UMS --density 0.02
     scratchcard prune --network my_package.nets:small_cnn --weights init.safetensors --task mnist --scorer grasp
     """
-    from apply.method import PREDICTED, Method
-    from apply.prune import prune as find_ticket
-    from apply.shipped import own_regime
-    from pruning.connectivity import Connectivity
-    from pruning.place import check_place
-    from pruning.store import Store
-    from workloads.device import choose_device
+    from scratchcard.apply.method import PREDICTED, Method
+    from scratchcard.apply.prune import prune as find_ticket
+    from scratchcard.apply.shipped import own_regime
+    from scratchcard.artefacts.destination import check_place
+    from scratchcard.artefacts.store import Store
+    from scratchcard.pruning.connectivity import Connectivity
+    from scratchcard.workloads.device import choose_device
 
     check_place(out)
     if rounds_dir is not None:

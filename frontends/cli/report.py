@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-
-from frontends.cli.options import PATH, emit, json_option
+from scratchcard.frontends.cli.options import PATH, emit, json_option
 
 
 @click.command()
@@ -29,7 +28,7 @@ def report(results: Path, out: Path, title: str | None, anatomy: Path | None, as
     scratchcard report results --out report.html
     scratchcard report results.parquet --anatomy anatomy.parquet --out report.html
     """
-    from analysis.report import report as write
+    from scratchcard.analysis.report import report as write
 
     path = write(results, out, title=title, anatomy=anatomy)
     size = path.stat().st_size

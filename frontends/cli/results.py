@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-
-from frontends.cli.options import PATH, emit, json_option, warn
-from pruning.words import counted
+from scratchcard.frontends.cli.options import PATH, emit, json_option, warn
+from scratchcard.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,8 +43,8 @@ def results(source: Path, sql: str | None, grid: str | None, out: Path | None, f
     scratchcard results runs/mnist_baselines "SELECT label, max(test_accuracy) FROM runs GROUP BY label" --json
     scratchcard results runs/mnist_baselines --grid mnist_baselines --out mnist_baselines.parquet
     """
-    from analysis import results as found
-    from analysis.identical import identical
+    from scratchcard.analysis import results as found
+    from scratchcard.analysis.identical import identical
 
     if failed and (sql or out):
         raise ValueError("--failed lists failed runs: leave the SQL and --out away")

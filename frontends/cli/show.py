@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-
-from frontends.cli.options import PATH, emit, json_option
+from scratchcard.frontends.cli.options import PATH, emit, json_option
 
 
 @click.command()
@@ -24,7 +23,7 @@ def show(file: Path, target: str | None, as_json: bool) -> None:
     scratchcard show default
     scratchcard show ticket.safetensors
     """
-    from apply.shipped import SHIPPED, shipped
+    from scratchcard.apply.shipped import SHIPPED, shipped
 
     if str(file) in SHIPPED:
         file = shipped(str(file))[0]
@@ -53,7 +52,7 @@ def show(file: Path, target: str | None, as_json: bool) -> None:
 
 
 def _table(path: Path) -> dict[str, Any]:
-    from pruning.table import ScoreTable
+    from scratchcard.score_tables.table import ScoreTable
 
     table = ScoreTable.open(path)
     origin = table.manifest
@@ -73,8 +72,8 @@ def _table(path: Path) -> dict[str, Any]:
 
 def _correlations(path: Path, target: str, as_json: bool) -> None:
     """A line a feature, the one that tells kept from pruned weights best first."""
-    from analysis.correlations import feature_correlations
-    from pruning.table import ScoreTable
+    from scratchcard.analysis.correlations import feature_correlations
+    from scratchcard.score_tables.table import ScoreTable
 
     found = feature_correlations(ScoreTable.open(path), target)
     found = found.sort_values("roc_auc", key=lambda auc: (auc - 0.5).abs(), ascending=False, kind="stable")
@@ -88,8 +87,8 @@ def _correlations(path: Path, target: str, as_json: bool) -> None:
 
 
 def _bundle(path: Path) -> dict[str, Any]:
-    from apply.shipped import load_tickets
-    from meta.bundle import load_bundle
+    from scratchcard.apply.shipped import load_tickets
+    from scratchcard.meta.bundle import load_bundle
 
     predictor, tickets = load_bundle(path), load_tickets(path)
     return {
@@ -111,7 +110,7 @@ def _bundle(path: Path) -> dict[str, Any]:
 
 
 def _ticket(path: Path) -> dict[str, Any]:
-    from pruning.ticket import Ticket
+    from scratchcard.pruning.ticket import Ticket
 
     ticket = Ticket.load(path)
     layers = {

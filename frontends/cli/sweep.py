@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-
-from frontends.cli.options import COUNT, PATH, device_option, emit, json_option, warn, when_interrupted
-from pruning.words import counted, duration
+from scratchcard.frontends.cli.options import COUNT, PATH, device_option, emit, json_option, warn, when_interrupted
+from scratchcard.words import counted, duration
 
 if TYPE_CHECKING:
-    from apply.grid import Grid
-    from apply.run_grid import Standing
+    from scratchcard.sweeps.grid import Grid
+    from scratchcard.sweeps.run_grid import Standing
 
 LINE_SECONDS = 60.0
 
@@ -112,8 +111,8 @@ def sweep(
     scratchcard sweep experiments/mnist_baselines.toml --jobs 2 --dry-run
     scratchcard sweep grid.toml --dask tcp://10.0.0.5:8786
     """
-    from apply.run_grid import run_grid, standing
-    from workloads.device import choose_device
+    from scratchcard.sweeps.run_grid import run_grid, standing
+    from scratchcard.workloads.device import choose_device
 
     grid = _read(file, out, options)
     before = standing(grid, out, jobs=jobs, keep_tickets=keep_tickets)
@@ -123,7 +122,7 @@ def sweep(
     when_interrupted(f"finished runs are kept in {out}, the same command goes on")
     each = None
     if tensorboard is not None:
-        from apply.tensorboard import Logs
+        from scratchcard.sweeps.tensorboard import Logs
 
         each = Logs(tensorboard, {e.workload.task.name: len(e.workload.task.train) for e in grid.experiments}).write
     with _says_what_to_do(out), _bar(f"grid {grid.name}") as (report, progress):
@@ -169,7 +168,7 @@ def status(file: Path, out: Path, jobs: int, as_json: bool, **options: Any) -> N
     \b
     scratchcard status experiments/mnist_baselines.toml
     """
-    from apply.run_grid import standing
+    from scratchcard.sweeps.run_grid import standing
 
     grid = _read(file, out, options)
     found = standing(grid, out, jobs=jobs)
@@ -177,7 +176,7 @@ def status(file: Path, out: Path, jobs: int, as_json: bool, **options: Any) -> N
 
 
 def _read(file: Path, out: Path, options: dict[str, Any]) -> Grid:
-    from apply.grid import read_grid
+    from scratchcard.sweeps.grid import read_grid
 
     return read_grid(
         file, out, data_dir=options["data_dir"], tasks=options["tasks"] or None, densities=options["densities"] or None
@@ -201,7 +200,7 @@ def _text(grid: Grid, found: Standing, jobs: int) -> str:
 
 @contextlib.contextmanager
 def _says_what_to_do(out: Path) -> Iterator[None]:
-    from apply.runs import UNWRITABLE
+    from scratchcard.sweeps.runs import UNWRITABLE
 
     try:
         yield

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-
-from frontends.cli.options import (
+from scratchcard.frontends.cli.options import (
     PATH,
     SEED,
     device_option,
@@ -20,8 +19,8 @@ from frontends.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from pruning.ticket import Ticket
-    from workloads.workload import Workload
+    from scratchcard.pruning.ticket import Ticket
+    from scratchcard.workloads.workload import Workload
 
 network_option = click.option(
     "--network",
@@ -54,10 +53,10 @@ def train(ticket: Path, **options: Any) -> None:
     scratchcard train ticket.safetensors
     scratchcard train ticket.safetensors --learning-rate 0.05 --max-steps 5000 --out trained.safetensors
     """
-    from apply.prune import train_ticket, training_summary
-    from pruning.place import check_place
-    from pruning.ticket import Ticket
-    from workloads.device import choose_device
+    from scratchcard.apply.prune import train_ticket, training_summary
+    from scratchcard.artefacts.destination import check_place
+    from scratchcard.pruning.ticket import Ticket
+    from scratchcard.workloads.device import choose_device
 
     loaded = Ticket.load(ticket)
     device = choose_device(options["device"])
@@ -103,9 +102,9 @@ def evaluate(ticket: Path, **options: Any) -> None:
     scratchcard evaluate ticket.safetensors
     scratchcard evaluate ticket.safetensors --split validation --json
     """
-    from apply.prune import evaluate_ticket
-    from pruning.ticket import Ticket
-    from workloads.device import choose_device
+    from scratchcard.apply.prune import evaluate_ticket
+    from scratchcard.pruning.ticket import Ticket
+    from scratchcard.workloads.device import choose_device
 
     loaded = Ticket.load(ticket)
     device = choose_device(options["device"])
@@ -139,8 +138,8 @@ def _seed_of(ticket: Ticket, path: Path) -> int:
 
 def _workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workload:
     """The workload that a ticket says it is of. Code named inside a file is never imported."""
-    from apply.prune import check_belongs
-    from workloads.recipe import Recipe
+    from scratchcard.apply.prune import check_belongs
+    from scratchcard.workloads.recipe import Recipe
 
     described = ticket.provenance.get("workload")
     if not isinstance(described, dict) or not all(isinstance(described.get(name), str) for name in ("network", "task")):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from meta.predictors.family import Family, Progress
-from meta.predictors.forest import Forest
-from meta.predictors.gbm import GBM
-from meta.predictors.linear import Linear
-from meta.predictors.mlp import MLP
-from meta.predictors.multishot import Multishot
-from meta.predictors.sgd import SGD
-from meta.predictors.tree import Tree
+from scratchcard.meta.predictors.family import Family, Progress
+from scratchcard.meta.predictors.forest import Forest
+from scratchcard.meta.predictors.gbm import GBM
+from scratchcard.meta.predictors.linear import Linear
+from scratchcard.meta.predictors.mlp import MLP
+from scratchcard.meta.predictors.multishot import Multishot
+from scratchcard.meta.predictors.sgd import SGD
+from scratchcard.meta.predictors.tree import Tree
 
 PREDICTORS: dict[str, type[Family]] = {
     "linear": Linear,

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
-
-from meta.arrays import Arrays, Forward
-from meta.rows import Rows
+from scratchcard.meta.arrays import Arrays, Forward
+from scratchcard.meta.rows import Rows
 
 Objective = Literal["regression", "classification", "ranking"]
 OBJECTIVES: tuple[Objective, ...] = ("classification", "regression", "ranking")

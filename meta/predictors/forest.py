@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-
-from meta.arrays import Arrays, Forward
-from meta.predictors.family import Objective, Progress
-from meta.predictors.tree import averaged_forward, averaged_trees
-from meta.rows import Rows
-from meta.trees import check_size
+from scratchcard.meta.arrays import Arrays, Forward
+from scratchcard.meta.predictors.family import Objective, Progress
+from scratchcard.meta.predictors.tree import averaged_forward, averaged_trees
+from scratchcard.meta.rows import Rows
+from scratchcard.meta.trees import check_size
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-
-from meta.arrays import Arrays, Forward
-from meta.logistic import logistic
-from meta.predictors.family import Objective, Progress
-from meta.rows import Rows
-from meta.trees import Trees, check_size, joined, round_down
+from scratchcard.meta.arrays import Arrays, Forward
+from scratchcard.meta.logistic import logistic
+from scratchcard.meta.predictors.family import Objective, Progress
+from scratchcard.meta.rows import Rows
+from scratchcard.meta.trees import Trees, check_size, joined, round_down
 
 ZERO = np.float32(1e-35)
 """LightGBM's kZeroThreshold."""
@@ -69,8 +68,7 @@ class GBM:
     ) -> Any:
         """The LightGBM Booster, trained on the table streamed row group by row group."""
         import lightgbm
-
-        from meta.lightgbm_rows import sequences
+        from scratchcard.meta.lightgbm_rows import sequences
 
         check_size(self.trees, self.leaves)
         if objective == "ranking" and self.balanced:

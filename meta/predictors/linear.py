@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-
-from meta.arrays import Arrays, Forward, check_array, check_names
-from meta.predictors.family import Objective, Progress
-from meta.rows import Rows
+from scratchcard.meta.arrays import Arrays, Forward, check_array, check_names
+from scratchcard.meta.predictors.family import Objective, Progress
+from scratchcard.meta.rows import Rows
 
 CHUNK = 65_536
 

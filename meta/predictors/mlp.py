@@ -9,11 +9,10 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
-
-from meta.arrays import LIMIT, WIDTH, Arrays, Forward, check_array, check_names
-from meta.logistic import logistic
-from meta.predictors.family import Objective, Progress
-from meta.rows import Batch, Rows
+from scratchcard.meta.arrays import LIMIT, WIDTH, Arrays, Forward, check_array, check_names
+from scratchcard.meta.logistic import logistic
+from scratchcard.meta.predictors.family import Objective, Progress
+from scratchcard.meta.rows import Batch, Rows
 
 
 @dataclass(frozen=True)

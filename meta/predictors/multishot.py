@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-
-from meta.arrays import Arrays, Forward, check_array, check_names
-from meta.predictors.family import Objective, Progress
-from meta.predictors.linear import least_squares
-from meta.rows import Rows
+from scratchcard.meta.arrays import Arrays, Forward, check_array, check_names
+from scratchcard.meta.predictors.family import Objective, Progress
+from scratchcard.meta.predictors.linear import least_squares
+from scratchcard.meta.rows import Rows
 
 CLOCK = "progress"
 """The feature that tells the rounds apart: 0 before the first, near 1 before the last."""

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-
-from meta.arrays import Arrays, Forward
-from meta.logistic import logistic
-from meta.predictors.family import Objective, Progress
-from meta.predictors.linear import linear_forward
-from meta.rows import Rows
+from scratchcard.meta.arrays import Arrays, Forward
+from scratchcard.meta.logistic import logistic
+from scratchcard.meta.predictors.family import Objective, Progress
+from scratchcard.meta.predictors.linear import linear_forward
+from scratchcard.meta.rows import Rows
 
 
 @dataclass(frozen=True)

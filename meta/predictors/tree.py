@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-
-from meta.arrays import Arrays, Forward
-from meta.predictors.family import Objective, Progress
-from meta.rows import Rows
-from meta.trees import Trees, check_size, joined, round_down
+from scratchcard.meta.arrays import Arrays, Forward
+from scratchcard.meta.predictors.family import Objective, Progress
+from scratchcard.meta.rows import Rows
+from scratchcard.meta.trees import Trees, check_size, joined, round_down
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from apply.method import Method
+from scratchcard.apply.method import Method
 
 SCORERS = ("magnitude", "snip", "grasp", "synflow")
 STACKS = tuple(Method(second, on=first, regime="UMS", restack=True) for first in SCORERS for second in SCORERS) + tuple(
@@ -161,8 +161,7 @@ def write_anatomy(folder: Path, labels: Sequence[str], densities: Sequence[float
     import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
-
-    from analysis.anatomy import COLUMNS, FORMAT_KEY, FORMAT_VERSION
+    from scratchcard.analysis.anatomy import COLUMNS, FORMAT_KEY, FORMAT_VERSION
 
     rows: list[dict[str, Any]] = []
     draw = random.Random(0)

@@ -9,21 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scratchcard.analysis.anatomy
 import torch
-
-import analysis.anatomy
-from analysis.anatomy import COLUMNS, anatomy, overlaps, read_anatomy
-from analysis.anatomy_tables import core_sizes, histogram, means, overlap_matrix, places
-from analysis.layers import layers
-from analysis.origins import Origin, labels_of, ticket_files
-from analysis.overlap import chance_by_layer, core, jaccard
-from analysis.weights import bimodality_coefficient
-from pruning.connectivity import Connectivity, effective_density
-from pruning.mask import Mask, keep_top
-from pruning.parameters import prunable
-from pruning.scores import Scores
-from pruning.ticket import Ticket
-from workloads.networks import build_network
+from scratchcard.analysis.anatomy import COLUMNS, anatomy, overlaps, read_anatomy
+from scratchcard.analysis.anatomy_tables import core_sizes, histogram, means, overlap_matrix, places
+from scratchcard.analysis.layers import layers
+from scratchcard.analysis.origins import Origin, labels_of, ticket_files
+from scratchcard.analysis.overlap import chance_by_layer, core, jaccard
+from scratchcard.analysis.weights import bimodality_coefficient
+from scratchcard.pruning.connectivity import Connectivity, effective_density
+from scratchcard.pruning.mask import Mask, keep_top
+from scratchcard.pruning.parameters import prunable
+from scratchcard.pruning.scores import Scores
+from scratchcard.pruning.ticket import Ticket
+from scratchcard.workloads.networks import build_network
 
 WORKLOAD = "lenet_300_100-toy"
 
@@ -287,7 +286,7 @@ def test_a_file_that_is_no_anatomy_is_refused(tmp_path: Path, monkeypatch: pytes
     pd.DataFrame({"a": [1]}).to_parquet(path)
     with pytest.raises(ValueError, match="but no anatomy"):
         read_anatomy(path)
-    monkeypatch.setattr(analysis.anatomy, "FORMAT_VERSION", b"99")
+    monkeypatch.setattr(scratchcard.analysis.anatomy, "FORMAT_VERSION", b"99")
     anatomy(make_folder(tmp_path, [make_ticket()]), path)
     monkeypatch.undo()
     with pytest.raises(ValueError, match="version"):

@@ -7,10 +7,9 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from scratchcard.analysis.correlations import feature_correlations
+from scratchcard.score_tables.table import Column, ScoreTable, TableBlock, TableSchema, TableWriter, file_name
 from sklearn.metrics import roc_auc_score
-
-from analysis.correlations import feature_correlations
-from pruning.table import Column, ScoreTable, TableBlock, TableSchema, TableWriter, file_name
 
 SCHEMA = TableSchema(
     1,

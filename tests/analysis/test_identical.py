@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-
-from analysis.identical import EQUAL, Identical, identical, note, others, repeated
-from analysis.significance import compare
+from scratchcard.analysis.identical import EQUAL, Identical, identical, note, others, repeated
+from scratchcard.analysis.significance import compare
 
 
 def runs_of(method: str, numbers: int, densities: Any = (0.005, 0.1), seeds: Any = (0, 1, 2)) -> pd.DataFrame:

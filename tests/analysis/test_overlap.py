@@ -9,8 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
-from analysis.overlap import (
+from scratchcard.analysis.overlap import (
     PackedMask,
     chance,
     chance_by_layer,
@@ -20,7 +19,7 @@ from analysis.overlap import (
     jaccard,
     jaccard_matrix,
 )
-from pruning.mask import Mask
+from scratchcard.pruning.mask import Mask
 
 SHAPES = {"0.weight": (9, 7), "2.weight": (4, 9), "4.weight": (3, 1, 2, 2)}
 

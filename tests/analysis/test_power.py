@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from analysis.power import detectable_difference, power, power_table, seeds_needed
+from scratchcard.analysis.power import detectable_difference, power, power_table, seeds_needed
 
 
 def frame(values: dict[str, list[float]], density: float = 0.01) -> pd.DataFrame:

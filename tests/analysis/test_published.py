@@ -7,10 +7,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-
-from analysis import published as module
-from analysis.published import ACCURACIES, PUBLISHED, SETTINGS, beside, published
-from apply.method import Method
+from scratchcard.analysis import published as module
+from scratchcard.analysis.published import ACCURACIES, PUBLISHED, SETTINGS, beside, published
+from scratchcard.apply.method import Method
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +121,7 @@ def test_compression_ratios_are_densities() -> None:
 
 
 def test_predictors_go_by_our_families() -> None:
-    from meta.predictors import PREDICTORS
+    from scratchcard.meta.predictors import PREDICTORS
 
     frame = published("meta_model_metrics")
     assert set(frame["family"]) <= set(PREDICTORS)

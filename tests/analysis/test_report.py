@@ -18,17 +18,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from scratchcard.analysis.report import report
+from scratchcard.analysis.report.cost import cost
+from scratchcard.analysis.report.groups import MOST, dense_accuracy, limits, means, split
+from scratchcard.analysis.report.material import gather, named
+from scratchcard.analysis.report.origin import ranges
+from scratchcard.analysis.report.page import Data, Panels, Style, plain
+from scratchcard.analysis.report.render import inline_json
+from scratchcard.analysis.report.trainings import trainings
+from scratchcard.analysis.results import export, frame
+from scratchcard.apply.method import Method
 
-from analysis.report import report
-from analysis.report.cost import cost
-from analysis.report.groups import MOST, dense_accuracy, limits, means, split
-from analysis.report.material import gather, named
-from analysis.report.origin import ranges
-from analysis.report.page import Data, Panels, Style, plain
-from analysis.report.render import inline_json
-from analysis.report.trainings import trainings
-from analysis.results import export, frame
-from apply.method import Method
 from tests.analysis.report_results import (
     BASELINES,
     EVIL,
@@ -448,7 +448,7 @@ def test_words_for_seeds() -> None:
 
 def test_importing_the_command_is_cheap() -> None:
     heavy = ("pandas", "scipy", "torch", "jinja2", "matplotlib")
-    code = f"import sys, frontends.cli.report; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, scratchcard.frontends.cli.report; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

@@ -17,16 +17,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
+from scratchcard.analysis import records as reading
+from scratchcard.analysis import results
+from scratchcard.analysis.results import DamagedRecordWarning, MixedRunsWarning
+from scratchcard.apply.experiment import Experiment, write_result
+from scratchcard.apply.method import Method
+from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.workload import Workload
 
-from analysis import records as reading
-from analysis import results
-from analysis.results import DamagedRecordWarning, MixedRunsWarning
-from apply.experiment import Experiment, write_result
-from apply.method import Method
 from tests.analysis.recorded import failure, record, write, write_grid
-from workloads.recipe import Recipe
-from workloads.tasks import load_task
-from workloads.workload import Workload
 
 NAMES = [
     *("digest", "label", "network", "task", "data_digest", "density", "seed", "scorer", "on", "predictor"),
@@ -527,7 +527,7 @@ def test_a_flipped_byte_is_refused_or_read(folder: Path, tmp_path: Path, at: int
 
 
 def test_a_newer_format_is_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.export.FORMAT", 2)
+    monkeypatch.setattr("scratchcard.analysis.export.FORMAT", 2)
     out = results.export(folder, tmp_path / "out.parquet")
     monkeypatch.undo()
     with pytest.raises(ValueError, match=r"newer scratchcard \(format 2\)"):

@@ -11,9 +11,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from analysis.effect import bootstrap_interval, hedges_correction, hedges_g, hedges_g_interval
-from analysis.significance import COLUMNS, compare, comparison_table, holm, paired, welch
+from scratchcard.analysis.effect import bootstrap_interval, hedges_correction, hedges_g, hedges_g_interval
+from scratchcard.analysis.significance import COLUMNS, compare, comparison_table, holm, paired, welch
 
 QUICK = settings(max_examples=30, deadline=None)
 groups = st.lists(st.integers(0, 10_000), min_size=2, max_size=8).map(lambda hits: [hit / 10_000 for hit in hits])
@@ -209,7 +208,7 @@ def test_bootstrap_where_it_can_say_nothing() -> None:
 
 def test_bootstrap_intervals_of_few_seeds_are_too_short() -> None:
     """What the docstring warns of: 84 % and 91 % in place of 95 %, where Student's interval keeps its promise."""
-    from analysis.statistics import interval
+    from scratchcard.analysis.statistics import interval
 
     rng = np.random.default_rng(3)
     for count, expected in ((5, 0.84), (10, 0.91)):

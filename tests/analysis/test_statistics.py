@@ -6,9 +6,8 @@ import math
 from pathlib import Path
 
 import pytest
-
-from analysis.figures import comparison, cost_front
-from analysis.statistics import interval, markdown, pareto, summarise
+from scratchcard.analysis.figures import comparison, cost_front
+from scratchcard.analysis.statistics import interval, markdown, pareto, summarise
 
 
 def test_interval_by_hand_and_against_scipy() -> None:

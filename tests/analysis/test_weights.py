@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-
-from analysis.weights import (
+from scratchcard.analysis.weights import (
     ALL_LAYERS,
     EDGES,
     UNIFORM_BIMODALITY,
@@ -19,8 +18,8 @@ from analysis.weights import (
     same_sign,
     weight_distributions,
 )
-from pruning.mask import Mask
-from pruning.ticket import Ticket
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.ticket import Ticket
 
 GRID = (np.arange(200_000) + 0.5) / 200_000
 

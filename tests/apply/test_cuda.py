@@ -10,26 +10,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scratchcard.apply.method import Method
+from scratchcard.apply.predicted import PredictedScorer
+from scratchcard.apply.prune import evaluate_ticket, prune, train_ticket
+from scratchcard.apply.saw import bimodal
+from scratchcard.apply.stacked import StackedScorer
+from scratchcard.dataset_builder.build import Recording, build
+from scratchcard.dataset_builder.features import compute_features
+from scratchcard.meta.bundle import save_bundle
+from scratchcard.meta.fit import fit
+from scratchcard.pruning.compaction import compact
+from scratchcard.pruning.connectivity import Connectivity
+from scratchcard.pruning.mask import Mask, keep_top
+from scratchcard.pruning.parameters import prunable
+from scratchcard.regimes.upfront import prune_upfront
+from scratchcard.scorers import SCORERS, Magnitude, make_scorer
+from scratchcard.workloads.engines.training import Recipe, train
+from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.workload import Workload
 from torch import Tensor, nn
-
-from apply.method import Method
-from apply.predicted import PredictedScorer
-from apply.prune import evaluate_ticket, prune, train_ticket
-from apply.saw import bimodal
-from apply.stacked import StackedScorer
-from dataset_builder.build import Recording, build
-from dataset_builder.features import compute_features
-from meta.bundle import save_bundle
-from meta.fit import fit
-from pruning.compaction import compact
-from pruning.connectivity import Connectivity
-from pruning.mask import Mask, keep_top
-from pruning.parameters import prunable
-from regimes.upfront import prune_upfront
-from scorers import SCORERS, Magnitude, make_scorer
-from workloads.tasks import load_task
-from workloads.training import Recipe, train
-from workloads.workload import Workload
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-
-from apply.experiment import Experiment, read_result
-from apply.method import Method
-from apply.prune import evaluate_ticket, prune, train_ticket
-from apply.sweep import run_all
-from pruning.ticket import Ticket, nonzero_pruned
-from workloads.tasks import load_task
-from workloads.training import Recipe
-from workloads.workload import Workload
+from scratchcard.apply.experiment import Experiment, read_result
+from scratchcard.apply.method import Method
+from scratchcard.apply.prune import evaluate_ticket, prune, train_ticket
+from scratchcard.pruning.ticket import Ticket, nonzero_pruned
+from scratchcard.sweeps.sweep import run_all
+from scratchcard.workloads.engines.training import Recipe
+from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.workload import Workload
 
 RECIPE = Recipe(max_steps=120, evaluation_interval=20, scoring_examples=200)
 

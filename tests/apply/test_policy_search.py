@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from apply.policy_search import SCALES, PolicySearch
-from dataset_builder.features import PAIR_FEATURES
-from meta.predictor import Predictor
+from scratchcard.apply.policy_search import SCALES, PolicySearch
+from scratchcard.dataset_builder.features import PAIR_FEATURES
+from scratchcard.meta.predictor import Predictor
 
 pytest.importorskip("cmaes")
 

@@ -9,13 +9,12 @@ import time
 from typing import Any
 
 import pytest
-
-from apply.method import Method
-from apply.prune import check_belongs, evaluate_ticket, prune, train_ticket, training_summary
-from pruning.ticket import Ticket
-from workloads.tasks import load_task
-from workloads.training import Recipe
-from workloads.workload import Workload
+from scratchcard.apply.method import Method
+from scratchcard.apply.prune import check_belongs, evaluate_ticket, prune, train_ticket, training_summary
+from scratchcard.pruning.ticket import Ticket
+from scratchcard.workloads.engines.training import Recipe
+from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.workload import Workload
 
 RECIPE = Recipe(max_steps=60, evaluation_interval=20, scoring_examples=200)
 

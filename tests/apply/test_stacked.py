@@ -9,28 +9,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scratchcard.apply.method import Method
+from scratchcard.apply.predicted import PredictedScorer
+from scratchcard.apply.prune import prune
+from scratchcard.apply.saw import bimodal, scores_as_weights
+from scratchcard.apply.stacked import StackedScorer
+from scratchcard.dataset_builder.build import Recording, build
+from scratchcard.dataset_builder.features import compute_features
+from scratchcard.meta.bundle import save_bundle
+from scratchcard.meta.fit import fit
+from scratchcard.meta.predictor import Predictor
+from scratchcard.pruning.mask import Mask, keep_top
+from scratchcard.pruning.parameters import prunable
+from scratchcard.pruning.scores import Scores
+from scratchcard.regimes.upfront import prune_upfront
+from scratchcard.score_tables.table import Column
+from scratchcard.scorers import SCORERS, GraSP, GraSPAbs, Magnitude, NoEffectWarning, SynFlow, make_scorer
+from scratchcard.scorers.scorer import Batch, Loss, Scorer
+from scratchcard.workloads.engines.training import Recipe
+from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.workload import Workload
 from torch import nn
-
-from apply.method import Method
-from apply.predicted import PredictedScorer
-from apply.prune import prune
-from apply.saw import bimodal, scores_as_weights
-from apply.stacked import StackedScorer
-from dataset_builder.build import Recording, build
-from dataset_builder.features import compute_features
-from meta.bundle import save_bundle
-from meta.fit import fit
-from meta.predictor import Predictor
-from pruning.mask import Mask, keep_top
-from pruning.parameters import prunable
-from pruning.scores import Scores
-from pruning.table import Column
-from regimes.upfront import prune_upfront
-from scorers import SCORERS, GraSP, GraSPAbs, Magnitude, NoEffectWarning, SynFlow, make_scorer
-from scorers.scorer import Batch, Loss, Scorer
-from workloads.tasks import load_task
-from workloads.training import Recipe
-from workloads.workload import Workload
 
 RECIPE = Recipe(max_steps=40, evaluation_interval=20, scoring_examples=200)
 

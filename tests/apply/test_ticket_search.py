@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from apply.ticket_search import accuracy_elsewhere, find_path
-from pruning.store import Store
-from pruning.ticket_path import TicketPath
-from regimes.iterative import Iterative
-from scorers import make_scorer
-from workloads.recipe import Recipe
-from workloads.tasks import load_task
-from workloads.workload import Workload
+from scratchcard.apply.ticket_search import accuracy_elsewhere, find_path
+from scratchcard.artefacts.store import Store
+from scratchcard.pruning.ticket_path import TicketPath
+from scratchcard.regimes.iterative import Iterative
+from scratchcard.scorers import make_scorer
+from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.workload import Workload
 
 DENSITIES = (0.2, 0.1, 0.05)
 
@@ -51,7 +50,7 @@ def test_an_interrupted_search_trains_nothing_twice(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("workloads.shared.train", refuse)
+    monkeypatch.setattr("scratchcard.workloads.stored_training.train", refuse)
     again = find_path(workload, 3, DENSITIES, rounds=3, store=store)
     assert all(torch.equal(again.levels[name], path.levels[name]) for name in path.levels)
 

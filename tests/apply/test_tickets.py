@@ -10,26 +10,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scratchcard.apply.method import Method
+from scratchcard.apply.predicted import OutsideWarning, PredictedScorer, Seen
+from scratchcard.apply.prune import prune
+from scratchcard.apply.shipped import TICKETS, load_tickets, own_regime, shipped
+from scratchcard.apply.tickets import TicketLibrary, Transplanted, class_means, put_signs, put_values, similarity
+from scratchcard.dataset_builder.features import column, compute_features
+from scratchcard.meta.bundle import save_bundle
+from scratchcard.meta.predictor import Predictor
+from scratchcard.meta.predictors.multishot import arrays
+from scratchcard.pruning.mask import keep_top
+from scratchcard.pruning.parameters import prunable
+from scratchcard.pruning.ticket_path import TicketPath
+from scratchcard.regimes.upfront import prune_upfront
+from scratchcard.scorers.magnitude import Magnitude
+from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.workload import Workload
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-
-from apply.method import Method
-from apply.predicted import OutsideWarning, PredictedScorer, Seen
-from apply.prune import prune
-from apply.shipped import TICKETS, load_tickets, own_regime, shipped
-from apply.tickets import TicketLibrary, Transplanted, class_means, put_signs, put_values, similarity
-from dataset_builder.features import column, compute_features
-from meta.bundle import save_bundle
-from meta.predictor import Predictor
-from meta.predictors.multishot import arrays
-from pruning.mask import keep_top
-from pruning.parameters import prunable
-from pruning.ticket_path import TicketPath
-from regimes.upfront import prune_upfront
-from scorers.magnitude import Magnitude
-from workloads.recipe import Recipe
-from workloads.tasks import load_task
-from workloads.workload import Workload
 
 DENSITIES = (0.5, 0.2, 0.1)
 NAMES = ("stepped_ln", "path_ln", "progress")

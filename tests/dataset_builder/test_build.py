@@ -11,16 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from dataset_builder.build import REPEAT_OFFSET, Recording, build
-from dataset_builder.features import FEATURES, compute_features
-from dataset_builder.targets import TARGETS
-from pruning.parameters import prunable
-from pruning.table import ScoreTable, file_name, read_manifest
-from scorers import make_scorer
-from workloads.tasks import load_task
-from workloads.training import Recipe
-from workloads.workload import Workload
+from scratchcard.dataset_builder.build import REPEAT_OFFSET, Recording, build
+from scratchcard.dataset_builder.features import FEATURES, compute_features
+from scratchcard.dataset_builder.targets import TARGETS
+from scratchcard.pruning.parameters import prunable
+from scratchcard.score_tables.table import ScoreTable, file_name, read_manifest
+from scratchcard.scorers import make_scorer
+from scratchcard.workloads.engines.training import Recipe
+from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.workload import Workload
 
 RECIPE = Recipe(max_steps=40, evaluation_interval=20, scoring_examples=100)
 IMP = Recording("ISS", "magnitude", 0.05, rounds=2)
@@ -124,10 +123,10 @@ def test_a_build_that_is_killed_goes_on(tmp_path: Path, workload: Workload) -> N
     """A real process, killed with SIGKILL while it works on the second seed; the first is not built again."""
     code = (
         "import torch; torch.set_num_threads(1)\n"
-        "from dataset_builder.build import Recording, build\n"
-        "from workloads.tasks import load_task\n"
-        "from workloads.training import Recipe\n"
-        "from workloads.workload import Workload\n"
+        "from scratchcard.dataset_builder.build import Recording, build\n"
+        "from scratchcard.workloads.tasks import load_task\n"
+        "from scratchcard.workloads.engines.training import Recipe\n"
+        "from scratchcard.workloads.workload import Workload\n"
         "recipe = Recipe(max_steps=40, evaluation_interval=20, scoring_examples=100)\n"
         "w = Workload('lenet_300_100', load_task('digits'), recipe)\n"
         f"build(w, range(50), {str(tmp_path / 'table')!r}, Recording('ISS', 'magnitude', 0.05, rounds=2))\n"

@@ -11,16 +11,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scratchcard.dataset_builder.feature_columns import BY_NAME
+from scratchcard.dataset_builder.features import FEATURES, compute_features, feature_table
+from scratchcard.dataset_builder.ranks import ascending, share_ranks
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import prunable
+from scratchcard.score_tables.table import THESIS_FEATURES, FeatureBlock, TableSchema
+from scratchcard.scorers import GraSP, SynFlow, SynFlowL2Data
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from dataset_builder.feature_columns import BY_NAME
-from dataset_builder.features import FEATURES, compute_features, feature_table
-from dataset_builder.ranks import ascending, share_ranks
-from pruning.mask import Mask
-from pruning.parameters import prunable
-from pruning.table import THESIS_FEATURES, FeatureBlock, TableSchema
-from scorers import GraSP, SynFlow, SynFlowL2Data
 
 NAMES = tuple(column.name for column in FEATURES)
 Batch = tuple[Tensor, Tensor]
@@ -350,7 +349,7 @@ def test_the_four_of_the_thesis_span_zero_to_one_and_look_at_no_activations(
     def refuse(*args: object) -> None:
         raise AssertionError("looked at activations")
 
-    monkeypatch.setattr("dataset_builder.feature_network.observe", refuse)
+    monkeypatch.setattr("scratchcard.dataset_builder.feature_network.observe", refuse)
     network, batch = make_mlp(6, 5, 3), make_batch(9, 6)
     values = stacked(network, batch, names=THESIS_FEATURES)
     np.testing.assert_array_equal(values.min(axis=0), 0.0)

@@ -8,17 +8,17 @@ import math
 import numpy as np
 import pytest
 import torch
+from scratchcard.dataset_builder.features import FEATURES, PAIR_FEATURES, column, compute_features
+from scratchcard.dataset_builder.pairs import LayerPairs, Pairs
+from scratchcard.dataset_builder.samples import Samples, by_pair, take_samples
+from scratchcard.pruning.mask import Mask, keep_top
+from scratchcard.pruning.parameters import prunable
+from scratchcard.scorers.gradients import loss_gradients
+from scratchcard.scorers.magnitude import Magnitude
+from scratchcard.scorers.scorer import Batch
+from scratchcard.scorers.synflow_l2_data import SynFlowL2Data
 from torch import Tensor, nn
 
-from dataset_builder.features import FEATURES, PAIR_FEATURES, column, compute_features
-from dataset_builder.pairs import LayerPairs, Pairs
-from dataset_builder.samples import Samples, by_pair, take_samples
-from pruning.mask import Mask, keep_top
-from pruning.parameters import prunable
-from scorers.gradients import loss_gradients
-from scorers.magnitude import Magnitude
-from scorers.scorer import Batch
-from scorers.synflow_l2_data import SynFlowL2Data
 from tests.scorers.toys import case, cross_entropy, filled, mlp, random_mask
 
 PAIRS = tuple(column.name for column in PAIR_FEATURES)
@@ -63,8 +63,8 @@ def test_a_layer_is_its_weight_times_its_samples(kind: str, masked: bool) -> Non
 def test_of_large_maps_some_positions_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     network, batch = EXAMPLES["padded"]()
     whole = take_samples(network, batch, cross_entropy, None)["0.weight"]
-    monkeypatch.setattr("dataset_builder.samples.SAMPLES", 6 * 14)
-    monkeypatch.setattr("dataset_builder.samples._ELEMENTS", 1)  # one example at a time
+    monkeypatch.setattr("scratchcard.dataset_builder.samples.SAMPLES", 6 * 14)
+    monkeypatch.setattr("scratchcard.dataset_builder.samples._ELEMENTS", 1)  # one example at a time
     some = take_samples(network, batch, cross_entropy, None)["0.weight"]
     assert some.inputs.shape == (1, 36, 84)
     for part, all_ in ((some.inputs, whole.inputs), (some.outputs, whole.outputs), (some.slopes, whole.slopes)):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-
-from dataset_builder.targets import TARGETS, Targets
-from pruning.mask import Mask
-from pruning.scores import Scores
-from regimes import Found
+from scratchcard.dataset_builder.targets import TARGETS, Targets
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.scores import Scores
+from scratchcard.regimes import Found
 
 
 def found(survived: list[int], scores: list[float], rounds: int) -> Found:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from apply.policy_search import SCALES, START, PolicySearch
+from scratchcard.apply.policy_search import SCALES, START, PolicySearch
+
 from experiments.ablation import GROUPS, TOGETHER, variants
 
 GRID = Path(__file__).resolve().parents[2] / "experiments" / "ours_ablation.toml"

@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from scratchcard.apply.experiment import Experiment
+from scratchcard.apply.method import Method
+from scratchcard.pruning.parameters import prunable
+from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.workload import Workload
 
-from apply.experiment import Experiment
-from apply.method import Method
 from experiments.bill import passes
-from pruning.parameters import prunable
-from workloads.recipe import Recipe
-from workloads.tasks import load_task
-from workloads.workload import Workload
 
 BUILT = 2
 """Examples that a workload looks at to check the network that it builds."""

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-
-from analysis.overlap import jaccard
-from apply.method import Method
-from apply.prune import prune, train_ticket
-from frontends.cli.anatomy import anatomy
-from pruning.ticket import Ticket
-from workloads.recipe import Recipe
-from workloads.tasks import load_task
-from workloads.workload import Workload
+from scratchcard.analysis.overlap import jaccard
+from scratchcard.apply.method import Method
+from scratchcard.apply.prune import prune, train_ticket
+from scratchcard.frontends.cli.anatomy import anatomy
+from scratchcard.pruning.ticket import Ticket
+from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.workload import Workload
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +90,7 @@ def test_single_tickets(folder: Path) -> None:
 
 
 def test_many_methods_are_not_drawn_as_text(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("frontends.cli.anatomy.MOST_LABELS", 1)
+    monkeypatch.setattr("scratchcard.frontends.cli.anatomy.MOST_LABELS", 1)
     assert "too wide for text, see --json or --out" in run(folder).stdout
 
 

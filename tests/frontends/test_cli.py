@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from scratchcard.frontends.cli import COMMANDS, cli
+from scratchcard.pruning.ticket import Ticket
 
-from frontends.cli import COMMANDS, cli
-from pruning.ticket import Ticket
 from tests.frontends.calls import FAST, as_json, refused, run
 
 
@@ -143,7 +143,7 @@ def test_list_gives_each_member_a_line(family: str) -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys\nfrom frontends.cli import cli\n"
+        "import sys\nfrom scratchcard.frontends.cli import cli\n"
         "try: cli(['--help'])\nexcept SystemExit: pass\n"
         "heavy = [m for m in ('torch', 'numpy', 'pandas', 'sklearn', 'rich') if m in sys.modules]\n"
         "print(heavy, file=sys.stderr)"
@@ -202,7 +202,7 @@ def test_a_scorer_without_effect_warns_in_one_line(tmp_path: Path, monkeypatch: 
         "    return net\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    code = "import sys; from frontends.cli import main; main()"
+    code = "import sys; from scratchcard.frontends.cli import main; main()"
     arguments = ["prune", "--network", "flat_networks:zero", "--scorer", "magnitude", *FAST]
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path, check=False,

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from scratchcard.pruning.ticket import Ticket
 
-from pruning.ticket import Ticket
 from tests.frontends.calls import FAST, refused, run
 
 
@@ -174,7 +174,7 @@ def test_tickets_with_odd_provenance_are_refused(job: Path, tmp_path: Path, chan
 def test_a_network_whose_paths_cannot_be_followed_keeps_its_ticket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pruning.connectivity import Connectivity
+    from scratchcard.pruning.connectivity import Connectivity
 
     def fail(*_: object) -> None:
         raise RuntimeError("no such path")
@@ -199,7 +199,7 @@ def test_places_are_checked_before_the_work(job: Path, tmp_path: Path, monkeypat
     assert "is a folder" in refused("train", job / "ticket.safetensors", "--out", tmp_path)
     assert "is a file" in refused("prune", "--rounds-dir", file)
     assert "is no predictor bundle" in refused("fit", job / "table", "--out", tmp_path)
-    monkeypatch.setattr("pruning.place.tempfile.TemporaryFile", _deny)
+    monkeypatch.setattr("scratchcard.artefacts.destination.tempfile.TemporaryFile", _deny)
     assert "nothing can be written to" in refused("prune", "--out", tmp_path / "ticket.safetensors")
 
 
@@ -212,7 +212,7 @@ def test_out_of_memory_is_one_line(job: Path, monkeypatch: pytest.MonkeyPatch, e
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("apply.prune.evaluate_ticket", fail)
+    monkeypatch.setattr("scratchcard.apply.prune.evaluate_ticket", fail)
     assert "out of memory" in refused("evaluate", job / "trained.safetensors")
 
 
@@ -220,6 +220,6 @@ def test_our_own_errors_stay_visible(job: Path, monkeypatch: pytest.MonkeyPatch)
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("apply.prune.evaluate_ticket", fail)
+    monkeypatch.setattr("scratchcard.apply.prune.evaluate_ticket", fail)
     result = run("evaluate", job / "trained.safetensors")
     assert isinstance(result.exception, RuntimeError)

@@ -24,7 +24,7 @@ def test_ctrl_c_stops_soon_and_says_how_to_go_on(tmp_path: Path, jobs: int, afte
         [
             sys.executable,
             "-m",
-            "frontends.cli",
+            "scratchcard.frontends.cli",
             *arguments,
             "--patience",
             "1000",
@@ -71,19 +71,19 @@ class Interrupted:
 
 
 def test_prune_goes_on_after_its_finished_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import workloads.shared
+    import scratchcard.workloads.stored_training
 
     out = tmp_path / "ticket.safetensors"
     command = ["prune", "--regime", "ISS", "--scorer", "magnitude", "--rounds", "3", *FAST, "--out", str(out)]
-    training = workloads.shared.train
-    monkeypatch.setattr(workloads.shared, "train", Interrupted(training, 3))
+    training = scratchcard.workloads.stored_training.train
+    monkeypatch.setattr(scratchcard.workloads.stored_training, "train", Interrupted(training, 3))
     result = run(*command)
     assert result.exit_code == 130
     hidden = tmp_path / ".ticket.safetensors.rounds"
     truth = f"interrupted; finished rounds are kept in {hidden}, the same command goes on"
     assert result.stderr == f"scratchcard: {truth}\n"
     counting = Interrupted(training, -1)
-    monkeypatch.setattr(workloads.shared, "train", counting)
+    monkeypatch.setattr(scratchcard.workloads.stored_training, "train", counting)
     as_json(*command)
     assert counting.calls == 1
     assert [path.name for path in tmp_path.iterdir()] == ["ticket.safetensors"]
@@ -92,9 +92,9 @@ def test_prune_goes_on_after_its_finished_rounds(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("command", "interrupts", "truth"),
     [
-        (["prune", "--scorer", "snip"], "regimes.upfront.prune_upfront", "nothing was saved"),
-        (["train", "JOB/ticket.safetensors"], "workloads.shared.train", "the ticket is as it was"),
-        (["fit", "JOB/table", "--family", "tree"], "meta.fit.Rows", "nothing was saved"),
+        (["prune", "--scorer", "snip"], "scratchcard.regimes.upfront.prune_upfront", "nothing was saved"),
+        (["train", "JOB/ticket.safetensors"], "scratchcard.workloads.stored_training.train", "the ticket is as it was"),
+        (["fit", "JOB/table", "--family", "tree"], "scratchcard.meta.fit.Rows", "nothing was saved"),
     ],
 )
 def test_what_cannot_go_on_says_so(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from scratchcard.analysis import results
 
-from analysis import results
 from tests.analysis.recorded import failure, record, write, write_grid
 from tests.frontends.calls import as_json, refused, run
 
@@ -48,7 +48,7 @@ def test_networks_and_predictors_are_named_where_they_differ(folder: Path) -> No
 
 
 def test_a_terminal_is_shown_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from frontends.cli.results import _table
+    from scratchcard.frontends.cli.results import _table
 
     _table(["label", "mean", "note"], [{"label": "snip", "mean": 0.1 + 0.2, "note": "[bold]a\nb"}])
     assert capsys.readouterr().out.split("\n")[:2] == ["label  mean  note     ", "snip    0.3  [bold]a b"]

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from pruning.table import Column, ScoreTable, TableBlock, TableSchema, TableWriter, file_name
+from scratchcard.score_tables.table import Column, ScoreTable, TableBlock, TableSchema, TableWriter, file_name
 
 FEATURES = ("snip", "grasp", "synflow", "magnitude", "depth", "wide")
 TARGETS = ("score", "kept", "rounds_survived", "kept_repeat")

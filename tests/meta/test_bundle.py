@@ -12,16 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scratchcard.meta.bundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
-
-import meta.bundle
-from meta.bundle import ARRAYS, MANIFEST, load_bundle, read_manifest, save_bundle
-from meta.fit import fit
-from meta.predictor import Predictor
-from meta.predictors import PREDICTORS
-from pruning.table import FeatureBlock, ScoreTable
+from scratchcard.meta.bundle import ARRAYS, MANIFEST, load_bundle, read_manifest, save_bundle
+from scratchcard.meta.fit import fit
+from scratchcard.meta.predictor import Predictor
+from scratchcard.meta.predictors import PREDICTORS
+from scratchcard.score_tables.table import FeatureBlock, ScoreTable
 
 CASES = [(name, objective) for name, family in PREDICTORS.items() for objective in family.objectives]
 SMALL = {"forest": {"trees": 3, "leaves": 9}, "gbm": {"trees": 4}, "mlp": {"epochs": 1, "hidden": (5, 3)}}
@@ -269,10 +268,10 @@ def test_a_manifest_that_is_no_plain_json_object(bundle: Path, text: str) -> Non
 
 
 def test_files_that_are_missing_or_too_large(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meta.bundle, "FILE_LIMIT", 100)
+    monkeypatch.setattr(scratchcard.meta.bundle, "FILE_LIMIT", 100)
     with pytest.raises(ValueError, match=r"model\.safetensors is larger"):
         load_bundle(bundle)
-    monkeypatch.setattr(meta.bundle, "MANIFEST_LIMIT", 100)
+    monkeypatch.setattr(scratchcard.meta.bundle, "MANIFEST_LIMIT", 100)
     with pytest.raises(ValueError, match=r"manifest\.json is larger"):
         load_bundle(bundle)
     monkeypatch.undo()
@@ -310,7 +309,7 @@ def test_a_failed_save_leaves_the_earlier_bundle(
     def full(_: int) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(meta.bundle.os, "fsync", full)
+    monkeypatch.setattr(scratchcard.meta.bundle.os, "fsync", full)
     with pytest.raises(OSError, match="no space"):
         save_bundle(predictors["linear", "regression"], bundle)
     assert load_bundle(bundle).digest == before
@@ -320,7 +319,7 @@ def test_a_failed_save_leaves_the_earlier_bundle(
 def test_too_large_an_ensemble_is_not_saved(
     predictors: dict[tuple[str, str], Predictor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(meta.bundle, "FILE_LIMIT", 1000)
+    monkeypatch.setattr(scratchcard.meta.bundle, "FILE_LIMIT", 1000)
     with pytest.raises(ValueError, match="fit with fewer trees"):
         save_bundle(predictors["forest", "regression"], tmp_path / "bundle")
     assert not list(tmp_path.iterdir())
@@ -336,8 +335,8 @@ for name in ("sklearn", "lightgbm", "pandas"):
     sys.modules[name] = None
 from pathlib import Path
 import numpy as np
-from meta.bundle import load_bundle
-from pruning.table import FeatureBlock
+from scratchcard.meta.bundle import load_bundle
+from scratchcard.score_tables.table import FeatureBlock
 for folder in sorted(Path(sys.argv[1]).iterdir()):
     predictor = load_bundle(folder)
     ones = FeatureBlock("w", np.arange(2), predictor.features, np.ones((2, 3), np.float32))

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scratchcard.meta.evaluation import Sums, evaluate_predictor, overlap
+from scratchcard.meta.predictor import Predictor
+from scratchcard.score_tables.table import Column, ScoreTable, TableBlock
 from sklearn.metrics import average_precision_score, mean_squared_error, r2_score
-
-from meta.evaluation import Sums, evaluate_predictor, overlap
-from meta.predictor import Predictor
-from pruning.table import Column, ScoreTable, TableBlock
 
 
 def line(coefficients: dict[str, float], objective: str = "regression", target: str = "score") -> Predictor:

@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-
-from meta.fit import fit, make_family, split_networks
-from pruning.table import THESIS_FEATURES, ScoreTable, TableBlock
+from scratchcard.meta.fit import fit, make_family, split_networks
+from scratchcard.score_tables.table import THESIS_FEATURES, ScoreTable, TableBlock
 
 
 def test_seeds_not_held_out_are_trained_on(table: ScoreTable) -> None:

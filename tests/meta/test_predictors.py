@@ -10,21 +10,20 @@ import lightgbm
 import numpy as np
 import pytest
 import torch
+from scratchcard.meta.bundle import load_bundle, save_bundle
+from scratchcard.meta.fit import fit
+from scratchcard.meta.predictor import ROWS, Predictor
+from scratchcard.meta.predictors import PREDICTORS
+from scratchcard.meta.predictors.forest import Forest
+from scratchcard.meta.predictors.gbm import GBM
+from scratchcard.meta.predictors.mlp import MLP
+from scratchcard.meta.predictors.multishot import Multishot
+from scratchcard.meta.predictors.multishot import arrays as multishot_arrays
+from scratchcard.meta.predictors.sgd import SGD
+from scratchcard.meta.predictors.tree import Tree
+from scratchcard.meta.rows import Batch, Rows, networks_of
+from scratchcard.score_tables.table import FeatureBlock, ScoreTable, TableBlock
 from sklearn.linear_model import LinearRegression
-
-from meta.bundle import load_bundle, save_bundle
-from meta.fit import fit
-from meta.predictor import ROWS, Predictor
-from meta.predictors import PREDICTORS
-from meta.predictors.forest import Forest
-from meta.predictors.gbm import GBM
-from meta.predictors.mlp import MLP
-from meta.predictors.multishot import Multishot
-from meta.predictors.multishot import arrays as multishot_arrays
-from meta.predictors.sgd import SGD
-from meta.predictors.tree import Tree
-from meta.rows import Batch, Rows, networks_of
-from pruning.table import FeatureBlock, ScoreTable, TableBlock
 
 CASES = [(name, objective) for name, family in PREDICTORS.items() for objective in family.objectives]
 SMALL = {"forest": {"trees": 5}, "gbm": {"trees": 20}, "mlp": {"epochs": 20}}
@@ -217,7 +216,7 @@ def test_gbm_from_the_stream_is_gbm_from_memory(table: ScoreTable) -> None:
 
 def test_ranking_queries_hold_rows_with_their_own_targets(table: ScoreTable, monkeypatch: pytest.MonkeyPatch) -> None:
     # Were features and targets put into different orders, nothing could be learned.
-    monkeypatch.setattr("meta.predictors.gbm.QUERY_ROWS", 130)
+    monkeypatch.setattr("scratchcard.meta.predictors.gbm.QUERY_ROWS", 130)
     for ranking, target in (("rank_xendcg", "kept"), ("lambdarank", "rounds_survived")):
         predictor = fit(table, "gbm", objective="ranking", target=target, held_out_seeds=[2], trees=30, ranking=ranking)
         assert predictor.metrics["held_out"]["average_precision"] > 0.8

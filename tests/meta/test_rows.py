@@ -7,10 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-import meta.rows
-from meta.rows import Rows, networks_of
-from pruning.table import ScoreTable, TableBlock
+import scratchcard.meta.rows
+from scratchcard.meta.rows import Rows, networks_of
+from scratchcard.score_tables.table import ScoreTable, TableBlock
 
 FEATURES = ("wide", "snip", "depth")
 
@@ -84,7 +83,7 @@ def test_balanced_weights_have_equal_sums(table: ScoreTable, sample: dict[str, o
 
 @pytest.mark.parametrize("pool", [1, 900, 10**6])
 def test_shuffled_is_every_row_once(table: ScoreTable, pool: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meta.rows, "POOL", pool)
+    monkeypatch.setattr(scratchcard.meta.rows, "POOL", pool)
     rows = rows_of(table, max_rows=1500, keep_positives=True)
     whole = rows.whole()
     batches = list(rows.shuffled(64, np.random.default_rng(0)))

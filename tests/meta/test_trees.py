@@ -8,14 +8,13 @@ from fractions import Fraction
 import lightgbm
 import numpy as np
 import pytest
+import scratchcard.meta.logistic
+import scratchcard.meta.trees
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import meta.logistic
-import meta.trees
-from meta.logistic import logistic
-from meta.predictors.gbm import boosted_trees
-from meta.trees import FILE_LIMIT, NODE_BYTES, Trees, check_size, joined, kernels, round_down
+from scratchcard.meta.logistic import logistic
+from scratchcard.meta.predictors.gbm import boosted_trees
+from scratchcard.meta.trees import FILE_LIMIT, NODE_BYTES, Trees, check_size, joined, kernels, round_down
 
 
 def random_tree(generator: np.random.Generator, leaves: int, features: int) -> dict[str, np.ndarray]:
@@ -80,8 +79,8 @@ def test_without_numba_numpy_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> 
     trees, x = ensemble(5, [40, 3]), grid(6, 100)
     values = np.array([-1e308, -800.0, -745.1, -1.5, 0.0, 1e-9, 40.0, 800.0])
     fast = trees.sum(x), logistic(values)
-    monkeypatch.setattr(meta.trees, "kernels", lambda: None)
-    monkeypatch.setattr(meta.logistic, "kernels", lambda: None)
+    monkeypatch.setattr(scratchcard.meta.trees, "kernels", lambda: None)
+    monkeypatch.setattr(scratchcard.meta.logistic, "kernels", lambda: None)
     assert np.array_equal(trees.sum(x), fast[0])
     assert np.array_equal(logistic(values), fast[1])
     assert fast[1][0] == 0.0

@@ -4,10 +4,9 @@ import itertools
 
 import pytest
 import torch
+from scratchcard.pruning.alignment import align
+from scratchcard.pruning.parameters import prunable
 from torch import Tensor, nn
-
-from pruning.alignment import align
-from pruning.parameters import prunable
 
 
 def mlp(*widths: int, seed: int = 0) -> nn.Sequential:

@@ -6,12 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scratchcard.pruning.chain import NotAChainError
+from scratchcard.pruning.compaction import compact
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import prunable
 from torch import Tensor, nn
-
-from pruning.chain import NotAChainError
-from pruning.compaction import compact
-from pruning.mask import Mask
-from pruning.parameters import prunable
 
 
 def linear(weight: list[list[float]], bias: list[float] | None = None) -> nn.Linear:

@@ -9,13 +9,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scratchcard.pruning.connectivity import (
+    Connectivity,
+    collapsed_layers,
+    dead_units,
+    effective_density,
+    effective_mask,
+)
+from scratchcard.pruning.linear_image import linearised
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import prunable
 from torch import Tensor, nn
 from torch.nn import functional
-
-from pruning.connectivity import Connectivity, collapsed_layers, dead_units, effective_density, effective_mask
-from pruning.linearise import linearised
-from pruning.mask import Mask
-from pruning.parameters import prunable
 
 
 def mask_of(network: nn.Module, density: float, seed: int = 0) -> Mask:

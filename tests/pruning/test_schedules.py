@@ -7,8 +7,7 @@ import itertools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from pruning.schedules import SCHEDULES, Schedule, check_density, cubic, exponential, linear
+from scratchcard.pruning.schedules import SCHEDULES, Schedule, check_density, cubic, exponential, linear
 
 every_schedule = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-from pruning.scores import Scores
+from scratchcard.pruning.scores import Scores
 
 
 def test_flat_follows_the_order_of_the_mapping() -> None:

@@ -14,11 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import prunable
+from scratchcard.pruning.ticket import FORMAT, Ticket, copy_state, nonzero_pruned
 from torch import nn
-
-from pruning.mask import Mask
-from pruning.parameters import prunable
-from pruning.ticket import FORMAT, Ticket, copy_state, nonzero_pruned
 
 
 def network_from(seed: int = 0, width: int = 4) -> nn.Sequential:
@@ -256,7 +255,7 @@ def test_a_place_that_safetensors_cannot_write_to_is_an_os_error(
     def fail(*_: object) -> None:
         raise SafetensorError("I/O error: no space left")
 
-    monkeypatch.setattr("pruning.ticket.save_file", fail)
+    monkeypatch.setattr("scratchcard.pruning.ticket.save_file", fail)
     with pytest.raises(OSError, match=r"cannot write the ticket .*no space left"):
         ticket_from().save(tmp_path / "a")
     assert not list(tmp_path.iterdir())

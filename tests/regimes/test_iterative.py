@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-
-from pruning.mask import keep_top
-from pruning.scores import Scores
-from pruning.store import Store
-from regimes import Found, Iterative
-from scorers import make_scorer
-from workloads.tasks import load_task
-from workloads.training import Recipe, train
-from workloads.workload import Workload
+from scratchcard.artefacts.store import Store
+from scratchcard.pruning.mask import keep_top
+from scratchcard.pruning.scores import Scores
+from scratchcard.regimes import Found, Iterative
+from scratchcard.scorers import make_scorer
+from scratchcard.workloads.engines.training import Recipe, train
+from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.workload import Workload
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +69,7 @@ def count_trainings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         trained.append(kwargs.get("mask"))
         return train(*args, **kwargs)
 
-    monkeypatch.setattr("workloads.shared.train", counted)
+    monkeypatch.setattr("scratchcard.workloads.stored_training.train", counted)
     return trained
 
 

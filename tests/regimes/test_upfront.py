@@ -7,17 +7,16 @@ from itertools import pairwise
 
 import pytest
 import torch
+from scratchcard.pruning.mask import Mask, keep_top
+from scratchcard.pruning.parameters import prunable
+from scratchcard.pruning.schedules import SCHEDULES
+from scratchcard.pruning.scores import Scores
+from scratchcard.regimes import REGIMES, Iterative, Upfront, make_regime
+from scratchcard.regimes.upfront import prune_upfront
+from scratchcard.scorers import SCORERS, make_scorer
+from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.workload import Workload
 from torch import nn
-
-from pruning.mask import Mask, keep_top
-from pruning.parameters import prunable
-from pruning.schedules import SCHEDULES
-from pruning.scores import Scores
-from regimes import REGIMES, Iterative, Upfront, make_regime
-from regimes.upfront import prune_upfront
-from scorers import SCORERS, make_scorer
-from workloads.tasks import load_task
-from workloads.workload import Workload
 
 
 @pytest.fixture(scope="module")

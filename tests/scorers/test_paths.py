@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from scratchcard.pruning.mask import Mask, keep_top
+from scratchcard.pruning.parameters import prunable
+from scratchcard.pruning.schedules import exponential
+from scratchcard.pruning.scores import Scores
+from scratchcard.regimes.upfront import prune_upfront
+from scratchcard.scorers import NoEffectWarning, SynFlow, SynFlowL2Data
+from scratchcard.scorers.scorer import Batch, Loss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pruning.mask import Mask, keep_top
-from pruning.parameters import prunable
-from pruning.schedules import exponential
-from pruning.scores import Scores
-from regimes.upfront import prune_upfront
-from scorers import NoEffectWarning, SynFlow, SynFlowL2Data
-from scorers.scorer import Batch, Loss
 from tests.scorers.toys import CASES, Text, case, cross_entropy, filled, mlp, random_mask
 
 BOTH = pytest.mark.parametrize("scorer", [SynFlow(), SynFlowL2Data()], ids=["synflow", "synflow_l2_data"])

@@ -5,12 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 import torch
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import prunable
+from scratchcard.scorers.scorer import Batch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from pruning.mask import Mask
-from pruning.parameters import prunable
-from scorers.scorer import Batch
 
 
 def half_square(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scratchcard
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scratchcard.workloads.engines.engine import AutogradEngine, evaluate_split
+from scratchcard.workloads.engines.fused import FusedEngine
+from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.task import Split
 from torch import nn
 
-import workloads.fused as fused
 from tests.workloads.training_toys import perceptron, random_mask, toy_task
-from workloads.engine import AutogradEngine, evaluate_split
-from workloads.fused import FusedEngine
-from workloads.recipe import Recipe
-from workloads.task import Split
 
 TASK = toy_task()
 
@@ -104,12 +104,16 @@ def test_the_network_and_earlier_states_are_not_touched() -> None:
 
 def test_an_install_that_cannot_be_written_compiles_without_a_cache(tmp_path: Path) -> None:
     """Where neither beside the module nor in the user's cache can be written, importing must still work."""
-    root = Path(fused.__file__).parent.parent
-    for package in ("pruning", "workloads"):
-        shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for package in ("pruning", "workloads"):
-        # A file in the place of the folder: root may write into read-only folders, but not below a file.
-        (tmp_path / package / "__pycache__").write_text("")
+    root = Path(scratchcard.__file__).parent
+    package = tmp_path / "scratchcard"
+    package.mkdir()
+    for module in root.glob("*.py"):
+        shutil.copy(module, package)
+    for name in ("artefacts", "pruning", "score_tables", "workloads"):
+        shutil.copytree(root / name, package / name, ignore=shutil.ignore_patterns("__pycache__"))
+    # A file in the place of the folder: root may write into read-only folders, but not below a file.
+    for folder in (package, *(path for path in package.rglob("*") if path.is_dir())):
+        (folder / "__pycache__").write_text("")
     home = tmp_path / "home"
     home.write_text("")
     environment = {
@@ -119,8 +123,9 @@ def test_an_install_that_cannot_be_written_compiles_without_a_cache(tmp_path: Pa
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     environment |= {"XDG_CACHE_HOME": str(home / "cache"), "NUMBA_CACHE_DIR": ""}
+    code = "import scratchcard.workloads.engines.fused as f; print(f.__file__, f._gather.stats.cache_path)"
     done = subprocess.run(
-        [sys.executable, "-c", "import workloads.fused as f; print(f.__file__, f._gather.stats.cache_path)"],
+        [sys.executable, "-c", code],
         env=environment, capture_output=True, text=True, cwd=tmp_path, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -8,8 +8,7 @@ import math
 from typing import Any
 
 import pytest
-
-from workloads.recipe import Recipe
+from scratchcard.workloads.recipe import Recipe
 
 
 def test_a_recipe_crosses_json() -> None:

@@ -6,13 +6,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scratchcard.pruning.mask import Mask
+from scratchcard.workloads.engines.sparse import SparseEngine, SparseLinear, sparse_layers
+from scratchcard.workloads.engines.training import train
+from scratchcard.workloads.recipe import Recipe
 from torch import Tensor, nn
 
-from pruning.mask import Mask
 from tests.workloads.training_toys import random_mask, toy_task
-from workloads.recipe import Recipe
-from workloads.sparse import SparseEngine, SparseLinear, sparse_layers
-from workloads.training import train
 
 
 def layer_and_mask(out: int, entering: int, density: float, bias: bool = True) -> tuple[nn.Linear, Tensor]:

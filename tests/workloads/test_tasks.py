@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-from workloads.task import Split, Task
-from workloads.tasks import TASKS, load_task
-from workloads.tasks.idx import read_idx
-from workloads.tasks.mnist import STEMS
+from scratchcard.workloads.task import Split, Task
+from scratchcard.workloads.tasks import TASKS, load_task
+from scratchcard.workloads.tasks.idx import read_idx
+from scratchcard.workloads.tasks.mnist import STEMS
 
 
 def test_digits_splits_are_whole_disjoint_and_normalised() -> None:

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.ticket import copy_state, nonzero_pruned
+from scratchcard.workloads.engines.training import Recipe, evaluate, train
 from torch import nn
 
-from pruning.mask import Mask
-from pruning.ticket import copy_state, nonzero_pruned
 from tests.workloads.training_toys import convolutional, perceptron, random_mask, toy_task
-from workloads.training import Recipe, evaluate, train
 
 TASK = toy_task()
 RECIPE = Recipe(batch_size=32, max_steps=60, evaluation_interval=10)

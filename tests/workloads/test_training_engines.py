@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from scratchcard.workloads.engines.training import Recipe, train
 from torch import Tensor, nn
 
 from tests.workloads.training_toys import convolutional, perceptron, random_mask, randomised, toy_task
-from workloads.training import Recipe, train
 
 TASK = toy_task()
 RECIPE = Recipe(batch_size=32, max_steps=100, evaluation_interval=10, patience=99)
@@ -104,7 +104,7 @@ def test_compacted_and_masked_dense_training_agree(network: str, engine: str, re
 
 
 def test_the_masked_networks_really_shrink() -> None:
-    from pruning.compaction import compact
+    from scratchcard.pruning.compaction import compact
 
     for name, (build, densities) in NETWORKS.items():
         network = build()

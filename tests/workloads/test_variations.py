@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from workloads.task import Split, Task, task_digest
-from workloads.tasks import variations
-from workloads.tasks.variations import clouds, mnist_background, mnist_blurred, mnist_textured, mnist_thick
+from scratchcard.workloads.task import Split, Task, task_digest
+from scratchcard.workloads.tasks import variations
+from scratchcard.workloads.tasks.variations import clouds, mnist_background, mnist_blurred, mnist_textured, mnist_thick
 
 ALL = [mnist_blurred, mnist_thick, mnist_background, mnist_textured]
 

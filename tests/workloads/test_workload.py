@@ -15,16 +15,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from scratchcard.pruning.parameters import prunable
+from scratchcard.workloads.device import choose_device
+from scratchcard.workloads.engines.training_loop import seeded
+from scratchcard.workloads.networks import NETWORKS, build_network
+from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.task import Split, Task
+from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.workload import Workload
 from torch import nn
-
-from pruning.parameters import prunable
-from workloads.course import seeded
-from workloads.device import choose_device
-from workloads.networks import NETWORKS, build_network
-from workloads.recipe import Recipe
-from workloads.task import Split, Task
-from workloads.tasks import load_task
-from workloads.workload import Workload
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -244,9 +243,9 @@ def test_the_same_seed_gives_the_same_ticket_in_a_second_process() -> None:
         "import hashlib, torch; torch.set_num_threads(1)\n"
         "from regimes import REGIMES, Iterative\n"
         "from scorers import make_scorer\n"
-        "from workloads.tasks import load_task\n"
-        "from workloads.training import Recipe\n"
-        "from workloads.workload import Workload\n"
+        "from scratchcard.workloads.tasks import load_task\n"
+        "from scratchcard.workloads.engines.training import Recipe\n"
+        "from scratchcard.workloads.workload import Workload\n"
         "w = Workload('lenet_300_100', load_task('digits'), Recipe(max_steps=40, evaluation_interval=20))\n"
         "masks = [REGIMES['UMS'].find(w, make_scorer('snip'), 0.01, 5).mask,\n"
         "         Iterative(rounds=2).find(w, make_scorer('magnitude'), 0.01, 5).mask]\n"
@@ -289,7 +288,7 @@ def described(folder: Path, text: str, factory: str = "small") -> dict[str, obje
     """In a new process, as edited code is used."""
     (folder / "edited_networks.py").write_text(text)
     code = (
-        "import json\nfrom workloads.tasks import load_task\nfrom workloads.workload import Workload\n"
+        "import json\nfrom scratchcard import Workload, load_task\n"
         f"print(json.dumps(Workload('edited_networks:{factory}', load_task('digits')).describe()))"
     )
     path = f"{folder}:{Path(__file__).parents[2]}"

@@ -5,11 +5,10 @@ from __future__ import annotations
 import itertools
 
 import torch
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import prunable
+from scratchcard.workloads.task import Split, Task
 from torch import nn
-
-from pruning.mask import Mask
-from pruning.parameters import prunable
-from workloads.task import Split, Task
 
 
 def toy_task(shape: tuple[int, ...] = (1, 6, 6), classes: int = 5, seed: int = 0) -> Task:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from scratchcard.registry import lookup
+from scratchcard.workloads.networks.lenet import lenet_300_100
+from scratchcard.workloads.networks.mlp import mlp
 from torch import nn
-
-from pruning.families import lookup
-from workloads.networks.lenet import lenet_300_100
-from workloads.networks.mlp import mlp
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "lenet_300_100": lenet_300_100,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workloads.networks.mlp import mlp
+from scratchcard.workloads.networks.mlp import mlp
 
 lenet_300_100 = mlp(300, 100)
 lenet_300_100.__doc__ = """`Flatten -> Linear(d, 300) -> ReLU -> Linear(300, 100) -> ReLU -> Linear(100, classes)`.

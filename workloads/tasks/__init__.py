@@ -7,11 +7,11 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from pruning.families import lookup
-from workloads.task import Task
-from workloads.tasks.digits import digits
-from workloads.tasks.mnist import fashion_mnist, mnist
-from workloads.tasks.variations import mnist_background, mnist_blurred, mnist_textured, mnist_thick
+from scratchcard.registry import lookup
+from scratchcard.workloads.task import Task
+from scratchcard.workloads.tasks.digits import digits
+from scratchcard.workloads.tasks.mnist import fashion_mnist, mnist
+from scratchcard.workloads.tasks.variations import mnist_background, mnist_blurred, mnist_textured, mnist_thick
 
 TASKS: dict[str, Callable[[Path | None], Task]] = {
     "digits": digits,

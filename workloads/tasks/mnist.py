@@ -6,10 +6,9 @@ import os
 from pathlib import Path
 
 import torch
+from scratchcard.workloads.task import Split, Task, task_digest
+from scratchcard.workloads.tasks.idx import read_idx
 from torch import Tensor
-
-from workloads.task import Split, Task, task_digest
-from workloads.tasks.idx import read_idx
 
 VALIDATION = 5_000
 SPLIT_SEED = 2022

@@ -1,0 +1,109 @@
+"""Store: results that several runs share, found by the digest of all that decides them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from scratchcard.artefacts.files import written_beside
+from scratchcard.artefacts.version import RESULTS_VERSION
+from torch import Tensor
+
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What was computed: tensors by name, and plain JSON about them."""
+
+    tensors: Mapping[str, Tensor]
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of files named by their content's key, shared by processes; any of them may be deleted at any time.
+
+    A file is written beside and renamed; a damaged one counts as missing and is computed again. Two processes that want
+    the same key at once wait for each other (`claim`), so that neither computes in vain; a process that is killed
+    leaves its lock to the next. Nothing is removed by itself: a folder grows by what is computed for it.
+    """
+
+    folder: Path
+
+    def get(self, key: str) -> Stored | None:
+        """What is stored under `key`, or None."""
+        try:
+            with safe_open(self._path(key), framework="pt") as file:
+                about = json.loads((file.metadata() or {})["about"])
+                # Copies: a tensor that the file backs would not outlive it on a network's disk.
+                return Stored({name: file.get_tensor(name).clone() for name in file.keys()}, about)  # noqa: SIM118
+        except (FileNotFoundError, SafetensorError, KeyError, json.JSONDecodeError):
+            return None
+
+    def put(self, key: str, found: Stored) -> None:
+        """Store under `key`.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in found.tensors.items()}
+        with written_beside(self._path(key)) as beside:
+            try:
+                save_file(tensors, beside, {"about": json.dumps(dict(found.about))})
+            except SafetensorError as error:
+                raise OSError(f"cannot write {self._path(key)}: {error}") from error
+
+    @contextlib.contextmanager
+    def claim(self, key: str) -> Iterator[None]:
+        """Hold `key` while computing it; others wait.
+
+        Where the disk knows no locks nobody waits, and the same may be computed twice.
+        """
+        path = self._path(key).with_suffix(".lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire()
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        try:
+            yield
+        finally:
+            # Whoever waits for the removed file goes on; whoever comes later makes a new one and finds what was stored.
+            with contextlib.suppress(OSError):
+                path.unlink()
+            lock.release()
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.safetensors"
+
+
+def content_key(kind: str, described: Mapping[str, Any], **groups: Mapping[str, Tensor]) -> str:
+    """sha256 over a kind of work, its plain JSON settings, named groups of tensors and the results version.
+
+    Args:
+        kind: what is computed, so that different work on equal inputs has different keys.
+        described: settings, plain JSON.
+        groups: tensors by name: their names, types, shapes and bytes count.
+    """
+    head = {"kind": kind, "described": described, "results_version": RESULTS_VERSION}
+    digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
+    for group, tensors in groups.items():
+        for name, tensor in tensors.items():
+            digest.update(f"{group}/{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+            if tensor.numel():
+                flat = tensor.detach().cpu().contiguous().reshape(-1)
+                digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

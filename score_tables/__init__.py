@@ -1,0 +1,1 @@
+"""Score tables: one row a weight, features and targets, in Parquet."""

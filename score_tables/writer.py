@@ -1,0 +1,237 @@
+"""Writing score tables: one Parquet file for a workload and seed, whole or not there at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scratchcard.score_tables.schema import TABLE_VERSION, TableBlock, TableSchema
+
+FORMAT = "scratchcard-table"
+MAX_ROWS = 1_000_000
+MANIFEST = "manifest.json"
+
+
+def file_name(workload: str, seed: int) -> str:
+    """The name of the file that holds this workload and seed.
+
+    Raises:
+        ValueError: a workload name that cannot be part of a file name.
+    """
+    if not workload or any(sign in workload for sign in '/\\:*?"<>|\0') or workload.startswith("."):
+        raise ValueError(f"the workload name {workload!r} cannot be part of a file name; leave out / \\ : and the like")
+    return f"{workload}-seed{seed}.parquet"
+
+
+def arrow_schema(schema: TableSchema) -> pa.Schema:
+    """Keys, then one float32 column for each column of `schema`."""
+    text = pa.dictionary(pa.int32(), pa.string())
+    keys = [
+        ("workload", text),
+        ("seed", pa.int64()),
+        ("round", pa.int32()),
+        ("parameter", text),
+        ("index", pa.int64()),
+    ]
+    return pa.schema(
+        [pa.field(name, kind, nullable=False) for name, kind in keys]
+        + [pa.field(name, pa.float32(), nullable=False) for name in schema.names]
+    )
+
+
+class TableWriter:
+    """Writes the rows of one workload and seed; a context manager.
+
+    The file grows beside its place (`.NAME.part`) and is renamed when the block ends without an error, so
+    `path` is whole or not there. Floats are zstd level 1 with BYTE_STREAM_SPLIT and no dictionary (noise-like
+    mantissas do not repeat); pages carry checksums. Every `write` starts a row group, cut at 1M rows, so none
+    crosses a parameter or a round.
+
+    Args:
+        metadata: plain JSON about the origin of these rows (recipe, versions ...), kept in the file.
+
+    Raises:
+        ValueError: rows that do not fit the schema or the file, features that are not finite, no rows at
+            all, or another writer took the same path over in the meantime.
+    """
+
+    def __init__(
+        self,
+        schema: TableSchema,
+        path: str | Path,
+        workload: str,
+        seed: int,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        if schema.version != TABLE_VERSION:
+            raise ValueError(f"this release writes score table version {TABLE_VERSION}, got {schema.version}")
+        self.schema, self.path, self.workload, self.seed = schema, Path(path), workload, int(seed)
+        self.rows = 0
+        self._part = self.path.with_name(f".{self.path.name}.part")
+        description = {
+            "format": FORMAT,
+            "workload": workload,
+            "seed": self.seed,
+            "metadata": dict(metadata or {}),
+        }
+        self._arrow = arrow_schema(schema).with_metadata(
+            {
+                "scratchcard.table": json.dumps(description, sort_keys=True),
+                "scratchcard.schema": schema.to_json(),
+            }
+        )
+        self._file: BinaryIO | None = None
+        self._writer: Any = None
+
+    def __enter__(self) -> TableWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # A killed writer's part is of no use; a living writer notices in `_finish` that it lost its own.
+        self._part.unlink(missing_ok=True)
+        self._file = self._part.open("xb")
+        try:
+            self._writer = pq.ParquetWriter(
+                self._file,
+                self._arrow,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=["workload", "seed", "round", "parameter"],
+                column_encoding=dict.fromkeys(self.schema.names, "BYTE_STREAM_SPLIT")
+                | {"index": "DELTA_BINARY_PACKED"},
+                write_page_checksum=True,
+            )
+        except BaseException:
+            self._discard()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._finish()
+        finally:
+            self._discard()
+
+    def write(self, block: TableBlock) -> None:
+        """Append rows: at least one row group, at most 1M rows each; an empty block writes nothing."""
+        if self._writer is None:
+            raise ValueError("a TableWriter writes only inside its `with` block")
+        columns = self._checked(block)
+        for start in range(0, block.rows, MAX_ROWS):
+            stop = min(start + MAX_ROWS, block.rows)
+            size = stop - start
+            self._writer.write_table(
+                pa.Table.from_arrays(
+                    [
+                        _repeated(block.workload, size),
+                        pa.array(np.full(size, block.seed, dtype=np.int64)),
+                        pa.array(np.full(size, block.round, dtype=np.int32)),
+                        _repeated(block.parameter, size),
+                        pa.array(np.asarray(block.indices[start:stop], dtype=np.int64)),
+                        *(pa.array(values[start:stop]) for values in columns),
+                    ],
+                    schema=self._arrow,
+                ),
+                row_group_size=MAX_ROWS,
+            )
+        self.rows += block.rows
+
+    def _checked(self, block: TableBlock) -> list[np.ndarray]:
+        if (block.workload, block.seed) != (self.workload, self.seed):
+            raise ValueError(
+                f"rows of {block.workload!r} seed {block.seed} do not belong into the file of "
+                f"{self.workload!r} seed {self.seed}"
+            )
+        names = self.schema.names
+        if set(block.columns) != set(names):
+            missing = [name for name in names if name not in block.columns]
+            unknown = [name for name in block.columns if name not in names]
+            raise ValueError(f"a block of {block.parameter!r} has missing columns {missing}, unknown ones {unknown}")
+        columns = []
+        for column in self.schema.columns:
+            values = np.ascontiguousarray(block.columns[column.name], dtype=np.float32)
+            if column.role == "feature" and not np.isfinite(values).all():
+                raise ValueError(f"feature {column.name!r} of {block.parameter!r} holds NaN or infinity")
+            columns.append(values)
+        return columns
+
+    def _finish(self) -> None:
+        if self._file is None or self._writer is None:
+            raise ValueError("a TableWriter is a context manager: use it with `with`")
+        if not self.rows:
+            raise ValueError(f"no rows were written for {self.path.name}: a score table needs at least one")
+        self._writer.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        own = os.fstat(self._file.fileno())
+        try:
+            there = self._part.stat()
+        except FileNotFoundError:
+            there = None
+        if there is None or (own.st_dev, own.st_ino) != (there.st_dev, there.st_ino):
+            raise ValueError(f"another process is writing {self.path.name} too; let one of them finish")
+        self._file.close()
+        self._part.replace(self.path)
+        self._file = None
+
+    def _discard(self) -> None:
+        """Close what is open and remove our own part; harmless after `_finish`."""
+        writer, self._writer = self._writer, None
+        file, self._file = self._file, None
+        if writer is not None and file is not None and writer.is_open:
+            writer.close()
+        if file is None:
+            return
+        own = None if file.closed else os.fstat(file.fileno())
+        file.close()
+        try:
+            there = self._part.stat()
+        except FileNotFoundError:
+            return
+        if own is None or (own.st_dev, own.st_ino) == (there.st_dev, there.st_ino):
+            self._part.unlink(missing_ok=True)
+
+
+def _repeated(text: str, size: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(size, dtype=np.int32)), pa.array([text]))
+
+
+def write_manifest(folder: str | Path, manifest: Mapping[str, Any]) -> Path:
+    """Write `manifest.json` into the folder; written beside and renamed, so never half there."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / MANIFEST
+    beside = folder / f".{MANIFEST}.{os.getpid()}.part"
+    try:
+        beside.write_text(json.dumps(dict(manifest), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """The manifest of a table's folder.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is damaged.
+    """
+    path = Path(folder) / MANIFEST
+    if not path.is_file():
+        raise FileNotFoundError(f"no {MANIFEST} in {folder}: expected a folder that `scratchcard build` wrote")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); build the table again") from error
+    if not isinstance(manifest, dict):
+        raise ValueError(f"{path} is damaged: expected a JSON object; build the table again")
+    return manifest

@@ -1,0 +1,113 @@
+"""Shared: scores that many runs ask for are computed once."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from scratchcard.artefacts.store import Store, Stored, content_key
+from scratchcard.clock import spent
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import prunable
+from scratchcard.pruning.scores import Scores
+from scratchcard.pruning.ticket import copy_state
+from scratchcard.scorers.scorer import Batch, Loss, Scorer
+from torch import nn
+from torch.nn import functional as F
+
+
+@dataclass(eq=False)
+class Shared:
+    """A store of scores, and what it saved.
+
+    What a method spends is what it would have spent alone: with `saved` added, neither is a stored score free, nor does
+    looking it up and storing it cost anything.
+
+    Attributes:
+        store: where the scores lie.
+        saved: seconds that stored scores once took, less those spent on finding and storing them, so far.
+    """
+
+    store: Store
+    saved: float = 0.0
+
+    def of(self, scorer: Scorer) -> SharedScorer:
+        """The scorer, with its scores kept in the store."""
+        return SharedScorer(scorer, self)
+
+
+@dataclass(frozen=True, eq=False)
+class SharedScorer:
+    """A scorer whose scores of whole (unmasked) networks are kept in a store; with a mask it computes.
+
+    The same network, batch and scorer give the same scores, so that a grid's densities and regimes share them. Only
+    calls of the scorer itself are kept, not what it prepares for a multi-shot sequence; and only if scorer and loss are
+    known by their names (`repr` of a dataclass, a function of a module): an address in memory tells nobody apart.
+
+    Attributes:
+        scorer: who scores.
+        shared: where the scores lie.
+    """
+
+    scorer: Scorer
+    shared: Shared
+
+    def __repr__(self) -> str:
+        return repr(self.scorer)
+
+    def prepare(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scorer:
+        """What the scorer prepares for a multi-shot sequence; itself, if it prepares nothing."""
+        prepare: Callable[..., Scorer] | None = getattr(self.scorer, "prepare", None)
+        prepared = self.scorer if prepare is None else prepare(network, batch, loss, mask=mask)
+        return self if prepared is self.scorer else prepared
+
+    def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
+        """See `scorers.Scorer`."""
+        name = _loss_name(loss)
+        if mask is not None or name is None or _ADDRESS.search(repr(self.scorer)):
+            return self.scorer(network, batch, loss, mask=mask)
+        device = next(network.parameters()).device
+        begin = spent(device)
+        scores, seconds = self._found_or_scored(network, batch, loss, name)
+        self.shared.saved += seconds - (spent(device) - begin)
+        return scores
+
+    def _found_or_scored(self, network: nn.Module, batch: Batch, loss: Loss, name: str) -> tuple[Scores, float]:
+        """The scores, and the seconds that scoring takes or took."""
+        inputs, targets = batch
+        device = next(network.parameters()).device
+        described: dict[str, Any] = {"scorer": repr(self.scorer), "network": repr(network), "loss": name}
+        modes = [module.training for module in network.modules()]
+        if not all(modes):  # batch normalisation scores otherwise in evaluation mode
+            described["modes"] = modes
+        if device.type != "cpu":  # its seconds are of another clock
+            described["device"] = device.type
+        key = content_key("scores", described, state=copy_state(network), batch={"inputs": inputs, "targets": targets})
+        found = self.shared.store.get(key)
+        if found is not None:
+            tensors = {weight: found.tensors[weight].to(device) for weight in prunable(network)}
+            return Scores(tensors, repr(self.scorer)), float(found.about["seconds"])
+        begin = spent(device)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            scores = self.scorer(network, batch, loss)
+        seconds = spent(device) - begin
+        for warning in caught:
+            warnings.warn(warning.message, warning.category, stacklevel=4)
+        if not caught:  # what was warned of once is warned of again
+            self.shared.store.put(key, Stored(scores.tensors, {"seconds": seconds}))
+        return scores, seconds
+
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+def _loss_name(loss: Loss) -> str | None:
+    """The name of a loss that is a function of a module; None for others (lambdas, modules with settings)."""
+    module, name = getattr(loss, "__module__", None), getattr(loss, "__qualname__", "<")
+    if loss is F.cross_entropy:
+        return str(name)
+    return None if "<" in name or module is None else f"{module}.{name}"

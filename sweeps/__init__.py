@@ -1,0 +1,1 @@
+"""Grids of experiments: their files, their runs, where they are done, their records."""

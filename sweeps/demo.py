@@ -1,0 +1,98 @@
+"""The demo: the main job, whole and real, on the embedded digits task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from scratchcard.apply.experiment import Experiment
+from scratchcard.apply.method import Method
+from scratchcard.dataset_builder.build import Recording, build
+from scratchcard.meta.bundle import save_bundle
+from scratchcard.meta.fit import fit
+from scratchcard.sweeps.sweep import run_all
+from scratchcard.workloads.engines.training import Recipe
+from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.workload import Workload
+
+Stage = Callable[[str, int, int], None]
+"""Called with (what is being done, steps done, steps in all)."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Its settings.
+
+    Attributes:
+        density: of all tickets.
+        train_seeds: initialisations that the predictor learns from.
+        new_seeds: initialisations that it never saw, pruned and trained with every method.
+        recipe: training recipe.
+    """
+
+    density: float = 0.01
+    train_seeds: tuple[int, ...] = (0, 1, 2, 3)
+    new_seeds: tuple[int, ...] = (100, 101, 102)
+    recipe: Recipe = field(
+        default_factory=lambda: Recipe(max_steps=3_000, evaluation_interval=100, scoring_examples=1_000)
+    )
+
+    def methods(self, predictor: Path) -> list[Method]:
+        """The methods of the comparison, the learned ones last but for IMP, the slow one they learned from."""
+        path = str(predictor)
+        return [
+            Method("random"),
+            Method("magnitude"),
+            Method("snip"),
+            Method("grasp"),
+            Method("synflow", regime="UMS"),
+            Method("predicted", predictor=path),
+            Method("synflow", on="predicted", predictor=path, regime="UMS"),
+            Method("magnitude", regime="ISS"),
+        ]
+
+    def run(
+        self, out: Path, *, jobs: int = 1, device: torch.device | str = "cpu", stage: Stage | None = None
+    ) -> list[dict[str, Any]]:
+        """Build, fit, prune, train, evaluate; returns the result records. A second call reuses what is there."""
+        workload = Workload("lenet_300_100", load_task("digits"), self.recipe)
+
+        def report(text: str) -> Callable[[int, int], None]:
+            return lambda done, total: None if stage is None else stage(text, done, total)
+
+        recording = Recording("ISS", "magnitude", self.density)
+        table = build(
+            workload,
+            self.train_seeds,
+            out / "table",
+            recording,
+            jobs=jobs,
+            device=device,
+            progress=report("building the score table"),
+        )
+        if stage is not None:
+            stage("fitting the predictor", 0, 1)
+        predictor = fit(
+            table,
+            "gbm",
+            objective="classification",
+            train_seeds=self.train_seeds[:-1],
+            held_out_seeds=self.train_seeds[-1:],
+        )
+        bundle = out / "predictor"
+        save_bundle(predictor, bundle)
+        experiments = [
+            Experiment(workload, method, self.density, seed)
+            for method in self.methods(bundle)
+            for seed in self.new_seeds
+        ]
+        return run_all(
+            experiments,
+            out / "results",
+            jobs=jobs,
+            device=device,
+            progress=report("pruning, training and evaluating tickets"),
+        )

@@ -1,0 +1,233 @@
+"""Fitted: a predictor that a grid's file describes, built and fitted once from its description."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import torch
+from pydantic import BaseModel, Field, model_validator
+from scratchcard.artefacts.files import written_beside
+from scratchcard.artefacts.store import Store
+from scratchcard.artefacts.version import RESULTS_VERSION
+from scratchcard.dataset_builder.build import Recording, build
+from scratchcard.dataset_builder.features import FEATURES
+from scratchcard.dataset_builder.targets import TARGETS
+from scratchcard.meta.bundle import load_bundle, save_bundle
+from scratchcard.meta.fit import fit, make_family
+from scratchcard.meta.predictor import check_objective
+from scratchcard.registry import lookup
+from scratchcard.score_tables.table import TABLE_VERSION, ScoreTable
+from scratchcard.sweeps.grid_values import STRICT, AsTuple, Density, SeedList, Seeds
+from scratchcard.workloads.workload import Workload
+
+SHARED = ".shared"
+"""Of a folder of results: what runs share."""
+Report = Callable[[str, int, int], None]
+"""Called with (what is being done, steps done, steps in all)."""
+
+
+class TableSpec(BaseModel):
+    """`[predictors.NAME.table]`: the slow ticket that is learned from, see `Recording`."""
+
+    model_config = STRICT
+
+    regime: str = "IMS"
+    scorer: str = "synflow"
+    density: Density = 0.005
+    rounds: Annotated[int, Field(ge=1)] | None = None
+    shots: Annotated[int, Field(ge=1)] = 10
+    every_round: bool = False
+    repeat: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self.recording()
+        return self
+
+    def recording(self) -> Recording:
+        """The recording.
+
+        Raises:
+            ValueError: an unknown regime or scorer, or rounds or shots that the regime cannot have.
+        """
+        recording = Recording(**self.model_dump())
+        recording.describe()
+        return recording
+
+
+class FittedSpec(BaseModel):
+    """`[predictors.NAME]`: family, target, features and the seeds that are fitted on and held out.
+
+    `features` is `thesis` (the four criteria's scores), `all`, or a list of names. `learning_curve` lists numbers of
+    networks: for each the predictor is fitted on so many of the train seeds too, and its held-out metrics are kept.
+    What cannot be fitted is refused here, not hours later when the table is built.
+    """
+
+    model_config = STRICT
+
+    family: str
+    objective: Literal["classification", "regression", "ranking"] = "classification"
+    target: str = "kept"
+    features: Annotated[Literal["all", "thesis"] | tuple[str, ...], AsTuple] = "all"
+    train_seeds: Seeds
+    held_out_seeds: SeedList
+    options: dict[str, Any] = {}
+    learning_curve: Annotated[tuple[Annotated[int, Field(ge=1)], ...], AsTuple] = ()
+    table: TableSpec = TableSpec()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        make_family(self.family, **self.options)
+        check_objective(self.family, self.objective)
+        lookup({column.name: column for column in TARGETS}, "targets", self.target)
+        if isinstance(self.features, tuple):
+            for name in self.features:
+                lookup({column.name: column for column in FEATURES}, "features", name)
+            if not self.features or len(set(self.features)) < len(self.features):
+                raise ValueError(f"features must be at least one name and each only once, got {list(self.features)}")
+        both = sorted(set(self.train_seeds) & set(self.held_out_seeds))
+        if both:
+            raise ValueError(f"seed {both[0]} is both trained on and held out; give each seed to one side")
+        if len(set(self.train_seeds)) < len(self.train_seeds):
+            raise ValueError(f"train_seeds names a seed twice: {list(self.train_seeds)}")
+        if max(self.learning_curve, default=0) > len(self.train_seeds):
+            raise ValueError(
+                f"learning_curve asks for {max(self.learning_curve)} networks, train_seeds has {len(self.train_seeds)}"
+            )
+        return self
+
+    def identity(self, workload: Workload) -> str:
+        """sha256 of all that decides the fitted predictor: this description, the workload, the versions."""
+        described = self.model_dump(exclude={"learning_curve"})
+        described |= {"table": self.table.recording().describe(), "workload": workload.describe()}
+        described |= {"table_version": TABLE_VERSION, "results_version": RESULTS_VERSION}
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+    def make(
+        self,
+        name: str,
+        workload: Workload,
+        folder: Path,
+        *,
+        jobs: int = 1,
+        device: torch.device | str = "cpu",
+        report: Report | None = None,
+    ) -> dict[str, Any]:
+        """Build the table and fit, unless both are there; returns the predictor's record.
+
+        Tables lie in `folder/tables`, shared by the predictors that learn from the same slow tickets; the bundle in
+        `folder/predictors/<identity>` and its record, with its metrics, beside it.
+        """
+        identity = self.identity(workload)
+        place = folder / "predictors" / identity
+        found = self._read(place)
+        if found is not None:
+            return found
+        with Store(folder / SHARED).claim(identity):  # another sweep of the folder that needs it too waits
+            found = self._read(place)
+            return self._make(name, workload, folder, place, jobs, device, report) if found is None else found
+
+    def _read(self, place: Path) -> dict[str, Any] | None:
+        """The record of a bundle that is whole, with its learning curve; None if there is none."""
+        try:
+            found: dict[str, Any] = json.loads(_record(place).read_text())
+            known = set(found["learning_curve"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+        return found if set(map(str, self.learning_curve)) <= known and _is_whole(place) else None
+
+    def _make(
+        self,
+        name: str,
+        workload: Workload,
+        folder: Path,
+        place: Path,
+        jobs: int,
+        device: torch.device | str,
+        report: Report | None,
+    ) -> dict[str, Any]:
+        table = self._table(name, workload, folder, jobs, device, report)
+        if report is not None:
+            report(f"fitting {name}", 0, 1)
+        begin = time.perf_counter()
+        predictor = self._fit(table, self.train_seeds, jobs)
+        seconds = time.perf_counter() - begin
+        curve = {str(len(self.train_seeds)): predictor.metrics}
+        for count in self.learning_curve:
+            if str(count) not in curve:
+                curve[str(count)] = self._fit(table, self.train_seeds[:count], jobs).metrics
+        save_bundle(predictor, place)
+        made = {
+            "name": name,
+            "identity": place.name,
+            "recipe": self.model_dump() | {"workload": workload.describe()},
+            "metrics": predictor.metrics,
+            "learning_curve": {str(count): curve[str(count)] for count in self.learning_curve},
+            "seconds": seconds,
+        }
+        with written_beside(_record(place)) as beside:
+            beside.write_text(json.dumps(made, indent=1, sort_keys=True) + "\n")
+        if report is not None:
+            report(f"fitting {name}", 1, 1)
+        return made
+
+    def _table(
+        self, name: str, workload: Workload, folder: Path, jobs: int, device: torch.device | str, report: Report | None
+    ) -> ScoreTable:
+        recording = self.table.recording()
+        described = {"recording": recording.describe(), "workload": workload.describe(), "version": TABLE_VERSION}
+        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+        store = Store(folder / SHARED)
+        with store.claim(digest), _one_thread():
+            return build(
+                workload,
+                tuple(dict.fromkeys((*self.train_seeds, *self.held_out_seeds))),
+                folder / "tables" / digest[:32],
+                recording,
+                jobs=jobs,
+                device=device,
+                store=store,
+                progress=None if report is None else lambda *now: report(f"the score table of {name}", *now),
+            )
+
+    def _fit(self, table: ScoreTable, train_seeds: tuple[int, ...], jobs: int) -> Any:
+        return fit(
+            table,
+            self.family,
+            objective=self.objective,
+            target=self.target,
+            features=None if self.features == "all" else self.features,
+            train_seeds=train_seeds,
+            held_out_seeds=self.held_out_seeds,
+            threads=jobs,
+            **self.options,
+        )
+
+
+def _record(place: Path) -> Path:
+    return place.with_suffix(".json")
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """As in the runs that share the trainings: with other numbers of threads sums are rounded otherwise."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _is_whole(bundle: Path) -> bool:
+    try:
+        load_bundle(bundle)
+    except (FileNotFoundError, ValueError):
+        return False
+    return True

@@ -1,0 +1,133 @@
+"""Run a grid: fit its predictors, sweep its runs, note in the results folder what was done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from scratchcard.artefacts.version import RESULTS_VERSION, machine, versions
+from scratchcard.pruning.ticket import Ticket
+from scratchcard.sweeps.estimate import Estimate
+from scratchcard.sweeps.fitted import Report
+from scratchcard.sweeps.grid import Grid
+from scratchcard.sweeps.records import in_flight, read_failure, read_grid_manifest, write_grid_manifest
+from scratchcard.sweeps.runs import is_done
+from scratchcard.sweeps.sweep import Progress, Swept, sweep
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a grid is.
+
+    Attributes:
+        total: runs in all.
+        done: runs with a record.
+        failed: errors by digest, of runs that failed and were not done since.
+        running: runs that a living process on this machine is at.
+        seconds_left: estimated for the jobs that were asked about; None before any run is done.
+    """
+
+    total: int
+    done: int
+    failed: dict[str, str]
+    running: int
+    seconds_left: float | None
+
+
+def standing(grid: Grid, folder: str | Path, *, jobs: int = 1, keep_tickets: bool = False) -> Standing:
+    """How far the grid is in a results folder; changes nothing."""
+    folder = Path(folder)
+    missing = [e for e in grid.experiments if not is_done(folder, e.digest, keep_tickets)]
+    failures = {e.digest: read_failure(folder, e.digest) for e in missing}
+    digests = {e.digest for e in grid.experiments}
+    return Standing(
+        total=len(grid.experiments),
+        done=len(grid.experiments) - len(missing),
+        failed={digest: str(failure["error"]) for digest, failure in failures.items() if failure is not None},
+        running=len(digests & set(in_flight(folder))),
+        seconds_left=Estimate.of(folder, grid.experiments).seconds(missing, jobs),
+    )
+
+
+def run_grid(
+    grid: Grid,
+    folder: str | Path,
+    *,
+    jobs: int = 1,
+    device: torch.device | str = "cpu",
+    dask: str | None = None,
+    together: int = 1,
+    keep_tickets: bool = False,
+    each: Callable[[dict[str, Any], Ticket | None], object] | None = None,
+    report: Report | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Swept:
+    """Build and fit what the grid's predictors need, run what is missing; see `sweep` for the arguments.
+
+    `folder/grids/<name>.json` says what the grid is (its file's text, its runs' digests, its declared comparisons) and
+    what each session of sweeping it took.
+
+    Args:
+        grid: from `read_grid`, with the same folder.
+        folder, jobs, device, dask, together, keep_tickets, each, progress: see `sweep`.
+        report: called while tables are built and predictors are fitted.
+
+    Raises:
+        ValueError, OSError: as `sweep`.
+    """
+    folder = Path(folder)
+    manifest = read_grid_manifest(folder, grid.name)
+    session: dict[str, Any] = {"begin": _now(), "jobs": jobs, "device": str(device), "machine": machine()}
+    write_grid_manifest(folder, grid.name, _described(grid, manifest) | {"sessions": manifest.get("sessions", [])})
+    for name, spec, workload in grid.fitted:
+        spec.make(name, workload, folder, jobs=jobs, device=device, report=report)
+    begin, ran = time.perf_counter(), 0
+    try:
+        swept = sweep(
+            grid.experiments,
+            folder,
+            jobs=jobs,
+            device=device,
+            dask=dask,
+            together=together,
+            keep_tickets=keep_tickets,
+            each=each,
+            progress=progress,
+        )
+        ran = swept.ran
+    finally:
+        # An interrupted session is noted too; what it ran is seen from the records.
+        seconds = time.perf_counter() - begin
+        session |= {"end": _now(), "seconds": seconds}
+        if ran:
+            session |= {"runs": ran, "failed": len(swept.failed), "runs_per_minute": 60 * ran / seconds}
+        sessions = [*manifest.get("sessions", []), session]
+        write_grid_manifest(folder, grid.name, _described(grid, manifest) | {"sessions": sessions})
+    return swept
+
+
+def _described(grid: Grid, earlier: Mapping[str, Any]) -> dict[str, Any]:
+    digests = list(grid.digests)
+    same = (earlier.get("text"), earlier.get("results_version")) == (grid.text, RESULTS_VERSION)
+    if same and not grid.whole:  # its other tasks were swept in other sessions
+        digests = list(dict.fromkeys((*earlier.get("digests", []), *digests)))
+    return {
+        "name": grid.name,
+        "title": grid.file.title,
+        "source": grid.file.source,
+        "references": grid.file.references,
+        "file": grid.path.name,
+        "text": grid.text,
+        "digests": digests,
+        "comparisons": [comparison.model_dump() for comparison in grid.file.comparisons],
+        "results_version": RESULTS_VERSION,
+        "versions": versions(),
+    }
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

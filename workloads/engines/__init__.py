@@ -1,0 +1,1 @@
+"""Training engines: one course of steps and looks, several ways to do the steps."""

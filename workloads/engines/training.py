@@ -1,0 +1,242 @@
+"""Training and evaluation of a network, dense or masked, on a task that lies in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from scratchcard.clock import spent
+from scratchcard.pruning.chain import NotAChainError
+from scratchcard.pruning.compaction import Compacted, compact
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.ticket import copy_state
+from scratchcard.workloads.device import choose_device
+from scratchcard.workloads.engines.engine import State, evaluate_split
+from scratchcard.workloads.engines.selection import ENGINES, EngineName, make_engine
+from scratchcard.workloads.engines.training_loop import Course, Evaluation, batches, seeded
+from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.task import Split, Task
+from torch import nn
+
+__all__ = ["ENGINES", "Evaluated", "Evaluation", "Recipe", "TrainingRecord", "evaluate", "train"]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRecord:
+    """What a training did.
+
+    Attributes:
+        steps: steps taken.
+        best_step: the step after which the validation loss was lowest (the first of equals); 0 if it never
+            was a number.
+        best_validation_loss, best_validation_accuracy: at that step; infinity and 0 if there is none.
+        history: the evaluations, in order.
+        seconds: of the whole call: processor time on the CPU, wall-clock time on a GPU (`clock`).
+        engine: which engine ran: dense, sparse, fused or autograd.
+        early_stopped: stopped before the recipe's last step, out of patience or diverged.
+        diverged: stopped because a loss was NaN or infinite.
+        snapshots: the full-size network's state on the CPU after the steps asked for, as far as they were
+            reached.
+    """
+
+    steps: int
+    best_step: int
+    best_validation_loss: float
+    best_validation_accuracy: float
+    history: tuple[Evaluation, ...]
+    seconds: float
+    engine: str
+    early_stopped: bool
+    diverged: bool = False
+    snapshots: Mapping[int, State] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Mean loss and accuracy on `examples` examples."""
+
+    loss: float
+    accuracy: float
+    examples: int
+
+
+def train(
+    network: nn.Module,
+    task: Task,
+    recipe: Recipe,
+    *,
+    mask: Mask | None = None,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    engine: EngineName = "auto",
+    compact: bool = True,
+    snapshot_steps: Collection[int] = (),
+    restore_best: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> TrainingRecord:
+    """Train `network` in place; its pruned weights are set to zero first and stay exactly zero.
+
+    All data is put on the device once, in the network's dtype. Each epoch is one permutation of the training
+    examples from a `torch.Generator` seeded with `seed`, cut into batches. The same arguments give the same
+    result, to the bit on the CPU. Networks are small: one torch thread (`torch.set_num_threads(1)`) is
+    fastest, and several trainings side by side in processes; `train` leaves the caller's setting as it is.
+
+    A loss that becomes NaN or infinite ends the training: the record says `diverged`, and the network gets
+        the best
+    state before, which is the state before training if no evaluation came first.
+
+    Args:
+        network: moved to `device` and trained there; its mode (training or evaluation) is restored.
+        task: the data and the loss; only `train` and `validation` are read.
+        recipe: optimiser, steps, early stopping.
+        mask: the kept weights; None trains all.
+        seed: of the data order, and of dropout.
+        device: `"cpu"`, `"cuda"` or `"auto"`.
+        engine: `"dense"` multiplies whole matrices; `"sparse"` keeps linear layers below 2 % density as CSR;
+            `"fused"` runs all steps in one compiled loop (ReLU multi-layer perceptrons on the CPU);
+            `"autograd"` is the plain way that every network can go; `"auto"` takes the one that measured
+            fastest. An engine that does not fit the network falls back to `"autograd"` only under `"auto"`
+            and `"dense"`.
+        compact: remove what the mask makes useless before training (`pruning.compaction`); a network that is
+            no chain of layers is trained at its full size. Under SGD what was removed decays as it would
+            have, so that the outcome is the same; under Adam it keeps its value. The sparse engine needs the
+            full size: a compacted layer is seldom below 2 %.
+        snapshot_steps: after which steps to copy the network's state, for rewinding; 0 is before the first
+            step, with the pruned weights already zero.
+        restore_best: end with the state of the lowest validation loss, not with the last.
+        progress: called with (steps done, most steps) every few hundred steps.
+
+    Raises:
+        ValueError: an unknown or unfitting engine, a mask of another layout, a batch larger than the training
+            split, a negative snapshot step, or a network that does not take the task's inputs.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine {engine!r}, expected one of {', '.join(ENGINES)}")
+    if any(step < 0 for step in snapshot_steps):
+        raise ValueError(f"the snapshot steps are {sorted(snapshot_steps)}, expected zero or more")
+    examples = len(task.train)
+    if recipe.batch_size > examples:
+        raise ValueError(
+            f"the batch size {recipe.batch_size} exceeds the {examples} training examples of {task.name}; "
+            "set the recipe's batch_size lower"
+        )
+    where = choose_device(str(device))
+    started = spent(where)
+    network.to(where)
+    if mask is not None:
+        mask.apply_to(network)
+        mask = None if mask.kept == mask.total else mask.to(where)
+    shrinks = compact and mask is not None and engine != "sparse"
+    compacted = _compacted(network, mask, recipe) if shrinks and mask is not None else None
+    small, small_mask = (network, mask) if compacted is None else (compacted.network, compacted.mask)
+    modes = {module: module.training for module in network.modules()}
+    small.train()
+    try:
+        training = _prepared(task.train, compacted, small, where)
+        validation = _prepared(task.validation, compacted, small, where)
+        runner = make_engine(engine, small, small_mask, task.loss, recipe, training)
+        course = Course(runner, recipe, validation, frozenset(snapshot_steps), progress)
+        with seeded(seed, where):
+            course.run(batches(examples, recipe.batch_size, seed))
+        last = not (restore_best or course.diverged)
+        final_step = course.step if last else 0 if course.best is None else course.best.step
+        final = runner.state() if last else course.best_state
+        sizing = _Sizing(network, compacted, recipe)
+        snapshots = {step: sizing.full(state, step) for step, state in course.snapshots.items()}
+        network.load_state_dict(sizing.full(final, final_step))
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    best = course.best
+    return TrainingRecord(
+        steps=course.step,
+        best_step=0 if best is None else best.step,
+        best_validation_loss=math.inf if best is None else best.validation_loss,
+        best_validation_accuracy=0.0 if best is None else best.validation_accuracy,
+        history=tuple(course.history),
+        seconds=spent(where) - started,
+        engine=runner.name,
+        early_stopped=course.step < recipe.max_steps or course.diverged,
+        diverged=course.diverged,
+        snapshots=snapshots,
+    )
+
+
+def evaluate(
+    network: nn.Module,
+    task: Task,
+    split: Literal["train", "validation", "test"] = "test",
+    *,
+    device: str | torch.device = "cpu",
+) -> Evaluated:
+    """Mean loss and accuracy of `network` on a split of `task`, in evaluation mode, in big batches.
+
+    The network is moved to `device`; its mode is restored.
+
+    Raises:
+        ValueError: an unknown split or device.
+    """
+    if split not in ("train", "validation", "test"):
+        raise ValueError(f"unknown split {split!r}, expected 'train', 'validation' or 'test'")
+    where = choose_device(str(device))
+    network.to(where)
+    data: Split = getattr(task, split)
+    loss, accuracy = evaluate_split(network, _prepared(data, None, network, where), task.loss)
+    return Evaluated(loss, accuracy, len(data))
+
+
+def _compacted(network: nn.Module, mask: Mask, recipe: Recipe) -> Compacted | None:
+    try:
+        return compact(network, mask, decay=recipe.weight_decay > 0)
+    except NotAChainError:
+        return None
+
+
+def _prepared(split: Split, compacted: Compacted | None, network: nn.Module, device: torch.device) -> Split:
+    """The split on the device, in the network's dtype, with the inputs that a compacted network takes."""
+    inputs = split.inputs if compacted is None else compacted.gather(split.inputs)
+    parameter = next(network.parameters(), inputs)
+    if inputs.is_floating_point():
+        inputs = inputs.to(parameter.dtype)
+    return Split(inputs.to(device).contiguous(), split.targets.to(device))
+
+
+class _Sizing:
+    """From the state of the network that was trained to the state of the full-size network.
+
+    What compaction removed has a zero gradient, so that weight decay alone would move it. Under SGD that is
+    one factor `f` for all of it, from `f = 1` and `v = 0`:
+
+        v = momentum * v + weight_decay * f;    f -= learning_rate * v
+
+    Under Adam it would be another way for each weight; there what was removed keeps its value.
+    """
+
+    def __init__(self, network: nn.Module, compacted: Compacted | None, recipe: Recipe) -> None:
+        self._compacted, self._recipe = compacted, recipe
+        self._before = copy_state(network) if compacted is not None else {}
+        self._parameters = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+
+    def full(self, state: State, step: int) -> State:
+        """The full-size state on the CPU, after `step` steps; shares no memory with `state`."""
+        if self._compacted is None:
+            return {name: tensor.to("cpu", copy=True) for name, tensor in state.items()}
+        factor = self._factor(step)
+        full = {
+            name: tensor * factor if name in self._parameters else tensor.clone()
+            for name, tensor in self._before.items()
+        }
+        self._compacted.expand_state(full, state)
+        return full
+
+    def _factor(self, step: int) -> float:
+        recipe = self._recipe
+        factor, velocity = 1.0, 0.0
+        if recipe.optimizer == "sgd" and recipe.weight_decay:
+            for _ in range(step):
+                velocity = recipe.momentum * velocity + recipe.weight_decay * factor
+                factor -= recipe.learning_rate * velocity
+        return factor

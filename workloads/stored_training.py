@@ -1,0 +1,116 @@
+"""A training that is done once for all who ask for it: the same weights, mask, data order and recipe."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import torch
+from scratchcard.artefacts.store import Store, Stored, content_key
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.ticket import copy_state
+from scratchcard.workloads.device import choose_device
+from scratchcard.workloads.engines.training import TrainingRecord, train
+from scratchcard.workloads.engines.training_loop import Evaluation
+from scratchcard.workloads.workload import Workload
+from torch import Tensor, nn
+
+
+def train_once(
+    network: nn.Module,
+    workload: Workload,
+    *,
+    store: Store | None,
+    mask: Mask | None = None,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    snapshot_steps: Collection[int] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> TrainingRecord:
+    """`train`, unless the store holds this very training: then `network` gets its outcome, equal to the bit.
+
+    The record is the one of the training that was done, its seconds too: a method's cost is what it would have spent
+    alone. Slow regimes share the dense network's training, and their rounds where their masks are the same.
+
+    Args:
+        network: trained in place.
+        workload: the task and the recipe; its description is part of the key.
+        store: where finished trainings lie; None trains.
+        mask: the kept weights; only they are stored.
+        seed: of the data order.
+        device: where to train. Trainings of the CPU and of a GPU are kept apart: their seconds are of different clocks,
+            and sums are rounded otherwise.
+        snapshot_steps: as for `train`.
+        progress: as for `train`.
+    """
+
+    def compute() -> TrainingRecord:
+        return train(
+            network,
+            workload.task,
+            workload.recipe,
+            mask=mask,
+            seed=seed,
+            device=device,
+            snapshot_steps=snapshot_steps,
+            progress=progress,
+        )
+
+    if store is None:
+        return compute()
+    mask = None if mask is not None and mask.kept == mask.total else mask
+    described: dict[str, Any] = {
+        "workload": workload.describe(),
+        "network": repr(network),  # a user's own factory may have been changed
+        "seed": seed,
+        "snapshot_steps": sorted(snapshot_steps),
+    }
+    kind = choose_device(str(device)).type
+    if kind != "cpu":
+        described["device"] = kind
+    kept = {} if mask is None else dict(mask.tensors)
+    key = content_key("training", described, state=copy_state(network), mask=kept)
+    found = store.get(key)
+    if found is None:
+        with store.claim(key):
+            found = store.get(key)
+            if found is None:
+                record = compute()
+                store.put(key, _pack(network, mask, record))
+                return record
+    return _unpack(network, mask, found)
+
+
+def _pack(network: nn.Module, mask: Mask | None, record: TrainingRecord) -> Stored:
+    states: dict[str, Mapping[str, Tensor]] = {"end": copy_state(network)}
+    states |= {str(step): state for step, state in record.snapshots.items()}
+    kept = {} if mask is None else mask.to("cpu").tensors
+    tensors = {
+        f"{when}/{name}": tensor[kept[name]] if name in kept else tensor
+        for when, state in states.items()
+        for name, tensor in state.items()
+    }
+    about: dict[str, Any] = {
+        f.name: getattr(record, f.name) for f in dataclasses.fields(record) if f.name not in ("snapshots", "history")
+    }
+    return Stored(tensors, about | {"history": [dataclasses.astuple(entry) for entry in record.history]})
+
+
+def _unpack(network: nn.Module, mask: Mask | None, found: Stored) -> TrainingRecord:
+    kept = {} if mask is None else mask.to("cpu").tensors
+    states: dict[str, dict[str, Tensor]] = {}
+    for place, tensor in found.tensors.items():
+        when, _, name = place.partition("/")
+        if name in kept:
+            full = torch.zeros(kept[name].shape, dtype=tensor.dtype)
+            full[kept[name]] = tensor
+            tensor = full
+        states.setdefault(when, {})[name] = tensor
+    network.load_state_dict(states.pop("end"))
+    # In the network's order: the file's is alphabetical.
+    snapshots = {int(step): {name: state[name] for name in network.state_dict()} for step, state in states.items()}
+    about = dict(copy.deepcopy(found.about))
+    history = tuple(Evaluation(*entry) for entry in about.pop("history"))
+    return TrainingRecord(**about, history=history, snapshots=snapshots)
