@@ -62,11 +62,11 @@ _HOMES = {
     "PredictedScorer": "apply.predicted",
     "StackedScorer": "apply.stacked",
     "TicketLibrary": "apply.tickets",
-    "evaluate": "apply.prune:evaluate_ticket",
-    "prune": "apply.prune",
+    "evaluate": "apply.pipeline:evaluate_ticket",
+    "prune": "apply.pipeline:find_ticket",
     "scores_as_weights": "apply.saw",
     "bimodal": "apply.saw",
-    "train": "apply.prune:train_ticket",
+    "train": "apply.pipeline:train_ticket",
 }
 
 __all__ = sorted(_HOMES)

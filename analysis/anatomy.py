@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from scratchcard.analysis.layers import layer_rows
 from scratchcard.analysis.origins import Origin, labels_of, ticket_files, workloads_of
 from scratchcard.analysis.overlap import PackedMask, chance_matrix, core_curve, jaccard_matrix

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from scratchcard.analysis.weights import EDGES, PARTS
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
 from scratchcard.score_tables.table import ScoreTable
 
 if TYPE_CHECKING:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
 from scratchcard.pruning.connectivity import Connectivity, effective_mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.ticket import Ticket
-from torch import nn
 
 if TYPE_CHECKING:
     import pandas as pd

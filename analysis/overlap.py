@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
 from scratchcard.pruning.mask import Mask
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+
 from scratchcard.analysis.cells import Cell, cells
 from scratchcard.analysis.effect import constant
 

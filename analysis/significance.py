@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from scratchcard.analysis.cells import Cell, Cells, cells
 from scratchcard.analysis.comparison import Comparison, paired, welch
 from scratchcard.analysis.effect import RESAMPLES, bootstrap_interval, hedges_g

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scratchcard.pruning.ticket import Ticket
 from torch import Tensor
+
+from scratchcard.pruning.ticket import Ticket
 
 PARTS = ("initial", "initial_kept", "final_kept")
 """All initial weights; the initial weights of those kept; the trained weights of those kept."""

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from scratchcard.apply.method import Method
-from scratchcard.apply.prune import Progress, evaluate_ticket, history, prune, train_ticket, training_summary
+from scratchcard.apply.pipeline import Progress, evaluate_ticket, find_ticket, history, train_ticket, training_summary
 from scratchcard.artefacts.files import written_beside
 from scratchcard.artefacts.store import Store
 from scratchcard.artefacts.version import RESULTS_VERSION, machine, versions
@@ -81,7 +82,9 @@ class Experiment:
         """
         begin = time.perf_counter()
         placement: dict[str, Any] = {"device": device, "dtype": self.dtype}
-        ticket = prune(self.workload, self.method, self.density, self.seed, store=store, progress=progress, **placement)
+        ticket = find_ticket(
+            self.workload, self.method, self.density, self.seed, store=store, progress=progress, **placement
+        )
         ticket, record = train_ticket(ticket, self.workload, self.seed, store=store, progress=progress, **placement)
         return self.result(ticket, record, seconds=time.perf_counter() - begin, device=device), ticket
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
+
 from scratchcard.apply.predicted import PredictedScorer
 from scratchcard.apply.saw import bimodal, scores_as_weights
 from scratchcard.apply.shipped import SHIPPED, load_tickets, shipped
@@ -25,7 +27,6 @@ from scratchcard.scorers import SCORERS, make_scorer
 from scratchcard.scorers.scorer import Scorer
 from scratchcard.scorers.stored_scores import Shared
 from scratchcard.workloads.workload import Workload
-from torch import nn
 
 PREDICTED = "predicted"
 TRANSPLANTED = "transplanted"

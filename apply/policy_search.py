@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from scratchcard.apply.pipeline import Progress
 from scratchcard.apply.predicted import PredictedScorer
-from scratchcard.apply.prune import Progress
 from scratchcard.artefacts.files import written_beside
 from scratchcard.artefacts.version import versions
 from scratchcard.dataset_builder.features import column

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
+
 from scratchcard.apply.shipped import FALLBACK, load_tickets, shipped
 from scratchcard.apply.tickets import TicketLibrary
 from scratchcard.dataset_builder.feature_network import SCORED
@@ -21,7 +23,6 @@ from scratchcard.pruning.schedules import check_density
 from scratchcard.pruning.scores import Scores
 from scratchcard.score_tables.schema import FeatureBlock
 from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over
-from torch import nn
 
 OUTSIDE = 0.1
 """Share of weights with a feature beyond the range seen in fitting, from which a network counts as lying outside."""

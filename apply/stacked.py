@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import nn
+
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.scorer import Batch, Loss, NoEffectWarning, Scorer
-from torch import nn
 
 Negatives = Literal["keep", "zero"]
 

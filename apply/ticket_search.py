@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+
 from scratchcard.apply.tickets import TicketLibrary, class_means
 from scratchcard.artefacts.store import Store
 from scratchcard.artefacts.version import versions

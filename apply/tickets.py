@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
+
 from scratchcard.pruning.alignment import Alignment, align
 from scratchcard.pruning.chain import NotAChainError
 from scratchcard.pruning.mask import Mask
@@ -16,7 +18,6 @@ from scratchcard.pruning.parameters import count, prunable
 from scratchcard.pruning.scores import Scores
 from scratchcard.pruning.ticket_path import TicketPath
 from scratchcard.scorers.scorer import Batch, Loss, without_pruned
-from torch import Tensor, nn
 
 NEAR = 0.8
 """Least similarity of two tasks' class means; see `similarity`. MNIST's own batches reach 0.99, other tasks about 0."""

@@ -15,9 +15,10 @@ import torch
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
+
 from scratchcard.artefacts.files import written_beside
 from scratchcard.artefacts.version import RESULTS_VERSION
-from torch import Tensor
 
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
 

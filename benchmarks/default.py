@@ -11,8 +11,9 @@ import json
 import statistics
 
 import torch
+
 from scratchcard.apply.method import Method
-from scratchcard.apply.prune import prune
+from scratchcard.apply.pipeline import find_ticket
 from scratchcard.apply.shipped import own_regime
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
@@ -39,7 +40,7 @@ def main() -> None:
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     for seed in range(options.repeats + 1):  # the first warms up
         for name, method in methods.items():
-            ticket = prune(workload, method, 0.005, seed)
+            ticket = find_ticket(workload, method, 0.005, seed)
             seconds[name] += [float(ticket.provenance["pruning_seconds"])] if seed else []
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     base = medians["SynFlow, 100 rounds"]

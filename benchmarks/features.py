@@ -18,13 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
+from torch.nn import functional as F
+
 from scratchcard.dataset_builder.features import FEATURES, compute_features
 from scratchcard.meta.predictor import Predictor
 from scratchcard.pruning.parameters import count, prunable
 from scratchcard.score_tables.table import THESIS_FEATURES
 from scratchcard.scorers.scorer import Batch
-from torch import nn
-from torch.nn import functional as F
 
 TREES = 200
 LEAVES = 31

@@ -11,11 +11,12 @@ import time
 
 import torch
 from PIL import Image
-from scratchcard.pruning.mask import Mask
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
+
+from scratchcard.pruning.mask import Mask
 
 
 class RawImages(Dataset[tuple[Tensor, int]]):

@@ -18,6 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from benchmarks.reference import MaskedLinear, RawImages
+from benchmarks.reference import masked as masked_network
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.schedules import exponential
 from scratchcard.regimes.upfront import prune_upfront
@@ -25,12 +31,6 @@ from scratchcard.scorers import SNIP, GraSP, SynFlow
 from scratchcard.scorers.scorer import Batch
 from scratchcard.workloads.networks import build_network
 from scratchcard.workloads.tasks.mnist import raw_images
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils.data import DataLoader
-
-from benchmarks.reference import MaskedLinear, RawImages
-from benchmarks.reference import masked as masked_network
 
 ROUNDS = 100
 DENSITY = 0.005

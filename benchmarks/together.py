@@ -27,6 +27,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
+
+from benchmarks.training import ticket_like
 from scratchcard.artefacts.version import machine
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
@@ -37,9 +40,6 @@ from scratchcard.workloads.networks import build_network
 from scratchcard.workloads.networks.mlp import initialise
 from scratchcard.workloads.task import Split, Task
 from scratchcard.workloads.tasks import load_task
-from torch import nn
-
-from benchmarks.training import ticket_like
 
 CASES = ("together", "one after another", "as a sweep does it")
 

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+
+from benchmarks.reference import reference_epoch
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.ticket import Ticket
@@ -27,8 +29,6 @@ from scratchcard.workloads.networks import build_network
 from scratchcard.workloads.task import Task
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.tasks.mnist import raw_images
-
-from benchmarks.reference import reference_epoch
 
 STEPS = 859
 RECIPE = Recipe(max_steps=STEPS, evaluation_interval=STEPS)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 import lightgbm
 import numpy as np
+
 from scratchcard.meta.predictors.gbm import boosted_trees
 
 GOAL = 10.0

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+
 from scratchcard.dataset_builder.units import Units
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable_layers
 from scratchcard.scorers.gradients import loss_gradients
 from scratchcard.scorers.scorer import Batch, Loss
-from torch import Tensor, nn
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from typing import Any
 import joblib
 import torch
 from joblib.externals.loky.process_executor import BrokenProcessPool
+
 from scratchcard.artefacts.store import Store
 from scratchcard.artefacts.version import RESULTS_VERSION, versions
 from scratchcard.dataset_builder.features import FEATURES, compute_features

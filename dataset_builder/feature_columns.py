@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
 from scratchcard.dataset_builder.feature_layer import LayerPicture
 from scratchcard.score_tables.schema import Column
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from functools import cached_property
 
 import numpy as np
+
 from scratchcard.dataset_builder.activations import LayerActivity, UnitStatistics
 from scratchcard.dataset_builder.feature_network import NetworkPicture, Scale
 from scratchcard.dataset_builder.pairs import LayerPairs

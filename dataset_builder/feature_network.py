@@ -10,6 +10,8 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+
 from scratchcard.dataset_builder.activations import Activity, observe
 from scratchcard.dataset_builder.pairs import Pairs
 from scratchcard.dataset_builder.units import Units
@@ -20,7 +22,6 @@ from scratchcard.scorers.grasp import GraSP
 from scratchcard.scorers.scorer import Batch, Loss, NoEffectWarning, Scorer
 from scratchcard.scorers.synflow import SynFlow
 from scratchcard.scorers.synflow_l2_data import SynFlowL2Data
-from torch import Tensor, nn
 
 SCORED: dict[str, Scorer] = {"synflow": SynFlow(), "synflow_l2_data": SynFlowL2Data(), "grasp": GraSP()}
 """Criteria that come from a scorer; magnitude and SNIP are made from weight and gradient on the fly."""

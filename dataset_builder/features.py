@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from torch import nn
+
 from scratchcard.dataset_builder import feature_columns, pair_columns
 from scratchcard.dataset_builder.feature_columns import FEATURES, Feature, feature_table
 from scratchcard.dataset_builder.feature_layer import LayerPicture
@@ -15,7 +17,6 @@ from scratchcard.pruning.schedules import check_density
 from scratchcard.registry import lookup
 from scratchcard.score_tables.schema import Column, FeatureBlock
 from scratchcard.scorers.scorer import Batch, Loss, Scorer
-from torch import nn
 
 __all__ = ["FEATURES", "PAIR_FEATURES", "column", "compute_features", "feature_table", "prepared_scorers"]
 

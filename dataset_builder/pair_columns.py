@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+
 from scratchcard.dataset_builder.feature_columns import Feature
 from scratchcard.dataset_builder.feature_layer import LayerPicture
 from scratchcard.score_tables.schema import Column

@@ -8,11 +8,12 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+
 from scratchcard.dataset_builder.samples import Samples, by_pair, take_samples
 from scratchcard.pruning.mask import Mask
 from scratchcard.scorers.gauss_newton import gauss_newton_step, spread
 from scratchcard.scorers.scorer import Batch, Loss
-from torch import Tensor, nn
 
 EXAMPLES = 256
 """Of the scoring batch, evenly spread: enough to tell units apart, and sixteen rounds take about a second."""

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable_layers
 from scratchcard.scorers.gradients import loss_gradients
 from scratchcard.scorers.scorer import Batch, Loss
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 SAMPLES = 4096
 """Of a layer, at most about so many: more positions of a map than these are left out, evenly."""

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
+
 from scratchcard.regimes import Found
 from scratchcard.score_tables.table import Column
-from torch import Tensor
 
 TARGETS: tuple[Column, ...] = (
     Column(

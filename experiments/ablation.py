@@ -15,10 +15,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from experiments.options import run_command
 from scratchcard.apply.policy_search import SCALES, START, PolicySearch
 from scratchcard.meta.bundle import save_bundle
-
-from experiments.options import run_command
 
 GENERATIONS = 6
 

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from torch.utils.flop_counter import FlopCounterMode
+
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import SHOTS
-from scratchcard.apply.prune import prune
-from torch.utils.flop_counter import FlopCounterMode
+from scratchcard.apply.pipeline import find_ticket
 
 STEP = 3
 """A training step's forward and backward pass, in forward passes."""
@@ -35,7 +36,7 @@ def passes(experiment: Experiment, record: Mapping[str, Any]) -> float:
         untrained: dict[str, Any] = {"shots": SHOTS, "rewind_step": 0, "towards": None, "round_steps": None}
         method = dataclasses.replace(method, regime="UMS", rounds=rounds, **untrained)
     with FlopCounterMode(display=False) as counter:
-        prune(workload, method, experiment.density, experiment.seed, dtype=experiment.dtype)
+        find_ticket(workload, method, experiment.density, experiment.seed, dtype=experiment.dtype)
     network = workload.build(experiment.seed, dtype=experiment.dtype)
     with FlopCounterMode(display=False) as once:
         network(workload.task.train.inputs[:1].to(experiment.dtype))

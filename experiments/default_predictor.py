@@ -18,6 +18,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from experiments.options import run_command
 from scratchcard.apply.policy_search import PolicySearch
 from scratchcard.apply.predicted import Seen
 from scratchcard.apply.shipped import TICKETS, shipped
@@ -30,8 +31,6 @@ from scratchcard.pruning.ticket_path import TicketPath
 from scratchcard.workers.pool import Workers
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
-
-from experiments.options import run_command
 
 TASK, NETWORK = "mnist", "lenet_300_100"
 TICKET_SEEDS = range(5)

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from experiments.options import arguments, run_command
 from scratchcard.meta.fit import fit
 from scratchcard.score_tables.table import ScoreTable
-
-from experiments.options import arguments, run_command
 
 SLOW: dict[str, Any] = {"trees": 300, "learning_rate": 0.05, "feature_share": 0.5}
 LIBRARY: dict[str, Any] = {"trees": 200, "learning_rate": 0.1, "feature_share": 1.0, "leaf_weight": 1e-3}

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from experiments.options import Options, arguments, publish, run_command
 from scratchcard.analysis.statistics import summarise
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
@@ -34,8 +35,6 @@ from scratchcard.score_tables.table import ScoreTable
 from scratchcard.sweeps.sweep import run_all
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
-
-from experiments.options import Options, arguments, publish, run_command
 
 DENSITY = 0.005
 HELD_OUT = (100, 101, 102)

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import joblib
 import torch
+
+from experiments.options import arguments, run_command
 from scratchcard.regimes import make_regime
 from scratchcard.scorers import make_scorer
 from scratchcard.workloads.task import Split, Task, task_digest
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
-
-from experiments.options import arguments, run_command
 
 DENSITY = 0.005
 MEAN, STD = 0.1307, 0.3081  # of `workloads.tasks.mnist.mnist`

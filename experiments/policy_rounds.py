@@ -13,6 +13,8 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
+
+from experiments.options import run_command
 from scratchcard.analysis.statistics import interval
 from scratchcard.apply.policy_search import PolicySearch
 from scratchcard.apply.shipped import shipped
@@ -20,8 +22,6 @@ from scratchcard.meta.bundle import load_bundle
 from scratchcard.workers.pool import Workers
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
-
-from experiments.options import run_command
 
 ROUNDS = (4, 8, 16, 32)
 SEEDS = range(20_000, 20_008)

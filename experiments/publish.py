@@ -8,13 +8,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from experiments.bill import passes
+from experiments.options import Options, publish, run_command
 from scratchcard.apply.experiment import read_result
 from scratchcard.sweeps.grid import read_grid
 from scratchcard.sweeps.run_grid import run_grid
 from scratchcard.workloads.device import choose_device
-
-from experiments.bill import passes
-from experiments.options import Options, publish, run_command
 
 
 def main() -> None:

@@ -8,6 +8,9 @@ are compared on.
 
 from __future__ import annotations
 
+from experiments.mnist_predictors import FITS
+from experiments.noise_ceiling import DENSITY, raw_mnist
+from experiments.options import arguments, publish, run_command
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
 from scratchcard.dataset_builder.build import Recording, build
@@ -15,10 +18,6 @@ from scratchcard.meta.bundle import save_bundle
 from scratchcard.meta.fit import fit
 from scratchcard.sweeps.sweep import run_all
 from scratchcard.workloads.workload import Workload
-
-from experiments.mnist_predictors import FITS
-from experiments.noise_ceiling import DENSITY, raw_mnist
-from experiments.options import arguments, publish, run_command
 
 TRAIN = (0, 1, 2, 3, 4, 5)
 

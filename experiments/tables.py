@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.options import run_command
 from scratchcard.analysis.identical import Identical, identical, note, others, repeated
 from scratchcard.analysis.power import power_table
 from scratchcard.analysis.published import beside
@@ -22,8 +23,6 @@ from scratchcard.analysis.significance import compare, comparison_table
 from scratchcard.analysis.statistics import interval
 from scratchcard.artefacts.files import written_beside
 from scratchcard.registry import lookup
-
-from experiments.options import run_command
 
 if TYPE_CHECKING:
     import pandas as pd

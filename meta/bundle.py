@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import numpy as np
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
+
 from scratchcard.meta.arrays import WIDTH, plain
 from scratchcard.meta.predictor import Predictor
 from scratchcard.meta.predictors import PREDICTORS

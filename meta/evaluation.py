@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from scratchcard.meta.predictor import Predictor
 from scratchcard.meta.rows import Key, networks_of
 from scratchcard.score_tables.table import ScoreTable

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightgbm
 import numpy as np
+
 from scratchcard.meta.rows import Batch, Key, Rows
 
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+
 from scratchcard.meta.arrays import WIDTH, Arrays, Forward
 from scratchcard.meta.predictors import PREDICTORS
 from scratchcard.meta.predictors.family import OBJECTIVES, Objective

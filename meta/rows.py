@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+
 from scratchcard.score_tables.table import ScoreTable, TableBlock
 
 Key = tuple[str, int]

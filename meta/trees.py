@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+
 from scratchcard.meta.arrays import Arrays, check_array, check_names
 
 NAMES = ("feature", "threshold", "left", "right", "value", "offsets")

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+
 from scratchcard.pruning.chain import Link, chain
 from scratchcard.pruning.parameters import prunable
-from torch import Tensor, nn
 
 SWEEPS = 20
 STARTS = 4

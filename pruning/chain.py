@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 
 import torch
-from scratchcard.pruning.layers import ELEMENTWISE
 from torch import Tensor, nn
+
+from scratchcard.pruning.layers import ELEMENTWISE
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
+from torch import Tensor, nn
+
 from scratchcard.pruning.chain import CONVOLUTIONS, DROPOUTS, NORMALISATIONS, Link, by_unit, chain, features
 from scratchcard.pruning.constant_units import CONSTANT, SIGNAL, Constancy, follow, padded, summed
 from scratchcard.pruning.layers import ELEMENTWISE
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable
-from torch import Tensor, nn
 
 Index = tuple[Tensor, ...]
 

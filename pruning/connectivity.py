@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
 from scratchcard.pruning.linear_image import HIDDEN, linearised
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable, prunable_layers
-from torch import Tensor, nn
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 # Counts are whole numbers, at least 1 / (pooled places) behind pooling; a convolution by transformation can

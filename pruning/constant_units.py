@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
 from scratchcard.pruning.chain import CONVOLUTIONS, NORMALISATIONS, Link, by_unit
 from scratchcard.pruning.layers import ELEMENTWISE
-from torch import Tensor, nn
 
 DEAD, CONSTANT, SIGNAL = 0, 1, 2
 # With these, an input <= 0 gives output 0 *and* derivative 0.

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
+from torch import Tensor, nn
+
 from scratchcard.pruning.layers import ELEMENTWISE
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable, prunable_layers
-from torch import Tensor, nn
 
 NORMALISATIONS: tuple[type[nn.Module], ...] = (
     nn.modules.batchnorm._BatchNorm,

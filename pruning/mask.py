@@ -8,10 +8,11 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+
 from scratchcard.pruning.parameters import check_same_layout, count, flatten, prunable, unflatten
 from scratchcard.pruning.schedules import check_density
 from scratchcard.pruning.scores import Scores
-from torch import Tensor, nn
 
 Scope = Literal["global", "layer", "expected", "erk"]
 SCOPES: tuple[Scope, ...] = ("global", "layer", "expected", "erk")

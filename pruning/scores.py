@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scratchcard.pruning.parameters import all_finite, count, flatten
 from torch import Tensor
+
+from scratchcard.pruning.parameters import all_finite, count, flatten
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor, nn
+
 from scratchcard.artefacts.files import written_beside
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable
-from torch import Tensor, nn
 
 FORMAT = "scratchcard-ticket"
 FORMAT_VERSION = 1

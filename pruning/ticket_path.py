@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
+
 from scratchcard.artefacts.files import written_beside
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import count
-from torch import Tensor
 
 FORMAT = "scratchcard-ticket-path"
 FORMAT_VERSION = 1

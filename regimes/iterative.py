@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from torch import nn
+
 from scratchcard.artefacts.store import Store
 from scratchcard.clock import spent
 from scratchcard.pruning.mask import Scope
@@ -20,7 +22,6 @@ from scratchcard.registry import lookup
 from scratchcard.scorers.scorer import Scorer
 from scratchcard.workloads.stored_training import train_once
 from scratchcard.workloads.workload import Workload
-from torch import nn
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor, nn
+
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.scorer import Scorer
 from scratchcard.workloads.workload import Workload
-from torch import Tensor, nn
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""

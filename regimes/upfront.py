@@ -6,6 +6,8 @@ import copy
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
+
 from scratchcard.artefacts.store import Store
 from scratchcard.clock import spent
 from scratchcard.pruning.mask import Mask, Scope, keep_top
@@ -17,7 +19,6 @@ from scratchcard.regimes.regime import Found, Progress
 from scratchcard.registry import lookup
 from scratchcard.scorers.scorer import Batch, Loss, Scorer
 from scratchcard.workloads.workload import Workload
-from torch import Tensor, nn
 
 
 @dataclass(frozen=True)

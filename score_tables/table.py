@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from scratchcard.score_tables.file import RowGroup, TableFile, read_groups
 from scratchcard.score_tables.schema import (
     KEYS,

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from scratchcard.score_tables.schema import TABLE_VERSION, TableBlock, TableSchema
 
 FORMAT = "scratchcard-table"

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.gradients import detached_state, own_generators, placed
 from scratchcard.scorers.scorer import Batch, Loss, check_mask, hand_over, without_pruned
-from torch import Tensor, nn
-from torch.func import functional_call
 
 Product = Callable[[list[Tensor]], list[Tensor]]
 

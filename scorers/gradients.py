@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from scratchcard.pruning.mask import Mask
-from scratchcard.scorers.scorer import Batch, Loss, check_mask
 from torch import Tensor, nn
 from torch.func import functional_call
+
+from scratchcard.pruning.mask import Mask
+from scratchcard.scorers.scorer import Batch, Loss, check_mask
 
 
 class LossGradients(NamedTuple):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
+
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.gradients import loss_gradients, own_generators
 from scratchcard.scorers.scorer import Batch, Loss, hand_over, without_pruned
-from torch import Tensor, nn
 
 
 @dataclass(frozen=True)

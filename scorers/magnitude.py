@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import nn
+
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.scorer import Batch, Loss, check_mask, hand_over, without_pruned
-from torch import nn
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
+
 from scratchcard.pruning.linear_image import HIDDEN, linear_copy, put_weights, weight_leaves
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable_layers
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.gradients import own_generators
 from scratchcard.scorers.scorer import Batch, Loss, Scorer, check_mask, hand_over
-from torch import Tensor, nn
 
 # Far above rounding, and far below what a function leaves of R that saturates but a little.
 _NEGLIGIBLE = 1e-9

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
+from torch import Tensor, nn
+
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable
 from scratchcard.pruning.scores import Scores
-from torch import Tensor, nn
 
 Batch = tuple[Tensor, Tensor]
 """Inputs `(n, *shape)` and targets `(n, ...)`."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import nn
+
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.gradients import loss_gradients
 from scratchcard.scorers.scorer import Batch, Loss, hand_over
-from torch import nn
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+from torch.nn import functional as F
+
 from scratchcard.artefacts.store import Store, Stored, content_key
 from scratchcard.clock import spent
 from scratchcard.pruning.mask import Mask
@@ -15,8 +18,6 @@ from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.scores import Scores
 from scratchcard.pruning.ticket import copy_state
 from scratchcard.scorers.scorer import Batch, Loss, Scorer
-from torch import nn
-from torch.nn import functional as F
 
 
 @dataclass(eq=False)

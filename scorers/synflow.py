@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import nn
+
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.paths import Paths, PathScorer
 from scratchcard.scorers.scorer import Batch, Loss, hand_over
-from torch import nn
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import BaseModel, Field, model_validator
+
 from scratchcard.artefacts.files import written_beside
 from scratchcard.artefacts.store import Store
 from scratchcard.artefacts.version import RESULTS_VERSION

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
+
 from scratchcard.sweeps.fitted import FittedSpec
 from scratchcard.sweeps.grid_values import STRICT, Densities, Names, OptionalNames, Seeds, Some
 

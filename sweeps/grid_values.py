@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field
+
 from scratchcard.pruning.schedules import check_density
 from scratchcard.settings import LARGEST, whole_numbers
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from scratchcard.apply.experiment import Experiment
-from scratchcard.apply.prune import Progress, prune, with_training
+from scratchcard.apply.pipeline import Progress, find_ticket, with_training
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.sweeps.runs import Outcome, describe_error, keep_outcome, unwritable_folder
@@ -132,7 +133,7 @@ def _run(
 def _find(experiment: Experiment, device: torch.device | str, store: Store | None) -> _Found:
     begin = time.perf_counter()
     placement: dict[str, Any] = {"device": device, "dtype": experiment.dtype, "store": store}
-    ticket = prune(experiment.workload, experiment.method, experiment.density, experiment.seed, **placement)
+    ticket = find_ticket(experiment.workload, experiment.method, experiment.density, experiment.seed, **placement)
     return _Found(experiment, ticket, time.perf_counter() - begin)
 
 

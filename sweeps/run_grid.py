@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from scratchcard.artefacts.version import RESULTS_VERSION, machine, versions
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.sweeps.estimate import Estimate

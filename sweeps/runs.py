@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from scratchcard.apply.experiment import Experiment, read_result, write_result
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.ticket import Ticket

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from scratchcard.apply.experiment import Experiment, read_result
 from scratchcard.artefacts.destination import check_place
 from scratchcard.artefacts.store import Store

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from scratchcard.pruning.ticket import Ticket
 from torch import Tensor
+
+from scratchcard.pruning.ticket import Ticket
 
 
 class Logs:

@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 import scratchcard
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from scratchcard import registry
 from scratchcard.registry import lookup, members
 

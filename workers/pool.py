@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import BrokenProcessPool
+
 from scratchcard.workers.worker import without_interrupts
 
 Key = TypeVar("Key")

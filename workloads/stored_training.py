@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
 from scratchcard.artefacts.store import Store, Stored, content_key
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.ticket import copy_state
@@ -15,7 +17,6 @@ from scratchcard.workloads.device import choose_device
 from scratchcard.workloads.engines.training import TrainingRecord, train
 from scratchcard.workloads.engines.training_loop import Evaluation
 from scratchcard.workloads.workload import Workload
-from torch import Tensor, nn
 
 
 def train_once(

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
+from torch import Tensor, nn
+
 from scratchcard.pruning.parameters import prunable
 from scratchcard.workloads.engines.training import Recipe
 from scratchcard.workloads.factory import code_digest, from_factory, said
 from scratchcard.workloads.networks import build_network
 from scratchcard.workloads.task import Task
-from torch import Tensor, nn
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
 from scratchcard.frontends.cli.options import PATH, emit, json_option, progress_bar
 from scratchcard.words import counted
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+
 from scratchcard.frontends.cli.options import (
     COUNT,
     PATH,

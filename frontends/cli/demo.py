@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+
 from scratchcard.frontends.cli.options import COUNT, PATH, device_option, emit, json_option, progress_bar
 
 

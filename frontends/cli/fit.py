@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from scratchcard.frontends.cli.options import COUNT, PATH, SEED, SEEDS, Numbers, emit, json_option, progress_bar
 
 NOTHING = "nothing, so that nothing tells how good the predictor is on networks that it did not see"
@@ -112,6 +113,7 @@ def _family_options(family: str, pairs: tuple[str, ...], device: str | None) -> 
     from typing import get_type_hints
 
     from pydantic import TypeAdapter, ValidationError
+
     from scratchcard.meta.fit import make_family
     from scratchcard.meta.predictors import PREDICTORS
     from scratchcard.registry import lookup

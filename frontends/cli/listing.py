@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 import click
+
 from scratchcard.frontends.cli.options import emit, json_option
 
 FAMILIES = ("scorers", "regimes", "schedules", "networks", "tasks", "predictors", "features", "targets")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
 from scratchcard.settings import LARGEST, whole_numbers
 
 if TYPE_CHECKING:

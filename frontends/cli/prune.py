@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from scratchcard.frontends.cli.options import (
     PATH,
     SEED,
@@ -100,7 +101,7 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None
     scratchcard prune --network my_package.nets:small_cnn --weights init.safetensors --task mnist --scorer grasp
     """
     from scratchcard.apply.method import PREDICTED, Method
-    from scratchcard.apply.prune import prune as find_ticket
+    from scratchcard.apply.pipeline import find_ticket
     from scratchcard.apply.shipped import own_regime
     from scratchcard.artefacts.destination import check_place
     from scratchcard.artefacts.store import Store

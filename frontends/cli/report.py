@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+
 from scratchcard.frontends.cli.options import PATH, emit, json_option
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
 from scratchcard.frontends.cli.options import PATH, emit, json_option, warn
 from scratchcard.words import counted
 

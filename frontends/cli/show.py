@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from scratchcard.frontends.cli.options import PATH, emit, json_option
 
 

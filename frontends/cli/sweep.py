@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
 from scratchcard.frontends.cli.options import COUNT, PATH, device_option, emit, json_option, warn, when_interrupted
 from scratchcard.words import counted, duration
 

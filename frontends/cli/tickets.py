@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
 from scratchcard.frontends.cli.options import (
     PATH,
     SEED,
@@ -53,7 +54,7 @@ def train(ticket: Path, **options: Any) -> None:
     scratchcard train ticket.safetensors
     scratchcard train ticket.safetensors --learning-rate 0.05 --max-steps 5000 --out trained.safetensors
     """
-    from scratchcard.apply.prune import train_ticket, training_summary
+    from scratchcard.apply.pipeline import train_ticket, training_summary
     from scratchcard.artefacts.destination import check_place
     from scratchcard.pruning.ticket import Ticket
     from scratchcard.workloads.device import choose_device
@@ -102,7 +103,7 @@ def evaluate(ticket: Path, **options: Any) -> None:
     scratchcard evaluate ticket.safetensors
     scratchcard evaluate ticket.safetensors --split validation --json
     """
-    from scratchcard.apply.prune import evaluate_ticket
+    from scratchcard.apply.pipeline import evaluate_ticket
     from scratchcard.pruning.ticket import Ticket
     from scratchcard.workloads.device import choose_device
 
@@ -138,7 +139,7 @@ def _seed_of(ticket: Ticket, path: Path) -> int:
 
 def _workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workload:
     """The workload that a ticket says it is of. Code named inside a file is never imported."""
-    from scratchcard.apply.prune import check_belongs
+    from scratchcard.apply.pipeline import check_belongs
     from scratchcard.workloads.recipe import Recipe
 
     described = ticket.provenance.get("workload")

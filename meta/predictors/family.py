@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
+
 from scratchcard.meta.arrays import Arrays, Forward
 from scratchcard.meta.rows import Rows
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+
 from scratchcard.meta.arrays import Arrays, Forward
 from scratchcard.meta.predictors.family import Objective, Progress
 from scratchcard.meta.predictors.tree import averaged_forward, averaged_trees

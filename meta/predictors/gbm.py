@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+
 from scratchcard.meta.arrays import Arrays, Forward
 from scratchcard.meta.logistic import logistic
 from scratchcard.meta.predictors.family import Objective, Progress
@@ -68,6 +69,7 @@ class GBM:
     ) -> Any:
         """The LightGBM Booster, trained on the table streamed row group by row group."""
         import lightgbm
+
         from scratchcard.meta.lightgbm_rows import sequences
 
         check_size(self.trees, self.leaves)

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
+
 from scratchcard.meta.arrays import LIMIT, WIDTH, Arrays, Forward, check_array, check_names
 from scratchcard.meta.logistic import logistic
 from scratchcard.meta.predictors.family import Objective, Progress

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+
 from scratchcard.meta.arrays import Arrays, Forward, check_array, check_names
 from scratchcard.meta.predictors.family import Objective, Progress
 from scratchcard.meta.predictors.linear import least_squares

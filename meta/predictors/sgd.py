@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+
 from scratchcard.meta.arrays import Arrays, Forward
 from scratchcard.meta.logistic import logistic
 from scratchcard.meta.predictors.family import Objective, Progress

@@ -161,6 +161,7 @@ def write_anatomy(folder: Path, labels: Sequence[str], densities: Sequence[float
     import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
+
     from scratchcard.analysis.anatomy import COLUMNS, FORMAT_KEY, FORMAT_VERSION
 
     rows: list[dict[str, Any]] = []

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scratchcard.analysis.anatomy
 import torch
+
+import scratchcard.analysis.anatomy
 from scratchcard.analysis.anatomy import COLUMNS, anatomy, overlaps, read_anatomy
 from scratchcard.analysis.anatomy_tables import core_sizes, histogram, means, overlap_matrix, places
 from scratchcard.analysis.layers import layers

@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.metrics import roc_auc_score
+
 from scratchcard.analysis.correlations import feature_correlations
 from scratchcard.score_tables.table import Column, ScoreTable, TableBlock, TableSchema, TableWriter, file_name
-from sklearn.metrics import roc_auc_score
 
 SCHEMA = TableSchema(
     1,

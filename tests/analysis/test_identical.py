@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+
 from scratchcard.analysis.identical import EQUAL, Identical, identical, note, others, repeated
 from scratchcard.analysis.significance import compare
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from scratchcard.analysis.labels import CHARACTER, GAP, LINE, Offset, place_labels
 
 WIDTH, HEIGHT = 640.0, 460.0

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from scratchcard.analysis.overlap import (
     PackedMask,
     chance,

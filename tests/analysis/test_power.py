@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from scratchcard.analysis.power import detectable_difference, power, power_table, seeds_needed
 
 

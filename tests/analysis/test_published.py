@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+
 from scratchcard.analysis import published as module
 from scratchcard.analysis.published import ACCURACIES, PUBLISHED, SETTINGS, beside, published
 from scratchcard.apply.method import Method

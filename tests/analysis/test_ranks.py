@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from scratchcard.analysis.ranks import Friedman, critical_difference, critical_difference_diagram, friedman
 
 # Demšar (2006), table 6: AUC of C4.5, with tuned m, tuned cf, and both, on 14 data sets. One 0.975 is written 0.9751:

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+
 from scratchcard.analysis.report import report
 from scratchcard.analysis.report.cost import cost
 from scratchcard.analysis.report.groups import MOST, dense_accuracy, limits, means, split
@@ -28,7 +29,6 @@ from scratchcard.analysis.report.render import inline_json
 from scratchcard.analysis.report.trainings import trainings
 from scratchcard.analysis.results import export, frame
 from scratchcard.apply.method import Method
-
 from tests.analysis.report_results import (
     BASELINES,
     EVIL,

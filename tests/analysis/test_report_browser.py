@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scratchcard.analysis.report import report
 
+from scratchcard.analysis.report import report
 from tests.analysis.report_results import EVIL, write_results
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")

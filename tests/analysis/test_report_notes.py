@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+
 from scratchcard.analysis.report import report
 from scratchcard.analysis.report.cost import cost
 from scratchcard.analysis.report.groups import density_table, means, seeds_text, usual_seeds
@@ -18,7 +19,6 @@ from scratchcard.analysis.report.matrices import matrices
 from scratchcard.analysis.report.page import Data, Panels
 from scratchcard.analysis.results import frame
 from scratchcard.apply.method import Method
-
 from tests.analysis.report_results import BASELINES, STACKS, record, runs, write_grid
 
 DENSITIES = (0.005, 0.02, 0.1)

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
+
 from scratchcard.analysis import records as reading
 from scratchcard.analysis import results
 from scratchcard.analysis.results import DamagedRecordWarning, MixedRunsWarning
@@ -25,7 +26,6 @@ from scratchcard.apply.method import Method
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
-
 from tests.analysis.recorded import failure, record, write, write_grid
 
 NAMES = [

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from scratchcard.analysis.effect import bootstrap_interval, hedges_correction, hedges_g, hedges_g_interval
 from scratchcard.analysis.significance import COLUMNS, compare, comparison_table, holm, paired, welch
 

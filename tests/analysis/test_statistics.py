@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
+
 from scratchcard.analysis.figures import comparison, cost_front
 from scratchcard.analysis.statistics import interval, markdown, pareto, summarise
 

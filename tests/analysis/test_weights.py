@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+
 from scratchcard.analysis.weights import (
     ALL_LAYERS,
     EDGES,

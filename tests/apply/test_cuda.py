@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+
 from scratchcard.apply.method import Method
+from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, train_ticket
 from scratchcard.apply.predicted import PredictedScorer
-from scratchcard.apply.prune import evaluate_ticket, prune, train_ticket
 from scratchcard.apply.saw import bimodal
 from scratchcard.apply.stacked import StackedScorer
 from scratchcard.dataset_builder.build import Recording, build
@@ -28,7 +30,6 @@ from scratchcard.scorers import SCORERS, Magnitude, make_scorer
 from scratchcard.workloads.engines.training import Recipe, train
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
-from torch import Tensor, nn
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -69,7 +70,7 @@ def cpu_mask(network: nn.Module, workload: Workload, batch: tuple[Tensor, Tensor
 def test_every_regime_finds_trains_and_evaluates(workload: Workload, regime: str, scorer: str) -> None:
     settings = {"rounds": 2} if regime != "USS" else {}
     settings |= {"shots": 2} if regime == "IMS" else {}
-    ticket = prune(workload, Method(scorer, regime=regime, **settings), 0.05, 3, device=DEVICE)
+    ticket = find_ticket(workload, Method(scorer, regime=regime, **settings), 0.05, 3, device=DEVICE)
     assert ticket.mask.kept == round(0.05 * ticket.mask.total)
     assert all(tensor.device.type == "cpu" for tensor in ticket.mask.tensors.values())
     assert all(tensor.device.type == "cpu" for tensor in ticket.initial.values())

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+
 from scratchcard.apply.experiment import Experiment, read_result
 from scratchcard.apply.method import Method
-from scratchcard.apply.prune import evaluate_ticket, prune, train_ticket
+from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, train_ticket
 from scratchcard.pruning.ticket import Ticket, nonzero_pruned
 from scratchcard.sweeps.sweep import run_all
 from scratchcard.workloads.engines.training import Recipe
@@ -90,7 +91,7 @@ def test_a_sweep_runs_each_once_and_mends_damaged_records(workload: Workload, tm
 
 def test_scores_as_weights_become_the_tickets_initial_weights(workload: Workload) -> None:
     method = Method("magnitude", initial="saw", initial_scorer="snip")
-    ticket = prune(workload, method, 0.05, seed=2)
+    ticket = find_ticket(workload, method, 0.05, seed=2)
     given = workload.build(2).state_dict()["1.weight"]
     saw = ticket.initial["1.weight"]
     assert float(max(t.abs().max() for n, t in ticket.initial.items() if n.endswith("weight"))) == 1.0

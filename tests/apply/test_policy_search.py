@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from scratchcard.apply.policy_search import SCALES, PolicySearch
 from scratchcard.dataset_builder.features import PAIR_FEATURES
 from scratchcard.meta.predictor import Predictor

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from scratchcard.apply.method import Method
+from scratchcard.apply.pipeline import find_ticket
 from scratchcard.apply.predicted import PredictedScorer
-from scratchcard.apply.prune import prune
 from scratchcard.apply.saw import bimodal, scores_as_weights
 from scratchcard.apply.stacked import StackedScorer
 from scratchcard.dataset_builder.build import Recording, build
@@ -29,7 +31,6 @@ from scratchcard.scorers.scorer import Batch, Loss, Scorer
 from scratchcard.workloads.engines.training import Recipe
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
-from torch import nn
 
 RECIPE = Recipe(max_steps=40, evaluation_interval=20, scoring_examples=200)
 
@@ -133,8 +134,8 @@ def test_restacking_needs_a_stack_and_rounds(workload: Workload) -> None:
     assert method.label == "magnitude on synflow every round, UMS 6"
     assert method.describe()["restack"] is True
     assert "restack" not in Method("magnitude", on="synflow", regime="UMS").describe()
-    ticket = prune(workload, method, 0.05, seed=0)
-    assert ticket.mask == prune(workload, Method("synflow", regime="UMS", rounds=6), 0.05, seed=0).mask
+    ticket = find_ticket(workload, method, 0.05, seed=0)
+    assert ticket.mask == find_ticket(workload, Method("synflow", regime="UMS", rounds=6), 0.05, seed=0).mask
     for settings in ({"regime": "UMS"}, {"on": "synflow"}):
         with pytest.raises(ValueError, match="several rounds"):
             Method("magnitude", restack=True, **settings)  # type: ignore[arg-type]

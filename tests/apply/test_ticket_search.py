@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from scratchcard.apply.ticket_search import accuracy_elsewhere, find_path
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.ticket_path import TicketPath

@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
 from scratchcard.apply.method import Method
+from scratchcard.apply.pipeline import find_ticket
 from scratchcard.apply.predicted import OutsideWarning, PredictedScorer, Seen
-from scratchcard.apply.prune import prune
 from scratchcard.apply.shipped import TICKETS, load_tickets, own_regime, shipped
 from scratchcard.apply.tickets import TicketLibrary, Transplanted, class_means, put_signs, put_values, similarity
 from scratchcard.dataset_builder.features import column, compute_features
@@ -27,8 +30,6 @@ from scratchcard.scorers.magnitude import Magnitude
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 DENSITIES = (0.5, 0.2, 0.1)
 NAMES = ("stepped_ln", "path_ln", "progress")
@@ -267,7 +268,7 @@ def test_the_shipped_default_prunes_what_it_never_saw(initial: str) -> None:
     workload = Workload("lenet_300_100", load_task("digits"), Recipe(scoring_examples=200))
     method = Method("predicted", predictor="default", initial=initial, **own_regime("default"))  # type: ignore[arg-type]
     with pytest.warns(OutsideWarning, match="'fan_in'"):  # 64 inputs are fewer than it ever saw
-        ticket = prune(workload, method, 0.02, seed=1)
+        ticket = find_ticket(workload, method, 0.02, seed=1)
     assert ticket.mask.kept == 1004
     assert all(int(tensor.sum()) for tensor in ticket.mask.tensors.values())
     assert "multishot" in ticket.provenance["scorer"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
+
 from scratchcard.artefacts.files import written_beside
 from scratchcard.artefacts.store import Store, Stored, content_key
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from scratchcard.dataset_builder.build import REPEAT_OFFSET, Recording, build
 from scratchcard.dataset_builder.features import FEATURES, compute_features
 from scratchcard.dataset_builder.targets import TARGETS

@@ -11,6 +11,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from scratchcard.dataset_builder.feature_columns import BY_NAME
 from scratchcard.dataset_builder.features import FEATURES, compute_features, feature_table
 from scratchcard.dataset_builder.ranks import ascending, share_ranks
@@ -18,8 +21,6 @@ from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.score_tables.table import THESIS_FEATURES, FeatureBlock, TableSchema
 from scratchcard.scorers import GraSP, SynFlow, SynFlowL2Data
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 NAMES = tuple(column.name for column in FEATURES)
 Batch = tuple[Tensor, Tensor]

@@ -7,13 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from scratchcard.dataset_builder.activations import UnitStatistics, observe
 from scratchcard.dataset_builder.features import FEATURES, compute_features
 from scratchcard.dataset_builder.units import Units
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable, prunable_layers
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 NAMES = tuple(column.name for column in FEATURES)
 Batch = tuple[Tensor, Tensor]

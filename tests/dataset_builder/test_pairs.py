@@ -8,6 +8,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+
 from scratchcard.dataset_builder.features import FEATURES, PAIR_FEATURES, column, compute_features
 from scratchcard.dataset_builder.pairs import LayerPairs, Pairs
 from scratchcard.dataset_builder.samples import Samples, by_pair, take_samples
@@ -17,8 +19,6 @@ from scratchcard.scorers.gradients import loss_gradients
 from scratchcard.scorers.magnitude import Magnitude
 from scratchcard.scorers.scorer import Batch
 from scratchcard.scorers.synflow_l2_data import SynFlowL2Data
-from torch import Tensor, nn
-
 from tests.scorers.toys import case, cross_entropy, filled, mlp, random_mask
 
 PAIRS = tuple(column.name for column in PAIR_FEATURES)

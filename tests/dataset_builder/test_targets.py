@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+
 from scratchcard.dataset_builder.targets import TARGETS, Targets
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores

@@ -5,9 +5,8 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from scratchcard.apply.policy_search import SCALES, START, PolicySearch
-
 from experiments.ablation import GROUPS, TOGETHER, variants
+from scratchcard.apply.policy_search import SCALES, START, PolicySearch
 
 GRID = Path(__file__).resolve().parents[2] / "experiments" / "ours_ablation.toml"
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
+from experiments.bill import passes
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
 from scratchcard.pruning.parameters import prunable
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
-
-from experiments.bill import passes
 
 BUILT = 2
 """Examples that a workload looks at to check the network that it builds."""

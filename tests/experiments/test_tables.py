@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
-from scratchcard.analysis.results import frame, grids
-from scratchcard.apply.method import Method
 
 from experiments.tables import page, write_pages
+from scratchcard.analysis.results import frame, grids
+from scratchcard.apply.method import Method
 from tests.analysis.report_results import BASELINES, record, runs, write_grid
 
 SNIP = Method("snip", regime="UMS")

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from click.testing import CliRunner, Result
+
 from scratchcard.frontends.cli import cli
 
 FAST = ["--max-steps", "60", "--evaluation-interval", "20", "--scoring-examples", "200"]

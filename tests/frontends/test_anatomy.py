@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+
 from scratchcard.analysis.overlap import jaccard
 from scratchcard.apply.method import Method
-from scratchcard.apply.prune import prune, train_ticket
+from scratchcard.apply.pipeline import find_ticket, train_ticket
 from scratchcard.frontends.cli.anatomy import anatomy
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.workloads.recipe import Recipe
@@ -27,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for scorer in ("snip", "magnitude"):
         for density in (0.02, 0.1):
             for seed in (0, 1):
-                ticket, _ = train_ticket(prune(workload, Method(scorer), density, seed), workload, seed)
+                ticket, _ = train_ticket(find_ticket(workload, Method(scorer), density, seed), workload, seed)
                 ticket.save(folder / "tickets" / f"{scorer}{density}{seed}.safetensors")
     return folder
 

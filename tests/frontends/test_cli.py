@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+
 from scratchcard.frontends.cli import COMMANDS, cli
 from scratchcard.pruning.ticket import Ticket
-
 from tests.frontends.calls import FAST, as_json, refused, run
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from scratchcard.pruning.ticket import Ticket
 
+from scratchcard.pruning.ticket import Ticket
 from tests.frontends.calls import FAST, refused, run
 
 
@@ -212,7 +212,7 @@ def test_out_of_memory_is_one_line(job: Path, monkeypatch: pytest.MonkeyPatch, e
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("scratchcard.apply.prune.evaluate_ticket", fail)
+    monkeypatch.setattr("scratchcard.apply.pipeline.evaluate_ticket", fail)
     assert "out of memory" in refused("evaluate", job / "trained.safetensors")
 
 
@@ -220,6 +220,6 @@ def test_our_own_errors_stay_visible(job: Path, monkeypatch: pytest.MonkeyPatch)
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("scratchcard.apply.prune.evaluate_ticket", fail)
+    monkeypatch.setattr("scratchcard.apply.pipeline.evaluate_ticket", fail)
     result = run("evaluate", job / "trained.safetensors")
     assert isinstance(result.exception, RuntimeError)

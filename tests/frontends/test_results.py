@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from scratchcard.analysis import results
 
+from scratchcard.analysis import results
 from tests.analysis.recorded import failure, record, write, write_grid
 from tests.frontends.calls import as_json, refused, run
 

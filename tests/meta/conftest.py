@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from scratchcard.score_tables.table import Column, ScoreTable, TableBlock, TableSchema, TableWriter, file_name
 
 FEATURES = ("snip", "grasp", "synflow", "magnitude", "depth", "wide")

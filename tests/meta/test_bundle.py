@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scratchcard.meta.bundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
+
+import scratchcard.meta.bundle
 from scratchcard.meta.bundle import ARRAYS, MANIFEST, load_bundle, read_manifest, save_bundle
 from scratchcard.meta.fit import fit
 from scratchcard.meta.predictor import Predictor

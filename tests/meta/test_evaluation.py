@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, mean_squared_error, r2_score
+
 from scratchcard.meta.evaluation import Sums, evaluate_predictor, overlap
 from scratchcard.meta.predictor import Predictor
 from scratchcard.score_tables.table import Column, ScoreTable, TableBlock
-from sklearn.metrics import average_precision_score, mean_squared_error, r2_score
 
 
 def line(coefficients: dict[str, float], objective: str = "regression", target: str = "score") -> Predictor:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+
 from scratchcard.meta.fit import fit, make_family, split_networks
 from scratchcard.score_tables.table import THESIS_FEATURES, ScoreTable, TableBlock
 

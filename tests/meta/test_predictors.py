@@ -10,6 +10,8 @@ import lightgbm
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LinearRegression
+
 from scratchcard.meta.bundle import load_bundle, save_bundle
 from scratchcard.meta.fit import fit
 from scratchcard.meta.predictor import ROWS, Predictor
@@ -23,7 +25,6 @@ from scratchcard.meta.predictors.sgd import SGD
 from scratchcard.meta.predictors.tree import Tree
 from scratchcard.meta.rows import Batch, Rows, networks_of
 from scratchcard.score_tables.table import FeatureBlock, ScoreTable, TableBlock
-from sklearn.linear_model import LinearRegression
 
 CASES = [(name, objective) for name, family in PREDICTORS.items() for objective in family.objectives]
 SMALL = {"forest": {"trees": 5}, "gbm": {"trees": 20}, "mlp": {"epochs": 20}}

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 import scratchcard.meta.rows
 from scratchcard.meta.rows import Rows, networks_of
 from scratchcard.score_tables.table import ScoreTable, TableBlock

@@ -8,10 +8,11 @@ from fractions import Fraction
 import lightgbm
 import numpy as np
 import pytest
-import scratchcard.meta.logistic
-import scratchcard.meta.trees
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import scratchcard.meta.logistic
+import scratchcard.meta.trees
 from scratchcard.meta.logistic import logistic
 from scratchcard.meta.predictors.gbm import boosted_trees
 from scratchcard.meta.trees import FILE_LIMIT, NODE_BYTES, Trees, check_size, joined, kernels, round_down

@@ -4,9 +4,10 @@ import itertools
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from scratchcard.pruning.alignment import align
 from scratchcard.pruning.parameters import prunable
-from torch import Tensor, nn
 
 
 def mlp(*widths: int, seed: int = 0) -> nn.Sequential:

@@ -6,11 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
+
 from scratchcard.pruning.chain import NotAChainError
 from scratchcard.pruning.compaction import compact
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
-from torch import Tensor, nn
 
 
 def linear(weight: list[list[float]], bias: list[float] | None = None) -> nn.Linear:

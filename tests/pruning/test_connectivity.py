@@ -9,6 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional
+
 from scratchcard.pruning.connectivity import (
     Connectivity,
     collapsed_layers,
@@ -19,8 +22,6 @@ from scratchcard.pruning.connectivity import (
 from scratchcard.pruning.linear_image import linearised
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
-from torch import Tensor, nn
-from torch.nn import functional
 
 
 def mask_of(network: nn.Module, density: float, seed: int = 0) -> Mask:

@@ -7,10 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
+
 from scratchcard.pruning.mask import Mask, keep_top
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.scores import Scores
-from torch import nn
 
 SHAPES = {"first.weight": (7, 5), "second.weight": (4, 3, 2, 2), "third.weight": (3,)}
 TOTAL = 7 * 5 + 4 * 3 * 2 * 2 + 3

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from scratchcard.pruning.parameters import check_same_layout, count, flatten, prunable, prunable_layers, unflatten
 from torch import nn
+
+from scratchcard.pruning.parameters import check_same_layout, count, flatten, prunable, prunable_layers, unflatten
 
 
 class Mixed(nn.Module):

@@ -14,10 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import nn
+
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.ticket import FORMAT, Ticket, copy_state, nonzero_pruned
-from torch import nn
 
 
 def network_from(seed: int = 0, width: int = 4) -> nn.Sequential:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
+
 from scratchcard.pruning.mask import Mask, keep_top
 from scratchcard.pruning.scores import Scores
 from scratchcard.pruning.ticket_path import TicketPath
-from torch import Tensor
 
 SHAPES = {"0.weight": (8, 5), "2.weight": (3, 8)}
 DENSITIES = (0.5, 0.25, 0.125)

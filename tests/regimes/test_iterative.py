@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.mask import keep_top
 from scratchcard.pruning.scores import Scores

@@ -7,6 +7,8 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch import nn
+
 from scratchcard.pruning.mask import Mask, keep_top
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.schedules import SCHEDULES
@@ -16,7 +18,6 @@ from scratchcard.regimes.upfront import prune_upfront
 from scratchcard.scorers import SCORERS, make_scorer
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
-from torch import nn
 
 
 @pytest.fixture(scope="module")

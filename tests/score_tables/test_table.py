@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from scratchcard.score_tables import writer
 from scratchcard.score_tables.table import (
     Column,

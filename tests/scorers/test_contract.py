@@ -8,12 +8,12 @@ import warnings
 
 import pytest
 import torch
+from torch import nn
+
 from scratchcard import scorers
 from scratchcard.pruning.mask import Mask, keep_top
 from scratchcard.pruning.parameters import prunable
 from scratchcard.scorers import SCORERS, NoEffectWarning, make_scorer
-from torch import nn
-
 from tests.scorers.toys import CASES, case, cross_entropy, mlp, random_mask
 
 everywhere = pytest.mark.parametrize("kind", CASES)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.func import functional_call, hessian
+
 from scratchcard.pruning.mask import Mask, keep_top
 from scratchcard.pruning.parameters import flatten, prunable, unflatten
 from scratchcard.scorers import GraSP, GraSPAbs
 from scratchcard.scorers.scorer import Batch
-from torch import Tensor, nn
-from torch.func import functional_call, hessian
-
 from tests.scorers.toys import case, cross_entropy, half_square, random_mask, single
 from tests.scorers.transformations import permuted, permuted_back, rescaled
 

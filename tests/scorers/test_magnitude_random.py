@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
+
 from scratchcard.pruning.mask import Mask, keep_top
 from scratchcard.pruning.parameters import prunable
 from scratchcard.scorers import Magnitude, Random
-
 from tests.scorers.toys import case, cross_entropy, mlp, single
 from tests.scorers.transformations import permuted, permuted_back, rescaled
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from scratchcard.pruning.mask import Mask, keep_top
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.schedules import exponential
@@ -15,9 +18,6 @@ from scratchcard.pruning.scores import Scores
 from scratchcard.regimes.upfront import prune_upfront
 from scratchcard.scorers import NoEffectWarning, SynFlow, SynFlowL2Data
 from scratchcard.scorers.scorer import Batch, Loss
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from tests.scorers.toys import CASES, Text, case, cross_entropy, filled, mlp, random_mask
 
 BOTH = pytest.mark.parametrize("scorer", [SynFlow(), SynFlowL2Data()], ids=["synflow", "synflow_l2_data"])

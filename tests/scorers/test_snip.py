@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
+
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.scorers import SNIP
-from torch.nn import functional as F
-
 from tests.scorers.toys import case, cross_entropy, half_square, mlp, random_mask, single
 from tests.scorers.transformations import permuted, permuted_back, rescaled
 

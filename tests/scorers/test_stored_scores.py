@@ -15,8 +15,10 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor, nn
+
 from scratchcard.apply.method import Method
-from scratchcard.apply.prune import prune
+from scratchcard.apply.pipeline import find_ticket
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
@@ -27,8 +29,6 @@ from scratchcard.scorers.stored_scores import Shared
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
-from torch import Tensor, nn
-
 from tests.scorers.toys import CASES, case, cross_entropy, random_mask
 
 
@@ -208,9 +208,9 @@ METHODS = [
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.label)
 def test_a_store_changes_no_ticket(method: Method, workload: Workload, tmp_path: Path) -> None:
-    alone = prune(workload, method, 0.05, 2)
+    alone = find_ticket(workload, method, 0.05, 2)
     for _ in range(2):
-        stored = prune(workload, method, 0.05, 2, store=Store(tmp_path))
+        stored = find_ticket(workload, method, 0.05, 2, store=Store(tmp_path))
         assert stored.mask == alone.mask
         assert stored.initial.keys() == alone.initial.keys()
         assert all(torch.equal(tensor, alone.initial[name]) for name, tensor in stored.initial.items())
@@ -230,7 +230,7 @@ def test_a_store_changes_no_ticket(method: Method, workload: Workload, tmp_path:
 )
 def test_what_was_found_costs_what_it_cost(method: Method, parts: int, workload: Workload, tmp_path: Path) -> None:
     store = Store(tmp_path)
-    first = prune(workload, method, 0.05, 2, store=store).provenance["pruning_seconds"]
+    first = find_ticket(workload, method, 0.05, 2, store=store).provenance["pruning_seconds"]
     paths = sorted(tmp_path.rglob("*.safetensors"))
     assert len(paths) == parts
     assert first < 60
@@ -241,5 +241,5 @@ def test_what_was_found_costs_what_it_cost(method: Method, parts: int, workload:
             about = json.loads(file.metadata()["about"])
         about["seconds"] += 1000
         save_file(dict(found.tensors), path, {"about": json.dumps(about)})
-    again = prune(workload, method, 0.05, 2, store=store).provenance["pruning_seconds"]
+    again = find_ticket(workload, method, 0.05, 2, store=store).provenance["pruning_seconds"]
     assert again == pytest.approx(1000 * parts + first, abs=first + 5)

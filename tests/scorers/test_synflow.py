@@ -7,15 +7,15 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from scratchcard.pruning.mask import Mask, keep_top
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.schedules import exponential
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers import SynFlow, SynFlowL2Data
 from scratchcard.scorers.synflow_l2_data import one_hot_variance
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from tests.scorers.toys import Everything, Text, case, cross_entropy, filled, mlp, random_mask, two_layers
 from tests.scorers.transformations import permuted, permuted_back, rescaled
 

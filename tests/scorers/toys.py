@@ -5,11 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.scorers.scorer import Batch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 
 def half_square(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from scratchcard.sweeps.demo import Demo
 from scratchcard.workloads.engines.training import Recipe
 

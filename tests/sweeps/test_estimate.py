@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
 from scratchcard.sweeps.estimate import Estimate
-
 from tests.sweeps.sweeping import workload
 
 SNIP, RANDOM, IMP = Method("snip"), Method("random"), Method("magnitude", regime="ISS", rounds=2)

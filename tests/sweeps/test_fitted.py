@@ -8,10 +8,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from scratchcard.sweeps.grid import read_grid
 from scratchcard.sweeps.run_grid import run_grid, standing
 from scratchcard.workloads.tasks import load_task
-
 from tests.sweeps.test_grid import HEAD, write
 
 PREDICTOR = """

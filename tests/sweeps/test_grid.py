@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from scratchcard.apply.experiment import Experiment, read_result
 from scratchcard.apply.method import Method
 from scratchcard.sweeps.grid import read_grid

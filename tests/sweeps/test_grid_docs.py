@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
+
 from scratchcard.sweeps.fitted import FittedSpec, TableSpec
 from scratchcard.sweeps.grid_file import ComparisonSpec, ExtraSpec, GridFile, MethodSpec, WorkloadSpec
 from scratchcard.workloads.recipe import Recipe

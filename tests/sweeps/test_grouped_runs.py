@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import scratchcard.sweeps.grouped_runs
 import torch
+
+import scratchcard.sweeps.grouped_runs
 from scratchcard.apply.experiment import Experiment, read_result
 from scratchcard.apply.method import Method
 from scratchcard.artefacts.store import Store

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from scratchcard.sweeps import grid
 from scratchcard.sweeps.grid import Grid, read_grid
 from scratchcard.workloads.task import Split, Task
-
 from tests.sweeps.sweeping import ROOT
 
 PINNED = json.loads((Path(__file__).parent / "pinned_runs.json").read_text())

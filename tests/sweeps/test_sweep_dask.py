@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 import scratchcard.workers.pool
 from scratchcard.apply.method import Method
 from scratchcard.sweeps.sweep import sweep
-
 from tests.frontends.calls import refused
 from tests.sweeps.sweeping import IMP, ROOT, SNIP, results, runs, until, write_grid
 

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
 from scratchcard.sweeps.records import read_failure, running
 from scratchcard.sweeps.sweep import Progress, sweep
-
 from tests.frontends.calls import refused
 from tests.sweeps.sweeping import (
     IMP,

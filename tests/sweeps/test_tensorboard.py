@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.sweeps.sweep import sweep
 from scratchcard.sweeps.tensorboard import Logs, run_folder
-
 from tests.sweeps.sweeping import IMP, runs, workload
 
 Found = tuple[dict[str, Any], Ticket]

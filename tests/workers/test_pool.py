@@ -11,8 +11,8 @@ from functools import partial
 
 import pytest
 import torch
-from scratchcard.workers.pool import Calls, Died, Processes, Workers, completed
 
+from scratchcard.workers.pool import Calls, Died, Processes, Workers, completed
 from tests.sweeps.sweeping import lives, until
 
 

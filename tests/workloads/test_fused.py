@@ -10,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scratchcard
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
+
+import scratchcard
 from scratchcard.workloads.engines.engine import AutogradEngine, evaluate_split
 from scratchcard.workloads.engines.fused import FusedEngine
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
-from torch import nn
-
 from tests.workloads.training_toys import perceptron, random_mask, toy_task
 
 TASK = toy_task()

@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.ticket import copy_state, nonzero_pruned
 from scratchcard.workloads.engines.grouped import train_together
 from scratchcard.workloads.engines.training import Recipe, TrainingRecord, train
 from scratchcard.workloads.task import Split, Task
-from torch import Tensor, nn
-
 from tests.workloads.training_toys import convolutional, perceptron, random_mask, randomised, toy_task
 
 TASK = toy_task()

@@ -6,12 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
+
 from scratchcard.pruning.mask import Mask
 from scratchcard.workloads.engines.sparse import SparseEngine, SparseLinear, sparse_layers
 from scratchcard.workloads.engines.training import train
 from scratchcard.workloads.recipe import Recipe
-from torch import Tensor, nn
-
 from tests.workloads.training_toys import random_mask, toy_task
 
 

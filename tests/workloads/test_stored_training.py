@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import scratchcard.workloads.stored_training
 import torch
+from torch import Tensor, nn
+
+import scratchcard.workloads.stored_training
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
@@ -17,8 +19,6 @@ from scratchcard.workloads.engines.training import TrainingRecord, train
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.stored_training import train_once
 from scratchcard.workloads.workload import Workload
-from torch import Tensor, nn
-
 from tests.workloads.training_toys import convolutional, perceptron, toy_task
 
 RECIPE = Recipe(max_steps=24, evaluation_interval=6, batch_size=32, learning_rate=0.05, momentum=0.9)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from scratchcard.workloads.task import Split, Task
 from scratchcard.workloads.tasks import TASKS, load_task
 from scratchcard.workloads.tasks.idx import read_idx

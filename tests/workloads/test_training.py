@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
+
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.ticket import copy_state, nonzero_pruned
 from scratchcard.workloads.engines.training import Recipe, evaluate, train
-from torch import nn
-
 from tests.workloads.training_toys import convolutional, perceptron, random_mask, toy_task
 
 TASK = toy_task()

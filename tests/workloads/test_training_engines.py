@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from scratchcard.workloads.engines.training import Recipe, train
 from torch import Tensor, nn
 
+from scratchcard.workloads.engines.training import Recipe, train
 from tests.workloads.training_toys import convolutional, perceptron, random_mask, randomised, toy_task
 
 TASK = toy_task()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from scratchcard.workloads.task import Split, Task, task_digest
 from scratchcard.workloads.tasks import variations
 from scratchcard.workloads.tasks.variations import clouds, mnist_background, mnist_blurred, mnist_textured, mnist_thick

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
+
 from scratchcard.pruning.parameters import prunable
 from scratchcard.workloads.device import choose_device
 from scratchcard.workloads.engines.training_loop import seeded
@@ -23,7 +25,6 @@ from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split, Task
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
-from torch import nn
 
 
 @pytest.mark.parametrize("name", NETWORKS)

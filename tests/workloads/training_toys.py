@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 
 import torch
+from torch import nn
+
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.workloads.task import Split, Task
-from torch import nn
 
 
 def toy_task(shape: tuple[int, ...] = (1, 6, 6), classes: int = 5, seed: int = 0) -> Task:

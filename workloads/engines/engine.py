@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
+from torch import Tensor, nn
+
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
-from torch import Tensor, nn
 
 # Inputs x examples of one evaluation batch at most: 16 MB of float32, so that it stays near the caches.
 EVALUATION_ELEMENTS = 2**22

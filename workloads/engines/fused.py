@@ -15,12 +15,13 @@ from typing import Any
 import numba
 import numpy as np
 import torch
+from torch import Tensor, nn
+
 from scratchcard.pruning.mask import Mask
 from scratchcard.workloads.engines.engine import State
 from scratchcard.workloads.engines.perceptron import relu_perceptron
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
-from torch import Tensor, nn
 
 _PLAIN, _MOMENTUM, _ADAM = 0, 1, 2
 

@@ -6,13 +6,14 @@ import copy
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
 from scratchcard.pruning.mask import Mask
 from scratchcard.workloads.engines.engine import Loss, evaluation_rows, make_optimizer
 from scratchcard.workloads.engines.training_loop import seeded
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
-from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
 # How far the stacked losses may be from each network's own: far above rounding (TF32 convolutions too), far below
 # what another architecture does.

@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from scratchcard.pruning.mask import Mask
 from scratchcard.workloads.device import choose_device
 from scratchcard.workloads.engines.group import Group, NotTogetherError
@@ -18,8 +21,6 @@ from scratchcard.workloads.engines.training import TrainingRecord, train
 from scratchcard.workloads.engines.training_loop import PROGRESS_STEPS, Evaluation, batches
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split, Task
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 NAME = "together"
 

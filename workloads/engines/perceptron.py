@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor, nn
+
 from scratchcard.pruning.chain import NotAChainError, chain
 from scratchcard.workloads.engines.engine import State, evaluation_rows, make_optimizer
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
-from torch import Tensor, nn
 
 
 def relu_perceptron(network: nn.Module) -> tuple[nn.Linear, ...]:

@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor, nn
+
 from scratchcard.pruning.mask import Mask
 from scratchcard.workloads.engines.engine import Loss
 from scratchcard.workloads.engines.group import Group
 from scratchcard.workloads.engines.perceptron import relu_perceptron
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
-from torch import Tensor, nn
 
 
 class PerceptronGroup(Group):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from torch import nn
+from torch.nn import functional as F
+
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.workloads.engines.engine import AutogradEngine, Engine, Loss
@@ -11,8 +14,6 @@ from scratchcard.workloads.engines.perceptron import PerceptronEngine, relu_perc
 from scratchcard.workloads.engines.sparse import SparseEngine, sparse_layers
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
-from torch import nn
-from torch.nn import functional as F
 
 EngineName = Literal["auto", "dense", "sparse", "fused", "autograd"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)

@@ -7,13 +7,14 @@ import warnings
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable_layers
 from scratchcard.workloads.engines.engine import AutogradEngine, Loss, State
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 # Below this density of its kept weights a linear layer is faster sparse than dense.
 SPARSE_DENSITY = 0.02

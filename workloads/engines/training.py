@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
+from torch import nn
+
 from scratchcard.clock import spent
 from scratchcard.pruning.chain import NotAChainError
 from scratchcard.pruning.compaction import Compacted, compact
@@ -19,7 +21,6 @@ from scratchcard.workloads.engines.selection import ENGINES, EngineName, make_en
 from scratchcard.workloads.engines.training_loop import Course, Evaluation, batches, seeded
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split, Task
-from torch import nn
 
 __all__ = ["ENGINES", "Evaluated", "Evaluation", "Recipe", "TrainingRecord", "evaluate", "train"]
 

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from scratchcard.workloads.engines.engine import Engine, State
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
-from torch import Tensor
 
 # So many steps at most between two calls of `progress`.
 PROGRESS_STEPS = 430

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch import nn
+
 from scratchcard.registry import lookup
 from scratchcard.workloads.networks.lenet import lenet_300_100
 from scratchcard.workloads.networks.mlp import mlp
-from torch import nn
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "lenet_300_100": lenet_300_100,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+
 from scratchcard.workloads.task import Split, Task, task_digest
 
 SPLIT_SEED = 2022

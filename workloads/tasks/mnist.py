@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 import torch
+from torch import Tensor
+
 from scratchcard.workloads.task import Split, Task, task_digest
 from scratchcard.workloads.tasks.idx import read_idx
-from torch import Tensor
 
 VALIDATION = 5_000
 SPLIT_SEED = 2022

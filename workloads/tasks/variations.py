@@ -11,10 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from scratchcard.workloads.task import Split, Task, task_digest
-from scratchcard.workloads.tasks.mnist import mnist
 from torch import Tensor
 from torch.nn import functional as F
+
+from scratchcard.workloads.task import Split, Task, task_digest
+from scratchcard.workloads.tasks.mnist import mnist
 
 Change = Callable[[Tensor, torch.Generator], Tensor]
 

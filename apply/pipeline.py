@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
+from torch import nn
+
 from scratchcard.apply.method import Method
 from scratchcard.artefacts.store import Store
 from scratchcard.artefacts.version import versions
@@ -18,12 +20,11 @@ from scratchcard.scorers.stored_scores import Shared
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord, evaluate
 from scratchcard.workloads.stored_training import train_once
 from scratchcard.workloads.workload import Workload
-from torch import nn
 
 Progress = Callable[[int, int], None]
 
 
-def prune(
+def find_ticket(
     workload: Workload,
     method: Method,
     density: float,

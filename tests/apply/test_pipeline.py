@@ -9,8 +9,9 @@ import time
 from typing import Any
 
 import pytest
+
 from scratchcard.apply.method import Method
-from scratchcard.apply.prune import check_belongs, evaluate_ticket, prune, train_ticket, training_summary
+from scratchcard.apply.pipeline import check_belongs, evaluate_ticket, find_ticket, train_ticket, training_summary
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.workloads.engines.training import Recipe
 from scratchcard.workloads.tasks import load_task
@@ -26,25 +27,25 @@ def workload() -> Workload:
 
 @pytest.fixture(scope="module")
 def ticket(workload: Workload) -> Ticket:
-    return prune(workload, Method("snip"), 0.05, seed=2)
+    return find_ticket(workload, Method("snip"), 0.05, seed=2)
 
 
 @pytest.mark.parametrize("regime", ["USS", "ISS"])
 def test_a_density_that_keeps_nothing_is_refused_before_the_search(workload: Workload, regime: str) -> None:
     with pytest.raises(ValueError, match=r"keeps none of the 50,200 prunable weights; ask for at least 1\.99e-05"):
-        prune(workload, Method("snip", regime=regime), 0.5 / 50_200)
-    assert prune(workload, Method("snip"), 1.99e-05).mask.kept == 1
+        find_ticket(workload, Method("snip", regime=regime), 0.5 / 50_200)
+    assert find_ticket(workload, Method("snip"), 1.99e-05).mask.kept == 1
 
 
 def test_a_rewind_step_beyond_the_training_is_refused_before_it(workload: Workload) -> None:
     with pytest.raises(ValueError, match="cannot rewind to step 60: the training has 60 steps"):
-        prune(workload, Method("snip", regime="ISS", rewind_step=60), 0.05)
+        find_ticket(workload, Method("snip", regime="ISS", rewind_step=60), 0.05)
 
 
 def test_the_scoring_batch_that_was_used_is_recorded(workload: Workload, ticket: Ticket) -> None:
     assert ticket.provenance["scoring_batch"] == {"examples": 200, "seed": 2, "balanced": False}
     whole = dataclasses.replace(workload, recipe=Recipe())
-    assert prune(whole, Method("snip"), 0.05).provenance["scoring_batch"]["examples"] == 1257
+    assert find_ticket(whole, Method("snip"), 0.05).provenance["scoring_batch"]["examples"] == 1257
 
 
 def test_pruning_seconds_count_scores_as_weights_and_the_scorers_construction(
@@ -63,10 +64,10 @@ def test_pruning_seconds_count_scores_as_weights_and_the_scorers_construction(
 
     saw = Method("magnitude", initial="saw", initial_scorer="snip")
     monkeypatch.setattr(Method, "start", slow(start))
-    assert prune(workload, saw, 0.05).provenance["pruning_seconds"] >= 0.2
+    assert find_ticket(workload, saw, 0.05).provenance["pruning_seconds"] >= 0.2
     monkeypatch.setattr(Method, "start", start)
     monkeypatch.setattr(Method, "make_scorer", slow(make_scorer))
-    assert prune(workload, Method("magnitude"), 0.05).provenance["pruning_seconds"] >= 0.2
+    assert find_ticket(workload, Method("magnitude"), 0.05).provenance["pruning_seconds"] >= 0.2
 
 
 def test_the_training_is_recorded_with_its_recipe_data_and_history(workload: Workload, ticket: Ticket) -> None:

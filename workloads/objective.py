@@ -1,0 +1,102 @@
+"""Objective: what training lowers and what its result is measured by, with the checks of outputs and targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Function = Callable[[Tensor, Tensor], Tensor]
+
+
+class Objective(Protocol):
+    """Loss and metrics of a task, from a network's outputs and the targets of a batch.
+
+    A metric need not be a mean over examples (an F1 is not). So each batch gives *statistics*, a float64 vector whose
+    sum over all batches holds all that the metrics need; `metrics` turns the sum into numbers. That also works for
+    many networks at once, and for batches of any size.
+
+    Attributes:
+        name: as it is registered.
+        metric_names: of what `metrics` gives; the first is the headline, by which tickets are compared.
+    """
+
+    name: str
+    metric_names: tuple[str, ...]
+
+    @property
+    def loss(self) -> Function:
+        """Mean loss of outputs and targets, a scalar; one function object for equal objectives."""
+
+    def statistics(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """What a batch adds to the sums: float64, `(k,)`; for `vmap` and autograd's inference mode alike."""
+
+    def metrics(self, statistics: Tensor) -> dict[str, float]:
+        """The metrics of all examples, from the summed statistics; keys are `metric_names`, in order."""
+
+    def check_targets(self, targets: Tensor, *, outputs: int, what: str) -> None:
+        """Refuse targets that no network of so many outputs can be trained on.
+
+        Raises:
+            ValueError: dtype, shape, range or finiteness; one sentence that begins with `what`.
+        """
+
+    def check_outputs(self, outputs: Tensor, targets: Tensor, *, outputs_expected: int, what: str) -> None:
+        """Refuse outputs of a network that do not fit the targets.
+
+        Raises:
+            ValueError: no tensor, or of another shape; one sentence that begins with `what`.
+        """
+
+    def outputs_of(self, targets: Tensor) -> int:
+        """How many outputs a network for these targets needs: classes, labels or numbers."""
+
+
+@dataclass(frozen=True)
+class Classification:
+    """One class an example: cross-entropy of logits `(n, classes)` and class indices `(n,)`, int64; accuracy."""
+
+    name: str = "classification"
+    metric_names: tuple[str, ...] = ("accuracy",)
+
+    @property
+    def loss(self) -> Function:
+        """Mean cross-entropy."""
+        return F.cross_entropy
+
+    def statistics(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Correct examples, and all."""
+        correct = (outputs.argmax(1) == targets).sum(dtype=torch.float64)
+        return torch.stack([correct, torch.full_like(correct, len(targets))])
+
+    def metrics(self, statistics: Tensor) -> dict[str, float]:
+        """`accuracy` = correct / all."""
+        correct, examples = statistics.tolist()
+        return {"accuracy": correct / examples}
+
+    def check_targets(self, targets: Tensor, *, outputs: int, what: str) -> None:
+        """See `Objective`: class indices from 0 to `outputs` - 1."""
+        if targets.dtype != torch.int64 or targets.ndim != 1:
+            raise ValueError(
+                f"{what} are {targets.dtype} of shape {tuple(targets.shape)}; classification takes class indices, "
+                "int64 of shape (examples,); for several labels an example or for numbers name another objective"
+            )
+        low, high = int(targets.min()), int(targets.max())
+        if low < 0 or high >= outputs:
+            wrong = low if low < 0 else high
+            raise ValueError(f"{what} hold the class index {wrong}; {outputs} classes go from 0 to {outputs - 1}")
+
+    def check_outputs(self, outputs: Tensor, targets: Tensor, *, outputs_expected: int, what: str) -> None:
+        """See `Objective`: logits of shape `(n, classes)`."""
+        expected = (len(targets), outputs_expected)
+        if not isinstance(outputs, Tensor) or tuple(outputs.shape) != expected:
+            found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+            raise ValueError(f"{what} returns {found} for {len(targets)} inputs, expected logits of shape {expected}")
+
+    def outputs_of(self, targets: Tensor) -> int:
+        """The number of classes: the largest index and one."""
+        return int(targets.max()) + 1
