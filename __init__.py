@@ -61,7 +61,7 @@ _HOMES = {
     "PolicySearch": "apply.policy_search",
     "PredictedScorer": "apply.predicted",
     "StackedScorer": "apply.stacked",
-    "TicketLibrary": "apply.tickets",
+    "TicketLibrary": "apply.ticket_library",
     "evaluate": "apply.pipeline:evaluate_ticket",
     "prune": "apply.pipeline:find_ticket",
     "scores_as_weights": "apply.saw",

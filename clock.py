@@ -1,4 +1,4 @@
-"""Clock: what work costs, whatever else the machine does at the same time."""
+"""Clock: what work costs, whatever else the machine does at the same time; and what time it is."""
 
 from __future__ import annotations
 
@@ -18,3 +18,12 @@ def spent(device: torch.device | str) -> float:
         return time.process_time()
     torch.cuda.synchronize(device)
     return time.perf_counter()
+
+
+def utc_now() -> str:
+    """The time as records have it, to the second.
+
+    >>> len(utc_now()), utc_now()[-1]
+    (20, 'Z')
+    """
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,22 +1,21 @@
-"""Experiment: prune, train, evaluate; one result record, one JSON file."""
+"""Experiment: prune, train, evaluate; one result record."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from scratchcard.apply.method import Method
 from scratchcard.apply.pipeline import Progress, evaluate_ticket, find_ticket, history, train_ticket, training_summary
-from scratchcard.artefacts.files import written_beside
+from scratchcard.artefacts.digest import json_digest
+from scratchcard.artefacts.json_file import as_read
 from scratchcard.artefacts.store import Store
 from scratchcard.artefacts.version import RESULTS_VERSION, machine, versions
+from scratchcard.clock import utc_now
 from scratchcard.pruning.connectivity import Connectivity
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.workloads.engines.training import TrainingRecord
@@ -67,7 +66,7 @@ class Experiment:
         names = ("predictor", "predictor_name", "predictor_identity")  # its digest is what counts
         described["method"] = {k: v for k, v in described["method"].items() if k not in names}
         described["workload"].pop("weights", None)  # and so is that of their file
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+        return json_digest(described)
 
     def run(
         self,
@@ -115,24 +114,6 @@ class Experiment:
             "device": str(device),
             "machine": machine(),
             "versions": versions(),
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "finished": utc_now(),
         }
-        decoded: dict[str, Any] = json.loads(json.dumps(result))
-        return decoded
-
-
-def write_result(result: dict[str, Any], folder: Path) -> Path:
-    """Write a record as `<digest>.json`; written beside and renamed."""
-    path = folder / f"{result['digest']}.json"
-    with written_beside(path) as beside:
-        beside.write_text(json.dumps(result, indent=1, sort_keys=True, allow_nan=False) + "\n")
-    return path
-
-
-def read_result(folder: Path, digest: str) -> dict[str, Any] | None:
-    """The record of a run that is done, or None; a damaged file counts as not done."""
-    try:
-        result = json.loads((folder / f"{digest}.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-        return None
-    return result if isinstance(result, dict) and result.get("digest") == digest else None
+        return as_read(result)

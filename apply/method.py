@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +15,8 @@ from scratchcard.apply.predicted import PredictedScorer
 from scratchcard.apply.saw import bimodal, scores_as_weights
 from scratchcard.apply.shipped import SHIPPED, load_tickets, shipped
 from scratchcard.apply.stacked import StackedScorer
-from scratchcard.apply.tickets import TicketLibrary, Transplanted, put_signs, put_values
+from scratchcard.apply.ticket_library import TicketLibrary, Transplanted, put_signs, put_values
+from scratchcard.artefacts.digest import sha256
 from scratchcard.meta.bundle import load_bundle
 from scratchcard.meta.predictor import Predictor
 from scratchcard.pruning.mask import SCOPES, Scope
@@ -251,7 +251,7 @@ class Method:
         folder, with_tickets = shipped(str(self.predictor))
         tickets = load_tickets(folder) if with_tickets else None
         digest = _predictor(str(folder)).digest
-        return digest if tickets is None else hashlib.sha256(f"{digest} {tickets.digest}".encode()).hexdigest()
+        return digest if tickets is None else sha256([f"{digest} {tickets.digest}"])
 
 
 def _shared(scorer: Scorer, shared: Shared | None) -> Scorer:

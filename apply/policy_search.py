@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -13,7 +12,7 @@ import numpy as np
 
 from scratchcard.apply.pipeline import Progress
 from scratchcard.apply.predicted import PredictedScorer
-from scratchcard.artefacts.files import written_beside
+from scratchcard.artefacts.json_file import as_read, parse_object, write_json
 from scratchcard.artefacts.version import versions
 from scratchcard.dataset_builder.features import column
 from scratchcard.meta.predictor import Predictor
@@ -168,7 +167,7 @@ class PolicySearch:
         if not file.exists():
             return []
         try:
-            found = json.loads(file.read_text())
+            found = parse_object(file.read_bytes())
             settings, done = found["settings"], found["generations"]
             if np.shape(done)[1:] not in ((), (self.population, len(self.tasks))):
                 raise ValueError("generations of another size")
@@ -179,14 +178,12 @@ class PolicySearch:
         return list(done)
 
     def _write(self, file: Path, done: Sequence[Any]) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with written_beside(file) as beside:
-            beside.write_text(json.dumps({"settings": self._settings(), "generations": done}) + "\n")
+        write_json(file, {"settings": self._settings(), "generations": done}, indent=None)
 
     def _settings(self) -> dict[str, Any]:
         """All but how long to search: a longer search goes on from a shorter one."""
         settings = {name: value for name, value in asdict(self).items() if name != "generations"}
-        return dict(json.loads(json.dumps(settings)))
+        return as_read(settings)
 
 
 @lru_cache(maxsize=8)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from scratchcard.apply.shipped import FALLBACK, load_tickets, shipped
-from scratchcard.apply.tickets import TicketLibrary
+from scratchcard.apply.ticket_library import TicketLibrary
 from scratchcard.dataset_builder.feature_network import SCORED
 from scratchcard.dataset_builder.features import compute_features, prepared_scorers
 from scratchcard.meta.bundle import load_bundle

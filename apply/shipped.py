@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scratchcard.apply.tickets import TicketLibrary
+from scratchcard.apply.ticket_library import TicketLibrary
 from scratchcard.meta.bundle import read_manifest
 
 SHIPPED = {"default": True, "policy": False}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from scratchcard.apply.tickets import TicketLibrary, class_means
+from scratchcard.apply.ticket_library import TicketLibrary, class_means
 from scratchcard.artefacts.store import Store
 from scratchcard.artefacts.version import versions
 from scratchcard.pruning.mask import keep_top

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 
-def check_place(path: str | Path, kind: Literal["file", "folder"] = "file") -> None:
+def check_destination(path: str | Path, kind: Literal["file", "folder"] = "file") -> None:
     """Refuse a place that nothing can be written to; leaves nothing behind.
 
     What is missing on the way is not made: the nearest folder that exists must take a new (unnamed) file.

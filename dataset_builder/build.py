@@ -21,18 +21,11 @@ from scratchcard.artefacts.version import RESULTS_VERSION, versions
 from scratchcard.dataset_builder.features import FEATURES, compute_features
 from scratchcard.dataset_builder.targets import TARGETS, Targets
 from scratchcard.regimes import Found, Regime, make_regime
-from scratchcard.score_tables.table import (
-    TABLE_VERSION,
-    ScoreTable,
-    TableBlock,
-    TableFile,
-    TableSchema,
-    TableWriter,
-    file_name,
-    read_manifest,
-    write_manifest,
-)
-from scratchcard.score_tables.writer import MANIFEST
+from scratchcard.score_tables.manifest import MANIFEST, read_manifest, write_manifest
+from scratchcard.score_tables.schema import TABLE_VERSION, TableBlock, TableSchema
+from scratchcard.score_tables.table import ScoreTable
+from scratchcard.score_tables.table_file import TableFile
+from scratchcard.score_tables.writer import TableWriter, file_name
 from scratchcard.scorers import make_scorer
 from scratchcard.workers.worker import WorkerWarnings, without_interrupts, worker_warnings
 from scratchcard.workloads.workload import Workload

@@ -7,7 +7,6 @@ array is checked by the family that will use it (see `Family.forward`) before an
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -21,12 +20,14 @@ import numpy as np
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
+from scratchcard.artefacts.digest import sha256
+from scratchcard.artefacts.json_file import parse_object
 from scratchcard.meta.arrays import WIDTH, plain
 from scratchcard.meta.predictor import Predictor
 from scratchcard.meta.predictors import PREDICTORS
 from scratchcard.meta.trees import FILE_LIMIT
 from scratchcard.registry import lookup
-from scratchcard.score_tables.table import Column
+from scratchcard.score_tables.schema import Column
 
 BUNDLE_VERSION = 1
 FORMAT = "scratchcard-predictor"
@@ -63,7 +64,7 @@ def save_bundle(predictor: Predictor, folder: str | Path) -> Path:
         "options": plain(predictor.options),
         "training": plain(predictor.training),
         "metrics": plain(predictor.metrics),
-        "files": {ARRAYS: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}},
+        "files": {ARRAYS: {"sha256": sha256([data]), "bytes": len(data)}},
     }
     text = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False) + "\n"
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +110,7 @@ def load_bundle(folder: str | Path) -> Predictor:
         size, digest = entry["bytes"], entry["sha256"]
     except (KeyError, TypeError):
         _refuse(folder, f"its {MANIFEST} does not list {ARRAYS}")
-    if size != len(data) or digest != hashlib.sha256(data).hexdigest():
+    if size != len(data) or digest != sha256([data]):
         _refuse(folder, f"{ARRAYS} is not the file that {MANIFEST} lists (other size or sha256)")
     try:
         family, objective, target = (_text(manifest, key) for key in ("family", "objective", "target"))
@@ -130,10 +131,10 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     folder = Path(folder)
     text = _read(folder, MANIFEST, MANIFEST_LIMIT)
     try:
-        manifest = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{folder} is no usable predictor bundle: {MANIFEST} is not plain JSON") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        manifest = parse_object(text)
+    except ValueError as error:
+        raise ValueError(f"{folder} is no usable predictor bundle: {MANIFEST} is not plain JSON ({error})") from error
+    if manifest.get("format") != FORMAT:
         _refuse(folder, f"{MANIFEST} does not say {FORMAT!r}")
     found = manifest.get("schema_version")
     if type(found) is not int or found != BUNDLE_VERSION:
@@ -176,10 +177,6 @@ def _read(folder: Path, name: str, limit: int) -> bytes:
 
 def _refuse(folder: Path, reason: str) -> NoReturn:
     raise ValueError(f"{folder} is no usable predictor bundle: {reason}")
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON number")
 
 
 def _text(manifest: Mapping[str, Any], key: str) -> str:

@@ -13,7 +13,8 @@ from scratchcard.meta.predictor import Predictor, check_objective
 from scratchcard.meta.predictors import PREDICTORS, Family, Progress
 from scratchcard.meta.rows import Key, Rows, networks_of
 from scratchcard.registry import lookup
-from scratchcard.score_tables.table import THESIS_FEATURES, ScoreTable
+from scratchcard.score_tables.schema import THESIS_FEATURES
+from scratchcard.score_tables.table import ScoreTable
 
 TARGETS = {"regression": "score", "classification": "kept", "ranking": "kept"}
 """What an objective is fitted to by default."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -11,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from scratchcard.artefacts.digest import canonical, sha256
 from scratchcard.meta.arrays import WIDTH, Arrays, Forward
 from scratchcard.meta.predictors import PREDICTORS
 from scratchcard.meta.predictors.family import OBJECTIVES, Objective
 from scratchcard.registry import lookup
-from scratchcard.score_tables.table import Column, FeatureBlock
+from scratchcard.score_tables.schema import Column, FeatureBlock
 
 ROWS = 65_536
 """Rows predicted at a time: bounds what a prediction takes beside the features and the result."""
@@ -67,12 +66,11 @@ class Predictor:
     def digest(self) -> str:
         """sha256 of what decides the predictions: family, objective, features and arrays."""
         columns = [asdict(column) for column in self.columns]
-        digest = hashlib.sha256(json.dumps([self.family, self.objective, columns], sort_keys=True).encode())
+        parts: list[str | bytes] = [canonical([self.family, self.objective, columns])]
         for name in sorted(self.arrays):
-            array = np.ascontiguousarray(self.arrays[name])
-            digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
-            digest.update(array.tobytes())
-        return digest.hexdigest()
+            array = self.arrays[name]
+            parts += [f"\n{name} {array.dtype.str} {array.shape}\n", array.tobytes()]
+        return sha256(parts)
 
     def __repr__(self) -> str:
         return (

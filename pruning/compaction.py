@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from scratchcard.pruning.chain import CONVOLUTIONS, DROPOUTS, NORMALISATIONS, Link, by_unit, chain, features
-from scratchcard.pruning.constant_units import CONSTANT, SIGNAL, Constancy, follow, padded, summed
-from scratchcard.pruning.layers import ELEMENTWISE
+from scratchcard.pruning.constant_units import CONSTANT, SIGNAL, UnitStates, follow, padded, summed
+from scratchcard.pruning.elementwise import ELEMENTWISE
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable
 
@@ -159,7 +159,7 @@ def _gathers(links: Sequence[Link]) -> bool:
 def _needed(
     links: Sequence[Link],
     kept: Mapping[str, Tensor],
-    entering: Sequence[Constancy],
+    entering: Sequence[UnitStates],
     lowest: int,
     gathers: bool,
 ) -> list[Tensor]:
@@ -211,7 +211,7 @@ def _fold(
     links: Sequence[Link],
     kept: Mapping[str, Tensor],
     units: Sequence[Tensor],
-    entering: Sequence[Constancy],
+    entering: Sequence[UnitStates],
     tensors: dict[str, Tensor],
 ) -> None:
     """Add to each layer's small bias what the removed constants would have sent to it."""

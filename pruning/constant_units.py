@@ -1,4 +1,4 @@
-"""Constancy: which units of a masked chain no input reaches, and what they put out instead."""
+"""UnitStates: which units of a masked chain no input reaches, and what they put out instead."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from scratchcard.pruning.chain import CONVOLUTIONS, NORMALISATIONS, Link, by_unit
-from scratchcard.pruning.layers import ELEMENTWISE
+from scratchcard.pruning.elementwise import ELEMENTWISE
 
 DEAD, CONSTANT, SIGNAL = 0, 1, 2
 # With these, an input <= 0 gives output 0 *and* derivative 0.
 _CLOSING = (nn.ReLU, nn.ReLU6)
 
 
-class Constancy:
+class UnitStates:
     """What is known of the units at one place of the chain.
 
     Attributes:
@@ -30,13 +30,13 @@ class Constancy:
         self.status, self.value, self.closable = status, value, closable
 
     @classmethod
-    def of_inputs(cls, count: int, device: torch.device) -> Constancy:
+    def of_inputs(cls, count: int, device: torch.device) -> UnitStates:
         """The inputs: all of them signals."""
         status = torch.full((count,), SIGNAL, device=device)
         none = torch.zeros(count, device=device)
         return cls(status, none.double(), none.bool())
 
-    def through(self, link: Link, kept: Mapping[str, Tensor], decay: bool) -> Constancy:
+    def through(self, link: Link, kept: Mapping[str, Tensor], decay: bool) -> UnitStates:
         """The same behind the next layer."""
         layer = link.layer
         if link.prunable:
@@ -48,10 +48,10 @@ class Constancy:
         if "AvgPool" in type(layer).__name__ and padded(layer):
             # A padded zero is the same everywhere.
             uneven = (self.status == CONSTANT) & (self.value != 0)
-            return Constancy(self.status.masked_fill(uneven, SIGNAL), self.value, self.closable)
+            return UnitStates(self.status.masked_fill(uneven, SIGNAL), self.value, self.closable)
         return self
 
-    def _through_weights(self, link: Link, kept: Tensor, decay: bool) -> Constancy:
+    def _through_weights(self, link: Link, kept: Tensor, decay: bool) -> UnitStates:
         layer = link.layer
         from_units = by_unit(kept, link.block)
         signal = from_units[:, self.status == SIGNAL].any(1)
@@ -68,11 +68,11 @@ class Constancy:
         status = torch.where(signal, SIGNAL, CONSTANT)
         if bias is None:
             status[unfed] = DEAD
-        return Constancy(status, value, unfed & stays)
+        return UnitStates(status, value, unfed & stays)
 
-    def _through_normalisation(self, layer: Any, block: int, decay: bool) -> Constancy:
+    def _through_normalisation(self, layer: Any, block: int, decay: bool) -> UnitStates:
         if block > 1:  # the places of one unit are normalised apart
-            return Constancy(torch.full_like(self.status, SIGNAL), self.value, torch.zeros_like(self.closable))
+            return UnitStates(torch.full_like(self.status, SIGNAL), self.value, torch.zeros_like(self.closable))
         zero = (self.status == DEAD) | (self.closable & (self.value == 0))
         value = self._outgoing()
         mean, variance = layer.running_mean, layer.running_var
@@ -86,23 +86,23 @@ class Constancy:
             value = value * layer.weight.detach().double() + layer.bias.detach().double()
             status = torch.where(status == DEAD, CONSTANT, status)
             zero &= _stays_closed(layer.bias, decay)
-        return Constancy(status, value, zero)
+        return UnitStates(status, value, zero)
 
-    def _through_activation(self, layer: nn.Module) -> Constancy:
+    def _through_activation(self, layer: nn.Module) -> UnitStates:
         with torch.no_grad():
             # Out of place, whatever the layer does to its own input.
             value = layer(self._outgoing().clone())
         status = torch.where((self.status == DEAD) & (value != 0), CONSTANT, self.status)
         if isinstance(layer, _CLOSING):
             status = torch.where(self.closable, DEAD, status)
-        return Constancy(status, value.masked_fill(status != CONSTANT, 0), status == DEAD)
+        return UnitStates(status, value.masked_fill(status != CONSTANT, 0), status == DEAD)
 
     def _outgoing(self) -> Tensor:
         return self.value.masked_fill(self.status != CONSTANT, 0)
 
 
-def follow(links: Sequence[Link], kept: Mapping[str, Tensor], decay: bool) -> list[Constancy]:
-    """The constancy of what enters each prunable layer, in order.
+def follow(links: Sequence[Link], kept: Mapping[str, Tensor], decay: bool) -> list[UnitStates]:
+    """The states of the units that enter each prunable layer, in order.
 
     Args:
         links: of the chain.
@@ -111,8 +111,8 @@ def follow(links: Sequence[Link], kept: Mapping[str, Tensor], decay: bool) -> li
     """
     first = next(link for link in links if link.prunable)
     weight = kept[first.parameter("weight")]
-    entering: list[Constancy] = []
-    current = Constancy.of_inputs(weight.shape[1], weight.device)
+    entering: list[UnitStates] = []
+    current = UnitStates.of_inputs(weight.shape[1], weight.device)
     for link in links:
         if link.prunable:
             entering.append(current)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from scratchcard.pruning.layers import ELEMENTWISE
+from scratchcard.pruning.elementwise import ELEMENTWISE
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable, prunable_layers
 

@@ -6,7 +6,6 @@ one such file, which describes itself. Keys (workload, seed, round, parameter, i
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,42 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from scratchcard.score_tables.file import RowGroup, TableFile, read_groups
-from scratchcard.score_tables.schema import (
-    KEYS,
-    TABLE_VERSION,
-    THESIS_FEATURES,
-    Column,
-    FeatureBlock,
-    TableBlock,
-    TableSchema,
-)
-from scratchcard.score_tables.writer import (
-    MANIFEST,
-    MAX_ROWS,
-    TableWriter,
-    file_name,
-    read_manifest,
-    write_manifest,
-)
-
-__all__ = [
-    "KEYS",
-    "MAX_ROWS",
-    "TABLE_VERSION",
-    "THESIS_FEATURES",
-    "Column",
-    "FeatureBlock",
-    "RowGroup",
-    "ScoreTable",
-    "TableBlock",
-    "TableFile",
-    "TableSchema",
-    "TableWriter",
-    "file_name",
-    "read_manifest",
-    "write_manifest",
-]
+from scratchcard.artefacts.digest import sha256
+from scratchcard.score_tables.manifest import MANIFEST, read_manifest
+from scratchcard.score_tables.schema import TableBlock, TableSchema
+from scratchcard.score_tables.table_file import RowGroup, TableFile, read_groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +91,7 @@ class ScoreTable:
     @cached_property
     def digest(self) -> str:
         """sha256 over the files' sha256 in the order of workload and seed; their names do not matter."""
-        return hashlib.sha256("\n".join(file.digest for file in self.files).encode()).hexdigest()
+        return sha256(["\n".join(file.digest for file in self.files)])
 
     def groups(
         self,

@@ -17,7 +17,6 @@ from scratchcard.score_tables.schema import TABLE_VERSION, TableBlock, TableSche
 
 FORMAT = "scratchcard-table"
 MAX_ROWS = 1_000_000
-MANIFEST = "manifest.json"
 
 
 def file_name(workload: str, seed: int) -> str:
@@ -203,36 +202,3 @@ class TableWriter:
 
 def _repeated(text: str, size: int) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(size, dtype=np.int32)), pa.array([text]))
-
-
-def write_manifest(folder: str | Path, manifest: Mapping[str, Any]) -> Path:
-    """Write `manifest.json` into the folder; written beside and renamed, so never half there."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / MANIFEST
-    beside = folder / f".{MANIFEST}.{os.getpid()}.part"
-    try:
-        beside.write_text(json.dumps(dict(manifest), indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return path
-
-
-def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """The manifest of a table's folder.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is damaged.
-    """
-    path = Path(folder) / MANIFEST
-    if not path.is_file():
-        raise FileNotFoundError(f"no {MANIFEST} in {folder}: expected a folder that `scratchcard build` wrote")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); build the table again") from error
-    if not isinstance(manifest, dict):
-        raise ValueError(f"{path} is damaged: expected a JSON object; build the table again")
-    return manifest

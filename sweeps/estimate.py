@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scratchcard.apply.experiment import Experiment, read_result
+from scratchcard.apply.experiment import Experiment
+from scratchcard.sweeps.run_records import read_result
 
 
 @dataclass

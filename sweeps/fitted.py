@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,17 +11,20 @@ from typing import Annotated, Any, Literal, Self
 import torch
 from pydantic import BaseModel, Field, model_validator
 
-from scratchcard.artefacts.files import written_beside
+from scratchcard.artefacts.digest import json_digest
+from scratchcard.artefacts.json_file import find_json, write_json
 from scratchcard.artefacts.store import Store
 from scratchcard.artefacts.version import RESULTS_VERSION
 from scratchcard.dataset_builder.build import Recording, build
 from scratchcard.dataset_builder.features import FEATURES
 from scratchcard.dataset_builder.targets import TARGETS
+from scratchcard.meta.arrays import plain
 from scratchcard.meta.bundle import load_bundle, save_bundle
 from scratchcard.meta.fit import fit, make_family
 from scratchcard.meta.predictor import check_objective
 from scratchcard.registry import lookup
-from scratchcard.score_tables.table import TABLE_VERSION, ScoreTable
+from scratchcard.score_tables.schema import TABLE_VERSION
+from scratchcard.score_tables.table import ScoreTable
 from scratchcard.sweeps.grid_values import STRICT, AsTuple, Density, SeedList, Seeds
 from scratchcard.workloads.workload import Workload
 
@@ -108,7 +109,7 @@ class FittedSpec(BaseModel):
         described = self.model_dump(exclude={"learning_curve"})
         described |= {"table": self.table.recording().describe(), "workload": workload.describe()}
         described |= {"table_version": TABLE_VERSION, "results_version": RESULTS_VERSION}
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+        return json_digest(described)
 
     def make(
         self,
@@ -136,12 +137,10 @@ class FittedSpec(BaseModel):
 
     def _read(self, place: Path) -> dict[str, Any] | None:
         """The record of a bundle that is whole, with its learning curve; None if there is none."""
-        try:
-            found: dict[str, Any] = json.loads(_record(place).read_text())
-            known = set(found["learning_curve"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None
-        return found if set(map(str, self.learning_curve)) <= known and _is_whole(place) else None
+        found = find_json(_record(place)) or {}
+        known = found.get("learning_curve")
+        wanted = {str(count) for count in self.learning_curve}
+        return found if isinstance(known, dict) and wanted <= known.keys() and _is_whole(place) else None
 
     def _make(
         self,
@@ -172,8 +171,7 @@ class FittedSpec(BaseModel):
             "learning_curve": {str(count): curve[str(count)] for count in self.learning_curve},
             "seconds": seconds,
         }
-        with written_beside(_record(place)) as beside:
-            beside.write_text(json.dumps(made, indent=1, sort_keys=True) + "\n")
+        write_json(_record(place), plain(made))
         if report is not None:
             report(f"fitting {name}", 1, 1)
         return made
@@ -183,7 +181,7 @@ class FittedSpec(BaseModel):
     ) -> ScoreTable:
         recording = self.table.recording()
         described = {"recording": recording.describe(), "workload": workload.describe(), "version": TABLE_VERSION}
-        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+        digest = json_digest(described)
         store = Store(folder / SHARED)
         with store.claim(digest), _one_thread():
             return build(

@@ -15,11 +15,12 @@ from typing import Any
 
 import torch
 
-from scratchcard.apply.experiment import Experiment, read_result, write_result
+from scratchcard.apply.experiment import Experiment
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.sweeps.fitted import SHARED
-from scratchcard.sweeps.records import clear_failure, mark, write_failure
+from scratchcard.sweeps.run_records import clear_failure, read_result, write_failure, write_result
+from scratchcard.sweeps.running import mark
 from scratchcard.workers.worker import WorkerWarnings, worker_warnings
 from scratchcard.workloads.stored_training import train_once
 

@@ -13,14 +13,15 @@ from typing import Any
 
 import torch
 
-from scratchcard.apply.experiment import Experiment, read_result
-from scratchcard.artefacts.destination import check_place
+from scratchcard.apply.experiment import Experiment
+from scratchcard.artefacts.destination import check_destination
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.sweeps.estimate import Estimate
 from scratchcard.sweeps.fitted import SHARED
 from scratchcard.sweeps.grouped_runs import keep_together
-from scratchcard.sweeps.records import forget, interrupted, remove_unfinished
+from scratchcard.sweeps.run_records import read_result
+from scratchcard.sweeps.running import forget, interrupted, remove_unfinished
 from scratchcard.sweeps.runs import Outcome, handed_over, is_done, keep_outcome, run_and_keep, run_once, train_dense
 from scratchcard.workers.pool import Calls, Cluster, Died, Pool, Processes, completed
 
@@ -110,7 +111,7 @@ def sweep(
             worker processes die whatever they run.
     """
     folder = Path(folder).absolute()
-    check_place(folder, "folder")
+    check_destination(folder, "folder")
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     if together > 1 and (jobs > 1 or dask is not None):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import sys
@@ -12,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from scratchcard.artefacts.digest import sha256
 
 
 def from_factory(path: str, seed: int) -> nn.Module:
@@ -59,11 +60,8 @@ def code_digest(path: str) -> str | None:
         return None
     file = Path(found.origin)
     files = sorted(file.parent.glob("*.py")) if found.parent else [file]
-    digest = hashlib.sha256()
-    for each in files:
-        content = each.read_bytes()
-        digest.update(f"{each.name} {len(content)}\n".encode() + content)
-    return digest.hexdigest()
+    contents = {each.name: each.read_bytes() for each in files}
+    return sha256(part for name, text in contents.items() for part in (f"{name} {len(text)}\n", text))
 
 
 def _look_in_working_folder() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
+from scratchcard.artefacts.digest import sha256
 from scratchcard.pruning.parameters import prunable
 from scratchcard.workloads.engines.training import Recipe
 from scratchcard.workloads.factory import code_digest, from_factory, said
@@ -103,7 +103,7 @@ class Workload:
             described["network_code"] = code
         if self.weights is not None:
             described["weights"] = str(self.weights)
-            described["weights_sha256"] = hashlib.sha256(_read(self.weights)).hexdigest()
+            described["weights_sha256"] = sha256([_read(self.weights)])
         return described
 
     def _check_logits(self, network: nn.Module) -> None:

@@ -17,7 +17,7 @@ from scratchcard.analysis.report.render import render
 from scratchcard.analysis.report.significance import significance
 from scratchcard.analysis.report.tickets import tickets
 from scratchcard.analysis.report.trainings import trainings
-from scratchcard.artefacts.destination import check_place
+from scratchcard.artefacts.destination import check_destination
 from scratchcard.artefacts.files import written_beside
 from scratchcard.artefacts.version import versions
 from scratchcard.words import counted
@@ -47,7 +47,7 @@ def report(source: str | Path, out: str | Path, *, title: str | None = None, ana
     out = Path(out)
     if out.suffix not in (".html", ".htm"):
         raise ValueError(f"a report's name must end in .html, got {out.name}")
-    check_place(out)
+    check_destination(out)
     text = page(gather(source, anatomy), title)
     with written_beside(out) as beside:
         beside.write_text(text, encoding="utf-8")

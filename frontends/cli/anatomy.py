@@ -41,12 +41,12 @@ def anatomy(sources: tuple[Path, ...], out: Path | None, density: float | None, 
     from scratchcard.analysis.anatomy import anatomy as dissect
     from scratchcard.analysis.anatomy import read_anatomy
     from scratchcard.analysis.anatomy_tables import places
-    from scratchcard.artefacts.destination import check_place
+    from scratchcard.artefacts.destination import check_destination
 
     if out is not None:
         if out.suffix != ".parquet":
             raise ValueError(f"--out must name a .parquet file, got {out}")
-        check_place(out)
+        check_destination(out)
     if sources[0].suffix == ".parquet":
         if out is not None or len(sources) > 1:
             raise ValueError(f"{sources[0]} is a finished anatomy: name it alone, without --out")

@@ -57,12 +57,12 @@ def build(**options: Any) -> None:
     scratchcard build --task digits --seeds 0-3 --regime ISS --scorer magnitude --density 0.02 --out table
     scratchcard build --task mnist --data-dir ~/data --seeds 0-5 --repeat --jobs 2 --out mnist-table
     """
-    from scratchcard.artefacts.destination import check_place
+    from scratchcard.artefacts.destination import check_destination
     from scratchcard.dataset_builder.build import Recording
     from scratchcard.dataset_builder.build import build as build_table
     from scratchcard.workloads.device import choose_device
 
-    check_place(options["out"], "folder")
+    check_destination(options["out"], "folder")
     device = choose_device(options["device"])
     workload = make_workload(options)
     recording = Recording(

@@ -29,11 +29,11 @@ def demo(out: Path, jobs: int, device: str, as_json: bool) -> None:
     """
     from scratchcard.analysis.figures import comparison
     from scratchcard.analysis.statistics import summarise
-    from scratchcard.artefacts.destination import check_place
+    from scratchcard.artefacts.destination import check_destination
     from scratchcard.sweeps.demo import Demo
     from scratchcard.workloads.device import choose_device
 
-    check_place(out, "folder")
+    check_destination(out, "folder")
     where = choose_device(device)
     begin = time.perf_counter()
     settings = Demo()

@@ -61,12 +61,12 @@ def fit(table: Path, out: Path, **options: Any) -> None:
     scratchcard fit table --family linear --features thesis --out thesis-linear
     scratchcard fit table --family mlp --option epochs=10 --option hidden=[64,32] --device auto
     """
-    from scratchcard.artefacts.destination import check_place
+    from scratchcard.artefacts.destination import check_destination
     from scratchcard.meta.bundle import read_manifest, save_bundle
     from scratchcard.meta.fit import fit as fit_predictor
     from scratchcard.score_tables.table import ScoreTable
 
-    check_place(out, "folder")
+    check_destination(out, "folder")
     if out.exists():
         try:
             read_manifest(out)

@@ -103,14 +103,14 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None
     from scratchcard.apply.method import PREDICTED, Method
     from scratchcard.apply.pipeline import find_ticket
     from scratchcard.apply.shipped import own_regime
-    from scratchcard.artefacts.destination import check_place
+    from scratchcard.artefacts.destination import check_destination
     from scratchcard.artefacts.store import Store
     from scratchcard.pruning.connectivity import Connectivity
     from scratchcard.workloads.device import choose_device
 
-    check_place(out)
+    check_destination(out)
     if rounds_dir is not None:
-        check_place(rounds_dir, "folder")
+        check_destination(rounds_dir, "folder")
     device = choose_device(options["device"])
     predictor = options["predictor"]
     scorer = options["scorer"] or (PREDICTED if predictor is not None and options["on"] is None else "synflow")

@@ -55,14 +55,14 @@ def train(ticket: Path, **options: Any) -> None:
     scratchcard train ticket.safetensors --learning-rate 0.05 --max-steps 5000 --out trained.safetensors
     """
     from scratchcard.apply.pipeline import train_ticket, training_summary
-    from scratchcard.artefacts.destination import check_place
+    from scratchcard.artefacts.destination import check_destination
     from scratchcard.pruning.ticket import Ticket
     from scratchcard.workloads.device import choose_device
 
     loaded = Ticket.load(ticket)
     device = choose_device(options["device"])
     out = options["out"] or ticket
-    check_place(out)
+    check_destination(out)
     workload = _workload_of(loaded, ticket, options)
     seed = _seed_of(loaded, ticket) if options["seed"] is None else options["seed"]
     with progress_bar(f"training {ticket}") as progress:

@@ -21,8 +21,9 @@ from pandas.testing import assert_frame_equal
 from scratchcard.analysis import records as reading
 from scratchcard.analysis import results
 from scratchcard.analysis.results import DamagedRecordWarning, MixedRunsWarning
-from scratchcard.apply.experiment import Experiment, write_result
+from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
+from scratchcard.sweeps.run_records import write_result
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload

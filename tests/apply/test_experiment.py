@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from scratchcard.apply.experiment import Experiment, read_result
+from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
 from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, train_ticket
 from scratchcard.pruning.ticket import Ticket, nonzero_pruned
+from scratchcard.sweeps.run_records import read_result
 from scratchcard.sweeps.sweep import run_all
 from scratchcard.workloads.engines.training import Recipe
 from scratchcard.workloads.tasks import load_task

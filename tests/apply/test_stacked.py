@@ -25,7 +25,7 @@ from scratchcard.pruning.mask import Mask, keep_top
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.scores import Scores
 from scratchcard.regimes.upfront import prune_upfront
-from scratchcard.score_tables.table import Column
+from scratchcard.score_tables.schema import Column
 from scratchcard.scorers import SCORERS, GraSP, GraSPAbs, Magnitude, NoEffectWarning, SynFlow, make_scorer
 from scratchcard.scorers.scorer import Batch, Loss, Scorer
 from scratchcard.workloads.engines.training import Recipe

@@ -16,7 +16,9 @@ from scratchcard.dataset_builder.build import REPEAT_OFFSET, Recording, build
 from scratchcard.dataset_builder.features import FEATURES, compute_features
 from scratchcard.dataset_builder.targets import TARGETS
 from scratchcard.pruning.parameters import prunable
-from scratchcard.score_tables.table import ScoreTable, file_name, read_manifest
+from scratchcard.score_tables.manifest import read_manifest
+from scratchcard.score_tables.table import ScoreTable
+from scratchcard.score_tables.writer import file_name
 from scratchcard.scorers import make_scorer
 from scratchcard.workloads.engines.training import Recipe
 from scratchcard.workloads.tasks import load_task

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from scratchcard.meta.fit import fit, make_family, split_networks
-from scratchcard.score_tables.table import THESIS_FEATURES, ScoreTable, TableBlock
+from scratchcard.score_tables.schema import THESIS_FEATURES, TableBlock
+from scratchcard.score_tables.table import ScoreTable
 
 
 def test_seeds_not_held_out_are_trained_on(table: ScoreTable) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from scratchcard.apply.experiment import Experiment, read_result
+from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
 from scratchcard.sweeps.grid import read_grid
 from scratchcard.sweeps.run_grid import run_grid, standing
+from scratchcard.sweeps.run_records import read_result
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload

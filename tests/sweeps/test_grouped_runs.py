@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import scratchcard.sweeps.grouped_runs
-from scratchcard.apply.experiment import Experiment, read_result
+from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.ticket import Ticket, nonzero_pruned
 from scratchcard.sweeps.grouped_runs import run_together
-from scratchcard.sweeps.records import read_failure
+from scratchcard.sweeps.run_records import read_failure, read_result
 from scratchcard.sweeps.sweep import sweep
 from scratchcard.workloads.engines.grouped import train_together
 from scratchcard.workloads.engines.training import Recipe

@@ -17,7 +17,7 @@ import torch
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
 from scratchcard.pruning.ticket import Ticket
-from scratchcard.sweeps.records import forget, in_flight, interrupted, mark, remove_unfinished, running
+from scratchcard.sweeps.running import forget, in_flight, interrupted, mark, remove_unfinished, running
 from scratchcard.sweeps.runs import unwritable_folder
 from scratchcard.sweeps.sweep import Progress, in_order, run_all, sweep
 from tests.sweeps.sweeping import IMP, SNIP, results, runs, workload, written

@@ -17,7 +17,8 @@ import pytest
 
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
-from scratchcard.sweeps.records import read_failure, running
+from scratchcard.sweeps.run_records import read_failure
+from scratchcard.sweeps.running import running
 from scratchcard.sweeps.sweep import Progress, sweep
 from tests.frontends.calls import refused
 from tests.sweeps.sweeping import (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from scratchcard.artefacts.digest import sha256, tensor_bytes
 from scratchcard.pruning.alignment import Alignment, align
 from scratchcard.pruning.chain import NotAChainError
 from scratchcard.pruning.mask import Mask
@@ -75,14 +75,13 @@ class TicketLibrary:
     @cached_property
     def digest(self) -> str:
         """sha256 of all that decides what is laid where."""
-        digest = hashlib.sha256()
+        parts: list[str | memoryview] = []
         for name, path in self.paths.items():
-            digest.update(f"\n{name} {path.densities}".encode())
+            parts.append(f"\n{name} {path.densities}")
             for tensors in (path.levels, path.values, {"inputs": path.inputs}):
                 for key, tensor in tensors.items():
-                    digest.update(f"\n{key} {tuple(tensor.shape)}".encode())
-                    digest.update(tensor.contiguous().numpy().tobytes())
-        return digest.hexdigest()
+                    parts += [f"\n{key} {tuple(tensor.shape)}", tensor_bytes(tensor)]
+        return sha256(parts)
 
     def alike(self, network: nn.Module, density: float) -> TicketPath:
         """The first path that was found in a network of the same layout and that reaches the density.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scratchcard.artefacts.digest import file_digest
 from scratchcard.score_tables.schema import KEYS, TableBlock, TableSchema
 from scratchcard.score_tables.writer import FORMAT, arrow_schema
 
@@ -88,8 +88,7 @@ class TableFile:
     @cached_property
     def digest(self) -> str:
         """sha256 of the file's bytes."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(self.path)
 
 
 def read_groups(groups: Sequence[RowGroup], names: Sequence[str]) -> Iterator[TableBlock]:

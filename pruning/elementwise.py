@@ -1,4 +1,4 @@
-"""Kinds of layers that several parts of this package tell apart."""
+"""Which activations act on each element alone, so that several parts of this package may pass them over."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from scratchcard.apply.method import Method
 from scratchcard.apply.pipeline import find_ticket
 from scratchcard.apply.predicted import OutsideWarning, PredictedScorer, Seen
 from scratchcard.apply.shipped import TICKETS, load_tickets, own_regime, shipped
-from scratchcard.apply.tickets import TicketLibrary, Transplanted, class_means, put_signs, put_values, similarity
+from scratchcard.apply.ticket_library import TicketLibrary, Transplanted, class_means, put_signs, put_values, similarity
 from scratchcard.dataset_builder.features import column, compute_features
 from scratchcard.meta.bundle import save_bundle
 from scratchcard.meta.predictor import Predictor

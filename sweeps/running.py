@@ -1,51 +1,14 @@
-"""What lies beside the records of a sweep: runs that failed, runs in flight, grids that were swept."""
+"""Runs in flight: notes in a folder of results of which process is at which run, and what killed ones leave behind."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from scratchcard.apply.experiment import Experiment
-from scratchcard.artefacts.files import written_beside
 
 RUNNING = ".running"
-GRIDS = "grids"
 DAY_SECONDS = 24 * 3600
-
-
-def write_failure(folder: Path, experiment: Experiment, *, error: str, traceback: str) -> Path:
-    """Record that a run failed, as `<digest>.error.json`."""
-    path = folder / f"{experiment.digest}.error.json"
-    failure = {
-        "digest": experiment.digest,
-        "label": experiment.label,
-        "configuration": experiment.describe(),
-        "error": error,
-        "traceback": traceback,
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-    with written_beside(path) as beside:
-        beside.write_text(json.dumps(failure, indent=1, sort_keys=True) + "\n")
-    return path
-
-
-def read_failure(folder: Path, digest: str) -> dict[str, Any] | None:
-    """The error of a run, or None; a damaged file counts as none."""
-    try:
-        found = json.loads((folder / f"{digest}.error.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-        return None
-    return found if isinstance(found, dict) and found.get("digest") == digest else None
-
-
-def clear_failure(folder: Path, digest: str) -> None:
-    """A run that succeeded has failed no more."""
-    (folder / f"{digest}.error.json").unlink(missing_ok=True)
 
 
 def mark(folder: Path, digest: str, process: int | None) -> None:
@@ -105,20 +68,3 @@ def _begun(process: int) -> str:
     with contextlib.suppress(OSError, IndexError):
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
     return ""
-
-
-def read_grid_manifest(folder: Path, name: str) -> dict[str, Any]:
-    """What is known of a grid that was swept into this folder; empty if it was not, or the file is damaged."""
-    try:
-        found = json.loads((folder / GRIDS / f"{name}.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def write_grid_manifest(folder: Path, name: str, manifest: Mapping[str, Any]) -> Path:
-    """Write it; written beside and renamed."""
-    path = folder / GRIDS / f"{name}.json"
-    with written_beside(path) as beside:
-        beside.write_text(json.dumps(dict(manifest), indent=1, sort_keys=True) + "\n")
-    return path
