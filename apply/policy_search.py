@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from scratchcard.dataset_builder.features import column
 from scratchcard.meta.predictor import Predictor
 from scratchcard.meta.predictors.multishot import CLOCK, arrays
 from scratchcard.regimes.upfront import prune_upfront
-from scratchcard.workers.pool import Workers
+from scratchcard.workers.pool import open_pool, ordered
 from scratchcard.workloads.engines.training import train
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.tasks import load_task
@@ -113,17 +113,19 @@ class PolicySearch:
         search = CMA(mean=begin / scales, sigma=self.sigma, population_size=self.population, seed=self.seed)
         done = self._read(file)
         draw = np.random.default_rng(self.seed)
-        with Workers(jobs) as workers:
+        with open_pool(jobs) as pool:
             for generation in range(self.generations):
                 candidates = [search.ask() for _ in range(self.population)]
                 seeds = self.first_seed + draw.choice(self.seeds, len(self.tasks), replace=False)
                 if generation >= len(done):
                     meets = list(zip(self.tasks, seeds.tolist(), strict=True))
                     calls = [
-                        (data_dir, device, scales * candidate, *meet) for candidate in candidates for meet in meets
+                        partial(self._accuracy, data_dir, device, scales * candidate, *meet)
+                        for candidate in candidates
+                        for meet in meets
                     ]
                     values = []
-                    for value in workers.call(self._accuracy, calls):
+                    for value in ordered(calls, pool, what="training"):
                         values.append(value)
                         if progress is not None:
                             progress(generation * len(calls) + len(values), self.generations * len(calls))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -26,6 +25,7 @@ from scratchcard.registry import lookup
 from scratchcard.score_tables.schema import TABLE_VERSION
 from scratchcard.score_tables.table import ScoreTable
 from scratchcard.sweeps.grid_values import STRICT, AsTuple, Density, SeedList, Seeds
+from scratchcard.workers.worker import one_thread
 from scratchcard.workloads.workload import Workload
 
 SHARED = ".shared"
@@ -119,6 +119,7 @@ class FittedSpec(BaseModel):
         *,
         jobs: int = 1,
         device: torch.device | str = "cpu",
+        dask: str | None = None,
         report: Report | None = None,
     ) -> dict[str, Any]:
         """Build the table and fit, unless both are there; returns the predictor's record.
@@ -133,7 +134,7 @@ class FittedSpec(BaseModel):
             return found
         with Store(folder / SHARED).claim(identity):  # another sweep of the folder that needs it too waits
             found = self._read(place)
-            return self._make(name, workload, folder, place, jobs, device, report) if found is None else found
+            return self._make(name, workload, folder, place, jobs, device, dask, report) if found is None else found
 
     def _read(self, place: Path) -> dict[str, Any] | None:
         """The record of a bundle that is whole, with its learning curve; None if there is none."""
@@ -150,9 +151,10 @@ class FittedSpec(BaseModel):
         place: Path,
         jobs: int,
         device: torch.device | str,
+        dask: str | None,
         report: Report | None,
     ) -> dict[str, Any]:
-        table = self._table(name, workload, folder, jobs, device, report)
+        table = self._table(name, workload, folder, jobs, device, dask, report)
         if report is not None:
             report(f"fitting {name}", 0, 1)
         begin = time.perf_counter()
@@ -177,13 +179,20 @@ class FittedSpec(BaseModel):
         return made
 
     def _table(
-        self, name: str, workload: Workload, folder: Path, jobs: int, device: torch.device | str, report: Report | None
+        self,
+        name: str,
+        workload: Workload,
+        folder: Path,
+        jobs: int,
+        device: torch.device | str,
+        dask: str | None,
+        report: Report | None,
     ) -> ScoreTable:
         recording = self.table.recording()
         described = {"recording": recording.describe(), "workload": workload.describe(), "version": TABLE_VERSION}
         digest = json_digest(described)
         store = Store(folder / SHARED)
-        with store.claim(digest), _one_thread():
+        with store.claim(digest), one_thread():
             return build(
                 workload,
                 tuple(dict.fromkeys((*self.train_seeds, *self.held_out_seeds))),
@@ -191,6 +200,7 @@ class FittedSpec(BaseModel):
                 recording,
                 jobs=jobs,
                 device=device,
+                dask=dask,
                 store=store,
                 progress=None if report is None else lambda *now: report(f"the score table of {name}", *now),
             )
@@ -211,17 +221,6 @@ class FittedSpec(BaseModel):
 
 def _record(place: Path) -> Path:
     return place.with_suffix(".json")
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """As in the runs that share the trainings: with other numbers of threads sums are rounded otherwise."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _is_whole(bundle: Path) -> bool:

@@ -92,7 +92,7 @@ def run_grid(
     session: dict[str, Any] = {"begin": utc_now(), "jobs": jobs, "device": str(device), "machine": machine()}
     write_json(note, _described(grid, manifest) | {"sessions": manifest.get("sessions", [])})
     for name, spec, workload in grid.fitted:
-        spec.make(name, workload, folder, jobs=jobs, device=device, report=report)
+        spec.make(name, workload, folder, jobs=jobs, device=device, dask=dask, report=report)
     begin, ran = time.perf_counter(), 0
     try:
         swept = sweep(

@@ -43,6 +43,9 @@ from scratchcard.frontends.cli.options import (
     help="A second slow ticket with another data order: the noise ceiling, e.g. of the overlap. [default: no]",
 )
 @click.option("--jobs", type=COUNT, default=1, show_default=True, help="Seeds at once, one thread each, e.g. 2.")
+@click.option(
+    "--dask", help="Send the seeds to the workers of this Dask scheduler, e.g. tcp://10.0.0.5:8786. [default: none]"
+)
 @click.option("--out", type=PATH, default="table", show_default=True, help="The table's folder, e.g. mnist-table.")
 @device_option
 @recipe_options
@@ -56,6 +59,7 @@ def build(**options: Any) -> None:
     \b
     scratchcard build --task digits --seeds 0-3 --regime ISS --scorer magnitude --density 0.02 --out table
     scratchcard build --task mnist --data-dir ~/data --seeds 0-5 --repeat --jobs 2 --out mnist-table
+    scratchcard build --task mnist --data-dir ~/data --seeds 0-99 --dask tcp://10.0.0.5:8786 --out large-table
     """
     from scratchcard.artefacts.destination import check_destination
     from scratchcard.dataset_builder.build import Recording
@@ -82,6 +86,7 @@ def build(**options: Any) -> None:
             recording,
             jobs=options["jobs"],
             device=device,
+            dask=options["dask"],
             progress=progress,
         )
     result = {

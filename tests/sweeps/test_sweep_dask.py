@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-import scratchcard.workers.pool
 from scratchcard.apply.method import Method
 from scratchcard.sweeps.sweep import sweep
+from scratchcard.workers import cluster as dask_cluster
 from tests.frontends.calls import refused
 from tests.sweeps.sweeping import IMP, ROOT, SNIP, results, runs, until, write_grid
 
@@ -125,7 +125,7 @@ def test_a_scheduler_that_dies_is_one_sentence(tmp_path: Path) -> None:
             scheduler.kill()
 
         threading.Thread(target=kill, daemon=True).start()
-        with pytest.raises(OSError, match=f"scheduler at {address} is gone: finished runs are kept"):
+        with pytest.raises(OSError, match=f"scheduler at {address} is gone: finished work is kept"):
             sweep(runs([IMP], seeds=range(30), steps=600), folder, dask=address)
     finally:
         for process in filter(None, (worker, scheduler)):
@@ -151,7 +151,7 @@ def test_nobody_at_the_address_is_one_sentence_within_seconds(tmp_path: Path) ->
 
 
 def test_a_scheduler_without_workers_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scratchcard.workers.pool, "CLUSTER_SECONDS", 1)
+    monkeypatch.setattr(dask_cluster, "CLUSTER_SECONDS", 1)
     with (
         distributed.LocalCluster(n_workers=0, processes=True, dashboard_address=None) as found,
         pytest.raises(OSError, match="has no worker after 1 s: start some with `dask worker"),
