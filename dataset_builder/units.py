@@ -8,14 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-_CONVOLUTIONS = (
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-)
+from scratchcard.pruning.parameters import CONVOLUTIONS
 
 
 @dataclass(frozen=True)
@@ -57,7 +50,7 @@ class Units:
             return cls(layer.out_features, layer.in_features, 1, 1, False, 0, flat_input=True)
         if isinstance(layer, nn.Embedding):
             return cls(layer.embedding_dim, layer.num_embeddings, 1, 1, True, 0, one_hot=True)
-        if isinstance(layer, _CONVOLUTIONS):
+        if isinstance(layer, CONVOLUTIONS):
             return cls(
                 layer.out_channels,
                 layer.in_channels,

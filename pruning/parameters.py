@@ -11,16 +11,15 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-PRUNABLE_LAYERS: tuple[type[nn.Module], ...] = (
-    nn.Linear,
+CONVOLUTIONS = (
     nn.Conv1d,
     nn.Conv2d,
     nn.Conv3d,
     nn.ConvTranspose1d,
     nn.ConvTranspose2d,
     nn.ConvTranspose3d,
-    nn.Embedding,
 )
+PRUNABLE_LAYERS: tuple[type[nn.Module], ...] = (nn.Linear, *CONVOLUTIONS, nn.Embedding)
 
 
 def prunable_layers(network: nn.Module) -> dict[str, nn.Module]:

@@ -135,7 +135,7 @@ def sweep(
         remove_unfinished(folder)
         forget(folder)
         stack.callback(forget, folder)
-        results: Results = completed(calls, pool, what="run")
+        results: Results = completed(calls, pool, what="run", once=[None])  # what runs share, they train too
         if together > 1:
             results = keep_together(
                 todo, folder, device=device, store=store, keep_tickets=keep_tickets, at_once=together

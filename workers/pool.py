@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, Protocol, TypeVar
 
@@ -98,7 +98,7 @@ def open_pool(jobs: int = 1, dask: str | None = None) -> Iterator[Pool]:
 
 
 def completed(
-    calls: Iterable[tuple[Key, Call]], pool: Pool, *, what: str = "call"
+    calls: Iterable[tuple[Key, Call]], pool: Pool, *, what: str = "call", once: Collection[Key] = ()
 ) -> Generator[tuple[Key, Any], None, None]:
     """Make all calls; yields (key, what it returned, or a `Died`) as they finish.
 
@@ -109,6 +109,7 @@ def completed(
         calls: (key, function without arguments that can be pickled), in the order in which they begin.
         pool: where.
         what: a call is, for errors.
+        once: keys of calls that are not made again.
 
     Raises:
         Exception: what a call raised.
@@ -139,7 +140,7 @@ def completed(
                         f"{deaths.total()} worker processes died and no {what} came to its end (killed, or out of "
                         "memory?): run with fewer jobs or more memory"
                     )
-                if deaths[call] < MOST_DEATHS:
+                if deaths[call] < MOST_DEATHS and key not in once:
                     waiting.append((key, call))
                     continue
                 text = f"its worker process died {deaths[call]} times (killed, or out of memory?)"

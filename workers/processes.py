@@ -72,7 +72,8 @@ class Processes:
 
 
 def _process() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(max_workers=1, env=ONE_THREAD | KEEPS_MEMORY, initializer=_begin, initargs=(os.getpid(),))
+    environment = ONE_THREAD | KEEPS_MEMORY
+    return ProcessPoolExecutor(max_workers=1, env=environment, initializer=_begin, initargs=(os.getpid(),))
 
 
 def _begin(parent: int) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from scratchcard.sweeps.sweep import sweep
 from scratchcard.workers import cluster as dask_cluster
 from tests.frontends.calls import refused
 from tests.sweeps.sweeping import IMP, ROOT, SNIP, results, runs, until, write_grid
+from tests.workers.clusters import cluster
 
 distributed = pytest.importorskip("distributed")
 
@@ -31,24 +29,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:distributed"),
 ]
-
-
-@contextmanager
-def cluster(workers: int = 2, threads: int = 1) -> Iterator[Any]:
-    import dask
-
-    slow = {"distributed.comm.timeouts.connect": "60s", "distributed.comm.timeouts.tcp": "60s"}
-    with (
-        dask.config.set(slow),
-        distributed.LocalCluster(  # a busy machine starts processes slowly
-            n_workers=workers,
-            threads_per_worker=threads,
-            processes=True,
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,
-        ) as found,
-    ):
-        yield found
 
 
 @pytest.mark.slow
