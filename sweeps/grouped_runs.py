@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.pipeline import Progress, find_ticket, with_training
+from scratchcard.artefacts.digest import canonical
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.sweeps.runs import Outcome, describe_error, keep_outcome, unwritable_folder
@@ -62,7 +62,7 @@ def run_together(
         raise ValueError(f"at_once must be at least 1, got {at_once}")
     groups: dict[str, list[Experiment]] = {}
     for experiment in experiments:
-        described = json.dumps(experiment.workload.describe(), sort_keys=True)
+        described = canonical(experiment.workload.describe())
         groups.setdefault(f"{described}{experiment.dtype}", []).append(experiment)
     for group in groups.values():
         for start in range(0, len(group), at_once):

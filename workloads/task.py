@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from scratchcard.artefacts.digest import sha256, tensor_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,9 +126,5 @@ class Task:
 
 def task_digest(*splits: Split) -> str:
     """sha256 over the data of all splits, as the networks see it."""
-    digest = hashlib.sha256()
-    for split in splits:
-        for tensor in (split.inputs, split.targets):
-            digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    tensors = [tensor for split in splits for tensor in (split.inputs, split.targets)]
+    return sha256(part for t in tensors for part in (f"{t.dtype}{tuple(t.shape)}", tensor_bytes(t)))
