@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,7 @@ class Experiment:
     ) -> dict[str, Any]:
         """Evaluate the trained ticket; the run's record. `seconds` were spent on it before."""
         begin = time.perf_counter()
-        network = self.workload.build(0, dtype=self.dtype)
-        found = Connectivity.of(network, ticket.mask, self.workload.task.input_shape)
+        found = self._connectivity(ticket)
         tested = evaluate_ticket(ticket, self.workload, device=device, dtype=self.dtype)
         result = {
             "digest": self.digest,
@@ -102,9 +102,9 @@ class Experiment:
             "configuration": self.describe(),
             "kept": ticket.mask.kept,
             "prunable": ticket.mask.total,
-            "effective_density": found.effective_density,
-            "layer_density": dict(found.density),
-            "live_units": dict(found.live_units),
+            "effective_density": None if found is None else found.effective_density,
+            "layer_density": {name: int(kept.sum()) / kept.numel() for name, kept in ticket.mask.tensors.items()},
+            "live_units": {} if found is None else dict(found.live_units),
             "pruning_seconds": ticket.provenance["pruning_seconds"],
             "rounds": ticket.provenance.get("rounds", []),
             "training": training_summary(record),
@@ -119,6 +119,15 @@ class Experiment:
         }
         decoded: dict[str, Any] = json.loads(json.dumps(result))
         return decoded
+
+    def _connectivity(self, ticket: Ticket) -> Connectivity | None:
+        """None for a network whose paths cannot be told, such as one with attention."""
+        try:
+            network = self.workload.build(0, dtype=self.dtype)
+            return Connectivity.of(network, ticket.mask, self.workload.task.example)
+        except ValueError as error:
+            warnings.warn(f"the effective density is not known: {error}", stacklevel=2)
+            return None
 
 
 def write_result(result: dict[str, Any], folder: Path) -> Path:

@@ -111,14 +111,18 @@ def check_belongs(ticket: Ticket, workload: Workload) -> None:
 
     `train_ticket` and `evaluate_ticket` don't ask, so that a ticket can be moved to another task on purpose.
 
+    A module has no name that says all of it: where one is in play, its layout alone must be the ticket's.
+
     Raises:
         ValueError: names both.
     """
     recorded = ticket.provenance.get("workload")
     described = recorded if isinstance(recorded, Mapping) else {}
-    network, digest = described.get("network", workload.network), described.get("data_digest", workload.task.digest)
-    if network != workload.network:
-        raise ValueError(f"the ticket is one of the network {network!r}, not of {workload.network!r}")
+    name = workload.network_name
+    network, digest = described.get("network", name), described.get("data_digest", workload.task.digest)
+    of_module = "network_state" in described or not isinstance(workload.network, str)
+    if network != name and not of_module:
+        raise ValueError(f"the ticket is one of the network {network!r}, not of {name!r}")
     if digest != workload.task.digest:
         raise ValueError(
             f"the data of {workload.task.name} here is not the data that the ticket was found with "

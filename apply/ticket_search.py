@@ -43,7 +43,7 @@ def find_path(
     regime, scorer = Iterative(rounds=rounds, towards=last), make_scorer("magnitude")
     found = {density: regime.find(workload, scorer, density, seed, store=store, device=device) for density in densities}
     split = workload.task.train
-    means = class_means((split.inputs.cpu(), split.targets.cpu()), workload.task.classes)
+    means = class_means((split.tensor.cpu(), split.targets.cpu()), workload.task.classes)
     about = workload.describe() | {"regime": "ISS", "rounds": rounds, "seed": seed, "versions": versions()}
     return TicketPath.of({density: f.mask for density, f in found.items()}, found[last].start, means, about)
 
