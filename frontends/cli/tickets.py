@@ -28,6 +28,11 @@ network_option = click.option(
     help="Only for a network of your own, the same as when it was pruned, e.g. package.module:factory. "
     "[default: the ticket's]",
 )
+task_option = click.option(
+    "--task",
+    help="Only for data of your own, the same as when it was pruned, e.g. package.module:factory or tensors:FILE. "
+    "[default: the ticket's]",
+)
 data_dir_option = click.option(
     "--data-dir",
     type=PATH,
@@ -39,6 +44,7 @@ data_dir_option = click.option(
 @click.command()
 @click.argument("ticket", type=PATH, default="ticket.safetensors")
 @network_option
+@task_option
 @data_dir_option
 @click.option("--seed", type=SEED, help="Of the data order, e.g. 7. [default: the ticket's]")
 @click.option(
@@ -86,6 +92,7 @@ def train(ticket: Path, **options: Any) -> None:
 @click.command()
 @click.argument("ticket", type=PATH, default="ticket.safetensors")
 @network_option
+@task_option
 @data_dir_option
 @click.option(
     "--split",
@@ -140,7 +147,10 @@ def _seed_of(ticket: Ticket, path: Path) -> int:
 def _workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workload:
     """The workload that a ticket says it is of. Code named inside a file is never imported."""
     from scratchcard.apply.pipeline import check_belongs
+    from scratchcard.registry import members
+    from scratchcard.workloads.networks import NETWORKS
     from scratchcard.workloads.recipe import Recipe
+    from scratchcard.workloads.tasks import TASKS, TENSORS
 
     described = ticket.provenance.get("workload")
     if not isinstance(described, dict) or not all(isinstance(described.get(name), str) for name in ("network", "task")):
@@ -152,12 +162,15 @@ def _workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workloa
         recipe = Recipe.from_json(described.get("recipe"))
     except ValueError as error:
         raise ValueError(f"{path} holds a recipe that cannot be read: {error}") from error
-    network = options["network"] or described["network"]
-    if ":" in network and not options["network"]:
-        raise ValueError(
-            f"{path} is a ticket of the network {network!r}, which is code of your own: "
-            f"name it with --network {network}"
-        )
-    workload = make_workload(options | {"network": network, "task": described["task"]}, recipe)
+    named = {}
+    for what in ("network", "task"):
+        name = named[what] = options[what] or described[what]
+        named_in = members(NETWORKS, "networks") if what == "network" else members(TASKS, "tasks")
+        if options[what] is None and name not in named_in and not name.startswith(TENSORS):
+            raise ValueError(
+                f"{path} is a ticket of the {what} {name!r}, which is your own: name a function that returns it with "
+                f"--{what} {name if ':' in name and what + '_state' not in described else 'package.module:factory'}"
+            )
+    workload = make_workload(options | named, recipe)
     check_belongs(ticket, workload)
     return workload
