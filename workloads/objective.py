@@ -25,8 +25,11 @@ class Objective(Protocol):
         metric_names: of what `metrics` gives; the first is the headline, by which tickets are compared.
     """
 
-    name: str
-    metric_names: tuple[str, ...]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def metric_names(self) -> tuple[str, ...]: ...
 
     @property
     def loss(self) -> Function:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from scratchcard.workloads.objective import Classification, Objective
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +54,7 @@ class Task:
         digest: sha256 over all splits.
         loader: `(function, arguments)` that loads this task; with it a task crosses to another process by name, and
             that process loads the data itself, instead of hundreds of megabytes in a pickle.
+        objective: what training lowers and what its result is measured by.
     """
 
     name: str
@@ -62,11 +64,13 @@ class Task:
     classes: int
     digest: str
     loader: tuple[Callable[..., Task], tuple[Any, ...]] | None = None
+    objective: Objective = field(default_factory=Classification)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.loader is not None:
             return self.loader
-        return (Task, (self.name, self.train, self.validation, self.test, self.classes, self.digest))
+        splits = (self.train, self.validation, self.test)
+        return (Task, (self.name, *splits, self.classes, self.digest, None, self.objective))
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -75,8 +79,8 @@ class Task:
 
     @property
     def loss(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """Mean cross-entropy of logits `(n, classes)` and class indices `(n,)`."""
-        return F.cross_entropy
+        """The objective's loss."""
+        return self.objective.loss
 
     def scoring_batch(self, size: int, *, seed: int, balanced: bool = False) -> tuple[Tensor, Tensor]:
         """`size` training examples drawn without replacement, with their targets.
