@@ -109,7 +109,7 @@ class Experiment:
             "rounds": ticket.provenance.get("rounds", []),
             "training": training_summary(record),
             "history": history(record),
-            "test_accuracy": tested.accuracy,
+            "test_accuracy": tested.metric,
             "test_loss": tested.loss if math.isfinite(tested.loss) else None,
             "wall_seconds": seconds + time.perf_counter() - begin,
             "device": str(device),
@@ -117,6 +117,8 @@ class Experiment:
             "versions": versions(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
+        if next(iter(tested.metrics)) != "accuracy":  # the headline stands where accuracies do
+            result |= {"metric": next(iter(tested.metrics)), "test_metrics": dict(tested.metrics)}
         decoded: dict[str, Any] = json.loads(json.dumps(result))
         return decoded
 

@@ -174,7 +174,7 @@ def training_summary(record: TrainingRecord) -> dict[str, Any]:
         "steps": record.steps,
         "best_step": record.best_step,
         "validation_loss": _finite(record.best_validation_loss),
-        "validation_accuracy": _finite(record.best_validation_accuracy),
+        "validation_accuracy": _finite(record.best_validation_metric),
         "early_stopped": record.early_stopped,
         "diverged": record.diverged,
         "engine": record.engine,

@@ -65,5 +65,5 @@ def accuracy_elsewhere(
             raise ValueError(f"the ticket of seed {path.about.get('seed')} does not fit the initialisation {seed}")
         mask = keep_top(laid(network, batch, workload.task.loss), density, seed=seed)
         record = train(network, workload.task, workload.recipe, mask=mask, seed=seed, device=device)
-        accuracies.append(record.best_validation_accuracy)
+        accuracies.append(record.best_validation_metric)
     return sum(accuracies) / len(accuracies)

@@ -78,7 +78,7 @@ def train(ticket: Path, **options: Any) -> None:
     if record.history and record.best_step:
         text += (
             f", lowest validation loss {record.best_validation_loss:.4f} at step {record.best_step}, where validation "
-            f"accuracy was {100 * record.best_validation_accuracy:.2f} %"
+            f"accuracy was {100 * record.best_validation_metric:.2f} %"
         )
     if record.diverged:
         kept = f"those of step {record.best_step}" if record.best_step else "those before training"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -225,6 +226,7 @@ def test_a_file_of_tensors_is_a_task(tmp_path: Path, suffix: str) -> None:
     assert pickle.loads(packed).digest == task.digest  # noqa: S301
     assert load_task(name) is task
     write(tmp_path / f"mine{suffix}", ARRAYS | {"train_inputs": X.numpy() + 1})
+    os.utime(tmp_path / f"mine{suffix}", (1, 1))  # two writes can fall into one tick of the file system's clock
     assert load_task(name).digest != task.digest
     both = {"train_inputs.ids": Y.numpy()[:, None], "train_inputs.x": X.numpy(), "train_targets": (X > 0).numpy()}
     named = load_task(write(tmp_path / f"named{suffix}", both, {"objective": "multi_label"}))
