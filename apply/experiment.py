@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 import warnings
 from dataclasses import dataclass
@@ -14,7 +13,15 @@ from typing import Any
 import torch
 
 from scratchcard.apply.method import Method
-from scratchcard.apply.pipeline import Progress, evaluate_ticket, find_ticket, history, train_ticket, training_summary
+from scratchcard.apply.pipeline import (
+    Progress,
+    evaluate_ticket,
+    find_ticket,
+    finite,
+    history,
+    train_ticket,
+    training_summary,
+)
 from scratchcard.artefacts.files import written_beside
 from scratchcard.artefacts.store import Store
 from scratchcard.artefacts.version import RESULTS_VERSION, machine, versions
@@ -109,8 +116,8 @@ class Experiment:
             "rounds": ticket.provenance.get("rounds", []),
             "training": training_summary(record),
             "history": history(record),
-            "test_accuracy": tested.metric,
-            "test_loss": tested.loss if math.isfinite(tested.loss) else None,
+            "test_accuracy": finite(tested.metric),
+            "test_loss": finite(tested.loss),
             "wall_seconds": seconds + time.perf_counter() - begin,
             "device": str(device),
             "machine": machine(),
@@ -118,7 +125,8 @@ class Experiment:
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         if next(iter(tested.metrics)) != "accuracy":  # the headline stands where accuracies do
-            result |= {"metric": next(iter(tested.metrics)), "test_metrics": dict(tested.metrics)}
+            result["metric"] = next(iter(tested.metrics))
+            result["test_metrics"] = {name: finite(value) for name, value in tested.metrics.items()}
         decoded: dict[str, Any] = json.loads(json.dumps(result))
         return decoded
 

@@ -78,7 +78,7 @@ def train(ticket: Path, **options: Any) -> None:
     if record.history and record.best_step:
         text += (
             f", lowest validation loss {record.best_validation_loss:.4f} at step {record.best_step}, where validation "
-            f"accuracy was {100 * record.best_validation_metric:.2f} %"
+            f"{_measured(workload.task.objective.metric_names[0], record.best_validation_metric, 'was ')}"
         )
     if record.diverged:
         kept = f"those of step {record.best_step}" if record.best_step else "those before training"
@@ -104,7 +104,7 @@ def train(ticket: Path, **options: Any) -> None:
 @device_option
 @json_option
 def evaluate(ticket: Path, **options: Any) -> None:
-    """Loss and accuracy of a trained ticket on its task's test set.
+    """Loss and accuracy, or the task's own metrics, of a trained ticket on its task's test set.
 
     \b
     scratchcard evaluate ticket.safetensors
@@ -125,16 +125,22 @@ def evaluate(ticket: Path, **options: Any) -> None:
     result = {
         "ticket": str(ticket),
         "split": options["split"],
-        "accuracy": found.accuracy,
+        **found.metrics,
         "loss": found.loss,
         "examples": found.examples,
         "diverged": diverged,
     }
     text = (
-        f"{ticket}: {options['split']} accuracy {100 * found.accuracy:.2f} %, loss {found.loss:.4f} over "
+        f"{ticket}: {options['split']} {', '.join(_measured(*each) for each in found.metrics.items())}, loss "
+        f"{found.loss:.4f} over "
         f"{found.examples:,} examples"
     )
     emit(result, options["as_json"], text)
+
+
+def _measured(name: str, value: float, verb: str = "") -> str:
+    """`accuracy 92.31 %`, `r2 0.4120`."""
+    return f"{name} {verb}{100 * value:.2f} %" if name == "accuracy" else f"{name} {verb}{value:.4f}"
 
 
 def _seed_of(ticket: Ticket, path: Path) -> int:

@@ -21,7 +21,7 @@ class MultiLabel:
     The F1 of a label that is neither there nor predicted is 0, as in scikit-learn.
 
     >>> MultiLabel().metrics(torch.tensor([3.0, 1.0, 1.0, 0.0, 0.0, 2.0]).double())
-    {'micro_f1': 0.727..., 'macro_f1': 0.666...}
+    {'micro_f1': 0.727..., 'macro_f1': 0.678...}
     """
 
     name: str = "multi_label"

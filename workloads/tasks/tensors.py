@@ -88,10 +88,11 @@ def save_task(task: Task, path: str | Path) -> Path:
     Raises:
         ValueError: another ending, or an objective that no file can name: a loss of the user's own.
 
-    >>> folder = getfixture("tmp_path")
-    >>> task = Task.of(torch.rand(40, 2), torch.arange(40) % 2)
+    >>> import tempfile
     >>> from scratchcard.workloads.tasks import load_task
-    >>> load_task(f"tensors:{save_task(task, folder / 'mine.safetensors')}").digest == task.digest
+    >>> task = Task.of(np.random.rand(40, 2), np.arange(40) % 2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     load_task(f"tensors:{task.save(folder + '/mine.safetensors')}").digest == task.digest
     True
     """
     from scratchcard.workloads.objectives import OBJECTIVES
