@@ -152,13 +152,19 @@ def tensor_of(value: Any, what: str) -> Tensor:
     Raises:
         ValueError: no numbers, or no first dimension of examples.
     """
+    if isinstance(value, np.memmap) and not value.flags.writeable:
+        raise ValueError(f"{what} are mapped read-only, which torch cannot hold; open the file with mmap_mode='c'")
     try:
-        tensor = value.detach() if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+        tensor = value.detach() if isinstance(value, Tensor) else torch.as_tensor(_writable(np.asarray(value)))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{what} are no tensor of numbers ({said(error)})") from error
     if tensor.ndim == 0 or tensor.is_complex():
         raise ValueError(f"{what} are {tensor.dtype} of shape {tuple(tensor.shape)}, expected numbers, examples first")
     return tensor.float() if tensor.dtype == torch.float64 else tensor
+
+
+def _writable(array: np.ndarray) -> np.ndarray:
+    return array if array.flags.writeable else array.copy()
 
 
 def _read(dataset: Any, which: str) -> tuple[Inputs, Tensor]:

@@ -50,6 +50,16 @@ def test_tensors_are_taken_as_they_are_where_nothing_is_cut() -> None:
     assert Task.of(Y[:, None].to(torch.uint8), Y).train.tensor.dtype == torch.uint8
 
 
+def test_read_only_arrays(tmp_path: Path) -> None:
+    held = X.numpy().copy()
+    held.flags.writeable = False
+    assert Task.of(held, Y).digest == Task.of(X, Y).digest
+    np.save(tmp_path / "x.npy", held)
+    assert Task.of(np.load(tmp_path / "x.npy", mmap_mode="c"), Y).digest == Task.of(X, Y).digest
+    with pytest.raises(ValueError, match="open the file with mmap_mode='c'"):
+        Task.of(np.load(tmp_path / "x.npy", mmap_mode="r"), Y)
+
+
 @pytest.mark.parametrize(
     ("targets", "objective", "outputs"),
     [
