@@ -153,8 +153,7 @@ def _seed_of(ticket: Ticket, path: Path) -> int:
 def _workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workload:
     """The workload that a ticket says it is of. Code named inside a file is never imported."""
     from scratchcard.apply.pipeline import check_belongs
-    from scratchcard.registry import members
-    from scratchcard.workloads.networks import NETWORKS
+    from scratchcard.registry import lookup
     from scratchcard.workloads.recipe import Recipe
     from scratchcard.workloads.tasks import TASKS, TENSORS
 
@@ -171,12 +170,18 @@ def _workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workloa
     named = {}
     for what in ("network", "task"):
         name = named[what] = options[what] or described[what]
-        named_in = members(NETWORKS, "networks") if what == "network" else members(TASKS, "tasks")
-        if options[what] is None and name not in named_in and not name.startswith(TENSORS):
+        if options[what] is not None or name.startswith(TENSORS):
+            continue
+        if ":" in name or f"{what}_state" in described:
+            own = name if ":" in name else "package.module:factory"
             raise ValueError(
-                f"{path} is a ticket of the {what} {name!r}, which is your own: name a function that returns it with "
-                f"--{what} {name if ':' in name and what + '_state' not in described else 'package.module:factory'}"
+                f"{path} is a ticket of the {what} {name!r}, which is code of your own: name it with --{what} {own}"
             )
+        if what == "task":
+            try:
+                lookup(TASKS, "tasks", name)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}; data of your own is named with --task") from error
     workload = make_workload(options | named, recipe)
     check_belongs(ticket, workload)
     return workload

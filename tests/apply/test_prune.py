@@ -95,7 +95,7 @@ def test_ones_own_network_and_tensors_in_python_the_command_line_a_grid_and_a_bu
     again = Ticket.load("again.safetensors")
     assert again.mask == ticket.mask
     # And says what to do where something is missing.
-    assert "name a function that returns it with --network" in refused("train", "ticket.safetensors")
+    assert "code of your own: name it with --network" in refused("train", "ticket.safetensors")
     assert "with --task" in refused("train", "ticket.safetensors", "--network", "mynets:net")
 
     # A grid names the same network and data.
