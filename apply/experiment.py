@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,15 @@ from typing import Any
 import torch
 
 from scratchcard.apply.method import Method
-from scratchcard.apply.pipeline import Progress, evaluate_ticket, find_ticket, history, train_ticket, training_summary
+from scratchcard.apply.pipeline import (
+    Progress,
+    evaluate_ticket,
+    find_ticket,
+    finite,
+    history,
+    train_ticket,
+    training_summary,
+)
 from scratchcard.artefacts.files import written_beside
 from scratchcard.artefacts.store import Store
 from scratchcard.artefacts.version import RESULTS_VERSION, machine, versions
@@ -109,14 +116,18 @@ class Experiment:
             "rounds": ticket.provenance.get("rounds", []),
             "training": training_summary(record),
             "history": history(record),
-            "test_accuracy": tested.accuracy,
-            "test_loss": tested.loss if math.isfinite(tested.loss) else None,
+            "test_accuracy": finite(tested.metric),
+            "test_loss": finite(tested.loss),
             "wall_seconds": seconds + time.perf_counter() - begin,
             "device": str(device),
             "machine": machine(),
             "versions": versions(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
+        headline = next(iter(tested.metrics))
+        if headline != "accuracy":
+            measured = {name: finite(value) for name, value in tested.metrics.items()}
+            result |= {"metric": headline, "test_metrics": measured}
         decoded: dict[str, Any] = json.loads(json.dumps(result))
         return decoded
 

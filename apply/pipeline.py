@@ -169,8 +169,8 @@ def training_summary(record: TrainingRecord) -> dict[str, Any]:
     return {
         "steps": record.steps,
         "best_step": record.best_step,
-        "validation_loss": _finite(record.best_validation_loss),
-        "validation_accuracy": _finite(record.best_validation_metric),
+        "validation_loss": finite(record.best_validation_loss),
+        "validation_accuracy": finite(record.best_validation_metric),
         "early_stopped": record.early_stopped,
         "diverged": record.diverged,
         "engine": record.engine,
@@ -179,21 +179,22 @@ def training_summary(record: TrainingRecord) -> dict[str, Any]:
 
 
 def history(record: TrainingRecord) -> list[list[float | None]]:
-    """The evaluations of a training as `[step, train loss, validation loss, validation accuracy]`, six digits each."""
+    """The evaluations of a training as `[step, train loss, validation loss, validation metric]`, six digits each."""
     return [_rounded(dataclasses.astuple(entry)) for entry in record.history]
 
 
 def _finite_entries(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _finite(value) if isinstance(value, float) else value for name, value in entry.items()}
+    return {name: finite(value) if isinstance(value, float) else value for name, value in entry.items()}
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """The number, or None for NaN and infinity, which JSON does not know."""
     return value if math.isfinite(value) else None
 
 
 def _rounded(values: Sequence[float]) -> list[float | None]:
     """Six digits tell all that a curve shows, and keep the ticket's header small."""
-    return [value if isinstance(value, int) else _finite(float(f"{value:.6g}")) for value in values]
+    return [value if isinstance(value, int) else finite(float(f"{value:.6g}")) for value in values]
 
 
 def evaluate_ticket(

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scratchcard.pruning.inputs import tensors
 from scratchcard.workloads.objective import Classification, Objective
 
 
@@ -26,10 +27,11 @@ class Split:
     targets: Tensor
 
     def __post_init__(self) -> None:
-        if len(self.inputs) != len(self.targets) or len(self.targets) == 0:
+        counts = {len(tensor) for tensor in tensors(self.inputs).values()}
+        if counts != {len(self.targets)} or len(self.targets) == 0:
             raise ValueError(
-                f"a split needs as many inputs as targets and at least one, got {len(self.inputs)} inputs "
-                f"and {len(self.targets)} targets"
+                "a split needs as many inputs as targets and at least one, got "
+                f"{' and '.join(map(str, sorted(counts))) or 'no'} inputs and {len(self.targets)} targets"
             )
 
     def __len__(self) -> int:
