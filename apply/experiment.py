@@ -124,9 +124,10 @@ class Experiment:
             "versions": versions(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
-        if next(iter(tested.metrics)) != "accuracy":  # the headline stands where accuracies do
-            result["metric"] = next(iter(tested.metrics))
-            result["test_metrics"] = {name: finite(value) for name, value in tested.metrics.items()}
+        headline = next(iter(tested.metrics))
+        if headline != "accuracy":
+            measured = {name: finite(value) for name, value in tested.metrics.items()}
+            result |= {"metric": headline, "test_metrics": measured}
         decoded: dict[str, Any] = json.loads(json.dumps(result))
         return decoded
 

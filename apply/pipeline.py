@@ -185,7 +185,7 @@ def training_summary(record: TrainingRecord) -> dict[str, Any]:
 
 
 def history(record: TrainingRecord) -> list[list[float | None]]:
-    """The evaluations of a training as `[step, train loss, validation loss, validation accuracy]`, six digits each."""
+    """The evaluations of a training as `[step, train loss, validation loss, validation metric]`, six digits each."""
     return [_rounded(dataclasses.astuple(entry)) for entry in record.history]
 
 
@@ -194,7 +194,7 @@ def _finite_entries(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def finite(value: float) -> float | None:
-    """The number, or None where JSON has no word for it: NaN and infinity."""
+    """The number, or None for NaN and infinity, which JSON does not know."""
     return value if math.isfinite(value) else None
 
 

@@ -78,7 +78,7 @@ def train(ticket: Path, **options: Any) -> None:
     if record.history and record.best_step:
         text += (
             f", lowest validation loss {record.best_validation_loss:.4f} at step {record.best_step}, where validation "
-            f"{_measured(workload.task.objective.metric_names[0], record.best_validation_metric, 'was ')}"
+            + _measured(workload.task.objective.metric_names[0], "was", record.best_validation_metric)
         )
     if record.diverged:
         kept = f"those of step {record.best_step}" if record.best_step else "those before training"
@@ -125,22 +125,25 @@ def evaluate(ticket: Path, **options: Any) -> None:
     result = {
         "ticket": str(ticket),
         "split": options["split"],
-        **found.metrics,
+        "accuracy": found.metric,
         "loss": found.loss,
         "examples": found.examples,
         "diverged": diverged,
     }
+    headline = next(iter(found.metrics))
+    if headline != "accuracy":
+        result |= {"metric": headline, "metrics": dict(found.metrics)}
     text = (
-        f"{ticket}: {options['split']} {', '.join(_measured(*each) for each in found.metrics.items())}, loss "
-        f"{found.loss:.4f} over "
+        f"{ticket}: {options['split']} {_measured(headline, '', found.metric)}, loss {found.loss:.4f} over "
         f"{found.examples:,} examples"
     )
     emit(result, options["as_json"], text)
 
 
-def _measured(name: str, value: float, verb: str = "") -> str:
-    """`accuracy 92.31 %`, `r2 0.4120`."""
-    return f"{name} {verb}{100 * value:.2f} %" if name == "accuracy" else f"{name} {verb}{value:.4f}"
+def _measured(metric: str, verb: str, value: float) -> str:
+    """`accuracy was 93.10 %`, or `r2 was 0.8120`."""
+    number = f"{100 * value:.2f} %" if metric == "accuracy" else f"{value:.4f}"
+    return " ".join(filter(None, (metric, verb, number)))
 
 
 def _seed_of(ticket: Ticket, path: Path) -> int:

@@ -135,7 +135,7 @@ def test_auto_leaves_networks_that_do_not_run_with_sparse_layers(build: type[nn.
     mask = random_mask(network, 0.015)
     assert sparse_layers(network, mask)
     state = torch.get_rng_state()
-    with pytest.raises(ValueError, match=r"cannot run this network with sparse layers \(.*weight.*engine='auto'"):
+    with pytest.raises(ValueError, match=r"cannot run this network, .*AttributeError: .*weight"):
         train(network, task, recipe, mask=mask, engine="sparse")
     assert torch.equal(torch.get_rng_state(), state)
     record = train(network, task, recipe, mask=mask)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
 from scratchcard.pruning.inputs import forward, rows
+from scratchcard.pruning.mask import Mask
 from scratchcard.workloads.engines.engine import Engine, State, make_optimizer
 from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_network
 from scratchcard.workloads.objective import Objective
@@ -23,18 +22,19 @@ class AutogradEngine(Engine):
 
     Args:
         network: on the device of `train`.
-        masks: by parameter name; a tensor of ones and zeros that the gradient is multiplied with.
+        mask: the kept weights; None trains all, as it does parameters that are not in it.
         train: in the network's dtype.
     """
 
     name = "autograd"
 
     def __init__(
-        self, network: nn.Module, masks: Mapping[str, Tensor], objective: Objective, recipe: Recipe, train: Split
+        self, network: nn.Module, mask: Mask | None, objective: Objective, recipe: Recipe, train: Split
     ) -> None:
         self._network, self._objective, self._train = network, objective, train
         parameters = {key: p for key, p in network.named_parameters() if p.requires_grad}
-        self._masked = [(parameters[key], mask) for key, mask in masks.items() if key in parameters]
+        kept = {} if mask is None else {name: tensor for name, tensor in mask.tensors.items() if not bool(tensor.all())}
+        self._masked = [(p, kept[name].to(p.device, p.dtype)) for name, p in parameters.items() if name in kept]
         self._optimizer = make_optimizer(list(parameters.values()), recipe)
 
     def run(self, order: Tensor) -> Tensor:

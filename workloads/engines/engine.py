@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from scratchcard.pruning.inputs import each, placed
+from scratchcard.pruning.inputs import Inputs, each, forward, placed, tensors
 from scratchcard.workloads.engines.evaluator import Evaluated
+from scratchcard.workloads.factory import said
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
 
@@ -54,21 +56,36 @@ def place_split(split: Split, network: nn.Module, device: torch.device) -> Split
     return dataclasses.replace(split, inputs=inputs, targets=split.targets.to(device))
 
 
+def check_runs(network: nn.Module, inputs: Inputs, what: str) -> None:
+    """Try a forward pass; the random state is put back.
+
+    Raises:
+        ValueError: it fails; one sentence that begins with `what`.
+    """
+    try:
+        with seeded(0, next(iter(tensors(inputs).values())).device), torch.no_grad():
+            forward(network, inputs)
+    except Exception as error:  # a foreign network can raise anything
+        raise ValueError(f"{what}: {said(error)}") from error
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Dropout draws from the seed; the random state of the caller is put back."""
+    devices = []
+    if device.type == "cuda":
+        devices = [torch.cuda.current_device() if device.index is None else device.index]
+    with torch.random.fork_rng(devices=devices):
+        torch.default_generator.manual_seed(seed)
+        for index in devices:
+            with torch.cuda.device(index):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
 def make_optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
     """torch's fused optimiser with the settings of `recipe`."""
+    settings: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": True}
     if recipe.optimizer == "adam":
-        return torch.optim.Adam(
-            parameters,
-            lr=recipe.learning_rate,
-            betas=recipe.betas,
-            eps=recipe.epsilon,
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
-    return torch.optim.SGD(
-        parameters,
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
+        return torch.optim.Adam(parameters, betas=recipe.betas, eps=recipe.epsilon, **settings)
+    return torch.optim.SGD(parameters, momentum=recipe.momentum, **settings)

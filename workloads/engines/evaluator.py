@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -82,10 +83,17 @@ def evaluate_split(
 
 def evaluate_network(network: nn.Module, split: Split, objective: Objective) -> Evaluated:
     """Evaluate `network` on `split` in evaluation mode; its mode is restored."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
+    with modes_kept(network):
+        network.eval()
         return evaluate_split(lambda inputs: forward(network, inputs), split, objective)[0]
+
+
+@contextmanager
+def modes_kept(network: nn.Module) -> Iterator[None]:
+    """Put the mode of every module back, training or evaluation."""
+    modes = {module: module.training for module in network.modules()}
+    try:
+        yield
     finally:
         for module, training in modes.items():
             module.training = training

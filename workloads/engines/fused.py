@@ -240,17 +240,13 @@ class FusedEngine(Engine):
         Raises:
             ValueError: an order of another shape, or one that names examples that are none.
         """
-        expected = (1, order.shape[1] if order.ndim > 1 else 0, self._act.shape[1])
-        if order.dtype != torch.int64 or tuple(order.shape) != expected or order.numel() == 0:
+        last, width = len(self._x) - 1, self._act.shape[1]
+        if order.dtype != torch.int64 or order.ndim != 3 or order.shape[::2] != (1, width) or not order.numel():
             raise ValueError(
-                f"the order is {order.dtype} of shape {tuple(order.shape)}, expected int64 of shape "
-                f"(1, steps, {self._act.shape[1]})"
+                f"the order is {order.dtype} of shape {tuple(order.shape)}, expected int64 of shape (1, steps, {width})"
             )
-        if int(order.min()) < 0 or int(order.max()) >= len(self._x):
-            raise ValueError(
-                f"the order names examples from {int(order.min())} to {int(order.max())}, expected 0 to "
-                f"{len(self._x) - 1}"
-            )
+        if int(order.min()) < 0 or int(order.max()) > last:
+            raise ValueError(f"the order names examples {int(order.min())} to {int(order.max())}, expected 0 to {last}")
         steps = np.arange(self._steps + 1, self._steps + order.shape[1] + 1)[:, None]
         corrections = 1 / (1 - np.array(self._betas)[None, :] ** steps)
         loss = _train(

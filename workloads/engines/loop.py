@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -44,7 +43,7 @@ class Training:
         best_state: after the step of `best`; before the first evaluation, the state before training.
         snapshots: states by step.
         step: steps taken.
-        best: the evaluation with the lowest validation loss, the first of equals.
+        best: the evaluation with the lowest validation loss, the first of equals; step 0 before there is one.
         diverged: a loss was NaN or infinite.
         ended: it takes no more steps.
     """
@@ -54,7 +53,7 @@ class Training:
     snapshots: dict[int, State] = field(default_factory=dict)
     step: int = 0
     history: list[Evaluation] = field(default_factory=list)
-    best: Evaluation | None = None
+    best: Evaluation = Evaluation(0, math.nan, math.inf, 0.0)
     diverged: bool = False
     ended: bool = False
     _losses: float = 0.0
@@ -73,10 +72,10 @@ class Training:
         self.history.append(noted)
         self._losses, self._losses_of = 0.0, 0
         self.diverged = not math.isfinite(found.loss)
-        better = not self.diverged and (self.best is None or found.loss < self.best.validation_loss)
+        better = not self.diverged and found.loss < self.best.validation_loss
         if better:
             self.best = noted
-        waited = 0 if self.best is None else len(self.history) - 1 - self.history.index(self.best)
+        waited = sum(earlier.step > self.best.step for earlier in self.history)
         self.ended = self.diverged or waited >= recipe.patience or self.step == recipe.max_steps
         return better
 
@@ -146,20 +145,6 @@ def _going(engine: Engine, active: list[Training]) -> list[Training]:
     if 0 < len(going) < len(active):
         engine.select(going)
     return [active[place] for place in going]
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Dropout draws from the seed; the random state of the caller is put back."""
-    devices = []
-    if device.type == "cuda":
-        devices = [torch.cuda.current_device() if device.index is None else device.index]
-    with torch.random.fork_rng(devices=devices):
-        torch.default_generator.manual_seed(seed)
-        for index in devices:
-            with torch.cuda.device(index):
-                torch.cuda.manual_seed(seed)
-        yield
 
 
 def batches(examples: int, batch_size: int, seed: int) -> Iterator[Tensor]:

@@ -8,7 +8,6 @@ from typing import Literal, get_args
 from torch import nn
 
 from scratchcard.pruning.mask import Mask
-from scratchcard.pruning.parameters import prunable
 from scratchcard.workloads.engines.autograd import AutogradEngine
 from scratchcard.workloads.engines.engine import Engine
 from scratchcard.workloads.engines.loop import batches
@@ -58,15 +57,7 @@ def make_engine(
             return SparseEngine(network, mask, objective, recipe, train)
         except ValueError:
             pass  # the network does not run with sparse layers
-    masks = {}
-    if mask is not None:
-        weights = prunable(network)
-        masks = {
-            key: kept.to(weights[key].device, weights[key].dtype)
-            for key, kept in mask.tensors.items()
-            if not bool(kept.all())
-        }
-    return AutogradEngine(network, masks, objective, recipe, train)
+    return AutogradEngine(network, mask, objective, recipe, train)
 
 
 def make_stacked_engine(

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scratchcard.pruning.inputs import Inputs, forward, rows
+from scratchcard.pruning.inputs import rows
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable_layers
 from scratchcard.workloads.engines.autograd import AutogradEngine
-from scratchcard.workloads.engines.engine import State
+from scratchcard.workloads.engines.engine import State, check_runs
 from scratchcard.workloads.objective import Objective
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
@@ -139,11 +139,13 @@ class SparseEngine(AutogradEngine):
                 "use engine='auto' or 'autograd'"
             )
         worked, self._replaced = _with_sparse_layers(network, mask, replaced)
-        _try(worked, rows(train.inputs, slice(0, recipe.batch_size)))
+        trial, batch = copy.deepcopy(worked), rows(train.inputs, slice(0, recipe.batch_size))
+        for mode in (True, False):  # in evaluation some networks read a layer's weight past its forward pass
+            check_runs(
+                trial.train(mode), batch, "the sparse engine cannot run this network, engine='auto' and 'autograd' can"
+            )
         self._full = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-        dtypes = {name: parameter.dtype for name, parameter in network.named_parameters()}
-        masks = {name: kept.to(dtypes[name]) for name, kept in mask.tensors.items() if name not in replaced}
-        super().__init__(worked, masks, objective, recipe, train)
+        super().__init__(worked, mask, objective, recipe, train)
 
     def state(self, place: int = 0) -> State:
         """A copy of the full state: the values put to their places in the matrices."""
@@ -173,20 +175,6 @@ def _with_sparse_layers(
             layers[name] = SparseLinear(layer, mask.tensors[name])
             setattr(worked.get_submodule(owner), attribute, layers[name])
     return worked, layers
-
-
-def _try(network: nn.Module, inputs: Inputs) -> None:
-    """Run a copy of the network in both modes: in evaluation some read a layer's weight past its forward pass."""
-    trial = copy.deepcopy(network)
-    try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            forward(trial.train(), inputs)
-            forward(trial.eval(), inputs)
-    except Exception as error:  # a foreign network can raise anything
-        raise ValueError(
-            f"the sparse engine cannot run this network with sparse layers ({' '.join(str(error).split())}); "
-            "use engine='auto' or 'autograd'"
-        ) from error
 
 
 def sparse_layers(network: nn.Module, mask: Mask, density: float = SPARSE_DENSITY) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,9 +14,8 @@ from torch.func import vmap
 from scratchcard.pruning.inputs import Inputs, forward
 from scratchcard.pruning.inputs import rows as at
 from scratchcard.pruning.mask import Mask
-from scratchcard.workloads.engines.engine import Engine, State, make_optimizer
+from scratchcard.workloads.engines.engine import Engine, State, make_optimizer, seeded
 from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_split
-from scratchcard.workloads.engines.loop import seeded
 from scratchcard.workloads.objective import Objective
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
@@ -154,11 +154,13 @@ class StackedEngine(Engine):
         """
         kept = {name: buffer.clone() for name, buffer in self.buffers.items()}
         rows = rows.to(self._train.targets.device)
-        inputs, targets = at(self._train.inputs, rows), self._train.targets[rows]
+        inputs: Any = at(self._train.inputs, rows)
+        targets = self._train.targets[rows]
         tolerance = TOLERANCES.get(next(iter(self.parameters.values())).dtype, LOW_TOLERANCE)
         try:
             losses = self._losses(rows.expand(self.size, -1), targets.expand(self.size, *targets.shape))
             losses.sum().backward()  # type: ignore[no-untyped-call]
+            self.evaluate(replace(self._train, inputs=inputs, targets=targets))
         except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
             said = " ".join(str(error).split()).partition(". ")[0]
             raise NotStackableError(f"{type(networks[0]).__name__} cannot be trained together: {said}") from error

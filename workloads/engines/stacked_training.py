@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -34,7 +35,7 @@ def train_stacked(
 
     That is `train(network, task, recipe, mask=mask, seed=seed, engine="autograd", compact=False)` for each: the same
     batches in the same order, the same evaluations, early stopping for each network by itself, the state of its lowest
-    validation loss at the end. A network that has stopped leaves the group and costs nothing more.
+    validation loss at the end. A network that has stopped leaves the stack and costs nothing more.
 
     The data lies on the device once, and each step gathers the K batches by their indices. ReLU perceptrons take
     batched products with written-out derivatives, other networks `torch.func.vmap`, batch normalisation included. What
@@ -55,7 +56,7 @@ def train_stacked(
             done.
 
     Returns:
-        One record for each network, in order. `seconds` is its share of the group's wall-clock time, in proportion to
+        One record for each network, in order. `seconds` is its share of the stack's wall-clock time, in proportion to
         its steps: the shares add up to the time of the call. It is not what the training would take alone.
 
     Raises:
@@ -85,7 +86,7 @@ def train_stacked(
     if where.type == "cuda":
         torch.cuda.synchronize(where)
     share = (time.perf_counter() - started) / sum(one.step for one in done)
-    return [TrainingRecord.of(one, recipe, seconds=one.step * share, engine=StackedEngine.name) for one in done]
+    return [TrainingRecord.of(one, recipe, StackedEngine.name, one.step * share, {}) for one in done]
 
 
 def _check(
@@ -107,7 +108,7 @@ def _check(
         if layout != layouts[0]:
             raise ValueError(
                 f"network {place} has other parameters than network 0 (names, shapes, dtypes); train networks of one "
-                "architecture together"
+                "architecture in one stack"
             )
 
 
@@ -120,25 +121,13 @@ def _one_by_one(
     device: torch.device,
     progress: Callable[[int, int], None] | None,
 ) -> list[TrainingRecord]:
-    records = []
-    most = recipe.max_steps
-    for place, (network, mask, seed) in enumerate(zip(networks, masks, seeds, strict=True)):
+    records, most = [], recipe.max_steps
+    settings: dict[str, Any] = {"device": device, "engine": "autograd", "compact": False}
+    for number, (network, mask, seed) in enumerate(zip(networks, masks, seeds, strict=True)):
 
-        def report(step: int, _: int, before: int = place * most) -> None:
+        def report(step: int, _: int, before: int = number * most) -> None:
             if progress is not None:
                 progress(before + step, len(networks) * most)
 
-        records.append(
-            train(
-                network,
-                task,
-                recipe,
-                mask=mask,
-                seed=seed,
-                device=device,
-                engine="autograd",
-                compact=False,
-                progress=report,
-            )
-        )
+        records.append(train(network, task, recipe, mask=mask, seed=seed, progress=report, **settings))
     return records

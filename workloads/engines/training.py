@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,12 +13,13 @@ from torch import nn
 from scratchcard.clock import spent
 from scratchcard.pruning.chain import NotAChainError
 from scratchcard.pruning.compaction import Compacted, compact
+from scratchcard.pruning.inputs import rows
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.ticket import copy_state
 from scratchcard.workloads.device import choose_device
-from scratchcard.workloads.engines.engine import State, place_split
-from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_network
-from scratchcard.workloads.engines.loop import Evaluation, Training, run_trainings, seeded
+from scratchcard.workloads.engines.engine import State, check_runs, place_split, seeded
+from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_network, modes_kept
+from scratchcard.workloads.engines.loop import Evaluation, Training, run_trainings
 from scratchcard.workloads.engines.selection import ENGINES, EngineName, make_engine
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split, Task
@@ -58,27 +58,20 @@ class TrainingRecord:
 
     @classmethod
     def of(
-        cls,
-        training: Training,
-        recipe: Recipe,
-        *,
-        seconds: float,
-        engine: str,
-        snapshots: Mapping[int, State] | None = None,
+        cls, done: Training, recipe: Recipe, engine: str, seconds: float, snapshots: Mapping[int, State]
     ) -> TrainingRecord:
         """The record of a training that has ended."""
-        best = training.best
         return cls(
-            steps=training.step,
-            best_step=0 if best is None else best.step,
-            best_validation_loss=math.inf if best is None else best.validation_loss,
-            best_validation_metric=0.0 if best is None else best.validation_metric,
-            history=tuple(training.history),
-            seconds=seconds,
-            engine=engine,
-            early_stopped=training.step < recipe.max_steps or training.diverged,
-            diverged=training.diverged,
-            snapshots=snapshots or {},
+            done.step,
+            done.best.step,
+            done.best.validation_loss,
+            done.best.validation_metric,
+            tuple(done.history),
+            seconds,
+            engine,
+            early_stopped=done.step < recipe.max_steps or done.diverged,
+            diverged=done.diverged,
+            snapshots=snapshots,
         )
 
 
@@ -145,11 +138,11 @@ def train(
     shrinks = compact and mask is not None and engine != "sparse" and not isinstance(task.train.inputs, Mapping)
     compacted = _compacted(network, mask, recipe) if shrinks and mask is not None else None
     small, small_mask = (network, mask) if compacted is None else (compacted.network, compacted.mask)
-    modes = {module: module.training for module in network.modules()}
-    small.train()
-    try:
+    with modes_kept(network):
+        small.train()
         training = _prepared(task.train, compacted, small, where)
         validation = _prepared(task.validation, compacted, small, where)
+        _check_takes(small, training, task)
         runner = make_engine(engine, small, small_mask, task.objective, recipe, training)
         with seeded(seed, where):
             (done,) = run_trainings(
@@ -162,15 +155,11 @@ def train(
                 progress=progress,
             )
         last = not (restore_best or done.diverged)
-        final_step = done.step if last else 0 if done.best is None else done.best.step
-        final = runner.state() if last else done.best_state
         sizing = _Sizing(network, compacted, recipe)
         snapshots = {step: sizing.full(state, step) for step, state in done.snapshots.items()}
-        network.load_state_dict(sizing.full(final, final_step))
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-    return TrainingRecord.of(done, recipe, seconds=spent(where) - started, engine=runner.name, snapshots=snapshots)
+        final = (runner.state(), done.step) if last else (done.best_state, done.best.step)
+        network.load_state_dict(sizing.full(*final))
+    return TrainingRecord.of(done, recipe, runner.name, spent(where) - started, snapshots)
 
 
 def evaluate(
@@ -185,13 +174,22 @@ def evaluate(
     The network is moved to `device`; its mode is restored.
 
     Raises:
-        ValueError: an unknown split or device.
+        ValueError: an unknown split or device, or a network that does not take the task's inputs.
     """
     if split not in ("train", "validation", "test"):
         raise ValueError(f"unknown split {split!r}, expected 'train', 'validation' or 'test'")
     where = choose_device(str(device))
     network.to(where)
-    return evaluate_network(network, _prepared(getattr(task, split), None, network, where), task.objective)
+    data = place_split(getattr(task, split), network, where)
+    _check_takes(network, data, task)
+    return evaluate_network(network, data, task.objective)
+
+
+def _check_takes(network: nn.Module, data: Split, task: Task) -> None:
+    """Refuse a network that cannot take two of the inputs, in evaluation mode."""
+    with modes_kept(network):
+        network.eval()
+        check_runs(network, rows(data.inputs, slice(2)), f"the network cannot take the inputs of {task.name}")
 
 
 def check_batch_size(task: Task, recipe: Recipe) -> None:
