@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratchcard.pruning.inputs import tensors
+from scratchcard.pruning.inputs import Inputs, check_finite, device_of, each, one_tensor, rows, tensors
 from scratchcard.workloads.objective import Classification, Objective
 
 # So many bytes at once, where all data is read: data that is mapped from a file stays there.

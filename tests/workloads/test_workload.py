@@ -20,7 +20,7 @@ from torch import nn
 from scratchcard.pruning.parameters import prunable
 from scratchcard.workloads.device import choose_device
 from scratchcard.workloads.engines.engine import seeded
-from scratchcard.workloads.networks import NETWORKS, build_network
+from scratchcard.workloads.networks import build_network
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split, Task
 from scratchcard.workloads.tasks import load_task
