@@ -34,6 +34,13 @@ _HOMES = {
     "Scorer": "scorers",
     "make_scorer": "scorers",
     "NETWORKS": "workloads.networks",
+    "OBJECTIVES": "workloads.objectives",
+    "Classification": "workloads.objective",
+    "MultiLabel": "workloads.objectives",
+    "Objective": "workloads.objective",
+    "OwnObjective": "workloads.objectives",
+    "PerPosition": "workloads.objectives",
+    "Regression": "workloads.objectives",
     "TASKS": "workloads.tasks",
     "Recipe": "workloads.engines.training",
     "Split": "workloads.task",
@@ -62,11 +69,11 @@ _HOMES = {
     "PredictedScorer": "apply.predicted",
     "StackedScorer": "apply.stacked",
     "TicketLibrary": "apply.ticket_library",
-    "evaluate": "apply.pipeline:evaluate_ticket",
-    "prune": "apply.pipeline:find_ticket",
+    "evaluate": "apply.prune",
+    "prune": "apply.prune",
     "scores_as_weights": "apply.saw",
     "bimodal": "apply.saw",
-    "train": "apply.pipeline:train_ticket",
+    "train": "apply.prune",
 }
 
 __all__ = sorted(_HOMES)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import time
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from scratchcard.apply.method import Method
-from scratchcard.apply.pipeline import Progress, evaluate_ticket, find_ticket, history, train_ticket, training_summary
+from scratchcard.apply.pipeline import (
+    Progress,
+    evaluate_ticket,
+    find_ticket,
+    finite,
+    history,
+    train_ticket,
+    training_summary,
+)
 from scratchcard.artefacts.digest import json_digest
 from scratchcard.artefacts.json_file import as_read
 from scratchcard.artefacts.store import Store
@@ -92,8 +100,7 @@ class Experiment:
     ) -> dict[str, Any]:
         """Evaluate the trained ticket; the run's record. `seconds` were spent on it before."""
         begin = time.perf_counter()
-        network = self.workload.build(0, dtype=self.dtype)
-        found = Connectivity.of(network, ticket.mask, self.workload.task.input_shape)
+        found = self._connectivity(ticket)
         tested = evaluate_ticket(ticket, self.workload, device=device, dtype=self.dtype)
         result = {
             "digest": self.digest,
@@ -101,19 +108,32 @@ class Experiment:
             "configuration": self.describe(),
             "kept": ticket.mask.kept,
             "prunable": ticket.mask.total,
-            "effective_density": found.effective_density,
-            "layer_density": dict(found.density),
-            "live_units": dict(found.live_units),
+            "effective_density": None if found is None else found.effective_density,
+            "layer_density": {name: int(kept.sum()) / kept.numel() for name, kept in ticket.mask.tensors.items()},
+            "live_units": {} if found is None else dict(found.live_units),
             "pruning_seconds": ticket.provenance["pruning_seconds"],
             "rounds": ticket.provenance.get("rounds", []),
             "training": training_summary(record),
             "history": history(record),
-            "test_accuracy": tested.accuracy,
-            "test_loss": tested.loss if math.isfinite(tested.loss) else None,
+            "test_accuracy": finite(tested.metric),
+            "test_loss": finite(tested.loss),
             "wall_seconds": seconds + time.perf_counter() - begin,
             "device": str(device),
             "machine": machine(),
             "versions": versions(),
             "finished": utc_now(),
         }
+        headline = next(iter(tested.metrics))
+        if headline != "accuracy":
+            measured = {name: finite(value) for name, value in tested.metrics.items()}
+            result |= {"metric": headline, "test_metrics": measured}
         return as_read(result)
+
+    def _connectivity(self, ticket: Ticket) -> Connectivity | None:
+        """None for a network whose paths cannot be told, such as one with attention."""
+        try:
+            network = self.workload.build(0, dtype=self.dtype)
+            return Connectivity.of(network, ticket.mask, self.workload.task.example)
+        except ValueError as error:
+            warnings.warn(f"the effective density is not known: {error}", stacklevel=2)
+            return None

@@ -111,14 +111,18 @@ def check_belongs(ticket: Ticket, workload: Workload) -> None:
 
     `train_ticket` and `evaluate_ticket` don't ask, so that a ticket can be moved to another task on purpose.
 
+    A module has no name that says all of it: where one is in play, its layout alone must be the ticket's.
+
     Raises:
         ValueError: names both.
     """
     recorded = ticket.provenance.get("workload")
     described = recorded if isinstance(recorded, Mapping) else {}
-    network, digest = described.get("network", workload.network), described.get("data_digest", workload.task.digest)
-    if network != workload.network:
-        raise ValueError(f"the ticket is one of the network {network!r}, not of {workload.network!r}")
+    name = workload.network_name
+    network, digest = described.get("network", name), described.get("data_digest", workload.task.digest)
+    of_module = "network_state" in described or not isinstance(workload.network, str)
+    if network != name and not of_module:
+        raise ValueError(f"the ticket is one of the network {network!r}, not of {name!r}")
     if digest != workload.task.digest:
         raise ValueError(
             f"the data of {workload.task.name} here is not the data that the ticket was found with "
@@ -141,7 +145,7 @@ def train_ticket(
     `seed` is that of the data order. With a `store`, a training that it holds is not done again: methods that
     find the same ticket share it. The ticket's provenance says under `training` what was done:
     the record in short, the recipe, the data's digest, and the history as `[step, train loss, validation loss,
-    validation accuracy]`.
+    validation metric]`; a metric that is no accuracy is named.
 
     Raises:
         ValueError: the ticket is one of another network.
@@ -160,6 +164,8 @@ def with_training(ticket: Ticket, network: nn.Module, record: TrainingRecord, wo
         "recipe": dataclasses.asdict(workload.recipe),
         "history": history(record),
     }
+    headline = workload.task.objective.metric_names[0]
+    training |= {} if headline == "accuracy" else {"metric": headline}
     provenance = dict(ticket.provenance) | {"training": training}
     return dataclasses.replace(ticket, trained=copy_state(network), provenance=provenance)
 
@@ -169,8 +175,8 @@ def training_summary(record: TrainingRecord) -> dict[str, Any]:
     return {
         "steps": record.steps,
         "best_step": record.best_step,
-        "validation_loss": _finite(record.best_validation_loss),
-        "validation_accuracy": _finite(record.best_validation_accuracy),
+        "validation_loss": finite(record.best_validation_loss),
+        "validation_accuracy": finite(record.best_validation_metric),
         "early_stopped": record.early_stopped,
         "diverged": record.diverged,
         "engine": record.engine,
@@ -179,21 +185,22 @@ def training_summary(record: TrainingRecord) -> dict[str, Any]:
 
 
 def history(record: TrainingRecord) -> list[list[float | None]]:
-    """The evaluations of a training as `[step, train loss, validation loss, validation accuracy]`, six digits each."""
+    """The evaluations of a training as `[step, train loss, validation loss, validation metric]`, six digits each."""
     return [_rounded(dataclasses.astuple(entry)) for entry in record.history]
 
 
 def _finite_entries(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _finite(value) if isinstance(value, float) else value for name, value in entry.items()}
+    return {name: finite(value) if isinstance(value, float) else value for name, value in entry.items()}
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """The number, or None for NaN and infinity, which JSON does not know."""
     return value if math.isfinite(value) else None
 
 
 def _rounded(values: Sequence[float]) -> list[float | None]:
     """Six digits tell all that a curve shows, and keep the ticket's header small."""
-    return [value if isinstance(value, int) else _finite(float(f"{value:.6g}")) for value in values]
+    return [value if isinstance(value, int) else finite(float(f"{value:.6g}")) for value in values]
 
 
 def evaluate_ticket(
@@ -204,7 +211,7 @@ def evaluate_ticket(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Evaluated:
-    """Loss and accuracy of a trained ticket.
+    """Loss and metrics of a trained ticket.
 
     Raises:
         ValueError: the ticket was not trained, or is one of another network.

@@ -160,7 +160,7 @@ class PolicySearch:
         )
         return train(
             network, workload.task, workload.recipe, mask=mask, seed=seed, device=device
-        ).best_validation_accuracy
+        ).best_validation_metric
 
     def _accuracy(self, data_dir: str | None, device: str, theta: np.ndarray, task: str, seed: int) -> float:
         return self.accuracy(self.predictor(theta), _workload(task, self.network, data_dir), seed, device)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from scratchcard.artefacts.digest import sha256, tensor_bytes
 from scratchcard.pruning.alignment import Alignment, align
 from scratchcard.pruning.chain import NotAChainError
+from scratchcard.pruning.inputs import one_tensor
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import count, prunable
 from scratchcard.pruning.scores import Scores
@@ -190,9 +191,11 @@ def _laid(
 def similarity(means: Tensor, batch: Batch) -> float:
     """Pearson correlation of how the classes' mean inputs differ from their common mean: here and in the batch.
 
-    0 where classes or features are not as many, where a class has no example or nothing differs. Both are averaged
-    over classes; entries are classes x features.
+    0 where there are several inputs by name, where classes or features are not as many, where a class has no example
+    or nothing differs. Both are averaged over classes; entries are classes x features.
     """
+    if isinstance(batch[0], Mapping):
+        return 0.0
     inputs, targets = batch[0].detach().cpu(), batch[1].detach().cpu()
     if not inputs.is_floating_point() or targets.is_floating_point() or targets.ndim != 1:
         return 0.0
@@ -210,7 +213,7 @@ def class_means(batch: Batch, classes: int) -> Tensor:
     Raises:
         ValueError: a class without an example.
     """
-    inputs, targets = batch[0].reshape(len(batch[0]), -1).float(), batch[1]
+    inputs, targets = one_tensor(batch[0], "the class mean").reshape(len(batch[1]), -1).float(), batch[1]
     counts = torch.bincount(targets, minlength=classes)
     if not bool(counts.all()):
         raise ValueError(f"class {int((counts == 0).nonzero()[0])} has no example, so that it has no mean")

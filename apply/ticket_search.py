@@ -43,7 +43,7 @@ def find_path(
     regime, scorer = Iterative(rounds=rounds, towards=last), make_scorer("magnitude")
     found = {density: regime.find(workload, scorer, density, seed, store=store, device=device) for density in densities}
     split = workload.task.train
-    means = class_means((split.inputs.cpu(), split.targets.cpu()), workload.task.classes)
+    means = class_means((split.tensor.cpu(), split.targets.cpu()), workload.task.classes)
     about = workload.describe() | {"regime": "ISS", "rounds": rounds, "seed": seed, "versions": versions()}
     return TicketPath.of({density: f.mask for density, f in found.items()}, found[last].start, means, about)
 
@@ -65,5 +65,5 @@ def accuracy_elsewhere(
             raise ValueError(f"the ticket of seed {path.about.get('seed')} does not fit the initialisation {seed}")
         mask = keep_top(laid(network, batch, workload.task.loss), density, seed=seed)
         record = train(network, workload.task, workload.recipe, mask=mask, seed=seed, device=device)
-        accuracies.append(record.best_validation_accuracy)
+        accuracies.append(record.best_validation_metric)
     return sum(accuracies) / len(accuracies)

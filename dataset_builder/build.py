@@ -119,10 +119,10 @@ def build(
     seeds = list(seeds)
     if not seeds or len(set(seeds)) != len(seeds):
         raise ValueError(f"expected at least one seed and each only once, got {seeds}")
-    if workload.weights is not None and len(seeds) > 1:
+    if workload.has_fixed_weights and len(seeds) > 1:
         raise ValueError(
-            f"with fixed weights ({workload.weights}) all seeds are the same network, so that a split by seed would "
-            "hold nothing out; build one seed, or leave the weights away"
+            f"with fixed weights ({workload.weights or workload.network_name}) all seeds are the same network, so that "
+            "a split by seed would hold nothing out; build one seed, or leave the weights away"
         )
     claim(out, workload, recording.describe())
     missing = [seed for seed in seeds if not is_whole(out / file_name(workload.name, seed))]

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from scratchcard.pruning.inputs import Inputs, each, forward, tensors
 from scratchcard.pruning.linear_image import HIDDEN, linearised
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable, prunable_layers
@@ -22,8 +23,10 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 # leave rounding where there is nothing.
 _NOTHING = 1e-9
 
+Example = tuple[int, ...] | Inputs
 
-def effective_mask(network: nn.Module, mask: Mask, input_shape: tuple[int, ...]) -> Mask:
+
+def effective_mask(network: nn.Module, mask: Mask, input_shape: Example) -> Mask:
     """The kept weights that lie on a path of kept weights from an input to an output.
 
     The linearised network with 0/1 weights counts paths: a weight is on one exactly when the gradient of the
@@ -37,7 +40,8 @@ def effective_mask(network: nn.Module, mask: Mask, input_shape: tuple[int, ...])
     Args:
         network: any module; left untouched.
         mask: the kept weights.
-        input_shape: of one input, without the batch, such as `(1, 28, 28)`.
+        input_shape: of one input, without the batch, such as `(1, 28, 28)`; or inputs of the network, whose values play
+            no part: needed where it takes several, or tokens elsewhere than in its first layer.
 
     Raises:
         ValueError: a mask of another layout, an input shape that the network does not take, or no path even if all
@@ -53,7 +57,7 @@ def effective_mask(network: nn.Module, mask: Mask, input_shape: tuple[int, ...])
     return found
 
 
-def _effective(network: nn.Module, mask: Mask, input_shape: tuple[int, ...]) -> Mask:
+def _effective(network: nn.Module, mask: Mask, input_shape: Example) -> Mask:
     own = prunable(network)
     tables = {name for name, layer in prunable_layers(network).items() if isinstance(layer, nn.Embedding)}
     ones: dict[str, Tensor] = {}
@@ -69,14 +73,16 @@ def _effective(network: nn.Module, mask: Mask, input_shape: tuple[int, ...]) -> 
             layer.padding_idx = None
     device = next(iter(own.values())).device
     first = next(iter(own))
-    inputs = torch.ones((1, *input_shape), dtype=torch.float64, device=device)
+    inputs = _ones(input_shape, first in tables, device)
     weights = prunable(copy)
     with torch.enable_grad():
         try:
-            output = copy(torch.zeros_like(inputs, dtype=torch.int64) if first in tables else inputs)
+            output = forward(copy, inputs)
         except (RuntimeError, IndexError) as error:
             reason = str(error).splitlines()[0]
-            raise ValueError(f"the network does not take an input of shape {tuple(input_shape)}: {reason}") from error
+            shapes = {name: tuple(tensor.shape[1:]) for name, tensor in tensors(inputs).items()}
+            shape = shapes.get("", shapes)
+            raise ValueError(f"the network does not take an input of shape {shape}: {reason}") from error
         gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
             output.sum(), list(weights.values()), allow_unused=True
         )
@@ -91,7 +97,20 @@ def _effective(network: nn.Module, mask: Mask, input_shape: tuple[int, ...]) -> 
     return Mask(effective)
 
 
-def effective_density(network: nn.Module, mask: Mask, input_shape: tuple[int, ...]) -> float:
+def _ones(example: Example, tokens: bool, device: torch.device) -> Inputs:
+    """One example of ones; of zeros where it is of tokens, as one entry of a table stands for all."""
+    if isinstance(example, tuple):
+        example = torch.zeros((1, *example), dtype=torch.int64 if tokens else torch.float64)
+
+    def one(tensor: Tensor) -> Tensor:
+        whole = not tensor.is_floating_point()
+        kind = torch.int64 if whole else torch.float64
+        return torch.full((1, *tensor.shape[1:]), 0 if whole else 1, dtype=kind, device=device)
+
+    return each(example, one)
+
+
+def effective_density(network: nn.Module, mask: Mask, input_shape: Example) -> float:
     """Kept weights on a path from an input to an output / prunable weights."""
     return effective_mask(network, mask, input_shape).density
 
@@ -128,7 +147,7 @@ class Connectivity:
     collapsed: tuple[str, ...]
 
     @classmethod
-    def of(cls, network: nn.Module, mask: Mask, input_shape: tuple[int, ...]) -> Connectivity:
+    def of(cls, network: nn.Module, mask: Mask, input_shape: Example) -> Connectivity:
         """Summarise `mask` on `network`; arguments and errors as of `effective_mask`."""
         effective = effective_mask(network, mask, input_shape)
         units, live = {}, {}

@@ -141,7 +141,7 @@ class Iterative:
                     "steps": record.steps,
                     "best_step": record.best_step,
                     "validation_loss": record.best_validation_loss,
-                    "validation_accuracy": record.best_validation_accuracy,
+                    "validation_accuracy": record.best_validation_metric,
                     "seconds": record.seconds + spent(device) - begin,
                 }
             )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from scratchcard.pruning.inputs import forward, rows
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.gradients import detached_state, own_generators, placed
@@ -64,8 +64,8 @@ def spread(batch: Batch, examples: int) -> Batch:
     held = len(batch[1])
     if held <= examples:
         return batch
-    places = torch.arange(examples, device=batch[0].device) * held // examples
-    return batch[0][places], batch[1][places.to(batch[1].device)]
+    places = torch.arange(examples, device=batch[1].device) * held // examples
+    return rows(batch[0], places), batch[1][places]
 
 
 def gauss_newton_step(
@@ -85,7 +85,7 @@ def gauss_newton_step(
         state = detached_state(network, own, mask)
         leaves = state.leaves
         moving = [other.requires_grad_() for other in state.others.values() if other.is_floating_point()]
-        outputs = functional_call(network, tuple(state), (inputs,))
+        outputs = forward(network, inputs, tuple(state))
         free = [*leaves.values(), *moving]
         direction = outputs.detach().new_zeros(outputs.shape).requires_grad_()
         pulled = torch.autograd.grad(outputs, free, direction, create_graph=True, materialize_grads=True)

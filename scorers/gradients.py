@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from scratchcard.pruning.inputs import each, forward
+from scratchcard.pruning.inputs import placed as inputs_placed
 from scratchcard.pruning.mask import Mask
 from scratchcard.scorers.scorer import Batch, Loss, check_mask
 
@@ -46,14 +47,13 @@ def loss_gradients(
         create_graph: keep the graph, so that the gradients can be differentiated again.
 
     Raises:
-        ValueError: nothing to prune, or a mask of another layout.
+        ValueError: nothing to prune, a mask of another layout, or outputs that are no tensor.
     """
     own = check_mask(network, mask)
     inputs, targets = placed(batch, next(iter(own.values())))
     with torch.inference_mode(False), torch.enable_grad(), own_generators(network):
         state = detached_state(network, own, mask)
-        outputs = functional_call(network, tuple(state), (inputs,))
-        value = loss(outputs, targets)
+        value = loss(forward(network, inputs, tuple(state)), targets)
         leaves = list(state.leaves.values())
         gradients = torch.autograd.grad(value, leaves, create_graph=create_graph, materialize_grads=True)
     return LossGradients(state.leaves, dict(zip(state.leaves, gradients, strict=True)), value)
@@ -92,15 +92,15 @@ def detached_state(network: nn.Module, weights: Mapping[str, nn.Parameter], mask
 
 def placed(batch: Batch, weight: Tensor) -> Batch:
     """The batch on the device of `weight`, floating tensors in its dtype (integers, such as tokens, stay)."""
-    inputs, targets = (
-        tensor.to(weight.device, weight.dtype if tensor.is_floating_point() else tensor.dtype) for tensor in batch
-    )
-    # Tensors made under `torch.inference_mode()` cannot take part in a backward pass; copies can.
+
+    def usable(tensor: Tensor) -> Tensor:
+        # Tensors made under `torch.inference_mode()` cannot take part in a backward pass; copies can.
+        return tensor.clone() if tensor.is_inference() else tensor
+
+    inputs = inputs_placed(batch[0], weight.device, weight.dtype)
+    targets = batch[1].to(weight.device, weight.dtype if batch[1].is_floating_point() else batch[1].dtype)
     with torch.inference_mode(False):
-        return (
-            inputs.clone() if inputs.is_inference() else inputs,
-            targets.clone() if targets.is_inference() else targets,
-        )
+        return each(inputs, usable), usable(targets)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from scratchcard.pruning.inputs import forward
 from scratchcard.pruning.linear_image import HIDDEN, linear_copy, put_weights, weight_leaves
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable_layers
@@ -93,7 +94,7 @@ class Paths:
         """The copy's outputs for the input `features * scale` (fed through the embeddings of `tokens`)."""
         features = self.features * scale
         if self.tokens is None:
-            return self.linear(features)  # type: ignore[no-any-return]
+            return forward(self.linear, features)
         ids = self.tokens.clone()
 
         def feed(layer: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
@@ -107,7 +108,7 @@ class Paths:
         tables = [layer for layer in self.linear.modules() if isinstance(layer, nn.Embedding)]
         hooks = [layer.register_forward_hook(feed) for layer in tables]
         try:
-            return self.linear(ids)  # type: ignore[no-any-return]
+            return forward(self.linear, ids)
         finally:
             for hook in hooks:
                 hook.remove()

@@ -9,12 +9,13 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from scratchcard.pruning.inputs import Inputs
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable
 from scratchcard.pruning.scores import Scores
 
-Batch = tuple[Tensor, Tensor]
-"""Inputs `(n, *shape)` and targets `(n, ...)`."""
+Batch = tuple[Inputs, Tensor]
+"""Inputs `(n, *shape)`, or several by name, and targets `(n, ...)`."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """`(outputs, targets) -> ()`, the *mean* over the examples."""

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from scratchcard.artefacts.store import Store, Stored, content_key
 from scratchcard.clock import spent
+from scratchcard.pruning.inputs import tensors
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.scores import Scores
@@ -86,11 +87,13 @@ class SharedScorer:
             described["modes"] = modes
         if device.type != "cpu":  # its seconds are of another clock
             described["device"] = device.type
-        key = content_key("scores", described, state=copy_state(network), batch={"inputs": inputs, "targets": targets})
+        given = {f"inputs.{name}" if name else "inputs": tensor for name, tensor in tensors(inputs).items()}
+        given["targets"] = targets
+        key = content_key("scores", described, state=copy_state(network), batch=given)
         found = self.shared.store.get(key)
         if found is not None:
-            tensors = {weight: found.tensors[weight].to(device) for weight in prunable(network)}
-            return Scores(tensors, repr(self.scorer)), float(found.about["seconds"])
+            held = {weight: found.tensors[weight].to(device) for weight in prunable(network)}
+            return Scores(held, repr(self.scorer)), float(found.about["seconds"])
         begin = spent(device)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from scratchcard.pruning.inputs import one_tensor
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.paths import Paths, PathScorer
@@ -42,7 +43,7 @@ class SynFlow:
         return PathScorer(self, self._paths(network, batch))
 
     def _paths(self, network: nn.Module, batch: Batch) -> Paths:
-        inputs = batch[0]
+        inputs = one_tensor(batch[0], "SynFlow")
         if inputs.is_floating_point():
             return Paths.of(network, inputs.new_ones((1, *inputs.shape[1:]), dtype=torch.float64))
         return Paths.of(network, torch.ones(1, dtype=torch.float64), inputs[:1])

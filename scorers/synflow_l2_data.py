@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from scratchcard.pruning.inputs import one_tensor
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.paths import Paths, PathScorer
@@ -38,7 +39,7 @@ class SynFlowL2Data:
         return PathScorer(self, self._paths(network, batch))
 
     def _paths(self, network: nn.Module, batch: Batch) -> Paths:
-        inputs = batch[0]
+        inputs = one_tensor(batch[0], "SynFlowL2Data")
         if inputs.shape[0] < 2:
             raise ValueError(
                 f"SynFlowL2Data needs the variance of the inputs, so a scoring batch of at least 2 examples, "

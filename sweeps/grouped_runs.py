@@ -16,7 +16,7 @@ from scratchcard.artefacts.digest import canonical
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.sweeps.runs import Outcome, describe_error, keep_outcome, unwritable_folder
-from scratchcard.workloads.engines.grouped import train_together
+from scratchcard.workloads.engines.stacked_training import train_stacked
 from scratchcard.workloads.engines.training import TrainingRecord
 
 AT_ONCE = 32
@@ -43,7 +43,7 @@ def run_together(
     """Run experiments, training those of one workload and precision together; yields what `Experiment.run` returns.
 
     The records are those of `Experiment.run` but for rounding, seconds, and the engine, which is `together`. Their
-    `training.seconds` is the run's share of its group's training (see `train_together`), part of `wall_seconds`.
+    `training.seconds` is the run's share of its group's training (see `train_stacked`), part of `wall_seconds`.
     Trainings inside a regime (ISS, IMS) are done as always, one by one. A group that does not fit into the GPU's memory
     is halved.
 
@@ -53,7 +53,7 @@ def run_together(
         store: what runs share (see `prune`); the final trainings are neither looked up there nor added.
         at_once: networks trained together at most; memory grows with it.
         failed: called with a run that failed, in the place of its record; None lets the error through.
-        progress: of each group's training, see `train_together`.
+        progress: of each group's training, see `train_stacked`.
 
     Raises:
         ValueError: `at_once` below 1; and, without `failed`, what `Experiment.run` raises.
@@ -148,7 +148,7 @@ def _train(
     for network, found in zip(networks, waiting, strict=True):
         found.ticket.apply_to(network)
     try:
-        records = train_together(
+        records = train_stacked(
             networks,
             workload.task,
             workload.recipe,

@@ -54,10 +54,17 @@ _WORKLOAD = (
         "--network",
         default="lenet_300_100",
         show_default=True,
-        help="Registered name, e.g. lenet_300_100, or package.module:factory of your own network (no arguments, "
-        "returns a module).",
+        help="Registered name, e.g. lenet_300_100, or package.module:factory of your own network (takes nothing or the "
+        "task, returns a module).",
     ),
-    click.option("--task", default="digits", show_default=True, help="Registered task, e.g. digits or mnist."),
+    click.option(
+        "--task",
+        default="digits",
+        show_default=True,
+        help="Registered task, e.g. mnist; package.module:factory of your own (takes nothing or data_dir, returns a "
+        "Task); or tensors:FILE, a .npz or .safetensors of train_inputs, train_targets and perhaps validation_* and "
+        "test_*.",
+    ),
     click.option("--weights", type=PATH, help="Initial weights, e.g. weights.safetensors. [default: from the seed]"),
     click.option(
         "--data-dir",

@@ -150,9 +150,9 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None
         shutil.rmtree(hidden, ignore_errors=True)
     effective = None
     try:
-        effective = Connectivity.of(workload.build(seed), ticket.mask, workload.task.input_shape).effective_density
+        effective = Connectivity.of(workload.build(seed), ticket.mask, workload.task.example).effective_density
     except Exception as error:  # a foreign network can raise anything; the ticket is found and saved
-        warn(f"the effective density of {workload.network} could not be found: {type(error).__name__}: {error}")
+        warn(f"the effective density of {workload.network_name} could not be found: {type(error).__name__}: {error}")
     result = {
         "ticket": str(out),
         "method": method.label,

@@ -28,6 +28,11 @@ network_option = click.option(
     help="Only for a network of your own, the same as when it was pruned, e.g. package.module:factory. "
     "[default: the ticket's]",
 )
+task_option = click.option(
+    "--task",
+    help="Only for data of your own, the same as when it was pruned, e.g. package.module:factory or tensors:FILE. "
+    "[default: the ticket's]",
+)
 data_dir_option = click.option(
     "--data-dir",
     type=PATH,
@@ -39,6 +44,7 @@ data_dir_option = click.option(
 @click.command()
 @click.argument("ticket", type=PATH, default="ticket.safetensors")
 @network_option
+@task_option
 @data_dir_option
 @click.option("--seed", type=SEED, help="Of the data order, e.g. 7. [default: the ticket's]")
 @click.option(
@@ -72,7 +78,7 @@ def train(ticket: Path, **options: Any) -> None:
     if record.history and record.best_step:
         text += (
             f", lowest validation loss {record.best_validation_loss:.4f} at step {record.best_step}, where validation "
-            f"accuracy was {100 * record.best_validation_accuracy:.2f} %"
+            + _measured(workload.task.objective.metric_names[0], "was", record.best_validation_metric)
         )
     if record.diverged:
         kept = f"those of step {record.best_step}" if record.best_step else "those before training"
@@ -86,6 +92,7 @@ def train(ticket: Path, **options: Any) -> None:
 @click.command()
 @click.argument("ticket", type=PATH, default="ticket.safetensors")
 @network_option
+@task_option
 @data_dir_option
 @click.option(
     "--split",
@@ -97,7 +104,7 @@ def train(ticket: Path, **options: Any) -> None:
 @device_option
 @json_option
 def evaluate(ticket: Path, **options: Any) -> None:
-    """Loss and accuracy of a trained ticket on its task's test set.
+    """Loss and accuracy, or the task's own metrics, of a trained ticket on its task's test set.
 
     \b
     scratchcard evaluate ticket.safetensors
@@ -118,16 +125,25 @@ def evaluate(ticket: Path, **options: Any) -> None:
     result = {
         "ticket": str(ticket),
         "split": options["split"],
-        "accuracy": found.accuracy,
+        "accuracy": found.metric,
         "loss": found.loss,
         "examples": found.examples,
         "diverged": diverged,
     }
+    headline = next(iter(found.metrics))
+    if headline != "accuracy":
+        result |= {"metric": headline, "metrics": dict(found.metrics)}
     text = (
-        f"{ticket}: {options['split']} accuracy {100 * found.accuracy:.2f} %, loss {found.loss:.4f} over "
+        f"{ticket}: {options['split']} {_measured(headline, '', found.metric)}, loss {found.loss:.4f} over "
         f"{found.examples:,} examples"
     )
     emit(result, options["as_json"], text)
+
+
+def _measured(metric: str, verb: str, value: float) -> str:
+    """`accuracy was 93.10 %`, or `r2 was 0.8120`."""
+    number = f"{100 * value:.2f} %" if metric == "accuracy" else f"{value:.4f}"
+    return " ".join(filter(None, (metric, verb, number)))
 
 
 def _seed_of(ticket: Ticket, path: Path) -> int:
@@ -140,7 +156,9 @@ def _seed_of(ticket: Ticket, path: Path) -> int:
 def _workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workload:
     """The workload that a ticket says it is of. Code named inside a file is never imported."""
     from scratchcard.apply.pipeline import check_belongs
+    from scratchcard.registry import lookup
     from scratchcard.workloads.recipe import Recipe
+    from scratchcard.workloads.tasks import TASKS, TENSORS
 
     described = ticket.provenance.get("workload")
     if not isinstance(described, dict) or not all(isinstance(described.get(name), str) for name in ("network", "task")):
@@ -152,12 +170,21 @@ def _workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workloa
         recipe = Recipe.from_json(described.get("recipe"))
     except ValueError as error:
         raise ValueError(f"{path} holds a recipe that cannot be read: {error}") from error
-    network = options["network"] or described["network"]
-    if ":" in network and not options["network"]:
-        raise ValueError(
-            f"{path} is a ticket of the network {network!r}, which is code of your own: "
-            f"name it with --network {network}"
-        )
-    workload = make_workload(options | {"network": network, "task": described["task"]}, recipe)
+    named = {}
+    for what in ("network", "task"):
+        name = named[what] = options[what] or described[what]
+        if options[what] is not None or name.startswith(TENSORS):
+            continue
+        if ":" in name or f"{what}_state" in described:
+            own = name if ":" in name else "package.module:factory"
+            raise ValueError(
+                f"{path} is a ticket of the {what} {name!r}, which is code of your own: name it with --{what} {own}"
+            )
+        if what == "task":
+            try:
+                lookup(TASKS, "tasks", name)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}; data of your own is named with --task") from error
+    workload = make_workload(options | named, recipe)
     check_belongs(ticket, workload)
     return workload

@@ -16,7 +16,7 @@ from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, train_ticke
 from scratchcard.pruning.ticket import Ticket, nonzero_pruned
 from scratchcard.sweeps.run_records import read_result
 from scratchcard.sweeps.sweep import run_all
-from scratchcard.workloads.engines.training import Recipe
+from scratchcard.workloads.engines.training import Evaluated, Recipe
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
 
@@ -43,6 +43,18 @@ def test_one_run(workload: Workload, tmp_path: Path) -> None:
     loaded.apply_to(network, trained=True)
     assert nonzero_pruned(network, loaded.mask) == 0
     assert evaluate_ticket(loaded, workload).accuracy == record["test_accuracy"]
+
+
+def test_a_record_of_another_metric_says_which(workload: Workload, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = Experiment(workload, Method("magnitude"), 0.1, seed=1)
+    record, ticket = experiment.run()
+    assert "metric" not in record
+    _, trained = train_ticket(ticket, workload, 1)
+    measured = Evaluated(0.4, {"r2": 0.75, "mae": float("nan")}, 100)
+    monkeypatch.setattr("scratchcard.apply.experiment.evaluate_ticket", lambda *_, **__: measured)
+    other = experiment.result(ticket, trained, seconds=0)
+    assert (other["test_accuracy"], other["metric"], other["test_metrics"]) == (0.75, "r2", {"r2": 0.75, "mae": None})
+    assert other.keys() - record.keys() == {"metric", "test_metrics"}
 
 
 def test_the_identity_of_a_run_is_all_that_decides_its_result(workload: Workload) -> None:

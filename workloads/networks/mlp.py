@@ -9,21 +9,25 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from scratchcard.workloads.networks.takes import takes
 
-def mlp(*widths: int) -> Callable[..., nn.Sequential]:
-    """The factory of `Flatten -> Linear(d, w1) -> ReLU -> ... -> Linear(wk, classes)`.
+
+def mlp(*widths: int) -> Callable[..., nn.Module]:
+    """The factory of `Flatten -> Linear(d, w1) -> ReLU -> ... -> Linear(wk, outputs)`.
 
     Weights are Kaiming-normal, `N(0, 2 / fan_in)` (He et al. 2015, arXiv 1502.01852), biases zero.
     """
 
-    def build(input_shape: tuple[int, ...], classes: int, *, generator: torch.Generator) -> nn.Sequential:
+    @takes((1, 28, 28), (64,), (3, 8, 8))
+    def build(input_shape: tuple[int, ...], outputs: int, *, generator: torch.Generator) -> nn.Sequential:
         layers: list[nn.Module] = [nn.Flatten()]
-        for fan_in, fan_out in itertools.pairwise((math.prod(input_shape), *widths, classes)):
+        for fan_in, fan_out in itertools.pairwise((math.prod(input_shape), *widths, outputs)):
             layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
         network = nn.Sequential(*layers[:-1])
         initialise(network, generator)
         return network
 
+    build.__name__ = "mlp_" + "_".join(map(str, widths))
     build.__doc__ = f"Fully connected: hidden layers of {', '.join(map(str, widths))} units with ReLU."
     return build
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.ticket import copy_state, nonzero_pruned
-from scratchcard.workloads.engines.grouped import train_together
+from scratchcard.workloads.engines.stacked_training import train_stacked
 from scratchcard.workloads.engines.training import Recipe, TrainingRecord, train
 from scratchcard.workloads.task import Split, Task
 from tests.workloads.training_toys import convolutional, perceptron, random_mask, randomised, toy_task
@@ -72,7 +72,7 @@ def alone(
 
 
 def losses(record: TrainingRecord) -> Tensor:
-    rows = [(e.train_loss, e.validation_loss, e.validation_accuracy) for e in record.history]
+    rows = [(e.train_loss, e.validation_loss, e.validation_metric) for e in record.history]
     return torch.tensor(rows, dtype=torch.float64)
 
 
@@ -86,7 +86,7 @@ def assert_same(
         assert [e.step for e in one.history] == [e.step for e in other.history]
         torch.testing.assert_close(losses(one), losses(other), rtol=1e-9, atol=1e-9, equal_nan=True)
         assert one.best_validation_loss == pytest.approx(other.best_validation_loss, rel=1e-9)
-        assert one.best_validation_accuracy == other.best_validation_accuracy
+        assert one.best_validation_metric == other.best_validation_metric
         assert one.engine == "together"
     for network, other in zip(networks, others, strict=True):
         for name, tensor in other.state_dict().items():
@@ -108,7 +108,7 @@ def test_together_is_one_by_one(network_name: str, recipe_name: str) -> None:
         recipe = replace(recipe, max_steps=100)
     networks, masks = group_of(NETWORKS[network_name])
     others, seeds = copy.deepcopy(networks), [5, 6, 6, 7]
-    found = train_together(networks, TASK, recipe, masks=masks, seeds=seeds)
+    found = train_stacked(networks, TASK, recipe, masks=masks, seeds=seeds)
     assert_same(found, alone(others, masks, recipe, seeds), networks, others)
     for network, mask in zip(networks, masks, strict=True):
         assert mask is None or nonzero_pruned(network, mask) == 0
@@ -126,7 +126,7 @@ def test_a_network_that_diverges_harms_no_other(build: Callable[[int], nn.Module
         for parameter in networks[1].parameters():
             parameter.mul_(1e200)
     others, seeds = copy.deepcopy(networks), [0, 1, 2, 3]
-    found = train_together(networks, TASK, recipe, masks=masks, seeds=seeds)
+    found = train_stacked(networks, TASK, recipe, masks=masks, seeds=seeds)
     wanted = alone(others, masks, recipe, seeds)
     assert found[1].diverged == (build is perceptron)  # tanh is bounded
     assert_same(found, wanted, networks, others)
@@ -146,7 +146,7 @@ def test_frozen_and_unused_parameters_stay() -> None:
 
     networks, masks = group_of(Partly)
     others, before = copy.deepcopy(networks), copy_state(networks[3])
-    found = train_together(networks, TASK, RECIPES["decay"], masks=masks, seeds=[1, 2, 3, 4])
+    found = train_stacked(networks, TASK, RECIPES["decay"], masks=masks, seeds=[1, 2, 3, 4])
     assert_same(found, alone(others, masks, RECIPES["decay"], [1, 2, 3, 4]), networks, others)
     for name in ("unused.weight", "body.1.weight"):
         assert torch.equal(networks[3].state_dict()[name], before[name])
@@ -159,7 +159,7 @@ def test_modes_random_state_and_seconds() -> None:
     networks[0].eval()
     random_state = torch.get_rng_state()
     progress: list[tuple[int, int]] = []
-    found = train_together(
+    found = train_stacked(
         networks,
         TASK,
         RECIPES["stopping"],
@@ -219,7 +219,7 @@ def test_what_vmap_cannot_run_is_trained_one_by_one(build: Callable[[int], nn.Mo
     others, recipe = copy.deepcopy(networks), replace(RECIPE, max_steps=30)
     progress: list[int] = []
     with pytest.warns(UserWarning, match=f"{reason}.*one after another"):
-        found = train_together(
+        found = train_stacked(
             networks, TASK, recipe, masks=masks, seeds=[1, 2, 3, 4], progress=lambda done, total: progress.append(done)
         )
     assert [record.engine for record in found] == ["autograd"] * 4
@@ -236,7 +236,7 @@ def test_other_layers_under_the_same_names_are_noticed() -> None:
     networks[1][2] = nn.Sigmoid()  # type: ignore[operator]
     others = copy.deepcopy(networks)
     with pytest.warns(UserWarning, match="network 1 has another loss"):
-        train_together(networks, TASK, replace(RECIPE, max_steps=20), masks=[None, None], seeds=[1, 2])
+        train_stacked(networks, TASK, replace(RECIPE, max_steps=20), masks=[None, None], seeds=[1, 2])
     alone(others, [None, None], replace(RECIPE, max_steps=20), [1, 2])
     for network, other in zip(networks, others, strict=True):
         assert all(torch.equal(t, other.state_dict()[n]) for n, t in network.state_dict().items())
@@ -259,19 +259,19 @@ def test_whole_numbers_as_inputs() -> None:
     task = Task("bags", split, split, split, 3, "0")
     networks, masks = group_of(Bag)
     others, recipe = copy.deepcopy(networks), replace(RECIPE, max_steps=40)
-    found = train_together(networks, task, recipe, masks=masks, seeds=[1, 2, 3, 4])
+    found = train_stacked(networks, task, recipe, masks=masks, seeds=[1, 2, 3, 4])
     assert_same(found, alone(others, masks, recipe, [1, 2, 3, 4], task), networks, others)
 
 
 def test_float32_and_a_single_network() -> None:
     network, other = perceptron().float(), perceptron().float()
     mask = random_mask(network, 0.3)
-    (found,) = train_together([network], TASK, RECIPE, masks=[mask], seeds=[3])
+    (found,) = train_stacked([network], TASK, RECIPE, masks=[mask], seeds=[3])
     (wanted,) = alone([other], [mask], RECIPE, [3])
     assert found.steps == wanted.steps
     torch.testing.assert_close(losses(found)[:, :2], losses(wanted)[:, :2], rtol=1e-3, atol=1e-3)
     assert all(tensor.dtype is torch.float32 for tensor in network.state_dict().values())
-    assert train_together([], TASK, RECIPE, masks=[], seeds=[]) == []
+    assert train_stacked([], TASK, RECIPE, masks=[], seeds=[]) == []
 
 
 def test_what_makes_no_group_is_refused() -> None:
@@ -287,9 +287,9 @@ def test_what_makes_no_group_is_refused() -> None:
         warnings.simplefilter("error")
         for (networks, masks, seeds), message in cases:
             with pytest.raises(ValueError, match=message):
-                train_together(networks, TASK, RECIPE, masks=masks, seeds=seeds)  # type: ignore[arg-type]
+                train_stacked(networks, TASK, RECIPE, masks=masks, seeds=seeds)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="batch size 301 exceeds"):
-        train_together([network], TASK, replace(RECIPE, batch_size=301), masks=[None], seeds=[1])
+        train_stacked([network], TASK, replace(RECIPE, batch_size=301), masks=[None], seeds=[1])
 
 
 @pytest.mark.cuda
@@ -300,7 +300,7 @@ def test_on_a_gpu_as_on_the_cpu(build: Callable[[int], nn.Module], recipe_name: 
     recipe = replace(RECIPES[recipe_name], max_steps=60)
     networks, masks = group_of(build)
     others, seeds = copy.deepcopy(networks), [5, 6, 6, 7]
-    found = train_together(networks, TASK, recipe, masks=masks, seeds=seeds, device="cuda")
+    found = train_stacked(networks, TASK, recipe, masks=masks, seeds=seeds, device="cuda")
     wanted = alone(others, masks, recipe, seeds)
     assert [record.steps for record in found] == [record.steps for record in wanted]
     for network, other, mask in zip(networks, others, masks, strict=True):

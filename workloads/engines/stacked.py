@@ -1,17 +1,22 @@
-"""Group: K networks of one architecture trained in step, their parameters stacked; on `torch.func.vmap`."""
+"""The stacked engine: K networks of one architecture trained in step, on `torch.func.vmap`."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
+from scratchcard.pruning.inputs import Inputs, forward
+from scratchcard.pruning.inputs import rows as at
 from scratchcard.pruning.mask import Mask
-from scratchcard.workloads.engines.engine import Loss, evaluation_rows, make_optimizer
-from scratchcard.workloads.engines.training_loop import seeded
+from scratchcard.workloads.engines.engine import Engine, State, make_optimizer, seeded
+from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_split
+from scratchcard.workloads.objective import Objective
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
 
@@ -21,11 +26,11 @@ TOLERANCES = {torch.float64: 1e-6}
 LOW_TOLERANCE = 1e-2
 
 
-class NotTogetherError(ValueError):
+class NotStackableError(ValueError):
     """The networks cannot be trained in step; the message says why in one sentence."""
 
 
-class Group:
+class StackedEngine(Engine):
     """K networks whose parameters and buffers are stacked `(K, ...)`; every step is one step of all of them.
 
     The gradient of the sum of the K losses is, for each network, that of its own loss. Both optimisers work entry by
@@ -33,7 +38,7 @@ class Group:
     `AutogradEngine`.
 
     Attributes:
-        size: K, the networks still in the group.
+        size: K, the networks still in the stack.
         parameters, buffers: stacked, by name.
 
     Args:
@@ -42,15 +47,17 @@ class Group:
         train: in the networks' dtype and on their device.
     """
 
+    name = "together"
+
     def __init__(
         self,
         networks: Sequence[nn.Module],
         masks: Sequence[Mask | None],
-        loss: Loss,
+        objective: Objective,
         recipe: Recipe,
         train: Split,
     ) -> None:
-        self._loss, self._recipe, self._train = loss, recipe, train
+        self._objective, self._recipe, self._train = objective, recipe, train
         self.size = len(networks)
         self._base = copy.deepcopy(networks[0])
         self.parameters = {
@@ -67,25 +74,21 @@ class Group:
     def _trained(self) -> list[nn.Parameter]:
         return [parameter for parameter in self.parameters.values() if parameter.requires_grad]
 
-    def _state(self) -> list[dict[str, Tensor]]:
+    def _state(self) -> list[State]:
         return [dict(self.parameters), self.buffers]
 
     def run(self, order: Tensor) -> Tensor:
-        """Train network k on the batches `order[k]`; `order` is `(K, steps, batch)`, int64 on the CPU.
-
-        Returns:
-            Each network's losses, summed over the steps: `(K,)`, float64, on the CPU.
-        """
+        """Train network k on the batches `order[k]`; see `Engine.run`."""
         device = self._train.targets.device
         order = order.transpose(0, 1).contiguous().to(device)
         total = torch.zeros(self.size, dtype=torch.float64, device=device)
-        for rows in order:
-            total += self._step(rows)
+        for rows, targets in zip(order, self._train.targets[order], strict=True):
+            total += self._step(rows, targets)
         return total.cpu()
 
-    def _step(self, rows: Tensor) -> Tensor:
+    def _step(self, rows: Tensor, targets: Tensor) -> Tensor:
         """One step of every network on the training examples `rows` `(K, batch)`; the losses before it `(K,)`."""
-        losses = self._losses(rows)
+        losses = self._losses(rows, targets)
         self._optimizer.zero_grad()
         losses.sum().backward()  # type: ignore[no-untyped-call]
         for name, mask in self._masks.items():
@@ -95,48 +98,34 @@ class Group:
         self._optimizer.step()
         return losses.detach()
 
-    def _losses(self, rows: Tensor) -> Tensor:
+    def _losses(self, rows: Tensor, targets: Tensor) -> Tensor:
         self._base.train()
 
-        def one(state: list[dict[str, Tensor]], inputs: Tensor, targets: Tensor) -> Tensor:
-            return self._loss(functional_call(self._base, state, (inputs,)), targets)
+        def one(state: list[State], inputs: Inputs, targets: Tensor) -> Tensor:
+            return self._objective.loss(forward(self._base, inputs, state), targets)
 
         # Buffers that the forward pass changes in place, as batch normalisation does, are changed in the stack.
-        losses: Tensor = vmap(one, randomness="error")(
-            self._state(), self._train.inputs[rows], self._train.targets[rows]
-        )
+        losses: Tensor = vmap(one, randomness="error")(self._state(), at(self._train.inputs, rows), targets)
         return losses
 
-    def _outputs(self, inputs: Tensor) -> Tensor:
-        """Logits `(K, n, classes)` of all networks for the same inputs, in evaluation mode."""
+    def _outputs(self, inputs: Any) -> Tensor:
+        """Outputs `(K, n, ...)` of all networks for the same inputs, in evaluation mode."""
         self._base.eval()
-
-        def one(state: list[dict[str, Tensor]]) -> Tensor:
-            outputs: Tensor = functional_call(self._base, state, (inputs,))
-            return outputs
-
-        outputs: Tensor = vmap(one, randomness="error")(self._state())
+        outputs: Tensor = vmap(lambda state: forward(self._base, inputs, state), randomness="error")(self._state())
         return outputs
 
-    def evaluate(self, split: Split) -> tuple[list[float], list[float]]:
-        """Mean losses and accuracies of the K networks on `split`."""
-        rows, device = max(64, evaluation_rows(split) // self.size), split.targets.device
-        loss = torch.zeros(self.size, dtype=torch.float64, device=device)
-        correct = torch.zeros(self.size, dtype=torch.int64, device=device)
-        with torch.no_grad():
-            for start in range(0, len(split), rows):
-                outputs = self._outputs(split.inputs[start : start + rows])
-                wanted = split.targets[start : start + rows]
-                loss += vmap(self._loss, in_dims=(0, None))(outputs, wanted).double() * len(wanted)
-                correct += (outputs.argmax(2) == wanted).sum(1)
-        return (loss / len(split)).tolist(), (correct.double() / len(split)).tolist()
+    def evaluate(self, split: Split) -> list[Evaluated]:
+        """Loss and metrics of each network on `split`; see `Engine.evaluate`."""
+        return evaluate_split(self._outputs, split, self._objective, networks=self.size)
 
-    def state(self) -> dict[str, Tensor]:
-        """The stacked parameters and buffers themselves, not copies."""
-        return {name: parameter.detach() for name, parameter in self.parameters.items()} | self.buffers
+    def state(self, place: int = 0) -> State:
+        """A copy of the parameters and buffers of the network at `place`."""
+        return {
+            name: tensor.detach()[place].clone() for name, tensor in [*self.parameters.items(), *self.buffers.items()]
+        }
 
     def select(self, places: Sequence[int]) -> None:
-        """Keep only the networks at these places, in this order: the others cost nothing from here on."""
+        """Keep only the networks at these places; see `Engine.select`."""
         index = torch.tensor(places, dtype=torch.int64, device=self._train.targets.device)
         before = self.parameters
         self.size = len(places)
@@ -160,19 +149,21 @@ class Group:
         """Make sure, on the training examples `rows` `(batch,)`, that the stack computes what the networks compute.
 
         Raises:
-            NotTogetherError: `vmap` cannot run them, or they have other losses or buffers than on their own (networks
+            NotStackableError: `vmap` cannot run them, or they have other losses or buffers than on their own (networks
                 of other layers whose parameters have the same names).
         """
         kept = {name: buffer.clone() for name, buffer in self.buffers.items()}
         rows = rows.to(self._train.targets.device)
-        inputs, targets = self._train.inputs[rows], self._train.targets[rows]
+        inputs: Any = at(self._train.inputs, rows)
+        targets = self._train.targets[rows]
         tolerance = TOLERANCES.get(next(iter(self.parameters.values())).dtype, LOW_TOLERANCE)
         try:
-            losses = self._losses(rows.expand(self.size, -1))
+            losses = self._losses(rows.expand(self.size, -1), targets.expand(self.size, *targets.shape))
             losses.sum().backward()  # type: ignore[no-untyped-call]
+            self.evaluate(replace(self._train, inputs=inputs, targets=targets))
         except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
             said = " ".join(str(error).split()).partition(". ")[0]
-            raise NotTogetherError(f"{type(networks[0]).__name__} cannot be trained together: {said}") from error
+            raise NotStackableError(f"{type(networks[0]).__name__} cannot be trained together: {said}") from error
         finally:
             changed, self.buffers = self.buffers, kept
             self._optimizer.zero_grad()
@@ -180,10 +171,10 @@ class Group:
             for place, network in enumerate(networks):
                 alone = copy.deepcopy(network).train()
                 found = {"loss": losses[place].detach()} | {name: changed[name][place] for name in kept}
-                wanted = {"loss": self._loss(alone(inputs), targets)} | dict(alone.named_buffers())
+                wanted = {"loss": self._objective.loss(forward(alone, inputs), targets)} | dict(alone.named_buffers())
                 for name, tensor in wanted.items():
                     if not torch.allclose(tensor, found[name], rtol=tolerance, atol=tolerance, equal_nan=True):
-                        raise NotTogetherError(
+                        raise NotStackableError(
                             f"network {place} has another {name} in the stack than alone; networks trained together "
                             "must differ in nothing but their parameters and buffers"
                         )
