@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import entry_points
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Member = TypeVar("Member")
 
 
 def members(family: Mapping[str, Member], group: str) -> dict[str, Member]:
     """The family with what installed packages add to it under `scratchcard.<group>`; ours win on a clash."""
-    return {point.name: point.load() for point in entry_points(group=f"scratchcard.{group}")} | dict(family)
+    return _added(group) | dict(family)
+
+
+@cache
+def _added(group: str) -> dict[str, Any]:
+    """What entry points add: they are scanned once a process."""
+    return {point.name: point.load() for point in entry_points(group=f"scratchcard.{group}")}
 
 
 def lookup(family: Mapping[str, Member], group: str, name: str) -> Member:

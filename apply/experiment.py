@@ -6,20 +6,20 @@ import hashlib
 import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from scratchcard.apply.method import Method
-from scratchcard.apply.pipeline import Progress, evaluate_ticket, find_ticket, history, train_ticket, training_summary
+from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, history, train_ticket, training_summary
 from scratchcard.artefacts.files import written_beside
-from scratchcard.artefacts.store import Store
 from scratchcard.artefacts.version import RESULTS_VERSION, machine, versions
 from scratchcard.pruning.connectivity import Connectivity
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.workloads.engines.training import TrainingRecord
+from scratchcard.workloads.session import Session
 from scratchcard.workloads.workload import Workload
 
 
@@ -69,24 +69,17 @@ class Experiment:
         described["workload"].pop("weights", None)  # and so is that of their file
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
-    def run(
-        self,
-        *,
-        device: torch.device | str = "cpu",
-        store: Store | None = None,
-        progress: Progress | None = None,
-    ) -> tuple[dict[str, Any], Ticket]:
+    def run(self, session: Session | None = None) -> tuple[dict[str, Any], Ticket]:
         """Prune, train, evaluate; returns the result record (plain JSON) and the trained ticket.
 
-        `store` keeps what other runs share with this one (see `prune`), and lets an interrupted run go on.
+        The session's store keeps what other runs share with this one, and lets an interrupted run go on; its dtype is
+        the run's own.
         """
         begin = time.perf_counter()
-        placement: dict[str, Any] = {"device": device, "dtype": self.dtype}
-        ticket = find_ticket(
-            self.workload, self.method, self.density, self.seed, store=store, progress=progress, **placement
-        )
-        ticket, record = train_ticket(ticket, self.workload, self.seed, store=store, progress=progress, **placement)
-        return self.result(ticket, record, seconds=time.perf_counter() - begin, device=device), ticket
+        session = replace(session or Session(), dtype=self.dtype)
+        ticket = find_ticket(self.workload, self.method, self.density, self.seed, session)
+        ticket, record = train_ticket(ticket, self.workload, self.seed, session)
+        return self.result(ticket, record, seconds=time.perf_counter() - begin, device=session.device), ticket
 
     def result(
         self, ticket: Ticket, record: TrainingRecord, *, seconds: float, device: torch.device | str = "cpu"
@@ -95,7 +88,7 @@ class Experiment:
         begin = time.perf_counter()
         network = self.workload.build(0, dtype=self.dtype)
         found = Connectivity.of(network, ticket.mask, self.workload.task.input_shape)
-        tested = evaluate_ticket(ticket, self.workload, device=device, dtype=self.dtype)
+        tested = evaluate_ticket(ticket, self.workload, session=Session(device, self.dtype))
         result = {
             "digest": self.digest,
             "label": self.label,

@@ -8,9 +8,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import joblib
 import torch
@@ -19,8 +17,9 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 from scratchcard.artefacts.store import Store
 from scratchcard.artefacts.version import RESULTS_VERSION, versions
 from scratchcard.dataset_builder.features import FEATURES, compute_features
+from scratchcard.dataset_builder.recording import Recording
 from scratchcard.dataset_builder.targets import TARGETS, Targets
-from scratchcard.regimes import Found, Regime, make_regime
+from scratchcard.regimes import Found
 from scratchcard.score_tables.table import (
     TABLE_VERSION,
     ScoreTable,
@@ -35,51 +34,15 @@ from scratchcard.score_tables.table import (
 from scratchcard.score_tables.writer import MANIFEST
 from scratchcard.scorers import make_scorer
 from scratchcard.workers.worker import WorkerWarnings, without_interrupts, worker_warnings
+from scratchcard.workloads.session import Session
 from scratchcard.workloads.workload import Workload
 
 REPEAT_OFFSET = 1_000_003
 """Added to the seed for the data order of the second slow ticket."""
 
+__all__ = ["REPEAT_OFFSET", "Recording", "build"]
+
 SeedProgress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Recording:
-    """Which slow regime gives the targets, and what is recorded of it.
-
-    Attributes:
-        regime: USS, UMS, ISS or IMS; IMS with SynFlow is the source thesis' target, ISS with magnitude is IMP.
-        scorer: a registered scorer.
-        density: of the slow ticket.
-        rounds: pruning rounds; None takes the regime's default.
-        shots: scoring and pruning steps after each training, for IMS.
-        every_round: also a row for each kept weight after each round but the last, with the features of the masked
-            network; otherwise only the dense network's rows (round 0).
-        repeat: run the slow regime a second time with another data order and record what it keeps: the noise ceiling.
-    """
-
-    regime: str = "IMS"
-    scorer: str = "synflow"
-    density: float = 0.005
-    rounds: int | None = None
-    shots: int = 10
-    every_round: bool = False
-    repeat: bool = False
-
-    def make_regime(self) -> Regime:
-        """The regime object."""
-        return make_regime(self.regime, rounds=self.rounds, shots=self.shots)
-
-    def describe(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return {
-            "regime": self.regime,
-            "scorer": repr(make_scorer(self.scorer)),
-            "settings": repr(self.make_regime()),
-            "density": self.density,
-            "every_round": self.every_round,
-            "repeat": self.repeat,
-        }
 
 
 def build(
@@ -131,7 +94,8 @@ def build(
     missing = [seed for seed in seeds if not _is_whole(out / file_name(workload.name, seed))]
     if jobs == 1:
         for position, seed in enumerate(missing):
-            _build_seed(workload, seed, out, recording, device, store, _scaled(progress, position, len(missing)))
+            part = Session(progress=progress).part(position, len(missing))
+            _build_seed(workload, seed, out, recording, device, store, part.progress)
     elif missing:
         pool = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
         work = (joblib.delayed(_in_worker)(workload, seed, out, recording, str(device), store) for seed in missing)
@@ -231,24 +195,10 @@ def _search(
     offset: int,
     progress: SeedProgress | None,
 ) -> Found:
-    half = None if progress is None or not recording.repeat else _scaled(progress, int(offset > 0), 2)
-    return recording.make_regime().find(
-        workload,
-        make_scorer(recording.scorer, seed),
-        recording.density,
-        seed,
-        data_seed=seed + offset,
-        device=device,
-        store=store,
-        progress=half or progress,
-    )
-
-
-def _scaled(progress: SeedProgress | None, part: int, parts: int) -> SeedProgress | None:
-    """Progress of one part out of several equal ones, in thousandths of a part."""
-    if progress is None:
-        return None
-    return lambda done, total: progress(1000 * part + 1000 * done // max(1, total), 1000 * parts)
+    session = Session(device, store=store, progress=progress)
+    scorer = make_scorer(recording.scorer, seed)
+    session = session.part(int(offset > 0), 2) if recording.repeat else session
+    return recording.make_regime().find(workload, scorer, recording.density, seed, session, data_seed=seed + offset)
 
 
 def _claim(out: Path, workload: Workload, recording: Recording) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from scratchcard.artefacts.version import versions
@@ -14,6 +14,7 @@ from scratchcard.meta.predictors import PREDICTORS, Family, Progress
 from scratchcard.meta.rows import Key, Rows, networks_of
 from scratchcard.registry import lookup
 from scratchcard.score_tables.table import THESIS_FEATURES, ScoreTable
+from scratchcard.settings import make
 
 TARGETS = {"regression": "score", "classification": "kept", "ranking": "kept"}
 """What an objective is fitted to by default."""
@@ -90,12 +91,7 @@ def make_family(name: str, **options: Any) -> Family:
     Raises:
         ValueError: an unknown family or option.
     """
-    family = lookup(PREDICTORS, "predictors", name)
-    known = [item.name for item in fields(family)]  # type: ignore[arg-type]
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise ValueError(f"the family {name!r} has no option {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
-    return family(**options)
+    return make(lookup(PREDICTORS, "predictors", name), name, options)
 
 
 def fit(

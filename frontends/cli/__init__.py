@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import importlib
+import re
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -99,10 +101,11 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run; a user's error is one line, never a traceback. What is our own error stays one."""
+        ctx.meta["scratchcard.begun"] = time.monotonic()
         try:
             return super().invoke(ctx)
         except (ValueError, OSError) as error:
-            text = str(error)
+            text = _in_options(error)
             if isinstance(error, OSError):
                 if error.errno == errno.EPIPE:  # whoever read stdout has gone, as `head` does
                     raise
@@ -121,6 +124,12 @@ class LazyGroup(click.Group):
             ctx.exit(130)
 
 
+def _in_options(error: Exception) -> str:
+    """The library's sentence, with settings said as the options that they are here."""
+    setting, text = getattr(error, "setting", ""), str(error)
+    return re.sub(rf"\b{setting}\b", f"--{setting.replace('_', '-')}", text) if setting else text
+
+
 def _is_out_of_memory(error: BaseException) -> bool:
     torch = sys.modules.get("torch")  # not imported, not its error
     return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
@@ -131,7 +140,8 @@ def _say(text: str) -> None:
 
 
 def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    _say(f"warning: {message}")
+    said = re.sub(r"Method\('(\w+)'\)", r"--scorer \1", str(message))  # the library speaks of Python
+    _say(f"warning: {said}")
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

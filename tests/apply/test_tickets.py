@@ -230,9 +230,9 @@ def test_a_bundle_with_a_foreign_regime_is_refused(bundle: Path, tmp_path: Path,
 
 
 def test_methods_know_bundles_with_tickets(bundle: Path, tmp_path: Path) -> None:
-    method = Method("predicted", predictor=str(bundle), regime="UMS", rounds=4)
+    method = Method.of("predicted", predictor=str(bundle), regime="UMS", rounds=4)
     without = save_bundle(predictor(), tmp_path / "without")
-    other = Method("predicted", predictor=str(without), regime="UMS", rounds=4)
+    other = Method.of("predicted", predictor=str(without), regime="UMS", rounds=4)
     assert method.describe()["predictor_digest"] != other.describe()["predictor_digest"]
     assert own_regime(str(bundle)) == {"regime": "UMS", "rounds": 4}
     assert shipped("policy")[0] == shipped("default")[0]
@@ -266,7 +266,7 @@ def test_networks_unlike_those_seen_are_told() -> None:
 @pytest.mark.parametrize("initial", ["given", "signed"])
 def test_the_shipped_default_prunes_what_it_never_saw(initial: str) -> None:
     workload = Workload("lenet_300_100", load_task("digits"), Recipe(scoring_examples=200))
-    method = Method("predicted", predictor="default", initial=initial, **own_regime("default"))  # type: ignore[arg-type]
+    method = Method.of("predicted", predictor="default", initial=initial, **own_regime("default"))  # type: ignore[arg-type]
     with pytest.warns(OutsideWarning, match="'fan_in'"):  # 64 inputs are fewer than it ever saw
         ticket = find_ticket(workload, method, 0.02, seed=1)
     assert ticket.mask.kept == 1004
