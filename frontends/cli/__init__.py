@@ -105,7 +105,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except (ValueError, OSError) as error:
-            text = _in_options(error)
+            text = _in_options(error, self.get_command(ctx, ctx.invoked_subcommand or ""))
             if isinstance(error, OSError):
                 if error.errno == errno.EPIPE:  # whoever read stdout has gone, as `head` does
                     raise
@@ -124,10 +124,12 @@ class LazyGroup(click.Group):
             ctx.exit(130)
 
 
-def _in_options(error: Exception) -> str:
-    """The library's sentence, with settings said as the options that they are here."""
+def _in_options(error: Exception, command: click.Command | None) -> str:
+    """The library's sentence, with a setting said as the command's option, if it is one."""
     setting, text = getattr(error, "setting", ""), str(error)
-    return re.sub(rf"\b{setting}\b", f"--{setting.replace('_', '-')}", text) if setting else text
+    if command is None or setting not in {parameter.name for parameter in command.params}:
+        return text
+    return re.sub(rf"\b{setting}\b", f"--{setting.replace('_', '-')}", text)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
