@@ -143,6 +143,11 @@ class Setting:
             return self.unset
         return "none" if self.default is None else shown(self.default)
 
+    @property
+    def phrase(self) -> str:
+        """The help, as it goes on in a sentence."""
+        return self.help if self.help[:2].upper() == self.help[:2] else self.help[0].lower() + self.help[1:]
+
     def checked(self, value: Any, owner: str) -> Any:
         """The value, as the field's type has it (3 for a number is 3.0, a list for a tuple a tuple).
 

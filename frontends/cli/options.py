@@ -114,7 +114,7 @@ def setting_option(declared: Setting, *, default: str | None = None, only: Itera
     option, kind = f"--{declared.name.replace('_', '-')}", declared.plain_type
     example = declared.example if declared.example is not None else declared.default
     who = f"{', '.join(only)}: " if only else ""
-    text = who + (declared.help[0].lower() + declared.help[1:] if only else declared.help)
+    text = who + (declared.phrase if only else declared.help)
     told = f"{text}, e.g. {shown(example)}. [default: {default or declared.told}]"
     if kind is bool:
         return click.option(f"{option}/--no{option[1:]}", default=None, help=told)

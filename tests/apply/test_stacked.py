@@ -24,7 +24,7 @@ from scratchcard.meta.predictor import Predictor
 from scratchcard.pruning.mask import Mask, keep_top
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.scores import Scores
-from scratchcard.regimes.upfront import prune_upfront
+from scratchcard.regimes.rounds import prune_upfront
 from scratchcard.score_tables.table import Column
 from scratchcard.scorers import SCORERS, GraSP, GraSPAbs, Magnitude, NoEffectWarning, SynFlow, make_scorer
 from scratchcard.scorers.scorer import Batch, Loss, Scorer

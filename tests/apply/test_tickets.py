@@ -25,7 +25,7 @@ from scratchcard.meta.predictors.multishot import arrays
 from scratchcard.pruning.mask import keep_top
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.ticket_path import TicketPath
-from scratchcard.regimes.upfront import prune_upfront
+from scratchcard.regimes.rounds import prune_upfront
 from scratchcard.scorers.magnitude import Magnitude
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.tasks import load_task
