@@ -56,9 +56,11 @@ def own_regime(predictor: str) -> Regime | None:
     if not isinstance(options, dict) or "regime" not in options:
         return None
     try:
+        if not isinstance(options["regime"], str):
+            raise ValueError(f"its regime is {options['regime']!r}, expected a name")
         known = settings_of(lookup(REGIMES, "regimes", options["regime"]))
         return make_regime(options["regime"], **{name: options[name] for name in known if name in options})
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise ValueError(f"{folder} is no usable predictor bundle: {error}") from error
 
 

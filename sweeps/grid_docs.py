@@ -56,7 +56,8 @@ def _row(declared: Setting, only: str = "", default: str | None = None, more: st
     if declared.example is not None:
         example = f'"{declared.example}"' if isinstance(declared.example, str) else shown(declared.example)
         meaning += f", e.g. `{example}`"
-    return f"| `{declared.name}` | {declared.kind.replace('Callable', 'table').replace(' or Regime', '')}{more} | {told} | {meaning} |"
+    kind = declared.kind.replace("Callable", "table").replace(" or Regime", "")  # objects of Python
+    return f"| `{declared.name}` | {kind}{more} | {told} | {meaning} |"
 
 
 if __name__ == "__main__":

@@ -106,14 +106,14 @@ def test_scores_as_weights_become_the_tickets_initial_weights(workload: Workload
     [
         ({"scorer": "synflo"}, "did you mean 'synflow'"),
         ({"scorer": "snip", "predictor": "somewhere"}, "use the scorer 'predicted'"),
-        ({"scorer": "snip", "regime": "USS", "rounds": 3}, "USS has one round"),
-        ({"scorer": "snip", "shots": 0}, "shots must be"),
-        ({"scorer": "snip", "initial": "zeros"}, "unknown initial weights"),
+        ({"scorer": "snip", "regime": "USS", "rounds": 3}, "USS has no setting rounds"),
+        ({"scorer": "snip", "regime": "IMS", "shots": 0}, "IMS's shots is 0"),
+        ({"scorer": "snip", "initial": "zeros"}, "initial is"),
         ({"scorer": "snip", "initial_scorer": "snip"}, "need an initial scorer"),
-        ({"scorer": "snip", "scope": "unit"}, "unknown scope"),
-        ({"scorer": "snip", "shots": 3}, "has no shots"),
-        ({"scorer": "snip", "rewind_step": 3}, "does not train"),
-        ({"scorer": "snip", "schedule": "cubic"}, "prunes once"),
+        ({"scorer": "snip", "scope": "unit"}, "USS's scope is"),
+        ({"scorer": "snip", "shots": 3}, "has no setting shots"),
+        ({"scorer": "snip", "rewind_step": 3}, "USS has no setting rewind_step"),
+        ({"scorer": "snip", "schedule": "cubic"}, "USS has no setting schedule"),
     ],
 )
 def test_methods_that_make_no_sense_are_refused(arguments: dict[str, object], message: str) -> None:
