@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from scratchcard.regimes import Regime, make_regime, owners
+from scratchcard.regimes import REGIMES, Regime, make_regime, owners
 from scratchcard.settings import SettingError, Settings, changed, described, make, setting, settings_of
 
 if TYPE_CHECKING:
@@ -82,13 +82,13 @@ class Method(Settings):
     called: ClassVar[str] = "the method"
 
     scorer: str | Scorer = setting(
-        help="A registered criterion, or `predicted`; with settings of its own as a table",
+        help="Whose scores decide: a registered criterion, or `predicted` for a predictor's",
         example="snip",
         choices=named_scorers,
     )
     on: str | Scorer | None = setting(
         None,
-        help="Stacked scoring: whose scores stand in for the weights; `none` within a list is the scorer alone",
+        help="Stacked scoring: whose scores stand in for the weights",
         example="predicted",
         choices=named_scorers,
     )
@@ -102,6 +102,7 @@ class Method(Settings):
         None,
         help="When scores are taken and the network trained in between: USS, UMS, ISS or IMS",
         example="ISS",
+        choices=lambda: (REGIMES, "regimes"),
         unset="the scorer's or the predictor's own: UMS for synflow and synflow_l2_data, else USS",
     )
     initial: Literal["given", "signed", "saw", "saw_variance", "bimodal", "transplanted"] = setting(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from scratchcard.regimes import Regime, make_regime, owners
+from scratchcard.regimes import REGIMES, Regime, make_regime, owners
 from scratchcard.settings import Settings, changed, make, setting, settings_of
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ class Recording(Settings):
         repeat: run the slow regime a second time with another data order and record what it keeps: the noise ceiling.
     """
 
-    regime: str | Regime = setting("IMS", help="Slow regime: ISS, IMS (USS and UMS work too)", example="ISS")
+    regime: str | Regime = setting(
+        "IMS", help="Slow regime: ISS, IMS (USS and UMS work too)", example="ISS", choices=lambda: (REGIMES, "regimes")
+    )
     scorer: str | Scorer = setting(
         "synflow", help="Its scorer; magnitude in ISS is IMP", example="magnitude", choices=registered_scorers
     )

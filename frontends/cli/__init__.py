@@ -158,6 +158,10 @@ def cli() -> None:
       scratchcard prune --task digits --seed 7 --predictor predictor --scorer synflow --on predicted --regime UMS
       scratchcard train ticket.safetensors
       scratchcard evaluate ticket.safetensors
+
+    \b
+    Tab completion of commands, options and names (bash; zsh and fish alike):
+      eval "$(_SCRATCHCARD_COMPLETE=bash_source scratchcard)"
     """
     warnings.showwarning = _warn
 
