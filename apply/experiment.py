@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from scratchcard.apply.method import Method
-from scratchcard.apply.pipeline import (
-    Progress,
-    evaluate_ticket,
-    find_ticket,
-    finite,
-    history,
-    train_ticket,
-    training_summary,
-)
+from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, finite, history, train_ticket, training_summary
 from scratchcard.artefacts.digest import json_digest
 from scratchcard.artefacts.json_file import as_read
-from scratchcard.artefacts.store import Store
 from scratchcard.artefacts.version import RESULTS_VERSION, machine, versions
 from scratchcard.clock import utc_now
 from scratchcard.pruning.connectivity import Connectivity
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.workloads.engines.training import TrainingRecord
+from scratchcard.workloads.session import Session
 from scratchcard.workloads.workload import Workload
 
 
@@ -76,24 +68,17 @@ class Experiment:
         described["workload"].pop("weights", None)  # and so is that of their file
         return json_digest(described)
 
-    def run(
-        self,
-        *,
-        device: torch.device | str = "cpu",
-        store: Store | None = None,
-        progress: Progress | None = None,
-    ) -> tuple[dict[str, Any], Ticket]:
+    def run(self, session: Session | None = None) -> tuple[dict[str, Any], Ticket]:
         """Prune, train, evaluate; returns the result record (plain JSON) and the trained ticket.
 
-        `store` keeps what other runs share with this one (see `prune`), and lets an interrupted run go on.
+        The session's store keeps what other runs share with this one, and lets an interrupted run go on; its dtype is
+        the run's own.
         """
         begin = time.perf_counter()
-        placement: dict[str, Any] = {"device": device, "dtype": self.dtype}
-        ticket = find_ticket(
-            self.workload, self.method, self.density, self.seed, store=store, progress=progress, **placement
-        )
-        ticket, record = train_ticket(ticket, self.workload, self.seed, store=store, progress=progress, **placement)
-        return self.result(ticket, record, seconds=time.perf_counter() - begin, device=device), ticket
+        session = replace(session or Session(), dtype=self.dtype)
+        ticket = find_ticket(self.workload, self.method, self.density, self.seed, session)
+        ticket, record = train_ticket(ticket, self.workload, self.seed, session)
+        return self.result(ticket, record, seconds=time.perf_counter() - begin, device=session.device), ticket
 
     def result(
         self, ticket: Ticket, record: TrainingRecord, *, seconds: float, device: torch.device | str = "cpu"
@@ -101,7 +86,7 @@ class Experiment:
         """Evaluate the trained ticket; the run's record. `seconds` were spent on it before."""
         begin = time.perf_counter()
         found = self._connectivity(ticket)
-        tested = evaluate_ticket(ticket, self.workload, device=device, dtype=self.dtype)
+        tested = evaluate_ticket(ticket, self.workload, session=Session(device, self.dtype))
         result = {
             "digest": self.digest,
             "label": self.label,

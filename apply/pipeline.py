@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from scratchcard.apply.method import Method
-from scratchcard.artefacts.store import Store
 from scratchcard.artefacts.version import versions
 from scratchcard.clock import spent
-from scratchcard.pruning.schedules import check_density
 from scratchcard.pruning.ticket import Ticket, copy_state
 from scratchcard.scorers.stored_scores import Shared
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord, evaluate
+from scratchcard.workloads.session import Session
 from scratchcard.workloads.stored_training import train_once
 from scratchcard.workloads.workload import Workload
-
-Progress = Callable[[int, int], None]
 
 
 def find_ticket(
@@ -29,12 +25,9 @@ def find_ticket(
     method: Method,
     density: float,
     seed: int = 0,
+    session: Session | None = None,
     *,
     data_seed: int | None = None,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    store: Store | None = None,
-    progress: Progress | None = None,
 ) -> Ticket:
     """Find a ticket of `workload`'s network at initialisation `seed`.
 
@@ -43,12 +36,9 @@ def find_ticket(
         method: scorer, regime, initial weights.
         density: kept weights / prunable weights, in (0, 1].
         seed: of the initial weights, the scoring batch, ties, and the data order unless `data_seed` is given.
+        session: where and how; with a store, finished trainings and scores of whole networks are kept there, so that a
+            second call goes on and other searches share them, and the seconds that they once took count as this one's.
         data_seed: of the data order in regimes that train.
-        device: where to score and train.
-        dtype: precision of the network.
-        store: where finished trainings and scores of whole networks are kept, so that a second call goes on and other
-            searches share them; the seconds that they once took count as this search's.
-        progress: called with (done, total).
 
     Returns:
         The ticket: initial weights, mask and provenance; not yet trained.
@@ -57,32 +47,18 @@ def find_ticket(
         ValueError: a density outside (0, 1] or one that keeps no weight, a rewind step that the training does not
             reach, or anything that does not fit together; one sentence.
     """
-    check_density(density)
+    session = session or Session()
+    device = session.device
     regime = method.make_regime()
-    if regime.trains and method.rewind_step >= workload.recipe.max_steps:
-        raise ValueError(
-            f"cannot rewind to step {method.rewind_step}: the training has {workload.recipe.max_steps} steps; "
-            "take an earlier step or a longer training"
-        )
+    regime.check(workload.recipe, density)
     begin = spent(device)
-    shared = None if store is None else Shared(store)
-    network = method.start(workload, density, seed, shared=shared, dtype=dtype, device=device)
+    shared = None if session.store is None else Shared(session.store)
+    network = method.start(workload, density, seed, shared=shared, **session.placement)
     # Weights as built cost the method nothing; weights made from scores are part of it.
     begin = spent(device) if method.initial == "given" else begin
     scorer = method.make_scorer(density, seed, shared)
     preparation = spent(device) - begin
-    found = regime.find(
-        workload,
-        scorer,
-        density,
-        seed,
-        network=network,
-        data_seed=data_seed,
-        device=device,
-        dtype=dtype,
-        store=store,
-        progress=progress,
-    )
+    found = regime.find(workload, scorer, density, seed, session, network=network, data_seed=data_seed)
     provenance = {
         "workload": workload.describe(),
         "method": method.describe(),
@@ -134,25 +110,30 @@ def train_ticket(
     ticket: Ticket,
     workload: Workload,
     seed: int,
-    *,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    store: Store | None = None,
-    progress: Progress | None = None,
+    session: Session | None = None,
 ) -> tuple[Ticket, TrainingRecord]:
     """Train a ticket's kept weights; returns it with its trained weights, and the record.
 
-    `seed` is that of the data order. With a `store`, a training that it holds is not done again: methods that
-    find the same ticket share it. The ticket's provenance says under `training` what was done:
+    `seed` is that of the data order. With a store in the session, a training that it holds is not done again:
+    methods that find the same ticket share it. The ticket's provenance says under `training` what was done:
     the record in short, the recipe, the data's digest, and the history as `[step, train loss, validation loss,
     validation metric]`; a metric that is no accuracy is named.
 
     Raises:
         ValueError: the ticket is one of another network.
     """
-    network = workload.build(0, dtype=dtype, device=device)
+    session = session or Session()
+    network = workload.build(0, **session.placement)
     ticket.apply_to(network)
-    record = train_once(network, workload, store=store, mask=ticket.mask, seed=seed, device=device, progress=progress)
+    record = train_once(
+        network,
+        workload,
+        store=session.store,
+        mask=ticket.mask,
+        seed=seed,
+        device=session.device,
+        progress=session.progress,
+    )
     return with_training(ticket, network, record, workload, seed), record
 
 
@@ -207,15 +188,14 @@ def evaluate_ticket(
     ticket: Ticket,
     workload: Workload,
     split: Literal["train", "validation", "test"] = "test",
-    *,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    session: Session | None = None,
 ) -> Evaluated:
     """Loss and metrics of a trained ticket.
 
     Raises:
         ValueError: the ticket was not trained, or is one of another network.
     """
-    network = workload.build(0, dtype=dtype, device=device)
+    session = session or Session()
+    network = workload.build(0, **session.placement)
     ticket.apply_to(network, trained=True)
-    return evaluate(network, workload.task, split, device=device)
+    return evaluate(network, workload.task, split, device=session.device)

@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from scratchcard.apply.pipeline import Progress
 from scratchcard.apply.predicted import PredictedScorer
 from scratchcard.artefacts.json_file import as_read, parse_object, write_json
 from scratchcard.artefacts.version import versions
 from scratchcard.dataset_builder.features import column
 from scratchcard.meta.predictor import Predictor
 from scratchcard.meta.predictors.multishot import CLOCK, arrays
-from scratchcard.regimes.upfront import prune_upfront
+from scratchcard.regimes.rounds import prune_upfront
 from scratchcard.workers.pool import open_pool, ordered
 from scratchcard.workloads.engines.training import train
 from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.session import Progress
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
 

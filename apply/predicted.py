@@ -33,7 +33,7 @@ class OutsideWarning(UserWarning):
 
 
 @dataclass(frozen=True)
-class PredictedScorer:
+class PredictedScorer(Scorer):
     """Scores = what a predictor expects of the slow regime, from each weight's features.
 
     The features of the (masked) network are computed exactly as they were for the predictor's table; in a multi-shot

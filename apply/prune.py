@@ -17,27 +17,27 @@ they are `--task tensors:mine.safetensors --network package.module:factory`.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from scratchcard.apply.method import PREDICTED, Method
-from scratchcard.apply.pipeline import Progress, evaluate_ticket, find_ticket, train_ticket
-from scratchcard.apply.shipped import SHIPPED, own_regime
-from scratchcard.artefacts.store import Store
+from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, train_ticket
+from scratchcard.apply.shipped import SHIPPED
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord
 from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.session import Session
 from scratchcard.workloads.task import Task
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
 
 SplitName = Literal["train", "validation", "test"]
 
-DEFAULT = Method("synflow_l2_data", regime="UMS")
+DEFAULT = Method("synflow_l2_data")
 """The best fixed criterion: it needs nothing fitted, and serves every network that SynFlow serves.
 
 The shipped predictor (`method="default"`) is better on perceptrons for images of digits, for which it was fitted; what
@@ -55,10 +55,8 @@ def prune(
     recipe: Recipe | None = None,
     weights: Path | None = None,
     data_seed: int | None = None,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    store: Store | None = None,
-    progress: Progress | None = None,
+    session: Session | None = None,
+    **placement: Any,
 ) -> Ticket:
     """Find a ticket: the initial weights of a network and a mask of those to keep.
 
@@ -72,7 +70,7 @@ def prune(
         recipe: of the training, for methods that train and for `train`.
         weights: a file of initial weights, see `Workload`.
         data_seed: of the data order in regimes that train, if it is to be another.
-        device, dtype, store, progress: see `pipeline.find_ticket`.
+        session, placement: where and how: a session, or its fields by name (`device="cuda"`, `store=...`).
 
     Returns:
         The ticket: initial weights, mask and provenance; not yet trained.
@@ -90,9 +88,7 @@ def prune(
         method, task = task, None
     workload = _workload(network, task, recipe, weights)
     chosen = _method(method)
-    return find_ticket(
-        workload, chosen, density, seed, data_seed=data_seed, device=device, dtype=dtype, store=store, progress=progress
-    )
+    return find_ticket(workload, chosen, density, seed, _session(session, placement), data_seed=data_seed)
 
 
 def train(
@@ -102,10 +98,8 @@ def train(
     seed: int | None = None,
     *,
     recipe: Recipe | None = None,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    store: Store | None = None,
-    progress: Progress | None = None,
+    session: Session | None = None,
+    **placement: Any,
 ) -> tuple[Ticket, TrainingRecord]:
     """Train a ticket's kept weights; returns it with its trained weights, and the record.
 
@@ -115,7 +109,7 @@ def train(
             may hold the seed.
         seed: of the data order; the ticket's where none is given.
         recipe: the ticket's own where none is given; a workload has its own.
-        device, dtype, store, progress: see `pipeline.train_ticket`.
+        session, placement: see `prune`.
 
     Raises:
         ValueError: the ticket is one of another network.
@@ -133,7 +127,7 @@ def train(
         held = ticket.provenance.get("data_seed", 0)
         seed = held if isinstance(held, int) else 0
     workload = _workload(network, task, recipe, recorded=ticket)
-    return train_ticket(ticket, workload, seed, device=device, dtype=dtype, store=store, progress=progress)
+    return train_ticket(ticket, workload, seed, _session(session, placement))
 
 
 def evaluate(
@@ -142,8 +136,8 @@ def evaluate(
     task: Task | str | None = None,
     split: SplitName = "test",
     *,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    session: Session | None = None,
+    **placement: Any,
 ) -> Evaluated:
     """Loss and metrics of a trained ticket.
 
@@ -151,7 +145,7 @@ def evaluate(
         ticket: from `train`.
         network, task: the same as it was trained with; with a workload the third place may hold the split.
         split: `"test"`, `"validation"` or `"train"`.
-        device, dtype: see `pipeline.evaluate_ticket`.
+        session, placement: see `prune`.
 
     Raises:
         ValueError: the ticket was not trained, or is one of another network.
@@ -164,7 +158,7 @@ def evaluate(
     """
     if isinstance(network, Workload) and task in ("train", "validation", "test"):
         split, task = task, None  # type: ignore[assignment]
-    return evaluate_ticket(ticket, _workload(network, task), split, device=device, dtype=dtype)
+    return evaluate_ticket(ticket, _workload(network, task), split, _session(session, placement))
 
 
 def _workload(
@@ -197,5 +191,11 @@ def _method(method: Method | str | None) -> Method:
     if method is None:
         return DEFAULT
     if isinstance(method, str):
-        return Method(PREDICTED, predictor=method, **own_regime(method)) if method in SHIPPED else Method(method)
+        return Method(PREDICTED, predictor=method) if method in SHIPPED else Method(method)
     return method
+
+
+def _session(session: Session | None, placement: Mapping[str, Any]) -> Session:
+    if session is None:
+        return Session(**placement)
+    return dataclasses.replace(session, **placement)

@@ -22,7 +22,7 @@ EXTENT = 1e36
 
 
 @dataclass(frozen=True)
-class StackedScorer:
+class StackedScorer(Scorer):
     """`second` scores a copy of the network whose prunable weights are `first`'s scores.
 
     With `first` = a and `second` = magnitude the scores are |a|; with `second` = SynFlow they are each a's share in all
@@ -73,7 +73,7 @@ class StackedScorer:
 
 
 @dataclass(frozen=True, eq=False)
-class StandInScorer:
+class StandInScorer(Scorer):
     """A scorer applied to a copy of one network whose prunable weights are given scores.
 
     Attributes:
@@ -99,7 +99,7 @@ class StandInScorer:
         *,
         mask: Mask | None = None,
     ) -> StandInScorer:
-        """Put the scores in place of the weights, and let `scorer` prepare itself for the copy if it can.
+        """Put the scores in place of the weights, and let `scorer` prepare itself for the copy.
 
         Raises:
             ValueError: the scores are of another network.
@@ -124,10 +124,7 @@ class StandInScorer:
                 # Divided in the scores' own precision: the network's may not hold them.
                 weight.copy_(scores.tensors[name] if within else scores.tensors[name] / largest)
         name = f"StackedScorer({scores.criterion} -> {scorer!r})"
-        prepare = getattr(scorer, "prepare", None)
-        if prepare is not None:
-            scorer = prepare(stand_in, batch, loss, mask=mask)
-        return cls(network, stand_in, scorer, name)
+        return cls(network, stand_in, scorer.prepare(stand_in, batch, loss, mask=mask), name)
 
     def __repr__(self) -> str:
         return self.name

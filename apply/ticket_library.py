@@ -18,14 +18,14 @@ from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import count, prunable
 from scratchcard.pruning.scores import Scores
 from scratchcard.pruning.ticket_path import TicketPath
-from scratchcard.scorers.scorer import Batch, Loss, without_pruned
+from scratchcard.scorers.scorer import Batch, Loss, Scorer, without_pruned
 
 NEAR = 0.8
 """Least similarity of two tasks' class means; see `similarity`. MNIST's own batches reach 0.99, other tasks about 0."""
 
 
 @dataclass(frozen=True, eq=False)
-class LaidTicket:
+class LaidTicket(Scorer):
     """A stored path, laid into one network: a scorer whose scores are the levels of the matched weights.
 
     Attributes:
@@ -122,7 +122,7 @@ class TicketLibrary:
 
 
 @dataclass(frozen=True, eq=False)
-class Transplanted:
+class Transplanted(Scorer):
     """A rival: another initialisation's ticket, as it lies. Scores are the path's levels.
 
     Attributes:

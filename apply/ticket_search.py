@@ -11,9 +11,10 @@ from scratchcard.artefacts.store import Store
 from scratchcard.artefacts.version import versions
 from scratchcard.pruning.mask import keep_top
 from scratchcard.pruning.ticket_path import TicketPath
-from scratchcard.regimes.iterative import Iterative
+from scratchcard.regimes import ISS
 from scratchcard.scorers import make_scorer
 from scratchcard.workloads.engines.training import train
+from scratchcard.workloads.session import Session
 from scratchcard.workloads.workload import Workload
 
 
@@ -28,7 +29,7 @@ def find_path(
 ) -> TicketPath:
     """The nested tickets of iterative magnitude pruning at several densities.
 
-    One path of `rounds` rounds leads to the lowest density; every other leaves it at its place (`Iterative.towards`).
+    One path of `rounds` rounds leads to the lowest density; every other leaves it at its place (`ISS.towards`).
 
     Args:
         workload: where.
@@ -40,8 +41,8 @@ def find_path(
         device: where to train.
     """
     last = min(densities)
-    regime, scorer = Iterative(rounds=rounds, towards=last), make_scorer("magnitude")
-    found = {density: regime.find(workload, scorer, density, seed, store=store, device=device) for density in densities}
+    regime, scorer, session = ISS(rounds=rounds, towards=last), make_scorer("magnitude"), Session(device, store=store)
+    found = {density: regime.find(workload, scorer, density, seed, session) for density in densities}
     split = workload.task.train
     means = class_means((split.tensor.cpu(), split.targets.cpu()), workload.task.classes)
     about = workload.describe() | {"regime": "ISS", "rounds": rounds, "seed": seed, "versions": versions()}

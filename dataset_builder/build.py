@@ -7,19 +7,18 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from scratchcard.artefacts.files import written_beside
 from scratchcard.artefacts.store import Store
 from scratchcard.dataset_builder.features import FEATURES, compute_features
+from scratchcard.dataset_builder.recording import Recording
 from scratchcard.dataset_builder.table_folder import claim, complete_manifest, is_whole
 from scratchcard.dataset_builder.targets import TARGETS, Targets
-from scratchcard.regimes import Found, Regime, make_regime
+from scratchcard.regimes import Found
 from scratchcard.score_tables.manifest import MANIFEST
 from scratchcard.score_tables.schema import TABLE_VERSION, TableBlock, TableSchema
 from scratchcard.score_tables.table import ScoreTable
@@ -27,51 +26,15 @@ from scratchcard.score_tables.writer import TableWriter, file_name
 from scratchcard.scorers import make_scorer
 from scratchcard.workers.pool import Call, Died, completed, open_pool
 from scratchcard.workers.worker import WorkerWarnings, alone
+from scratchcard.workloads.session import Session
 from scratchcard.workloads.workload import Workload
 
 REPEAT_OFFSET = 1_000_003
 """Added to the seed for the data order of the second slow ticket."""
 
+__all__ = ["REPEAT_OFFSET", "Recording", "build"]
+
 SeedProgress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Recording:
-    """Which slow regime gives the targets, and what is recorded of it.
-
-    Attributes:
-        regime: USS, UMS, ISS or IMS; IMS with SynFlow is the source thesis' target, ISS with magnitude is IMP.
-        scorer: a registered scorer.
-        density: of the slow ticket.
-        rounds: pruning rounds; None takes the regime's default.
-        shots: scoring and pruning steps after each training, for IMS.
-        every_round: also a row for each kept weight after each round but the last, with the features of the masked
-            network; otherwise only the dense network's rows (round 0).
-        repeat: run the slow regime a second time with another data order and record what it keeps: the noise ceiling.
-    """
-
-    regime: str = "IMS"
-    scorer: str = "synflow"
-    density: float = 0.005
-    rounds: int | None = None
-    shots: int = 10
-    every_round: bool = False
-    repeat: bool = False
-
-    def make_regime(self) -> Regime:
-        """The regime object."""
-        return make_regime(self.regime, rounds=self.rounds, shots=self.shots)
-
-    def describe(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return {
-            "regime": self.regime,
-            "scorer": repr(make_scorer(self.scorer)),
-            "settings": repr(self.make_regime()),
-            "density": self.density,
-            "every_round": self.every_round,
-            "repeat": self.repeat,
-        }
 
 
 def build(
@@ -130,7 +93,8 @@ def build(
         _build_apart(workload, missing, out, recording, jobs, dask, str(device), store, progress)
     else:
         for position, seed in enumerate(missing):
-            _build_seed(workload, seed, out, recording, device, store, _scaled(progress, position, len(missing)))
+            part = Session(progress=progress).part(position, len(missing))
+            _build_seed(workload, seed, out, recording, device, store, part.progress)
     if missing:
         complete_manifest(out)
     return ScoreTable.open(out)
@@ -253,21 +217,7 @@ def _search(
     offset: int,
     progress: SeedProgress | None,
 ) -> Found:
-    half = None if progress is None or not recording.repeat else _scaled(progress, int(offset > 0), 2)
-    return recording.make_regime().find(
-        workload,
-        make_scorer(recording.scorer, seed),
-        recording.density,
-        seed,
-        data_seed=seed + offset,
-        device=device,
-        store=store,
-        progress=half or progress,
-    )
-
-
-def _scaled(progress: SeedProgress | None, part: int, parts: int) -> SeedProgress | None:
-    """Progress of one part out of several equal ones, in thousandths of a part."""
-    if progress is None:
-        return None
-    return lambda done, total: progress(1000 * part + 1000 * done // max(1, total), 1000 * parts)
+    session = Session(device, store=store, progress=progress)
+    scorer = make_scorer(recording.scorer, seed)
+    session = session.part(int(offset > 0), 2) if recording.repeat else session
+    return recording.make_regime().find(workload, scorer, recording.density, seed, session, data_seed=seed + offset)

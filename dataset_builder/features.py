@@ -97,8 +97,7 @@ def prepared_scorers(names: Sequence[str], network: nn.Module, batch: Batch, los
     found: dict[str, Scorer] = {}
     for name, scorer in SCORED.items():
         if name in needs:
-            prepare = getattr(scorer, "prepare", None)
-            found[name] = scorer if prepare is None else prepare(network, batch, loss)
+            found[name] = scorer.prepare(network, batch, loss)
     return found
 
 

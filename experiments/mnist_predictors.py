@@ -120,7 +120,7 @@ def main() -> None:
         path = str(root / "bundles" / wanted.name)
         methods[f"{wanted.name}, top-k"] = Method("predicted", predictor=path)
         if wanted.objective == "classification":  # only probabilities sum to expected counts
-            methods[f"{wanted.name}, expected"] = Method("predicted", predictor=path, scope="expected")
+            methods[f"{wanted.name}, expected"] = Method.of("predicted", predictor=path, scope="expected")
         methods[f"SynFlow on {wanted.name}"] = Method("synflow", on="predicted", predictor=path, regime="UMS")
     experiments = {
         label: [Experiment(workload, method, DENSITY, seed) for seed in options.seeds]

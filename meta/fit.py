@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from scratchcard.artefacts.version import versions
@@ -15,6 +15,7 @@ from scratchcard.meta.rows import Key, Rows, networks_of
 from scratchcard.registry import lookup
 from scratchcard.score_tables.schema import THESIS_FEATURES
 from scratchcard.score_tables.table import ScoreTable
+from scratchcard.settings import make
 
 TARGETS = {"regression": "score", "classification": "kept", "ranking": "kept"}
 """What an objective is fitted to by default."""
@@ -91,12 +92,7 @@ def make_family(name: str, **options: Any) -> Family:
     Raises:
         ValueError: an unknown family or option.
     """
-    family = lookup(PREDICTORS, "predictors", name)
-    known = [item.name for item in fields(family)]  # type: ignore[arg-type]
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise ValueError(f"the family {name!r} has no option {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
-    return family(**options)
+    return make(lookup(PREDICTORS, "predictors", name), name, options)
 
 
 def fit(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -12,10 +11,8 @@ from torch import Tensor, nn
 
 from scratchcard.pruning.parameters import check_same_layout, count, flatten, prunable, unflatten
 from scratchcard.pruning.schedules import check_density
+from scratchcard.pruning.scopes import SCOPES, Scope
 from scratchcard.pruning.scores import Scores
-
-Scope = Literal["global", "layer", "expected", "erk"]
-SCOPES: tuple[Scope, ...] = ("global", "layer", "expected", "erk")
 
 
 @dataclass(frozen=True, eq=False)

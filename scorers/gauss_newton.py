@@ -12,13 +12,14 @@ from scratchcard.pruning.inputs import forward, rows
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.gradients import detached_state, own_generators, placed
-from scratchcard.scorers.scorer import Batch, Loss, check_mask, hand_over, without_pruned
+from scratchcard.scorers.scorer import Batch, Loss, Scorer, check_mask, hand_over, without_pruned
+from scratchcard.settings import Settings, setting
 
 Product = Callable[[list[Tensor]], list[Tensor]]
 
 
 @dataclass(frozen=True)
-class GaussNewton:
+class GaussNewton(Settings, Scorer):
     r"""`s = |w + d|`, where `d` minimises the loss of the network linearised at its weights.
 
     `d` solves `(G + damping * I) d = -g` approximately, by `steps` iterations of conjugate gradients from 0. `g` is
@@ -42,16 +43,11 @@ class GaussNewton:
         ValueError: no steps or examples, or a negative damping.
     """
 
-    steps: int = 3
-    damping: float = 1e-3
-    examples: int = 400
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.examples < 1 or not 0.0 <= self.damping < float("inf"):
-            raise ValueError(
-                f"expected at least 1 step and 1 example and a damping of 0 or more, got steps={self.steps}, "
-                f"examples={self.examples}, damping={self.damping}"
-            )
+    steps: int = setting(3, help="Steps of conjugate gradients", example=5, low=1)
+    damping: float = setting(1e-3, help="Added to the diagonal of the Gauss-Newton matrix", example=0.01, low=0)
+    examples: int = setting(
+        400, help="Of the scoring batch, at most so many, evenly spread over it", example=1000, low=1
+    )
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
         batch = spread(batch, self.examples)

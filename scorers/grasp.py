@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.gradients import loss_gradients, own_generators
-from scratchcard.scorers.scorer import Batch, Loss, hand_over, without_pruned
+from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over, without_pruned
+from scratchcard.settings import Settings, setting
 
 
 @dataclass(frozen=True)
-class GraSP:
+class GraSP(Settings, Scorer):
     r"""`s = w * (H g)`: to first order, how much of the squared gradient norm goes when the weight goes.
 
     Removing the weight `w_q` is the step `-w_q e_q`, so `g^T g` changes by `-2 w_q (H g)_q`: a weight with a
@@ -33,17 +34,16 @@ class GraSP:
         ValueError: a temperature that is not positive.
     """
 
-    temperature: float = 200.0
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
+    temperature: float = setting(
+        200.0, help="What the logits are divided by; 1 is the loss as it is", example=1.0, above=0
+    )
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
         return hand_over(gradient_flow(network, batch, loss, mask, self.temperature), mask, self)
 
 
 @dataclass(frozen=True)
-class GraSPAbs:
+class GraSPAbs(Settings, Scorer):
     """`s = |w * (H g)|`: keeps what changes the gradient flow most, in either direction.
 
     Attributes:
@@ -53,20 +53,13 @@ class GraSPAbs:
         ValueError: a temperature that is not positive.
     """
 
-    temperature: float = 200.0
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
+    temperature: float = setting(
+        200.0, help="What the logits are divided by; 1 is the loss as it is", example=1.0, above=0
+    )
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
         flow = gradient_flow(network, batch, loss, mask, self.temperature)
         return hand_over({name: tensor.abs() for name, tensor in flow.items()}, mask, self)
-
-
-def check_temperature(temperature: float) -> None:
-    """Refuse a temperature that is not positive and finite."""
-    if not 0.0 < temperature < float("inf"):
-        raise ValueError(f"temperature must be positive, got {temperature}: it divides the logits; GraSP uses 200")
 
 
 def gradient_flow(

@@ -8,11 +8,12 @@ from torch import nn
 
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
-from scratchcard.scorers.scorer import Batch, Loss, check_mask, hand_over, without_pruned
+from scratchcard.scorers.scorer import Batch, Loss, Scorer, check_mask, hand_over, without_pruned
+from scratchcard.settings import Settings
 
 
 @dataclass(frozen=True)
-class Magnitude:
+class Magnitude(Settings, Scorer):
     """`s = |w|`; needs no data.
 
     With `scope="global"` the layers compete by their scale: under Kaiming initialisation narrow fan-in layers

@@ -134,7 +134,7 @@ class Paths:
 
 
 @dataclass(frozen=True, eq=False)
-class PathScorer:
+class PathScorer(Scorer):
     """A path scorer prepared for a multi-shot sequence: same scores, but input and linear copy are made once.
 
     It scores the network that it was prepared for, at the weights that it has when asked, on the batch that it was

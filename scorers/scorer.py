@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -28,16 +28,23 @@ class NoEffectWarning(UserWarning):
     """A scorer could not tell the kept weights apart: a mask made from its scores would be a random one."""
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """One number for each prunable weight; higher = keep.
 
-    A scorer is a frozen dataclass, so that its `repr` is its provenance. Called, it leaves the network as it
-    was: parameters, buffers (also the running statistics of batch normalisation), `.grad`, `requires_grad`,
+    A scorer is a frozen dataclass of its settings (`class SNIP(Settings, Scorer)`), so that its `repr` is its
+    provenance. Called, it leaves the network as it was: parameters,
+    buffers (also the running statistics of batch normalisation), `.grad`, `requires_grad`,
     train or eval mode, dtype and the state of the random number generators; what an earlier backward pass
     left in `.grad` has no influence. The network is evaluated in the mode that it is in. Called again, it
     returns the same scores, bit for bit on a CPU, whatever was drawn in between: random layers (dropout) draw
     from generators of the scorer's own, which start at 0.
+
+    Attributes:
+        regime: the name of the regime that it wants where none is asked for.
     """
+
+    regime: ClassVar[str] = "USS"
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
         """Score `network` on one batch.
@@ -55,6 +62,13 @@ class Scorer(Protocol):
             NoEffectWarning: all kept weights have the same score.
         """
         ...
+
+    def prepare(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scorer:
+        """The scorer of one multi-shot sequence on `network` from `mask` on: the same scores, perhaps less work.
+
+        One that does part of its work once for a whole sequence (SynFlow, stacked scoring) returns another scorer.
+        """
+        return self
 
 
 def check_mask(network: nn.Module, mask: Mask | None) -> dict[str, nn.Parameter]:

@@ -9,11 +9,12 @@ from torch import nn
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.gradients import loss_gradients
-from scratchcard.scorers.scorer import Batch, Loss, hand_over
+from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over
+from scratchcard.settings import Settings
 
 
 @dataclass(frozen=True)
-class SNIP:
+class SNIP(Settings, Scorer):
     """`s = |w * g|` with `g = dL/dw` of the batch's mean loss at `w * mask`.
 
     It is the absolute derivative of the loss with respect to a gate `c = 1` that multiplies the weight (Lee

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +41,7 @@ class Shared:
 
 
 @dataclass(frozen=True, eq=False)
-class SharedScorer:
+class SharedScorer(Scorer):
     """A scorer whose scores of whole (unmasked) networks are kept in a store; with a mask it computes.
 
     The same network, batch and scorer give the same scores, so that a grid's densities and regimes share them. Only
@@ -62,8 +61,7 @@ class SharedScorer:
 
     def prepare(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scorer:
         """What the scorer prepares for a multi-shot sequence; itself, if it prepares nothing."""
-        prepare: Callable[..., Scorer] | None = getattr(self.scorer, "prepare", None)
-        prepared = self.scorer if prepare is None else prepare(network, batch, loss, mask=mask)
+        prepared = self.scorer.prepare(network, batch, loss, mask=mask)
         return self if prepared is self.scorer else prepared
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:

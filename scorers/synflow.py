@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -11,11 +12,12 @@ from scratchcard.pruning.inputs import one_tensor
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.paths import Paths, PathScorer
-from scratchcard.scorers.scorer import Batch, Loss, hand_over
+from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over
+from scratchcard.settings import Settings
 
 
 @dataclass(frozen=True)
-class SynFlow:
+class SynFlow(Settings, Scorer):
     r"""`s = |w| * dR/d|w|`, `R` being the output sum of the linearised absolute network fed with ones.
 
     `R = 1^T (prod_l |w_l| * mask_l) 1` sums, over all paths from an input to an output, the product of the
@@ -34,6 +36,8 @@ class SynFlow:
         ValueError: (when called) softmax, a normalisation or a saturating activation that the network applies by a
             function, so that R is no sum over paths.
     """
+
+    regime: ClassVar[str] = "UMS"
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
         return hand_over(self._paths(network, batch).scores(mask), mask, self)

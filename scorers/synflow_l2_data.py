@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +12,12 @@ from scratchcard.pruning.inputs import one_tensor
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.paths import Paths, PathScorer
-from scratchcard.scorers.scorer import Batch, Loss, hand_over
+from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over
+from scratchcard.settings import Settings
 
 
 @dataclass(frozen=True)
-class SynFlowL2Data:
+class SynFlowL2Data(Settings, Scorer):
     r"""`s = w^2 * dR/dw^2` with `R = 1^T (prod_l w_l^2 * mask_l) v`, `v` the variance of each input feature.
 
     SynFlow with squared weights scores the trace of the path kernel (Gebhart et al., "A Unified Paths
@@ -30,6 +32,8 @@ class SynFlowL2Data:
     Raises:
         ValueError: (when called) a batch of fewer than two examples, which has no variance, or what SynFlow refuses.
     """
+
+    regime: ClassVar[str] = "UMS"
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
         return hand_over(self._paths(network, batch).scores(mask), mask, self)

@@ -64,6 +64,6 @@ def _keys(experiment: Experiment) -> Iterator[tuple[Any, ...]]:
     """From the nearest likeness to the farthest."""
     task, density = experiment.workload.task.name, experiment.density
     yield task, experiment.workload.network, density, experiment.label
-    yield task, density, experiment.method.regime
+    yield task, density, experiment.method.make_regime().name
     yield density, experiment.method.make_regime().trains
     yield (density,)

@@ -21,10 +21,12 @@ from scratchcard.meta.arrays import plain
 from scratchcard.meta.bundle import load_bundle, save_bundle
 from scratchcard.meta.fit import fit, make_family
 from scratchcard.meta.predictor import check_objective
+from scratchcard.regimes import regime_settings
 from scratchcard.registry import lookup
 from scratchcard.score_tables.schema import TABLE_VERSION
 from scratchcard.score_tables.table import ScoreTable
-from scratchcard.sweeps.grid_values import STRICT, AsTuple, Density, SeedList, Seeds
+from scratchcard.settings import Setting, settings_of
+from scratchcard.sweeps.grid_values import OPEN, STRICT, AsTuple, SeedList, Seeds, check_key
 from scratchcard.workers.worker import one_thread
 from scratchcard.workloads.workload import Workload
 
@@ -35,20 +37,14 @@ Report = Callable[[str, int, int], None]
 
 
 class TableSpec(BaseModel):
-    """`[predictors.NAME.table]`: the slow ticket that is learned from, see `Recording`."""
+    """`[predictors.NAME.table]`: the slow ticket that is learned from: settings of `Recording` and of its regime."""
 
-    model_config = STRICT
-
-    regime: str = "IMS"
-    scorer: str = "synflow"
-    density: Density = 0.005
-    rounds: Annotated[int, Field(ge=1)] | None = None
-    shots: Annotated[int, Field(ge=1)] = 10
-    every_round: bool = False
-    repeat: bool = False
+    model_config = OPEN
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        for name, value in (self.model_extra or {}).items():
+            check_key(name, value, table_keys(), "the table")
         self.recording()
         return self
 
@@ -56,11 +52,16 @@ class TableSpec(BaseModel):
         """The recording.
 
         Raises:
-            ValueError: an unknown regime or scorer, or rounds or shots that the regime cannot have.
+            ValueError: an unknown regime or scorer, or settings that they do not have.
         """
-        recording = Recording(**self.model_dump())
+        recording = Recording.of(**(self.model_extra or {}))
         recording.describe()
         return recording
+
+
+def table_keys() -> dict[str, Setting]:
+    """The keys of a table: settings of `Recording`, then of the regimes."""
+    return settings_of(Recording) | {name: next(iter(found.values())) for name, found in regime_settings().items()}
 
 
 class FittedSpec(BaseModel):

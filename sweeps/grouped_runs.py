@@ -11,13 +11,14 @@ from typing import Any
 import torch
 
 from scratchcard.apply.experiment import Experiment
-from scratchcard.apply.pipeline import Progress, find_ticket, with_training
+from scratchcard.apply.pipeline import find_ticket, with_training
 from scratchcard.artefacts.digest import canonical
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.sweeps.runs import Outcome, describe_error, keep_outcome, unwritable_folder
 from scratchcard.workloads.engines.stacked_training import train_stacked
 from scratchcard.workloads.engines.training import TrainingRecord
+from scratchcard.workloads.session import Progress, Session
 
 AT_ONCE = 32
 
@@ -132,8 +133,8 @@ def _run(
 
 def _find(experiment: Experiment, device: torch.device | str, store: Store | None) -> _Found:
     begin = time.perf_counter()
-    placement: dict[str, Any] = {"device": device, "dtype": experiment.dtype, "store": store}
-    ticket = find_ticket(experiment.workload, experiment.method, experiment.density, experiment.seed, **placement)
+    session = Session(device, experiment.dtype, store)
+    ticket = find_ticket(experiment.workload, experiment.method, experiment.density, experiment.seed, session)
     return _Found(experiment, ticket, time.perf_counter() - begin)
 
 

@@ -18,6 +18,7 @@ from scratchcard.sweeps.fitted import SHARED
 from scratchcard.sweeps.run_records import clear_failure, read_result, write_failure, write_result
 from scratchcard.sweeps.running import mark
 from scratchcard.workers.worker import WorkerWarnings, alone
+from scratchcard.workloads.session import Session
 from scratchcard.workloads.stored_training import train_once
 
 TICKETS = "tickets"
@@ -72,7 +73,7 @@ def run_once(experiment: Experiment, device: str, store: Store, tickets: bool, m
         if marks is not None:
             mark(marks, digest, os.getpid())
         try:
-            record, ticket = experiment.run(device=device, store=store)
+            record, ticket = experiment.run(Session(device, store=store))
         except (Exception, SystemExit) as problem:  # a user's own network can do anything
             unwritable = unwritable_folder(problem, store.folder.parent)
             if unwritable is not None:

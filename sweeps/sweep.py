@@ -217,6 +217,6 @@ def _shared_dense(experiments: Sequence[Experiment]) -> list[Experiment]:
     """One run for each dense training that several others begin with: done first, nobody has to wait for it."""
     found: dict[str, list[Experiment]] = {}
     for e in experiments:
-        if _slow(e) and e.method.rewind_step == 0 and e.method.initial == "given":
+        if e.method.make_regime().begins_dense and e.method.initial == "given":
             found.setdefault(f"{e.workload.describe()}{e.seed}{e.dtype}", []).append(e)
     return [group[0] for group in found.values() if len(group) > 1]

@@ -10,12 +10,14 @@ import click
 from scratchcard.frontends.cli.options import (
     PATH,
     SEED,
+    data_dir_option,
     device_option,
     emit,
     json_option,
     make_workload,
     progress_bar,
     ticket_recipe_options,
+    took,
     warn,
 )
 
@@ -32,12 +34,6 @@ task_option = click.option(
     "--task",
     help="Only for data of your own, the same as when it was pruned, e.g. package.module:factory or tensors:FILE. "
     "[default: the ticket's]",
-)
-data_dir_option = click.option(
-    "--data-dir",
-    type=PATH,
-    help="Folder with the data files, e.g. ~/data; only it is searched. [default: what SCRATCHCARD_DATA names, "
-    "then the system's places, the cache, a download]",
 )
 
 
@@ -64,6 +60,7 @@ def train(ticket: Path, **options: Any) -> None:
     from scratchcard.artefacts.destination import check_destination
     from scratchcard.pruning.ticket import Ticket
     from scratchcard.workloads.device import choose_device
+    from scratchcard.workloads.session import Session
 
     loaded = Ticket.load(ticket)
     device = choose_device(options["device"])
@@ -72,7 +69,7 @@ def train(ticket: Path, **options: Any) -> None:
     workload = _workload_of(loaded, ticket, options)
     seed = _seed_of(loaded, ticket) if options["seed"] is None else options["seed"]
     with progress_bar(f"training {ticket}") as progress:
-        trained, record = train_ticket(loaded, workload, seed, device=device, progress=progress)
+        trained, record = train_ticket(loaded, workload, seed, Session(device, progress=progress))
     trained.save(out)
     text = f"{out}: {record.steps} steps in {record.seconds:.1f} s ({record.engine})"
     if record.history and record.best_step:
@@ -86,7 +83,7 @@ def train(ticket: Path, **options: Any) -> None:
             f"the training diverged (a loss became NaN or infinite by step {record.steps}): the weights saved are "
             f"{kept}; try a lower --learning-rate"
         )
-    emit({"ticket": str(out)} | training_summary(record), options["as_json"], text)
+    emit({"ticket": str(out)} | training_summary(record), options["as_json"], text + took())
 
 
 @click.command()
@@ -113,11 +110,12 @@ def evaluate(ticket: Path, **options: Any) -> None:
     from scratchcard.apply.pipeline import evaluate_ticket
     from scratchcard.pruning.ticket import Ticket
     from scratchcard.workloads.device import choose_device
+    from scratchcard.workloads.session import Session
 
     loaded = Ticket.load(ticket)
     device = choose_device(options["device"])
     workload = _workload_of(loaded, ticket, options)
-    found = evaluate_ticket(loaded, workload, options["split"], device=device)
+    found = evaluate_ticket(loaded, workload, options["split"], Session(device))
     training = loaded.provenance.get("training")
     diverged = isinstance(training, dict) and training.get("diverged") is True
     if diverged:

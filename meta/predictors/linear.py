@@ -11,6 +11,7 @@ import numpy as np
 from scratchcard.meta.arrays import Arrays, Forward, check_array, check_names
 from scratchcard.meta.predictors.family import Objective, Progress
 from scratchcard.meta.rows import Rows
+from scratchcard.settings import Settings
 
 CHUNK = 65_536
 
@@ -29,7 +30,7 @@ def linear_forward(arrays: Arrays, features: int, family: str) -> Forward:
 
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(Settings):
     """Minimises Σ weight · (y - x·c - b)² over c and b.
 
     Two passes over the table: the means, then a QR factorisation of the centred rows [x - mean, y - mean],

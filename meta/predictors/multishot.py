@@ -11,13 +11,14 @@ from scratchcard.meta.arrays import Arrays, Forward, check_array, check_names
 from scratchcard.meta.predictors.family import Objective, Progress
 from scratchcard.meta.predictors.linear import least_squares
 from scratchcard.meta.rows import Rows
+from scratchcard.settings import Settings
 
 CLOCK = "progress"
 """The feature that tells the rounds apart: 0 before the first, near 1 before the last."""
 
 
 @dataclass(frozen=True)
-class Multishot:
+class Multishot(Settings):
     """`x . (coefficients + t * drift)` with t = the feature `progress`, for pruning in several rounds.
 
     With features that are logarithms this is a product of powers, as SNIP's `|w|^1 |g|^1` and SynFlow's path products

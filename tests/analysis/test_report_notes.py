@@ -165,7 +165,7 @@ def test_runs_on_other_data_are_other_methods(tmp_path: Path) -> None:
 
 def test_a_cell_of_a_heat_map_holds_one_method(tmp_path: Path) -> None:
     """Two predictors are two columns; a stack in another schedule does not join the plain one's seeds."""
-    stacks = runs([TWIN, SNIP, Method("magnitude", on="snip", regime="UMS", restack=True, rounds=10)], [0.1], SEEDS)
+    stacks = runs([TWIN, SNIP, Method.of("magnitude", on="snip", regime="UMS", restack=True, rounds=10)], [0.1], SEEDS)
     for name in ("linear", "trees"):
         for seed in SEEDS:
             one = record(TWIN, 0.1, seed, label=f"{name} on snip every round, UMS 100")

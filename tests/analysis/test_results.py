@@ -70,7 +70,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_real_run_is_a_row(tmp_path: Path) -> None:
     workload = Workload("lenet_300_100", load_task("digits"), Recipe(max_steps=20, evaluation_interval=10))
-    method = Method("synflow", on="magnitude", regime="UMS", rounds=2, initial="saw", initial_scorer="snip")
+    method = Method.of("synflow", on="magnitude", regime="UMS", rounds=2, initial="saw", initial_scorer="snip")
     made, _ = Experiment(workload, method, 0.05, 3).run()
     write_result(made, tmp_path)
     (row,) = results.frame(tmp_path).to_dict("records")

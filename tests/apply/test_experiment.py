@@ -29,7 +29,7 @@ def workload() -> Workload:
 
 
 def test_one_run(workload: Workload, tmp_path: Path) -> None:
-    experiment = Experiment(workload, Method("synflow", regime="UMS", rounds=10), 0.05, seed=3)
+    experiment = Experiment(workload, Method.of("synflow", regime="UMS", rounds=10), 0.05, seed=3)
     record, ticket = experiment.run()
     assert json.loads(json.dumps(record)) == record
     assert record["digest"] == experiment.digest
@@ -119,29 +119,29 @@ def test_scores_as_weights_become_the_tickets_initial_weights(workload: Workload
     [
         ({"scorer": "synflo"}, "did you mean 'synflow'"),
         ({"scorer": "snip", "predictor": "somewhere"}, "use the scorer 'predicted'"),
-        ({"scorer": "snip", "regime": "USS", "rounds": 3}, "USS has one round"),
-        ({"scorer": "snip", "shots": 0}, "shots must be"),
-        ({"scorer": "snip", "initial": "zeros"}, "unknown initial weights"),
+        ({"scorer": "snip", "regime": "USS", "rounds": 3}, "USS has no setting rounds"),
+        ({"scorer": "snip", "regime": "IMS", "shots": 0}, "IMS's shots is 0"),
+        ({"scorer": "snip", "initial": "zeros"}, "initial is"),
         ({"scorer": "snip", "initial_scorer": "snip"}, "need an initial scorer"),
-        ({"scorer": "snip", "scope": "unit"}, "unknown scope"),
-        ({"scorer": "snip", "shots": 3}, "has no shots"),
-        ({"scorer": "snip", "rewind_step": 3}, "does not train"),
-        ({"scorer": "snip", "schedule": "cubic"}, "prunes once"),
+        ({"scorer": "snip", "scope": "unit"}, "USS's scope is"),
+        ({"scorer": "snip", "shots": 3}, "has no setting shots"),
+        ({"scorer": "snip", "rewind_step": 3}, "USS has no setting rewind_step"),
+        ({"scorer": "snip", "schedule": "cubic"}, "USS has no setting schedule"),
     ],
 )
 def test_methods_that_make_no_sense_are_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Method(**arguments)  # type: ignore[arg-type]
+        Method.of(**arguments)  # type: ignore[arg-type]
 
 
 def test_labels_are_short_and_tell_methods_apart() -> None:
     methods = [
         Method("snip"),
         Method("snip", regime="UMS"),
-        Method("synflow", on="snip", regime="UMS", rounds=20),
+        Method.of("synflow", on="snip", regime="UMS", rounds=20),
         Method("magnitude", regime="ISS"),
         Method("magnitude", initial="saw", initial_scorer="snip"),
-        Method("snip", regime="IMS", schedule="cubic", scope="layer", rewind_step=50, shots=3),
+        Method.of("snip", regime="IMS", schedule="cubic", scope="layer", rewind_step=50, shots=3),
     ]
     assert [m.label for m in methods] == [
         "snip",

@@ -25,7 +25,8 @@ from scratchcard.meta.predictors.multishot import arrays
 from scratchcard.pruning.mask import keep_top
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.ticket_path import TicketPath
-from scratchcard.regimes.upfront import prune_upfront
+from scratchcard.regimes import UMS
+from scratchcard.regimes.rounds import prune_upfront
 from scratchcard.scorers.magnitude import Magnitude
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.tasks import load_task
@@ -225,16 +226,17 @@ def test_a_bundle_with_a_foreign_regime_is_refused(bundle: Path, tmp_path: Path,
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["options"][name] = value
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match=f"no usable predictor bundle: its {name} is"):
+    with pytest.raises(ValueError, match=f"no usable predictor bundle: .*{name}"):
         own_regime(str(tmp_path))
 
 
 def test_methods_know_bundles_with_tickets(bundle: Path, tmp_path: Path) -> None:
-    method = Method("predicted", predictor=str(bundle), regime="UMS", rounds=4)
+    method = Method.of("predicted", predictor=str(bundle), regime="UMS", rounds=4)
     without = save_bundle(predictor(), tmp_path / "without")
-    other = Method("predicted", predictor=str(without), regime="UMS", rounds=4)
+    other = Method.of("predicted", predictor=str(without), regime="UMS", rounds=4)
     assert method.describe()["predictor_digest"] != other.describe()["predictor_digest"]
-    assert own_regime(str(bundle)) == {"regime": "UMS", "rounds": 4}
+    assert own_regime(str(bundle)) == UMS(rounds=4)
+    assert Method("predicted", predictor=str(bundle)).make_regime() == UMS(rounds=4)
     assert shipped("policy")[0] == shipped("default")[0]
     with pytest.raises(ValueError, match="holds no tickets"):
         Method("transplanted", predictor=str(without)).make_scorer(0.1, 0)
@@ -255,7 +257,7 @@ def test_networks_unlike_those_seen_are_told() -> None:
     large = network(1)
     with torch.no_grad():
         large[0].weight.mul_(100)
-    with pytest.warns(OutsideWarning, match=r"'toy' was fitted on: \d+ % .* --scorer synflow_l2_data --regime UMS"):
+    with pytest.warns(OutsideWarning, match=r"'toy' was fitted on: \d+ % .* Method\('synflow_l2_data'\)"):
         found(large, batch(1), cross_entropy)
     mask = keep_top(Magnitude()(large, batch(), cross_entropy), 0.5)
     with warnings.catch_warnings():  # only whole networks are judged
@@ -266,7 +268,8 @@ def test_networks_unlike_those_seen_are_told() -> None:
 @pytest.mark.parametrize("initial", ["given", "signed"])
 def test_the_shipped_default_prunes_what_it_never_saw(initial: str) -> None:
     workload = Workload("lenet_300_100", load_task("digits"), Recipe(scoring_examples=200))
-    method = Method("predicted", predictor="default", initial=initial, **own_regime("default"))  # type: ignore[arg-type]
+    method = Method("predicted", predictor="default", initial=initial)  # type: ignore[arg-type]
+    assert method.make_regime() == own_regime("default")
     with pytest.warns(OutsideWarning, match="'fan_in'"):  # 64 inputs are fewer than it ever saw
         ticket = find_ticket(workload, method, 0.02, seed=1)
     assert ticket.mask.kept == 1004

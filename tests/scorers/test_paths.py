@@ -15,7 +15,7 @@ from scratchcard.pruning.mask import Mask, keep_top
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.schedules import exponential
 from scratchcard.pruning.scores import Scores
-from scratchcard.regimes.upfront import prune_upfront
+from scratchcard.regimes.rounds import prune_upfront
 from scratchcard.scorers import NoEffectWarning, SynFlow, SynFlowL2Data
 from scratchcard.scorers.scorer import Batch, Loss
 from tests.scorers.toys import CASES, Text, case, cross_entropy, filled, mlp, random_mask

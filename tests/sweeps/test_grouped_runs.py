@@ -18,6 +18,7 @@ from scratchcard.sweeps.run_records import read_failure, read_result
 from scratchcard.sweeps.sweep import sweep
 from scratchcard.workloads.engines.stacked_training import train_stacked
 from scratchcard.workloads.engines.training import Recipe
+from scratchcard.workloads.session import Session
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
 
@@ -27,7 +28,7 @@ OTHER = Workload("lenet_300_100", DIGITS, Recipe(max_steps=60, evaluation_interv
 
 
 def run(workload: Workload, scorer: str, density: float, seed: int, **method: Any) -> Experiment:
-    return Experiment(workload, Method(scorer, **method), density, seed, torch.float64)
+    return Experiment(workload, Method.of(scorer, **method), density, seed, torch.float64)
 
 
 EXPERIMENTS = [
@@ -54,7 +55,7 @@ def test_records_and_tickets_are_those_of_runs_alone(tmp_path: Path) -> None:
     order = [EXPERIMENTS[place] for place in (0, 2, 3, 4, 1)]
     assert [record["digest"] for record, _ in found] == [experiment.digest for experiment in order]
     for (record, ticket), experiment in zip(found, order, strict=True):
-        wanted, alone = experiment.run(store=Store(tmp_path))
+        wanted, alone = experiment.run(Session(store=Store(tmp_path)))
         assert record.keys() == wanted.keys()
         assert comparable(record) == comparable(wanted)
         assert record["training"]["engine"] == "together"

@@ -235,14 +235,14 @@ def test_a_balanced_batch_needs_every_class() -> None:
 def test_the_same_seed_gives_the_same_ticket_in_a_second_process() -> None:
     code = (
         "import hashlib, torch; torch.set_num_threads(1)\n"
-        "from regimes import REGIMES, Iterative\n"
-        "from scorers import make_scorer\n"
+        "from scratchcard.regimes import ISS, UMS\n"
+        "from scratchcard.scorers import make_scorer\n"
         "from scratchcard.workloads.tasks import load_task\n"
         "from scratchcard.workloads.engines.training import Recipe\n"
         "from scratchcard.workloads.workload import Workload\n"
         "w = Workload('lenet_300_100', load_task('digits'), Recipe(max_steps=40, evaluation_interval=20))\n"
-        "masks = [REGIMES['UMS'].find(w, make_scorer('snip'), 0.01, 5).mask,\n"
-        "         Iterative(rounds=2).find(w, make_scorer('magnitude'), 0.01, 5).mask]\n"
+        "masks = [UMS().find(w, make_scorer('snip'), 0.01, 5).mask,\n"
+        "         ISS(rounds=2).find(w, make_scorer('magnitude'), 0.01, 5).mask]\n"
         "print([hashlib.sha256(m.flat().numpy().tobytes()).hexdigest() for m in masks])\n"
     )
     root = Path(__file__).resolve().parents[2]
