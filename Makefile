@@ -11,7 +11,7 @@ GRIDS := last_table baselines regimes combined stacks saw meta features
 RUNS ?= runs/results
 OURS ?= runs/ours
 
-.PHONY: help setup demo test test-all bench lint format results thesis publish report predictor ours clean
+.PHONY: help setup demo test test-all bench lint format results thesis publish report example predictor ours clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -65,6 +65,9 @@ publish: setup ## tables and Parquet files of what `make thesis` has run so far,
 	$(BIN)/scratchcard anatomy $(RUNS) --out results/thesis/anatomy.parquet > results/thesis/anatomy.txt
 	$(BIN)/python -m experiments.tables $(RUNS) --out results/thesis
 	$(MAKE) report
+
+example: demo ## docs/example_report.html, from the demo's results
+	$(BIN)/scratchcard report $(DEMO)/results --title "The demo: tickets of one density on digits" --out docs/example_report.html
 
 report: setup ## docs/report.html: one page of all published results, the shipped predictor's among them
 	$(BIN)/scratchcard report results/thesis/runs.parquet results/ours/runs.parquet \
