@@ -135,29 +135,10 @@ def _result(runs: pd.DataFrame, tested: pd.DataFrame | str | None) -> str:
 
 def _rest(inputs: Inputs) -> Iterator[Part]:
     """The parts that are of no grid."""
-    for anchor, title, summary, made in (
-        ("predictors", "Predictors", "How well each finds the slow ticket.", _predictors),
-        (
-            "tickets",
-            "Ticket anatomy",
-            "What the tickets look like, measured on the stored masks and weights.",
-            _tickets,
-        ),
-        ("provenance", "How each number was made", "Grids, settings, machines, failed runs.", _provenance),
-    ):
-        part = Part(anchor, title, summary)
-        part.sections = made(inputs, part)
-        if part.sections:
-            yield part
-
-
-def _predictors(inputs: Inputs, part: Part) -> list[Section]:
-    return predictors(inputs.predictors, inputs.metrics, part.data)
-
-
-def _tickets(inputs: Inputs, part: Part) -> list[Section]:
-    return tickets(inputs.anatomy, part.data)
-
-
-def _provenance(inputs: Inputs, part: Part) -> list[Section]:
-    return provenance(inputs)
+    fitted = Part("predictors", "Predictors", "How well each finds the slow ticket.")
+    fitted.sections = predictors(inputs.predictors, inputs.metrics, fitted.data)
+    kept = Part("tickets", "Ticket anatomy", "What the tickets look like, measured on the stored masks and weights.")
+    kept.sections = tickets(inputs.anatomy, kept.data)
+    made = Part("provenance", "How each number was made", "Grids, settings, machines, failed runs.")
+    made.sections = provenance(inputs)
+    yield from (part for part in (fitted, kept, made) if part.sections)
