@@ -43,7 +43,7 @@ def accuracy(
         figures = [row for row in published.get((network, task), ()) if row["density"] < 1]
         dense = dense_reference(everything, sparse)
         key = f"accuracy {network} {task} {headline.name}"
-        drawn = _panels if sparse["density"].nunique() > 1 else _dots
+        drawn = curves_of if sparse["density"].nunique() > 1 else dots_of
         groups = identical(sparse)
         blocks: list[Block] = [drawn(key, headline, sparse, rows, figures, dense, data)]
         blocks += [_table(headline, rows, figures, groups)]
@@ -68,7 +68,7 @@ def tip(headline: Headline) -> dict[str, str]:
     return {"entry": "method", "x": "density", "text": headline.title, "n": "seeds", "values": "each seed"}
 
 
-def _panels(
+def curves_of(
     name: str,
     headline: Headline,
     sparse: pd.DataFrame,
@@ -121,7 +121,7 @@ def _panels(
     return Panels(tuple(charts), caption)
 
 
-def _dots(
+def dots_of(
     name: str,
     headline: Headline,
     sparse: pd.DataFrame,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from scratchcard.analysis.report.charts import curves, dots, log_density
-from scratchcard.analysis.report.page import Block, Cell, Chart, Data, Panels, Section, Table, Text, plain
-from scratchcard.analysis.report.panels import entries_of, limits
+from scratchcard.analysis.report.accuracy import curves_of, dots_of
+from scratchcard.analysis.report.page import Block, Cell, Chart, Data, Panels, Section, Table, Text
 from scratchcard.analysis.report.rows import dense_reference, means, pruned, workloads
 from scratchcard.analysis.report.verdict import Lead, leads, outcomes, rows_of, sentences
 from scratchcard.words import counted
@@ -94,7 +94,7 @@ def _table(found: Sequence[Lead]) -> Table:
 
 def _plots(runs: pd.DataFrame, found: Sequence[Lead], data: Data) -> Panels | None:
     """For each network and task the methods that are first or second somewhere, beside the dense network."""
-    charts = []
+    charts: list[Chart] = []
     for network, task, headline, group in workloads(pruned(runs)):
         mine = [lead for lead in found if (lead.network, lead.task, lead.headline) == (network, task, headline)]
         rows = [row for lead in mine for row in (lead.best, lead.behind) if row is not None]
@@ -102,29 +102,14 @@ def _plots(runs: pd.DataFrame, found: Sequence[Lead], data: Data) -> Panels | No
         names = sorted(counts, key=lambda name: -counts[name])[:SHOWN]
         if not names:
             continue
-        shown = [row for row in means(group) if row["method"] in names]
-        keys = ("mean", "low", "high", "n", "text", "values")
-        points = [{"entry": r["method"], "x": r["density"]} | {k: r[k] for k in keys} for r in shown]
-        key = data.add(f"best {network} {task} {headline.name}", points)
-        dense = dense_reference(runs, group)
-        tip = {"entry": "method", "x": "density", "text": headline.title, "n": "seeds", "values": "each seed"}
+        some = group[group["method"].isin(names)]
+        drawn = curves_of if group["density"].nunique() > 1 else dots_of
+        key = f"best {network} {task} {headline.name}"
+        panels = drawn(key, headline, some, means(some), [], dense_reference(runs, group), data)
         title = f"{network} on {task}"
-        about = f"Plot of test {headline.words} of the best methods, {title}: {', '.join(names)}."
-        reference = None if dense is None else dense.mean
-        if group["density"].nunique() == 1:
-            ordered = sorted(names, key=lambda name: -next(r["mean"] for r in shown if r["method"] == name))
-            x = {"title": headline.title, "scale": {"zero": False}}
-            spec = dots(key, ordered, x, tip, reference=reference)
-            charts.append(Chart(spec, f"{title}, density {shown[0]['density']:g}", about))
-            continue
-        domain, cut = limits(shown, [] if dense is None else [dense.mean])
-        scale = {"domainMax": plain(domain[1])} if cut else {"domain": plain(domain), "nice": False}
-        entries = entries_of(names)
-        densities = [row["density"] for row in shown]
-        y = {"title": headline.title, "scale": scale}
-        floor = cut[0] if cut else None
-        spec = curves(key, entries, log_density(densities), y, tip, reference=reference, floor=floor)
-        charts.append(Chart(spec, title, about, entries, floor=cut))
+        if drawn is dots_of:
+            title += f", density {group['density'].iloc[0]:g}"
+        charts += [replace(chart, title=title, width=0) for chart in panels.charts]
     if not charts:
         return None
     caption = (
