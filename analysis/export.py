@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scratchcard.analysis.record_columns import COLUMNS, ORDER, arrow_schema, to_frame
+from scratchcard.analysis.run_columns import COLUMNS, ORDER, arrow_schema, to_frame
 from scratchcard.artefacts.files import written_beside
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from scratchcard.analysis import records as reading
 from scratchcard.analysis import results
+from scratchcard.analysis import run_files as reading
 from scratchcard.analysis.results import DamagedRecordWarning, MixedRunsWarning
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
@@ -34,6 +34,7 @@ NAMES = [
     *("regime", "rounds", "shots", "schedule", "scope", "towards", "restack", "rewind_step"),
     *("initial", "initial_scorer"),
     *("scoring_examples", "max_steps", "kept", "prunable", "effective_density", "test_accuracy", "test_loss"),
+    *("metric", "test_metrics"),
     *("validation_accuracy", "validation_loss", "pruning_seconds", "training_seconds", "wall_seconds"),
     *("steps", "best_step", "early_stopped", "diverged", "engine", "device", "results_version", "torch"),
     *("python", "scratchcard", "machine", "finished", "layer_density", "live_units", "grids"),
@@ -565,7 +566,7 @@ def test_the_summary_is_a_mean_and_its_interval_over_the_seeds(tmp_path: Path) -
     (_, row) = results.summary(results.frame(write(tmp_path, [*made, record("magnitude", density=0.01)]))).values[::-1]
     summed = results.summary(results.frame(tmp_path))
     assert list(summed.columns) == [
-        *("task", "network", "density", "label", "predictor", "test_accuracy", "half_width", "seeds")
+        *("task", "network", "density", "label", "predictor", "metric", "test_accuracy", "half_width", "seeds")
     ]
     single, several = summed.to_dict("records")
     assert (single["label"], single["seeds"], math.isnan(single["half_width"])) == ("magnitude", 1, True)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scratchcard.analysis.identical import EQUAL, Identical, identical, note, others, repeated
+from scratchcard.analysis.equal_tickets import EQUAL, Identical, identical, note, others, repeated
 from scratchcard.analysis.significance import compare
 
 
@@ -84,12 +84,12 @@ def test_tests_that_repeat_another_are_counted() -> None:
     runs = pd.concat([runs_of("a", 1), runs_of("a again", 1), worse, runs_of("c", 2)])
     groups = identical(runs, "label")
     declared = {"name": "family", "of": ["a", "a again", "c"], "against": ["worse"]}
-    tests = compare(runs, [declared], resamples=0)
+    tests = compare(runs, [declared])
     assert tests["significant"].all(), "the test needs differences to be seen"
     text = repeated(tests, groups)
     assert "Of these 6 tests 2 repeat another" in text
     assert "4 are different tests, 4 of them significant" in text
-    against = compare(runs, [declared | {"against": ["worse", "a"]}], resamples=0)
+    against = compare(runs, [declared | {"against": ["worse", "a"]}])
     assert "2 of these 10 tests compare a method with one that is identical" in repeated(against, groups)
-    assert repeated(compare(runs, [declared | {"of": ["a", "c"]}], resamples=0), groups) == ""
+    assert repeated(compare(runs, [declared | {"of": ["a", "c"]}]), groups) == ""
     assert repeated(tests, []) == ""

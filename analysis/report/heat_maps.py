@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scratchcard.analysis.report.groups import PER_CENT, means, pruned, starts, workloads
-from scratchcard.analysis.report.heatmap import heatmap
+from scratchcard.analysis.headline import Headline
+from scratchcard.analysis.report.charts import heat_map
 from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section, plain
+from scratchcard.analysis.report.rows import means, pruned, starts, workloads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,10 +16,10 @@ SETTINGS = ("rounds", "shots", "schedule", "scope", "rewind_step", "towards", "s
 """What a map does not show of a method."""
 
 
-def matrices(name: str, runs: pd.DataFrame, data: Data) -> list[Section]:
+def heat_maps(runs: pd.DataFrame, data: Data) -> list[Section]:
     """Heat maps: stacks (first scorer × second scorer) and scores as weights (scorer × initial weights)."""
     sections = []
-    for network, task, group in workloads(pruned(runs)):
+    for network, task, headline, group in workloads(pruned(runs)):
         stacks = group[(group["initial"] == "given")]
         if stacks["on"].notna().any():
             shown = stacks[stacks["regime"] == stacks.loc[stacks["on"].notna(), "regime"].mode().iloc[0]]
@@ -29,35 +30,37 @@ def matrices(name: str, runs: pd.DataFrame, data: Data) -> list[Section]:
                 if some["on"].isna().all():
                     continue
                 text = (
-                    "Mean test accuracy, %, of every first scorer (rows, whose scores stand in for the weights) with "
+                    f"Mean {headline.title}, of every first scorer (rows, whose scores stand in for the weights) with "
                     "every second scorer (columns); 'none' is the second scorer by itself. The first scorer scores "
                     f"{'once, at the start' if when == 'once' else 'anew in every round'}. Each panel has its own "
                     "colour scale."
                 )
-                found = _maps(f"stacks {when} {name} {network} {task}", some, ("second scorer", "first scorer"), data)
-                sections.append(Section(f"Stacked scoring, {when}: {network} on {task}", text, found, 3))
+                found = _maps(
+                    f"stacks {when} {network} {task}", headline, some, ("second scorer", "first scorer"), data
+                )
+                sections.append(Section(f"Stacked scoring, {when}: {network} on {task}", text, found))
         single = group[group["on"].isna()]
         if (single["initial"] != "given").any():
             shown = single[single["regime"] == single.loc[single["initial"] != "given", "regime"].mode().iloc[0]]
             shown = shown.assign(column=_names(shown, "scorer"), row=starts(shown))
             text = (
-                "Mean test accuracy, %, of every scorer (columns) from every kind of initial weights (rows); 'given' "
+                f"Mean {headline.title}, of every scorer (columns) from every kind of initial weights (rows); 'given' "
                 "are the network's own, 'saw' the scores of the named scorer. Each panel has its own colour scale."
             )
-            found = _maps(f"saw {name} {network} {task}", shown, ("scorer", "initial weights"), data)
-            sections.append(Section(f"Scores as weights: {network} on {task}", text, found, 3))
+            found = _maps(f"saw {network} {task}", headline, shown, ("scorer", "initial weights"), data)
+            sections.append(Section(f"Scores as weights: {network} on {task}", text, found))
     return sections
 
 
-def _maps(name: str, shown: pd.DataFrame, titles: tuple[str, str], data: Data) -> tuple[Block, ...]:
-    rows = means(_one_method_a_cell(shown), "test_accuracy", ("density", "row", "column"), PER_CENT)
+def _maps(name: str, headline: Headline, shown: pd.DataFrame, titles: tuple[str, str], data: Data) -> tuple[Block, ...]:
+    rows = means(_one_method_a_cell(shown), by=("density", "row", "column"))
     cells = [
         {
             "panel": f"density {row['density']:g}",
             "row": row["row"],
             "column": row["column"],
             "value": row["mean"],
-            "text": f"{row['mean']:.1f}",
+            "text": f"{row['mean']:.{headline.digits - 1}f}",
             "full": row["text"],
             "n": row["n"],
         }
@@ -66,12 +69,12 @@ def _maps(name: str, shown: pd.DataFrame, titles: tuple[str, str], data: Data) -
     data.add(name, cells)
     down = _order(shown["row"])
     across = _order(shown["column"])
-    tip = {"row": titles[1], "column": titles[0], "full": "test accuracy, %", "n": "seeds"}
+    tip = {"row": titles[1], "column": titles[0], "full": headline.title, "n": "seeds"}
     charts = []
     for panel in dict.fromkeys(c["panel"] for c in sorted(cells, key=lambda c: float(c["panel"].split()[1]))):
         values = [c["value"] for c in cells if c["panel"] == panel]
-        spec = heatmap(name, panel, across, down, (plain(min(values)), plain(max(values))), tip, titles=titles)
-        text = f"Heat map of test accuracy, {titles[1]} by {titles[0]}, at {panel}."
+        spec = heat_map(name, panel, across, down, (plain(min(values)), plain(max(values))), tip, titles=titles)
+        text = f"Heat map of test {headline.words}, {titles[1]} by {titles[0]}, at {panel}."
         charts.append(Chart(spec, panel, text, width=130 + 36 * len(across)))
     return (Panels(tuple(charts), "Darker is lower; point at a cell for its interval."),)
 

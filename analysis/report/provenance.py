@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from scratchcard.analysis.report.material import Material
+from scratchcard.analysis.report.inputs import Inputs
 from scratchcard.analysis.report.page import Block, Cell, Command, Listing, Section, Table, Text
 from scratchcard.words import counted, duration
 
@@ -25,38 +25,30 @@ CONSTANT = (
     ("scratchcard", "scratchcard"),
     ("results_version", "results version"),
     ("engine", "training engine"),
+    ("metric", "headline metric"),
     ("data_digest", "sha256 of the data"),
     ("scoring_examples", "scoring examples"),
     ("max_steps", "steps at most"),
 )
 
 
-def summary(material: Material) -> Section:
-    """What was run: grids, runs, failed runs, seeds, time."""
-    runs = material.runs
-    failed = 0 if material.failures is None else len(material.failures)
+def overview(inputs: Inputs) -> str:
+    """What was run, in one line."""
+    runs = inputs.runs
+    failed = 0 if inputs.failures is None else len(inputs.failures)
     seconds = float(runs["wall_seconds"].fillna(runs["pruning_seconds"].fillna(0) + runs["training_seconds"]).sum())
-    text = (
+    end = f", the last ended {max(runs['finished'])}" if runs["finished"].notna().any() else ""
+    return (
         f"{counted(len(runs), 'finished run')} ({_networks(runs)}) of {counted(runs['method'].nunique(), 'method')} at "
         f"{counted(runs['density'].nunique(), 'density')}, seeds {ranges(runs['seed'])}; {failed or 'no'} failed. They "
-        "took "
-        f"{duration(seconds)}, added up over processes"
-        f"{', the last ended ' + str(max(runs['finished'])) if runs['finished'].notna().any() else ''}. "
-        "A run finds one ticket, trains it and reads the test set once."
+        f"took {duration(seconds)}, added up over processes{end}."
     )
-    blocks: list[Block] = []
-    if material.grids:
-        rows = [_grid_row(material, grid) for grid in material.grids]
-        columns = ("grid", "title", "runs done", "of", "failed", "methods", "densities", "seeds", "sweeps took")
-        caption = "The grids that these runs belong to."
-        blocks.append(Table.of(caption + _in_several(material), columns, rows))
-    return Section("What was run", text, tuple(blocks))
 
 
-def _in_several(material: Material) -> str:
+def _in_several(inputs: Inputs) -> str:
     """A run of two grids stands in both: the rows then add up to more than there is."""
-    counts = Counter(digest for grid in material.grids for digest in set(grid.get("digests") or ()))
-    several = sum(counts[str(digest)] > 1 for digest in material.runs["digest"])
+    counts = Counter(digest for grid in inputs.grids for digest in set(grid.get("digests") or ()))
+    several = sum(counts[str(digest)] > 1 for digest in inputs.runs["digest"])
     if not several:
         return ""
     return (
@@ -70,8 +62,8 @@ def _networks(runs: pd.DataFrame) -> str:
     return ", ".join(f"{network} on {task}" for network, task in pairs.itertuples(index=False))
 
 
-def _grid_row(material: Material, grid: Mapping[str, Any]) -> list[Cell]:
-    part = material.part(grid)
+def _grid_row(inputs: Inputs, grid: Mapping[str, Any]) -> list[Cell]:
+    part = inputs.part(grid)
     sessions = [s for s in grid.get("sessions") or () if isinstance(s.get("seconds"), int | float)]
     seconds = sum(float(s["seconds"]) for s in sessions)
     ran = sum(int(s["runs"]) for s in sessions if isinstance(s.get("runs"), int))
@@ -90,19 +82,23 @@ def _grid_row(material: Material, grid: Mapping[str, Any]) -> list[Cell]:
     ]
 
 
-def origin(material: Material) -> list[Section]:
-    """How each number was made: settings, sessions, grid files; then the runs that failed."""
+def provenance(inputs: Inputs) -> list[Section]:
+    """How each number was made: grids, settings, sessions, grid files; then the runs that failed."""
     text = (
         "Every number on this page comes from run records named by the sha256 of their whole configuration, the data's "
-        "digest and the results version. Intervals are 95 % by Student's t over seeds. Equal settings give equal runs "
-        "on one machine; other machines and versions differ by rounding, which training amplifies."
+        "digest and the results version. A run finds one ticket, trains it and reads the test set once. Intervals are "
+        "95 % by Student's t over seeds. Equal settings give equal runs on one machine; other machines and versions "
+        "differ by rounding, which training amplifies."
     )
-    blocks: list[Block] = [_settings(material.runs)]
-    for grid in material.grids:
-        blocks += _grid(material, grid)
-    sections = [Section("How each number was made", text, tuple(blocks))]
-    if material.failures is not None and not material.failures.empty:
-        sections.append(_failures(material.failures))
+    blocks: list[Block] = []
+    if inputs.grids:
+        rows = [_grid_row(inputs, grid) for grid in inputs.grids]
+        columns = ("grid", "title", "runs done", "of", "failed", "methods", "densities", "seeds", "sweeps took")
+        blocks.append(Table.of("The grids that these runs belong to." + _in_several(inputs), columns, rows))
+    sections = [Section("What was run", text, (*blocks, _settings(inputs.runs)), folded=False)]
+    sections += [Section(f"Grid {grid['name']}", "", tuple(_grid(inputs, grid))) for grid in inputs.grids]
+    if inputs.failures is not None and not inputs.failures.empty:
+        sections.append(_failures(inputs.failures))
     return sections
 
 
@@ -120,12 +116,10 @@ def _plain(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _grid(material: Material, grid: Mapping[str, Any]) -> list[Block]:
-    part = material.part(grid)
+def _grid(inputs: Inputs, grid: Mapping[str, Any]) -> list[Block]:
+    part = inputs.part(grid)
     file = str(grid.get("file") or f"experiments/{grid['name']}.toml")
-    folder = material.source if not material.source.endswith(".parquet") else "results"
-    # An absolute path says where the folder lay, not how its runs were made.
-    folder = PurePath(folder).name if PurePath(folder).is_absolute() else folder
+    folder = "results" if " " in inputs.source or inputs.source.endswith(".parquet") else inputs.source
     command = f"scratchcard sweep {shlex.quote(file)} --out {shlex.quote(folder)}"
     blocks: list[Block] = [
         Text(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
@@ -11,15 +11,10 @@ from scratchcard.pruning.connectivity import Connectivity, effective_mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.ticket import Ticket
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-COLUMNS = ("layer", "size", "kept", "density", "units", "live_units", "dead_units", "effective_density")
-
-
-def layers(
+def layer_rows(
     ticket: Ticket, network: nn.Module | None = None, input_shape: tuple[int, ...] | None = None
-) -> pd.DataFrame:
+) -> list[dict[str, Any]]:
     """One row a layer: layer, size, kept, density, units, live_units, dead_units, effective_density.
 
     `live_units` lie on a path of kept weights from an input to an output, `dead_units` do not; `effective_density` is
@@ -32,20 +27,11 @@ def layers(
         input_shape: of one input, for `network`.
 
     Returns:
-        The rows; without a network the last four columns are NaN.
+        The rows; without a network the last four are NaN.
 
     Raises:
         ValueError: a network without its input shape, or one that the mask does not fit.
     """
-    import pandas as pd
-
-    return pd.DataFrame(layer_rows(ticket, network, input_shape), columns=list(COLUMNS))
-
-
-def layer_rows(
-    ticket: Ticket, network: nn.Module | None = None, input_shape: tuple[int, ...] | None = None
-) -> list[dict[str, Any]]:
-    """What `layers` holds, as dictionaries."""
     if (network is None) != (input_shape is None):
         raise ValueError("a network and the shape of its inputs go together: give both or neither")
     built = (network, input_shape) if network is not None and input_shape is not None else network_of(ticket)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scratchcard.analysis.cells import DENSE, Cells, Place, density_key
+from scratchcard.analysis.groups import DENSE, Methods, Place, density_key
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Pair:
         return None if self.network is None or self.task is None else Place(self.network, self.task)
 
 
-def declared(found: Cells, comparisons: Sequence[Mapping[str, Any]]) -> list[Pair]:
+def declared(found: Methods, comparisons: Sequence[Mapping[str, Any]]) -> list[Pair]:
     """Every test of every family, once, also those that have no runs yet.
 
     A family holds each (of, against, density, network, task) with of != against, over all `comparisons` of its name.
@@ -67,7 +67,7 @@ def declared(found: Cells, comparisons: Sequence[Mapping[str, Any]]) -> list[Pai
     return list(pairs.values())
 
 
-def absent(found: Cells, label: str) -> str:
+def absent(found: Methods, label: str) -> str:
     """`no runs of 'snp' (nearest label: 'snip')`; `no runs of 'snip' here` for a label that has some elsewhere."""
     if label in found.labels:
         return f"no runs of {label!r} here"
@@ -87,7 +87,7 @@ def _parts(comparison: Mapping[str, Any]) -> tuple[str, list[str], list[str]]:
 
 
 def _points(
-    found: Cells, one: str, other: str, comparison: Mapping[str, Any]
+    found: Methods, one: str, other: str, comparison: Mapping[str, Any]
 ) -> Iterator[tuple[str | None, str | None, float | None]]:
     wanted, network, task = (comparison.get(key) for key in ("densities", "network", "task"))
     places = [
@@ -105,7 +105,7 @@ def _points(
             yield network, task, None if density is None else density_key(density)
 
 
-def _densities(found: Cells, one: str, other: str, place: Place) -> Sequence[float]:
+def _densities(found: Methods, one: str, other: str, place: Place) -> Sequence[float]:
     mine, theirs = found.densities(one, place), found.densities(other, place)
     dense = {DENSE}
     if mine and theirs and (mine == dense) != (theirs == dense):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,30 +13,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SETTINGS = (
-    *(
-        "predictor",
-        "scoring_examples",
-        "max_steps",
-        "rewind_step",
-        "data_digest",
-        "results_version",
-        "engine",
-        "device",
-    ),
+    *("predictor", "scoring_examples", "max_steps", "rewind_step", "data_digest", "metric"),
+    *("results_version", "engine", "device"),
 )
 """What tells two methods of one label apart, the most telling first."""
 NAMES = {
     **{"predictor": "{}", "scoring_examples": "{} scoring examples", "max_steps": "{} steps"},
-    **{"data_digest": "data {:.8}"},
+    **{"data_digest": "data {:.8}", "metric": "by {}"},
 }
 
 
 @dataclass(frozen=True)
-class Material:
+class Inputs:
     """All that the sections read.
 
     Attributes:
-        source: the folder or file it came from.
+        source: names of the folders or files they came from.
         runs: `analysis.results.frame`, with the column `method`: what a report calls a run's method.
         grids: the grids' manifests, the one of most runs first.
         failures: `analysis.results.failures`.
@@ -57,7 +49,7 @@ class Material:
     anatomy: pd.DataFrame | None = None
     histories: Mapping[str, list[list[float]]] = field(default_factory=dict)
 
-    def part(self, grid: Mapping[str, Any]) -> Material:
+    def part(self, grid: Mapping[str, Any]) -> Inputs:
         """The same with one grid's runs alone."""
         wanted = set(grid.get("digests") or ())
         runs = self.runs[self.runs["digest"].isin(wanted)]
@@ -101,28 +93,38 @@ class Material:
         return found
 
 
-def gather(source: str | Path, anatomy: str | Path | None = None) -> Material:
-    """Read a folder of results, or what was exported from one.
+def gather(sources: Sequence[str | Path], anatomy: str | Path | None = None) -> Inputs:
+    """Read folders of results, or what was exported from them; a run that is in several counts once.
 
     Raises:
         FileNotFoundError: nothing there.
-        ValueError: there is no run in it, or a file is not ours.
+        ValueError: there is no run in one of them, or a file is not ours.
     """
+    import pandas as pd
+
     from scratchcard.analysis import results
     from scratchcard.analysis.published import beside
 
-    runs = results.frame(source)
-    fitted = tuple(record for record in results.predictors(source) if isinstance(record.get("metrics"), dict))
-    return Material(
-        str(source),
+    frames = [results.frame(source) for source in sources]
+    runs = pd.concat(frames, ignore_index=True).drop_duplicates("digest", ignore_index=True)
+    failures = pd.concat([results.failures(source) for source in sources], ignore_index=True)
+    failures = failures[~failures["digest"].isin(set(runs["digest"]))].drop_duplicates("digest", ignore_index=True)
+    grids = {(g["name"], g.get("title")): g for source in sources for g in results.grids(source)}
+    fitted = {p["identity"]: p for source in sources for p in results.predictors(source)}
+    measured = tuple(record for record in fitted.values() if isinstance(record.get("metrics"), dict))
+    histories: dict[str, list[list[float]]] = {}
+    for source, frame in zip(sources, frames, strict=True):
+        histories |= _histories(Path(source), frame)
+    return Inputs(
+        " and ".join(Path(source).name for source in sources),
         named(runs),
-        tuple(sorted(results.grids(source), key=lambda grid: -len(set(grid["digests"])))),
-        results.failures(source),
-        fitted,
+        tuple(sorted(grids.values(), key=lambda grid: -len(set(grid["digests"])))),
+        failures,
+        measured,
         beside(runs),
-        _metrics() if fitted else (),
-        _anatomy(Path(source), anatomy),
-        _histories(Path(source), runs),
+        _metrics() if measured else (),
+        _anatomy([Path(source) for source in sources], anatomy),
+        histories,
     )
 
 
@@ -162,13 +164,13 @@ def _metrics() -> tuple[Mapping[str, Any], ...]:
     return tuple({str(name): value for name, value in row.items()} for row in rows)
 
 
-def _anatomy(source: Path, given: str | Path | None) -> pd.DataFrame | None:
-    path = Path(given) if given is not None else source / "anatomy.parquet"
-    if given is None and not (source.is_dir() and path.is_file()):
+def _anatomy(sources: Sequence[Path], given: str | Path | None) -> pd.DataFrame | None:
+    beside = [path for source in sources if source.is_dir() and (path := source / "anatomy.parquet").is_file()]
+    if given is None and not beside:
         return None
     from scratchcard.analysis.anatomy import read_anatomy
 
-    return read_anatomy(path)
+    return read_anatomy(given if given is not None else beside[0])
 
 
 def _histories(source: Path, runs: pd.DataFrame) -> dict[str, list[list[float]]]:

@@ -63,6 +63,8 @@ COLUMNS = (
     RecordColumn("effective_density", "effective_density", "real"),
     RecordColumn("test_accuracy", "test_accuracy", "real", required=True),
     RecordColumn("test_loss", "test_loss", "real"),
+    RecordColumn("metric", "metric"),
+    RecordColumn("test_metrics", "test_metrics", "json"),
     RecordColumn("validation_accuracy", "training.validation_accuracy", "real"),
     RecordColumn("validation_loss", "training.validation_loss", "real"),
     RecordColumn("pruning_seconds", "pruning_seconds", "real"),

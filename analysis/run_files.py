@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scratchcard.analysis.record_columns import COLUMNS, ORDER, PREDICTOR_PATHS, arrow_schema, json_structure
+from scratchcard.analysis.run_columns import COLUMNS, ORDER, PREDICTOR_PATHS, arrow_schema, json_structure
 
 if TYPE_CHECKING:
     import pyarrow as pa
