@@ -15,7 +15,12 @@ Member = TypeVar("Member")
 
 
 def members(family: Mapping[str, Member], group: str) -> dict[str, Member]:
-    """The family with what installed packages add to it under `scratchcard.<group>`; ours win on a clash."""
+    """The family with what installed packages add to it under `scratchcard.<group>`; ours win on a clash.
+
+    Examples:
+        >>> members({"mine": 1}, "scorers")["mine"]
+        1
+    """
     return {point.name: point.load() for point in entry_points(group=f"scratchcard.{group}")} | dict(family)
 
 
@@ -24,6 +29,14 @@ def lookup(family: Mapping[str, Member], group: str, name: str) -> Member:
 
     Raises:
         ValueError: no such member; says which are known and which is nearest.
+
+    Examples:
+        >>> lookup({"snip": 1, "synflow": 2}, "scorers", "synflow")
+        2
+        >>> lookup({"snip": 1, "synflow": 2}, "examples", "synflwo")
+        Traceback (most recent call last):
+            ...
+        ValueError: unknown example 'synflwo', known are snip, synflow; did you mean 'synflow'?
     """
     if name in family:
         return family[name]

@@ -33,6 +33,12 @@ class Experiment:
         density: kept weights / prunable weights.
         seed: of the initial weights, the scoring batch, ties and the data order.
         dtype: precision.
+
+    Examples:
+        >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
+        >>> run = Experiment(workload, sc.Method("snip"), density=0.05, seed=0)
+        >>> run.label, len(run.digest)
+        ('snip', 64)
     """
 
     workload: Workload
@@ -122,7 +128,15 @@ class Experiment:
 
 
 def write_result(result: dict[str, Any], folder: Path) -> Path:
-    """Write a record as `<digest>.json`; written beside and renamed."""
+    """Write a record as `<digest>.json`; written beside and renamed.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> path = write_result({"digest": "abc", "test_accuracy": 0.9}, folder)
+        >>> path.name
+        'abc.json'
+    """
     path = folder / f"{result['digest']}.json"
     with written_beside(path) as beside:
         beside.write_text(json.dumps(result, indent=1, sort_keys=True, allow_nan=False) + "\n")
@@ -130,7 +144,13 @@ def write_result(result: dict[str, Any], folder: Path) -> Path:
 
 
 def read_result(folder: Path, digest: str) -> dict[str, Any] | None:
-    """The record of a run that is done, or None; a damaged file counts as not done."""
+    """The record of a run that is done, or None; a damaged file counts as not done.
+
+    Examples:
+        >>> import tempfile
+        >>> read_result(Path(tempfile.mkdtemp()), "abc") is None
+        True
+    """
     try:
         result = json.loads((folder / f"{digest}.json").read_text())
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):

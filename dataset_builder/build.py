@@ -56,6 +56,10 @@ class Recording:
         every_round: also a row for each kept weight after each round but the last, with the features of the masked
             network; otherwise only the dense network's rows (round 0).
         repeat: run the slow regime a second time with another data order and record what it keeps: the noise ceiling.
+
+    Examples:
+        >>> Recording("ISS", "magnitude", density=0.02).make_regime().rounds
+        10
     """
 
     regime: str = "IMS"
@@ -116,6 +120,13 @@ def build(
     Raises:
         ValueError: no or doubled seeds, or `out` holds a table made with other settings.
         OSError: nothing can be written to `out`, or a worker process died.
+
+    Examples:
+        >>> import tempfile
+        >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
+        >>> table = build(workload, seeds=[0], out=tempfile.mkdtemp(), recording=Recording("USS", "magnitude", 0.1))
+        >>> table.rows, len(table.schema.targets)
+        (50200, 5)
     """
     out = Path(out)
     recording = recording or Recording()

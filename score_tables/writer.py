@@ -25,6 +25,10 @@ def file_name(workload: str, seed: int) -> str:
 
     Raises:
         ValueError: a workload name that cannot be part of a file name.
+
+    Examples:
+        >>> file_name("lenet_300_100-mnist", 3)
+        'lenet_300_100-mnist-seed3.parquet'
     """
     if not workload or any(sign in workload for sign in '/\\:*?"<>|\0') or workload.startswith("."):
         raise ValueError(f"the workload name {workload!r} cannot be part of a file name; leave out / \\ : and the like")
@@ -32,7 +36,13 @@ def file_name(workload: str, seed: int) -> str:
 
 
 def arrow_schema(schema: TableSchema) -> pa.Schema:
-    """Keys, then one float32 column for each column of `schema`."""
+    """Keys, then one float32 column for each column of `schema`.
+
+    Examples:
+        >>> from scratchcard.score_tables.schema import Column
+        >>> arrow_schema(TableSchema(1, (Column("magnitude", "feature", "raw", "|w|"),))).names
+        ['workload', 'seed', 'round', 'parameter', 'index', 'magnitude']
+    """
     text = pa.dictionary(pa.int32(), pa.string())
     keys = [
         ("workload", text),
@@ -61,6 +71,17 @@ class TableWriter:
     Raises:
         ValueError: rows that do not fit the schema or the file, features that are not finite, no rows at
             all, or another writer took the same path over in the meantime.
+
+    Examples:
+        >>> import pathlib, tempfile
+        >>> from scratchcard.score_tables.schema import Column
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "toy-seed0.parquet"
+        >>> schema = TableSchema(1, (Column("magnitude", "feature", "raw", "|w|"),))
+        >>> sizes = np.array([0.5, 0.1], np.float32)
+        >>> with TableWriter(schema, path, "toy", 0) as writer:
+        ...     writer.write(TableBlock("toy", 0, 0, "weight", np.arange(2), {"magnitude": sizes}))
+        >>> writer.rows, path.exists()
+        (2, True)
     """
 
     def __init__(
@@ -206,7 +227,13 @@ def _repeated(text: str, size: int) -> pa.DictionaryArray:
 
 
 def write_manifest(folder: str | Path, manifest: Mapping[str, Any]) -> Path:
-    """Write `manifest.json` into the folder; written beside and renamed, so never half there."""
+    """Write `manifest.json` into the folder; written beside and renamed, so never half there.
+
+    Examples:
+        >>> import tempfile
+        >>> write_manifest(tempfile.mkdtemp(), {"rows": 2}).name
+        'manifest.json'
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / MANIFEST
@@ -225,6 +252,13 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError: there is none.
         ValueError: it is damaged.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> _ = write_manifest(folder, {"rows": 2})
+        >>> read_manifest(folder)["rows"]
+        2
     """
     path = Path(folder) / MANIFEST
     if not path.is_file():

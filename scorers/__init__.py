@@ -32,6 +32,12 @@ def make_scorer(name: str, seed: int = 0) -> Scorer:
 
     Raises:
         ValueError: no such scorer; says which are known and which is nearest.
+
+    Examples:
+        >>> make_scorer("grasp")
+        GraSP(temperature=200.0)
+        >>> make_scorer("random", seed=7)
+        Random(seed=7)
     """
     factory = lookup(SCORERS, "scorers", name)
     return factory(seed=seed) if "seed" in inspect.signature(factory).parameters else factory()

@@ -31,6 +31,14 @@ class GraSP:
 
     Raises:
         ValueError: a temperature that is not positive.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> GraSP(temperature=1.0)(network, batch, nn.functional.cross_entropy).tensors["weight"]
+        tensor([[-0.0580,  0.5777, -0.0432],
+                [ 0.0058,  0.0578, -0.2594]])
     """
 
     temperature: float = 200.0
@@ -51,6 +59,14 @@ class GraSPAbs:
 
     Raises:
         ValueError: a temperature that is not positive.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> GraSPAbs(temperature=1.0)(network, batch, nn.functional.cross_entropy).tensors["weight"]
+        tensor([[0.0580, 0.5777, 0.0432],
+                [0.0058, 0.0578, 0.2594]])
     """
 
     temperature: float = 200.0
@@ -64,7 +80,11 @@ class GraSPAbs:
 
 
 def check_temperature(temperature: float) -> None:
-    """Refuse a temperature that is not positive and finite."""
+    """Refuse a temperature that is not positive and finite.
+
+    Examples:
+        >>> check_temperature(200.0)
+    """
     if not 0.0 < temperature < float("inf"):
         raise ValueError(f"temperature must be positive, got {temperature}: it divides the logits; GraSP uses 200")
 
@@ -72,7 +92,16 @@ def check_temperature(temperature: float) -> None:
 def gradient_flow(
     network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None, temperature: float
 ) -> dict[str, Tensor]:
-    """`w * (H g)` by weight name, at `w * mask` and with `g` restricted to kept weights."""
+    """`w * (H g)` by weight name, at `w * mask` and with `g` restricted to kept weights.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> gradient_flow(network, batch, nn.functional.cross_entropy, None, temperature=1.0)["weight"]
+        tensor([[-0.0580,  0.5777, -0.0432],
+                [ 0.0058,  0.0578, -0.2594]])
+    """
 
     def tempered(outputs: Tensor, targets: Tensor) -> Tensor:
         return loss(outputs / temperature, targets)

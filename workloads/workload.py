@@ -38,6 +38,10 @@ class Workload:
     recipe: Recipe = field(default_factory=Recipe)
     weights: Path | None = None
 
+    def __repr__(self) -> str:
+        weights = f", weights={str(self.weights)!r}" if self.weights else ""
+        return f"Workload({self.network!r} on {self.task.name!r}{weights})"
+
     @property
     def name(self) -> str:
         """`network-task`, for file names and tables."""

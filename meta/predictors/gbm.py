@@ -40,6 +40,12 @@ class GBM:
 
     Memory: LightGBM's binned table (a byte a row and feature), the targets, and one row group; for ranking
     the rows of one network instead.
+
+    Examples:
+        >>> GBM(trees=100, learning_rate=0.1).leaves
+        31
+        >>> GBM.objectives
+        ('classification', 'regression', 'ranking')
     """
 
     trees: int = 300

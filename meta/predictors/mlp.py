@@ -35,6 +35,12 @@ class MLP:
         device: where to train, as torch names it.
 
     Memory: one shuffling pool, at most 3M rows.
+
+    Examples:
+        >>> MLP(hidden=(16,)).epochs
+        5
+        >>> MLP.objectives
+        ('classification', 'regression')
     """
 
     hidden: tuple[int, ...] = (64, 32)

@@ -27,6 +27,17 @@ def build_network(
 
     Raises:
         ValueError: unknown name.
+
+    Examples:
+        >>> build_network("lenet_300_100", input_shape=(1, 8, 8), classes=10, seed=0)
+        Sequential(
+          (0): Flatten(start_dim=1, end_dim=-1)
+          (1): Linear(in_features=64, out_features=300, bias=True)
+          (2): ReLU()
+          (3): Linear(in_features=300, out_features=100, bias=True)
+          (4): ReLU()
+          (5): Linear(in_features=100, out_features=10, bias=True)
+        )
     """
     factory = lookup(NETWORKS, "networks", name)
     with torch.random.fork_rng(devices=[]):  # torch's layers draw a first initialisation when they are made
