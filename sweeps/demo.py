@@ -104,9 +104,7 @@ class Demo:
             for seed in self.new_seeds
         ]
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", OutsideWarning
-            )  # of digits, which the command says
+            warnings.simplefilter("ignore", OutsideWarning)  # of digits, which the command says
             return run_all(
                 experiments,
                 out / "results",
