@@ -126,3 +126,13 @@ def test_every_method_has_a_card(name: str) -> None:
     card = CARDS.partition(f"| **name** | `{name}` |")[2].partition("###")[0]
     said = [f"**{what}**" for what in ("formula", "works when", "fails when", "cost", "source")]
     assert [row[0] for row in rows(card)] == said
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_figures_are_those_of_the_committed_results(page: Path) -> None:
+    """Every `mean ± interval`, but in sections which say that a command prints it: its outcome is not committed."""
+    committed = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "results").glob("**/*.md"))
+    for section in re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE):
+        if "prints it" not in section:
+            missing = [said for said in re.findall(r"\d+\.\d+ ± \d+\.\d+", section) if said not in committed]
+            assert not missing, f"{section.splitlines()[0]}: {missing}"
