@@ -93,7 +93,7 @@ def test_commands_parse(page: str, command: str) -> None:
         text = source.read_text(encoding="utf-8") + (ROOT / "experiments/options.py").read_text(encoding="utf-8")
         assert all(f'"{word}"' in text for word in words if word.startswith("--"))
     else:
-        assert words[0] in ("pip", "mkdir")
+        assert words[0] in ("pip", "mkdir", "tar")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -5,6 +5,7 @@ if (location.protocol === "file:") {
       super();
       this.onmessage = null;
       this.waiting = [];
+      const home = new URL(url, document.baseURI);
       const frame = document.createElement("iframe");
       frame.hidden = true;
       document.body.appendChild(frame);
@@ -24,7 +25,7 @@ if (location.protocol === "file:") {
               () =>
                 new Promise((done, failed) => {
                   const script = inside.document.createElement("script");
-                  script.src = new URL(each, url).href;
+                  script.src = new URL(each, home).href;
                   script.onload = done;
                   script.onerror = failed;
                   inside.document.body.appendChild(script);
@@ -33,8 +34,8 @@ if (location.protocol === "file:") {
           Promise.resolve()
         );
       this.inside = inside;
-      inside.importScripts(url).then(() => {
-        this.inside = inside;
+      this.inside = inside;
+      inside.importScripts(home.href).then(() => {
         this.ready = true;
         this.waiting.splice(0).forEach(data => this.postMessage(data));
       });
