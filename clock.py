@@ -13,6 +13,11 @@ def spent(device: torch.device | str) -> float:
     On the CPU: processor time of this process, summed over its cores, as other processes on a shared machine do not
     count. With one torch thread on an idle machine that is the wall-clock time. On a GPU: wall-clock time, after all
     that was started on it has ended.
+
+    Examples:
+        >>> begin = spent("cpu")
+        >>> spent("cpu") >= begin
+        True
     """
     if torch.device(device).type == "cpu":
         return time.process_time()

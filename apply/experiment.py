@@ -32,6 +32,12 @@ class Experiment:
         density: kept weights / prunable weights.
         seed: of the initial weights, the scoring batch, ties and the data order.
         dtype: precision.
+
+    Examples:
+        >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
+        >>> run = Experiment(workload, sc.Method("snip"), density=0.05, seed=0)
+        >>> run.label, len(run.digest)
+        ('snip', 64)
     """
 
     workload: Workload

@@ -72,6 +72,10 @@ class PolicySearch:
         features: names and scales.
         start: coefficients to begin with; the others, and all drift, begin at 0.
         drift: whether coefficients may change from round to round.
+
+    Examples:
+        >>> PolicySearch(generations=2).population
+        16
     """
 
     tasks: tuple[str, ...] = ("mnist", "mnist_blurred", "mnist_thick", "mnist_background", "mnist_textured")

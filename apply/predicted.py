@@ -29,7 +29,12 @@ OUTSIDE = 0.1
 
 
 class OutsideWarning(UserWarning):
-    """A network unlike those that a predictor was fitted on."""
+    """A network unlike those that a predictor was fitted on.
+
+    Examples:
+        >>> issubclass(OutsideWarning, UserWarning)
+        True
+    """
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,17 @@ class PredictedScorer(Scorer):
         source: where the predictor came from, for the provenance.
         tickets: stored tickets. Where one of them is of the batch's task and fits the network (`TicketLibrary.lay`),
             its matched weights are what is predicted, from first round to last; elsewhere the predictor scores.
+
+    Examples:
+        >>> scorer = PredictedScorer.from_bundle("policy", density=0.25)
+        >>> network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> batch = torch.rand(8, 4), torch.arange(8) % 2
+        >>> import warnings
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore", OutsideWarning)  # such a small network is unlike those of the fit
+        ...     scores = scorer(network, batch, nn.functional.cross_entropy)
+        >>> sc.keep_top(scores, 0.25).kept
+        4
     """
 
     predictor: Predictor

@@ -30,6 +30,11 @@ def shipped(predictor: str) -> tuple[Path, bool]:
 
     Raises:
         FileNotFoundError: neither; says which name is nearest.
+
+    Examples:
+        >>> folder, with_tickets = shipped("policy")
+        >>> folder.name, with_tickets
+        ('default', False)
     """
     if predictor in SHIPPED:
         return Path(__file__).parent / "default", predictor != "policy"
@@ -50,6 +55,10 @@ def own_regime(predictor: str) -> Regime | None:
 
     Raises:
         FileNotFoundError, ValueError: no usable bundle.
+
+    Examples:
+        >>> own_regime("default")
+        {'regime': 'UMS', 'rounds': 16}
     """
     folder = shipped(predictor)[0]
     options = read_manifest(folder).get("options")
@@ -65,7 +74,12 @@ def own_regime(predictor: str) -> Regime | None:
 
 
 def load_tickets(folder: Path) -> TicketLibrary | None:
-    """The tickets of a bundle's folder, read once as long as its files stay the same; None if it has none."""
+    """The tickets of a bundle's folder, read once as long as its files stay the same; None if it has none.
+
+    Examples:
+        >>> [*load_tickets(shipped("default")[0]).paths]
+        ['mnist-lenet_300_100']
+    """
     files = sorted((folder / TICKETS).glob("*.safetensors")) if (folder / TICKETS).is_dir() else []
     return (
         _load(folder / TICKETS, tuple((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in files))

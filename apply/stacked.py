@@ -46,6 +46,15 @@ class StackedScorer(Scorer):
 
     Raises:
         ValueError: another word for `negatives`.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> batch = torch.eye(3)[:2], torch.tensor([0, 1])
+        >>> scorer = StackedScorer(sc.make_scorer("snip"), sc.make_scorer("magnitude"))
+        >>> stacked = scorer(network, batch, nn.functional.cross_entropy)
+        >>> alone = sc.make_scorer("snip")(network, batch, nn.functional.cross_entropy)
+        >>> stacked.flat().equal(alone.flat())  # magnitude on SNIP is SNIP
+        True
     """
 
     first: Scorer
@@ -81,6 +90,13 @@ class StandInScorer(Scorer):
         stand_in: the copy with the scores as weights.
         scorer: who scores the copy.
         name: its `repr`, the provenance of the scores.
+
+    Examples:
+        >>> network, batch = nn.Linear(2, 1), (torch.ones(1, 2), torch.ones(1, 1))
+        >>> scores = Scores({"weight": torch.tensor([[0.2, -0.1]])}, "by hand")
+        >>> scorer = StandInScorer.of(network, batch, nn.functional.mse_loss, scores, sc.make_scorer("magnitude"))
+        >>> scorer(network, batch, nn.functional.mse_loss).flat()
+        tensor([0.2000, 0.1000])
     """
 
     network: nn.Module

@@ -34,6 +34,12 @@ class LaidTicket(Scorer):
         signs: by weight name: the ticket's sign at the matched place, else 0; int8.
         agreement: share of the ticket's weights whose sign the network's weight has.
         source: the path's name.
+
+    Examples:
+        >>> level, sign = torch.tensor([[2.0, 0.0]]), torch.tensor([[1, 0]], dtype=torch.int8)
+        >>> laid = LaidTicket({"weight": level}, {"weight": sign}, agreement=1.0, source="by hand")
+        >>> laid(nn.Linear(2, 1), (torch.ones(1, 2), torch.ones(1, 1)), nn.functional.mse_loss).flat()
+        tensor([2., 0.])
     """
 
     scores_: dict[str, Tensor] = field(repr=False)
@@ -54,6 +60,13 @@ class TicketLibrary:
 
     Attributes:
         paths: by name.
+
+    Examples:
+        >>> from scratchcard.apply.shipped import load_tickets, shipped
+        >>> library = load_tickets(shipped("default")[0])
+        >>> batch = torch.rand(20, 64), torch.arange(20) % 10
+        >>> library.lay(nn.Linear(64, 10), batch, density=0.05) is None  # no stored ticket is of this task
+        True
     """
 
     paths: dict[str, TicketPath]
@@ -130,6 +143,11 @@ class Transplanted(Scorer):
         density: asked for.
         layers_only: keep as many weights of each layer as the ticket, but random ones.
         seed: of the random ones.
+
+    Examples:
+        >>> from scratchcard.apply.shipped import load_tickets, shipped
+        >>> Transplanted(load_tickets(shipped("default")[0]), density=0.005).layers_only
+        False
     """
 
     library: TicketLibrary = field(repr=False)
@@ -161,7 +179,17 @@ class Transplanted(Scorer):
 
 
 def put_values(network: nn.Module, path: TicketPath) -> None:
-    """Set the weights that the path holds to their values in the network where it was found, in place."""
+    """Set the weights that the path holds to their values in the network where it was found, in place.
+
+    Examples:
+        >>> from scratchcard.pruning.mask import Mask
+        >>> network = nn.Linear(2, 1)
+        >>> mask = Mask({"weight": torch.tensor([[True, False]])})
+        >>> path = TicketPath.of({0.5: mask}, {"weight": torch.tensor([[0.25, 9.0]])}, torch.zeros(1, 2))
+        >>> put_values(network, path)
+        >>> network.weight.data[0, 0].item()
+        0.25
+    """
     with torch.no_grad():
         for name, weight in prunable(network).items():
             held = (path.levels[name] > 0).to(weight.device)
@@ -169,7 +197,15 @@ def put_values(network: nn.Module, path: TicketPath) -> None:
 
 
 def put_signs(network: nn.Module, signs: Mapping[str, Tensor]) -> None:
-    """Give weights the signs that are asked for, in place; 0 leaves a weight as it is, sizes stay."""
+    """Give weights the signs that are asked for, in place; 0 leaves a weight as it is, sizes stay.
+
+    Examples:
+        >>> network = nn.Linear(2, 1)
+        >>> network.weight.data = torch.tensor([[-0.5, 0.3]])
+        >>> put_signs(network, {"weight": torch.tensor([[1, 0]])})
+        >>> network.weight.data
+        tensor([[0.5000, 0.3000]])
+    """
     with torch.no_grad():
         for name, weight in prunable(network).items():
             sign = signs[name].to(weight.device, weight.dtype)
@@ -193,6 +229,11 @@ def similarity(means: Tensor, batch: Batch) -> float:
 
     0 where there are several inputs by name, where classes or features are not as many, where a class has no example
     or nothing differs. Both are averaged over classes; entries are classes x features.
+
+    Examples:
+        >>> means = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+        >>> round(similarity(means, (torch.tensor([[0.1, 0.9], [0.8, 0.1]]), torch.tensor([0, 1]))), 3)
+        0.998
     """
     if isinstance(batch[0], Mapping):
         return 0.0
@@ -212,6 +253,11 @@ def class_means(batch: Batch, classes: int) -> Tensor:
 
     Raises:
         ValueError: a class without an example.
+
+    Examples:
+        >>> class_means((torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([0, 0, 1])), classes=2)
+        tensor([[2.],
+                [5.]])
     """
     inputs, targets = one_tensor(batch[0], "the class mean").reshape(len(batch[1]), -1).float(), batch[1]
     counts = torch.bincount(targets, minlength=classes)

@@ -15,6 +15,9 @@ def check_destination(path: str | Path, kind: Literal["file", "folder"] = "file"
     Raises:
         OSError: a folder stands where the file should go (or the other way round), or the folder above cannot be
             written to; one sentence.
+
+    Examples:
+        >>> check_place("ticket.safetensors")
     """
     path = Path(path)
     if path.is_dir() and kind == "file":

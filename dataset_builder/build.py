@@ -76,6 +76,13 @@ def build(
             other settings.
         OSError: nothing can be written to `out`, no Dask scheduler answers, or a seed's worker process died twice;
             the other seeds are built all the same.
+
+    Examples:
+        >>> import tempfile
+        >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
+        >>> table = build(workload, seeds=[0], out=tempfile.mkdtemp(), recording=Recording("USS", "magnitude", 0.1))
+        >>> table.rows, len(table.schema.targets)
+        (50200, 5)
     """
     out = Path(out)
     recording = recording or Recording()

@@ -6,7 +6,12 @@ import numpy as np
 
 
 def ascending(values: np.ndarray) -> np.ndarray:
-    """Places of `values` `(n,)` in ascending order; shared by the ranks of one array in several scopes."""
+    """Places of `values` `(n,)` in ascending order; shared by the ranks of one array in several scopes.
+
+    Examples:
+        >>> ascending(np.array([0.3, 0.1, 0.2]))
+        array([1, 2, 0], dtype=int32)
+    """
     order = np.argsort(values)
     return order.astype(np.int32) if values.size < 2**31 else order
 
@@ -21,6 +26,11 @@ def share_ranks(values: np.ndarray, order: np.ndarray, groups: np.ndarray | None
         values: `(n,)`.
         order: `ascending(values)`.
         groups: `(n,)` unit of each value; values are compared within their unit only. None compares all.
+
+    Examples:
+        >>> values = np.array([0.3, 0.1, 0.2, 0.2])
+        >>> share_ranks(values, ascending(values))
+        array([1.   , 0.25 , 0.625, 0.625], dtype=float32)
     """
     size = values.size
     if not size:

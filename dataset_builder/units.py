@@ -32,6 +32,13 @@ class Units:
         spatial: axes behind the channel axis of inputs and outputs; 0 where units are the last axis.
         one_hot: an embedding, whose inputs are tokens.
         flat_input: a linear layer, which may follow a flattened block of units.
+
+    Examples:
+        >>> units = Units.of(nn.Linear(4, 3))
+        >>> units.outputs, units.inputs
+        (3, 4)
+        >>> units.of_weights(np.array([0, 5]))
+        (array([0, 1]), array([0, 1]))
     """
 
     outputs: int

@@ -44,6 +44,15 @@ def save_bundle(predictor: Predictor, folder: str | Path) -> Path:
 
     Raises:
         ValueError: `folder` is something other than a bundle, or the arrays exceed the 50 MB of a bundle.
+
+    Examples:
+        >>> from scratchcard.score_tables.table import Column
+        >>> columns = (Column("magnitude", "feature", "raw", "|w|"),)
+        >>> arrays = {"coefficients": np.array([2.0]), "intercept": np.array([1.0])}
+        >>> import tempfile
+        >>> predictor = Predictor("linear", "regression", "score", columns, arrays)
+        >>> sorted(file.name for file in save_bundle(predictor, Path(tempfile.mkdtemp()) / "bundle").iterdir())
+        ['manifest.json', 'model.safetensors']
     """
     folder = Path(folder)
     if folder.exists() and not _is_bundle(folder):
@@ -99,6 +108,11 @@ def load_bundle(folder: str | Path) -> Predictor:
         FileNotFoundError: there is nothing at `folder`.
         ValueError: a file is missing, damaged, too large, of another digest or version, or holds arrays that
             are not what its family needs; one sentence says which.
+
+    Examples:
+        >>> from scratchcard.apply.shipped import shipped
+        >>> load_bundle(shipped("policy")[0]).family
+        'multishot'
     """
     folder = Path(folder)
     if not folder.exists():
@@ -127,6 +141,11 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
 
     Raises:
         ValueError: missing, damaged, or of another format or version.
+
+    Examples:
+        >>> from scratchcard.apply.shipped import shipped
+        >>> read_manifest(shipped("policy")[0])["family"]
+        'multishot'
     """
     folder = Path(folder)
     text = _read(folder, MANIFEST, MANIFEST_LIMIT)

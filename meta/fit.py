@@ -23,7 +23,12 @@ TARGETS = {"regression": "score", "classification": "kept", "ranking": "kept"}
 
 @dataclass(frozen=True)
 class Split:
-    """Networks (workload and seed) to fit on and to hold out; never a part of one network's rows."""
+    """Networks (workload and seed) to fit on and to hold out; never a part of one network's rows.
+
+    Examples:
+        >>> Split(train=(("lenet-digits", 0),), held_out=(("lenet-digits", 1),)).held_out
+        (('lenet-digits', 1),)
+    """
 
     train: tuple[Key, ...]
     held_out: tuple[Key, ...]
@@ -91,6 +96,10 @@ def make_family(name: str, **options: Any) -> Family:
 
     Raises:
         ValueError: an unknown family or option.
+
+    Examples:
+        >>> make_family("tree", leaves=8)
+        Tree(leaves=8, depth=None, leaf_rows=20, balanced=False)
     """
     return make(lookup(PREDICTORS, "predictors", name), name, options)
 
@@ -131,6 +140,15 @@ def fit(
     Raises:
         ValueError: anything unknown, an objective that the family lacks, a classification target other than
             0 and 1 or of one class alone, a seed on both sides, or a target that is NaN.
+
+    Examples:
+        >>> import tempfile
+        >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
+        >>> recording = sc.Recording("USS", "magnitude", 0.1)
+        >>> table = sc.build(workload, seeds=[0, 1], out=tempfile.mkdtemp(), recording=recording)
+        >>> predictor = fit(table, "linear", features=["magnitude"], train_seeds=[0], held_out_seeds=[1])
+        >>> predictor.features, predictor.objective
+        (('magnitude',), 'regression')
     """
     made = make_family(family, **options)
     chosen = check_objective(family, objective)

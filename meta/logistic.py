@@ -10,6 +10,10 @@ def logistic(values: np.ndarray) -> np.ndarray:
 
     NumPy's own exp uses vector code that may differ in the last bit, LightGBM calls the C library. exp of a
     large number is infinity there, so that very negative x give exactly 0 and nothing overflows.
+
+    Examples:
+        >>> logistic(np.array([0.0, 2.0])).round(3)
+        array([0.5  , 0.881])
     """
     # numba takes a second to import: only where it is used.
     from scratchcard.meta import kernels

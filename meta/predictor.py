@@ -35,6 +35,14 @@ class Predictor:
 
     Raises:
         ValueError: an unknown family or objective, no features, or arrays that are not the family's.
+
+    Examples:
+        >>> from scratchcard.score_tables.table import Column
+        >>> columns = (Column("magnitude", "feature", "raw", "|w|"),)
+        >>> arrays = {"coefficients": np.array([2.0]), "intercept": np.array([1.0])}
+        >>> predictor = Predictor("linear", "regression", "score", columns, arrays)
+        >>> predictor.predict(FeatureBlock("weight", np.arange(1), ("magnitude",), np.array([[0.5]], np.float32)))
+        array([2.])
     """
 
     family: str
@@ -127,6 +135,14 @@ def check_objective(family: str, objective: str | None) -> Objective:
 
     Raises:
         ValueError: the family lacks it.
+
+    Examples:
+        >>> check_objective("gbm", None)
+        'classification'
+        >>> check_objective("linear", "ranking")
+        Traceback (most recent call last):
+            ...
+        ValueError: the family 'linear' has no objective 'ranking'; it can be fitted for regression
     """
     known = lookup(PREDICTORS, "predictors", family).objectives
     if objective is None:

@@ -38,6 +38,10 @@ def round_down(thresholds: np.ndarray) -> np.ndarray:
 
     Raises:
         ValueError: NaN, or below the lowest float32, which no split of float32 features can be.
+
+    Examples:
+        >>> bool(round_down(np.array([0.1]))[0] <= 0.1)
+        True
     """
     thresholds = np.asarray(thresholds, dtype=np.float64)
     largest = float(np.finfo(np.float32).max)

@@ -46,6 +46,14 @@ def effective_mask(network: nn.Module, mask: Mask, input_shape: Example) -> Mask
     Raises:
         ValueError: a mask of another layout, an input shape that the network does not take, or no path even if all
             weights are kept (softmax or a normalisation applied by a function).
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+        >>> first = torch.tensor([[True, False], [False, True]])
+        >>> mask = Mask({"0.weight": first, "2.weight": torch.tensor([[True, False]])})
+        >>> effective_mask(network, mask, (2,)).tensors["0.weight"]  # the second unit leads nowhere
+        tensor([[ True, False],
+                [False, False]])
     """
     check_same_layout(prunable(network), mask.tensors, "the mask")
     found = _effective(network, mask, input_shape)
@@ -111,7 +119,15 @@ def _ones(example: Example, tokens: bool, device: torch.device) -> Inputs:
 
 
 def effective_density(network: nn.Module, mask: Mask, input_shape: Example) -> float:
-    """Kept weights on a path from an input to an output / prunable weights."""
+    """Kept weights on a path from an input to an output / prunable weights.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+        >>> first = torch.tensor([[True, False], [False, True]])
+        >>> mask = Mask({"0.weight": first, "2.weight": torch.tensor([[True, False]])})
+        >>> mask.density, round(effective_density(network, mask, (2,)), 3)
+        (0.5, 0.333)
+    """
     return effective_mask(network, mask, input_shape).density
 
 
@@ -119,12 +135,21 @@ def dead_units(mask: Mask) -> dict[str, Tensor]:
     """For each layer a boolean vector `(out,)`: True where the unit keeps no incoming weight.
 
     A unit is a row of the weight, its first dimension: a linear layer's output, a convolution's channel.
+
+    Examples:
+        >>> dead_units(Mask({"weight": torch.tensor([[True, False], [False, False]])}))
+        {'weight': tensor([False,  True])}
     """
     return {name: ~kept.reshape(kept.shape[0], -1).any(1) for name, kept in mask.tensors.items()}
 
 
 def collapsed_layers(mask: Mask) -> tuple[str, ...]:
-    """The names of the weights of which nothing is kept (layer collapse)."""
+    """The names of the weights of which nothing is kept (layer collapse).
+
+    Examples:
+        >>> collapsed_layers(Mask({"a": torch.tensor([[True]]), "b": torch.tensor([[False]])}))
+        ('b',)
+    """
     return tuple(name for name, kept in mask.tensors.items() if not bool(kept.any()))
 
 
@@ -138,6 +163,14 @@ class Connectivity:
         live_units: how many of them lie on a path from an input to an output.
         effective_density: kept weights on such a path / prunable weights.
         collapsed: the names of the weights of which nothing is kept.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+        >>> first = torch.tensor([[True, False], [False, False]])
+        >>> mask = Mask({"0.weight": first, "2.weight": torch.tensor([[True, False]])})
+        >>> found = Connectivity.of(network, mask, (2,))
+        >>> found.live_units, round(found.effective_density, 3), found.collapsed
+        ({'0.weight': 1, '2.weight': 1}, 0.333, ())
     """
 
     density: Mapping[str, float]

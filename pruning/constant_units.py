@@ -24,6 +24,11 @@ class UnitStates:
             stays zero under any training.
         value: `(units,)` float64: what a CONSTANT unit puts out in evaluation mode, zero for the others.
         closable: `(units,)`: a ReLU next would make the unit dead, as it stays <= 0 under any training.
+
+    Examples:
+        >>> found = Constancy.of_inputs(2, torch.device("cpu"))
+        >>> found.status.tolist() == [SIGNAL, SIGNAL]
+        True
     """
 
     def __init__(self, status: Tensor, value: Tensor, closable: Tensor) -> None:
@@ -108,6 +113,13 @@ def follow(links: Sequence[Link], kept: Mapping[str, Tensor], decay: bool) -> li
         links: of the chain.
         kept: the mask's tensors, on the network's device.
         decay: whether weight decay may move a bias.
+
+    Examples:
+        >>> from scratchcard.pruning.chain import chain
+        >>> network = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 1))
+        >>> kept = {"0.weight": torch.tensor([[True, True], [False, False]]), "2.weight": torch.tensor([[True, True]])}
+        >>> follow(chain(network), kept, decay=False)[1].status.tolist() == [SIGNAL, DEAD]
+        True
     """
     first = next(link for link in links if link.prunable)
     weight = kept[first.parameter("weight")]
@@ -122,7 +134,14 @@ def follow(links: Sequence[Link], kept: Mapping[str, Tensor], decay: bool) -> li
 
 
 def summed(layer: nn.Module, kept: Tensor) -> Tensor:
-    """The kept weights `(out, in)`, float64, summed over a kernel's places: what a constant map meets."""
+    """The kept weights `(out, in)`, float64, summed over a kernel's places: what a constant map meets.
+
+    Examples:
+        >>> layer = nn.Linear(2, 1)
+        >>> layer.weight.data = torch.tensor([[3.0, 4.0]])
+        >>> summed(layer, torch.tensor([[True, False]]))
+        tensor([[3., 0.]], dtype=torch.float64)
+    """
     full: Any = layer.weight
     weight: Tensor = full.detach().double().masked_fill(~kept, 0)
     return weight.flatten(2).sum(2) if weight.dim() > 2 else weight
@@ -133,6 +152,11 @@ def _stays_closed(bias: Tensor, decay: bool) -> Tensor:
 
 
 def padded(layer: nn.Module) -> bool:
-    """Whether a convolution or pooling layer pads its input, so that a constant differs at the border."""
+    """Whether a convolution or pooling layer pads its input, so that a constant differs at the border.
+
+    Examples:
+        >>> padded(nn.Conv2d(1, 1, 3, padding=1)), padded(nn.Conv2d(1, 1, 3))
+        (True, False)
+    """
     padding = getattr(layer, "padding", 0)
     return padding not in ("valid", 0) and any(padding if isinstance(padding, tuple | list) else (padding,))

@@ -86,6 +86,12 @@ def linearised(
 
     Raises:
         ValueError: nothing to prune, or `mask` or `weights` of another layout.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(2, 1), nn.ReLU())
+        >>> network[0].weight.data = torch.tensor([[-3.0, 4.0]])
+        >>> linearised(network)(torch.ones(1, 2, dtype=torch.float64)).item()
+        7.0
     """
     own = prunable(network)
     if mask is not None:
@@ -108,6 +114,10 @@ def linear_copy(
 
     Raises:
         ValueError: nothing to prune.
+
+    Examples:
+        >>> linear_copy(nn.Sequential(nn.Linear(2, 1), nn.ReLU()))[1]
+        Identity()
     """
     # deepcopy takes what its memo already holds: the new parameters are made once, the old ones never copied.
     memo: dict[int, Any] = {
@@ -131,14 +141,26 @@ def linear_copy(
 
 
 def weight_leaves(linear: nn.Module) -> dict[str, nn.Parameter]:
-    """The prunable weights of a linear copy, by name, whatever they hold."""
+    """The prunable weights of a linear copy, by name, whatever they hold.
+
+    Examples:
+        >>> [*weight_leaves(linear_copy(nn.Sequential(nn.Linear(2, 1), nn.ReLU())))]
+        ['0.weight']
+    """
     return {name: layer.get_parameter("weight") for name, layer in prunable_layers(linear).items()}
 
 
 def put_weights(
     leaves: Mapping[str, Tensor], weights: Mapping[str, Tensor], mask: Mask | None, power: float | None
 ) -> None:
-    """Set a linear copy's leaves to `|w|^power * mask` (with `power` None to `w * mask`), in place."""
+    """Set a linear copy's leaves to `|w|^power * mask` (with `power` None to `w * mask`), in place.
+
+    Examples:
+        >>> leaves = {"weight": torch.zeros(1, 2)}
+        >>> put_weights(leaves, {"weight": torch.tensor([[-3.0, 4.0]])}, mask=None, power=2)
+        >>> leaves["weight"]
+        tensor([[ 9., 16.]])
+    """
     with torch.no_grad():
         for name, leaf in leaves.items():
             leaf.copy_(weights[name])

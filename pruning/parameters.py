@@ -26,6 +26,11 @@ def prunable_layers(network: nn.Module) -> dict[str, nn.Module]:
     """The layers that own a prunable weight, keyed by the weight's qualified name, in registration order.
 
     A weight shared by several layers is listed once, under the first layer that owns it.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> [*prunable_layers(network)]
+        ['0.weight', '2.weight']
     """
     found: dict[str, nn.Module] = {}
     seen: set[int] = set()
@@ -45,6 +50,11 @@ def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
 
     Raises:
         ValueError: the network has no prunable weight, or one of them holds NaN or infinity.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
+        >>> {name: tuple(weight.shape) for name, weight in prunable(network).items()}
+        {'0.weight': (3, 4), '2.weight': (2, 3)}
     """
     weights: dict[str, nn.Parameter] = {}
     for name, module in prunable_layers(network).items():
@@ -74,22 +84,41 @@ def all_finite(tensor: Tensor) -> bool:
 
     NaN and infinity survive a sum, so a finite sum answers at a tenth of the cost; where the sum is not
     finite, it may have overflowed, and every entry is looked at.
+
+    Examples:
+        >>> all_finite(torch.tensor([1.0, float("nan")]))
+        False
     """
     return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
 
 
 def count(tensors: Mapping[str, Tensor]) -> int:
-    """Number of entries in all tensors together."""
+    """Number of entries in all tensors together.
+
+    Examples:
+        >>> count({"a": torch.ones(2, 3), "b": torch.ones(4)})
+        10
+    """
     return sum(tensor.numel() for tensor in tensors.values())
 
 
 def flatten(tensors: Mapping[str, Tensor]) -> Tensor:
-    """All entries as one vector `(n,)`, in the order of the mapping."""
+    """All entries as one vector `(n,)`, in the order of the mapping.
+
+    Examples:
+        >>> flatten({"a": torch.tensor([[1, 2]]), "b": torch.tensor([3])})
+        tensor([1, 2, 3])
+    """
     return torch.cat([tensor.reshape(-1) for tensor in tensors.values()])
 
 
 def unflatten(vector: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `flatten`: cuts `(n,)` into tensors with the names and shapes of `like`."""
+    """The inverse of `flatten`: cuts `(n,)` into tensors with the names and shapes of `like`.
+
+    Examples:
+        >>> unflatten(torch.arange(3), {"a": torch.ones(1, 2), "b": torch.ones(1)})
+        {'a': tensor([[0, 1]]), 'b': tensor([2])}
+    """
     if vector.numel() != count(like):
         raise ValueError(f"expected a vector of {count(like)} entries, got {vector.numel()}")
     return dict(_cut(vector, like))
@@ -107,6 +136,13 @@ def check_same_layout(expected: Mapping[str, Tensor], found: Mapping[str, Tensor
 
     Raises:
         ValueError: naming the first difference; `what` says whose tensors `found` are.
+
+    Examples:
+        >>> check_same_layout({"a": torch.ones(2)}, {"a": torch.ones(2)}, "the mask")
+        >>> check_same_layout({"a": torch.ones(2)}, {"a": torch.ones(3)}, "the mask")
+        Traceback (most recent call last):
+            ...
+        ValueError: the mask: 'a' has shape (3,), expected (2,)
     """
     if list(expected) != list(found):
         missing = [name for name in expected if name not in found]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,38 @@ class Ticket:
         mask: the kept weights.
         provenance: plain JSON: workload, scorer, regime, density, seed, versions ...
         trained: the network's whole state after training, or None.
+
+    Examples:
+        >>> network = nn.Linear(4, 2)
+        >>> ticket = Ticket.of(network, Mask({"weight": torch.eye(2, 4, dtype=torch.bool)}), {"method": "by hand"})
+        >>> ticket
+        Ticket(2 of 8 weights, density 0.25, by hand, untrained)
+        >>> ticket.apply_to(network)
+        >>> int((network.weight != 0).sum())
+        2
     """
 
     initial: Mapping[str, Tensor]
     mask: Mask
     provenance: Mapping[str, Any] = field(default_factory=dict)
     trained: Mapping[str, Tensor] | None = None
+
+    def __repr__(self) -> str:
+        method = self.provenance.get("label") or self.provenance.get("method")
+        found = f", {method}" if isinstance(method, str) else ""
+        state = "untrained" if self.trained is None else "trained"
+        mask = self.mask
+        return f"Ticket({mask.kept:,} of {mask.total:,} weights, density {mask.density:.4g}{found}, {state})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a row for each layer."""
+        rows = [
+            f"<tr><td>{escape(name)}</td><td>{' × '.join(map(str, kept.shape))}</td>"
+            f"<td>{int(kept.sum()):,}</td><td>{float(kept.float().mean()):.4f}</td></tr>"
+            for name, kept in self.mask.tensors.items()
+        ]
+        head = "".join(f"<th>{word}</th>" for word in ("layer", "shape", "kept", "density"))
+        return f"<p>{escape(repr(self))}</p><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
     @classmethod
     def of(cls, network: nn.Module, mask: Mask, provenance: Mapping[str, Any] | None = None) -> Ticket:
@@ -118,12 +145,29 @@ def _damaged(path: Path, error: Exception) -> str:
 
 
 def copy_state(network: nn.Module) -> dict[str, Tensor]:
-    """A copy of the network's whole state on the CPU that shares no memory with it."""
+    """A copy of the network's whole state on the CPU that shares no memory with it.
+
+    Examples:
+        >>> network = nn.Linear(2, 1)
+        >>> state = copy_state(network)
+        >>> state["weight"].data_ptr() == network.weight.data_ptr()
+        False
+    """
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in network.state_dict().items()}
 
 
 def nonzero_pruned(network: nn.Module, mask: Mask) -> int:
-    """How many pruned weights of `network` are not exactly zero (0 for a well-kept ticket)."""
+    """How many pruned weights of `network` are not exactly zero (0 for a well-kept ticket).
+
+    Examples:
+        >>> network = nn.Linear(2, 1)
+        >>> mask = Mask({"weight": torch.tensor([[True, False]])})
+        >>> nonzero_pruned(network, mask)
+        1
+        >>> mask.apply_to(network)
+        >>> nonzero_pruned(network, mask)
+        0
+    """
     weights = prunable(network)
     check_same_layout(weights, mask.tensors, "the mask")
     with torch.no_grad():

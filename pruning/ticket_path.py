@@ -35,6 +35,17 @@ class TicketPath:
 
     Raises:
         ValueError: what does not fit together.
+
+    Examples:
+        >>> masks = {
+        ...     0.5: Mask({"weight": torch.tensor([[True, True, False, False]])}),
+        ...     0.25: Mask({"weight": torch.tensor([[True, False, False, False]])}),
+        ... }
+        >>> path = TicketPath.of(masks, {"weight": torch.tensor([[0.4, -0.3, 0.2, -0.1]])}, inputs=torch.zeros(2, 4))
+        >>> path.densities, path.kept
+        ((0.5, 0.25), (2, 1))
+        >>> path.signs(0.5)["weight"]
+        tensor([[ 1, -1,  0,  0]], dtype=torch.int8)
     """
 
     densities: tuple[float, ...]
@@ -62,6 +73,9 @@ class TicketPath:
                 raise ValueError(f"the values of {name!r} hold NaN or infinity")
         if self.inputs.ndim != 2 or not bool(torch.isfinite(self.inputs).all()):
             raise ValueError("a path needs the mean input of each class as finite numbers (classes, features)")
+
+    def __repr__(self) -> str:
+        return f"TicketPath({self.kept[0]:,} to {self.kept[-1]:,} of {self.total:,} weights, {len(self.kept)} tickets)"
 
     @classmethod
     def of(

@@ -19,6 +19,7 @@ from scratchcard.artefacts.digest import sha256
 from scratchcard.score_tables.manifest import MANIFEST, read_manifest
 from scratchcard.score_tables.schema import TableBlock, TableSchema
 from scratchcard.score_tables.table_file import RowGroup, TableFile, read_groups
+from scratchcard.words import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +31,29 @@ class ScoreTable:
         schema: the columns, the same in every file.
         manifest: the folder's `manifest.json` ({} if the build has not finished), or one file's own metadata.
         files: the whole files, sorted by workload and seed.
+
+    Examples:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "toy-seed0.parquet"
+        >>> schema = TableSchema(1, (Column("magnitude", "feature", "raw", "|w|"),))
+        >>> sizes = np.array([0.5, 0.1], np.float32)
+        >>> with TableWriter(schema, path, "toy", 0) as writer:
+        ...     writer.write(TableBlock("toy", 0, 0, "weight", np.arange(2), {"magnitude": sizes}))
+        >>> table = ScoreTable.open(path.parent)
+        >>> table.rows, table.seeds
+        (2, {'toy': (0,)})
+        >>> table.columns(["magnitude"])["magnitude"].tolist()[0]
+        0.5
     """
 
     path: Path
     schema: TableSchema
     manifest: dict[str, Any]
     files: tuple[TableFile, ...]
+
+    def __repr__(self) -> str:
+        networks, columns = counted(len(self.files), "network"), counted(len(self.schema.columns), "column")
+        return f"ScoreTable({str(self.path)!r}, {counted(self.rows, 'row')} of {networks}, {columns})"
 
     @classmethod
     def open(cls, path: str | Path) -> ScoreTable:

@@ -19,7 +19,20 @@ from scratchcard.score_tables.writer import FORMAT, arrow_schema
 
 @dataclass(frozen=True)
 class RowGroup:
-    """Where a block lies: file, number in it, and the keys that all its rows share."""
+    """Where a block lies: file, number in it, and the keys that all its rows share.
+
+    Examples:
+        >>> import pathlib, tempfile
+        >>> from scratchcard.score_tables.table import Column, TableBlock, TableSchema, TableWriter
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "toy-seed0.parquet"
+        >>> schema = TableSchema(1, (Column("magnitude", "feature", "raw", "|w|"),))
+        >>> sizes = np.array([0.5, 0.1], np.float32)
+        >>> with TableWriter(schema, path, "toy", 0) as writer:
+        ...     writer.write(TableBlock("toy", 0, 0, "weight", np.arange(2), {"magnitude": sizes}))
+        >>> (group,) = TableFile.open(path).groups
+        >>> group.parameter, group.rows
+        ('weight', 2)
+    """
 
     path: Path
     number: int
@@ -37,6 +50,18 @@ class TableFile:
     Raises (by `open`):
         FileNotFoundError: there is no such file.
         ValueError: truncated, not a score table, or of an unknown version, in one sentence.
+
+    Examples:
+        >>> import pathlib, tempfile
+        >>> from scratchcard.score_tables.table import Column, TableBlock, TableSchema, TableWriter
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "toy-seed0.parquet"
+        >>> schema = TableSchema(1, (Column("magnitude", "feature", "raw", "|w|"),))
+        >>> sizes = np.array([0.5, 0.1], np.float32)
+        >>> with TableWriter(schema, path, "toy", 0) as writer:
+        ...     writer.write(TableBlock("toy", 0, 0, "weight", np.arange(2), {"magnitude": sizes}))
+        >>> file = TableFile.open(path)
+        >>> file.workload, file.seed, file.rows
+        ('toy', 0, 2)
     """
 
     path: Path
@@ -97,6 +122,18 @@ def read_groups(groups: Sequence[RowGroup], names: Sequence[str]) -> Iterator[Ta
     Raises:
         FileNotFoundError: a file has gone.
         ValueError: a file is damaged inside.
+
+    Examples:
+        >>> import pathlib, tempfile
+        >>> from scratchcard.score_tables.table import Column, TableBlock, TableSchema, TableWriter
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "toy-seed0.parquet"
+        >>> schema = TableSchema(1, (Column("magnitude", "feature", "raw", "|w|"),))
+        >>> sizes = np.array([0.5, 0.1], np.float32)
+        >>> with TableWriter(schema, path, "toy", 0) as writer:
+        ...     writer.write(TableBlock("toy", 0, 0, "weight", np.arange(2), {"magnitude": sizes}))
+        >>> (block,) = read_groups(TableFile.open(path).groups, ["magnitude"])
+        >>> block.columns["magnitude"].tolist()[0]
+        0.5
     """
     start = 0
     while start < len(groups):

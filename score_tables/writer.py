@@ -24,6 +24,10 @@ def file_name(workload: str, seed: int) -> str:
 
     Raises:
         ValueError: a workload name that cannot be part of a file name.
+
+    Examples:
+        >>> file_name("lenet_300_100-mnist", 3)
+        'lenet_300_100-mnist-seed3.parquet'
     """
     if not workload or any(sign in workload for sign in '/\\:*?"<>|\0') or workload.startswith("."):
         raise ValueError(f"the workload name {workload!r} cannot be part of a file name; leave out / \\ : and the like")
@@ -31,7 +35,13 @@ def file_name(workload: str, seed: int) -> str:
 
 
 def arrow_schema(schema: TableSchema) -> pa.Schema:
-    """Keys, then one float32 column for each column of `schema`."""
+    """Keys, then one float32 column for each column of `schema`.
+
+    Examples:
+        >>> from scratchcard.score_tables.schema import Column
+        >>> arrow_schema(TableSchema(1, (Column("magnitude", "feature", "raw", "|w|"),))).names
+        ['workload', 'seed', 'round', 'parameter', 'index', 'magnitude']
+    """
     text = pa.dictionary(pa.int32(), pa.string())
     keys = [
         ("workload", text),
@@ -60,6 +70,17 @@ class TableWriter:
     Raises:
         ValueError: rows that do not fit the schema or the file, features that are not finite, no rows at
             all, or another writer took the same path over in the meantime.
+
+    Examples:
+        >>> import pathlib, tempfile
+        >>> from scratchcard.score_tables.schema import Column
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "toy-seed0.parquet"
+        >>> schema = TableSchema(1, (Column("magnitude", "feature", "raw", "|w|"),))
+        >>> sizes = np.array([0.5, 0.1], np.float32)
+        >>> with TableWriter(schema, path, "toy", 0) as writer:
+        ...     writer.write(TableBlock("toy", 0, 0, "weight", np.arange(2), {"magnitude": sizes}))
+        >>> writer.rows, path.exists()
+        (2, True)
     """
 
     def __init__(

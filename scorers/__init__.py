@@ -42,6 +42,12 @@ def make_scorer(wanted: str | Mapping[str, Any] | Scorer, seed: int = 0) -> Scor
 
     Raises:
         ValueError: no such scorer (says which are known and which is nearest), or a setting that it does not have.
+
+    Examples:
+        >>> make_scorer("grasp")
+        GraSP(temperature=200.0)
+        >>> make_scorer("random", seed=7)
+        Random(seed=7)
     """
     if isinstance(wanted, str | Mapping):
         settings = {"name": wanted} if isinstance(wanted, str) else dict(wanted)

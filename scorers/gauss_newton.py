@@ -41,6 +41,14 @@ class GaussNewton(Settings, Scorer):
 
     Raises:
         ValueError: no steps or examples, or a negative damping.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> GaussNewton(steps=1)(network, batch, nn.functional.cross_entropy).tensors["weight"]
+        tensor([[2.6802, 0.6864, 0.1630],
+                [1.5802, 2.4864, 2.6630]])
     """
 
     steps: int = setting(3, help="Steps of conjugate gradients", example=5, low=1)
@@ -56,7 +64,13 @@ class GaussNewton(Settings, Scorer):
 
 
 def spread(batch: Batch, examples: int) -> Batch:
-    """At most so many examples, evenly spread over the batch, whose order may be that of classes."""
+    """At most so many examples, evenly spread over the batch, whose order may be that of classes.
+
+    Examples:
+        >>> inputs, targets = spread((torch.arange(10.0)[:, None], torch.arange(10)), 4)
+        >>> targets
+        tensor([0, 2, 5, 7])
+    """
     held = len(batch[1])
     if held <= examples:
         return batch
@@ -74,6 +88,15 @@ def gauss_newton_step(
 
     Raises:
         ValueError: nothing to prune, or a mask of another layout.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> weights, step = gauss_newton_step(network, batch, nn.functional.cross_entropy, steps=1)
+        >>> step["weight"]
+        tensor([[ 1.6802,  2.6864, -0.3370],
+                [-1.6802, -2.6864,  0.3370]])
     """
     own = check_mask(network, mask)
     inputs, targets = placed(batch, next(iter(own.values())))
@@ -113,6 +136,11 @@ def conjugate_gradients(product: Product, right: list[Tensor], steps: int) -> li
     """`x` after so many iterations towards `A x = right`, from 0; `product(v) = A v`, A positive semi-definite.
 
     Ends earlier where nothing is left, or where A has no curvature along the direction.
+
+    Examples:
+        >>> matrix = torch.tensor([[2.0, 0.0], [0.0, 4.0]])
+        >>> conjugate_gradients(lambda v: [matrix @ v[0]], [torch.tensor([2.0, 2.0])], steps=2)
+        [tensor([1.0000, 0.5000])]
     """
     found = [torch.zeros_like(part) for part in right]
     rest, towards = list(right), list(right)

@@ -23,6 +23,14 @@ class LossGradients(NamedTuple):
             parameters.
         gradients: `g = dL/d(w * mask)`, also at pruned places (where it says what a revived weight would do).
         loss: `()`, the mean over the batch's examples.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> found = loss_gradients(network, batch, nn.functional.cross_entropy)
+        >>> found._fields, round(found.loss.item(), 3)
+        (('weights', 'gradients', 'loss'), 2.011)
     """
 
     weights: dict[str, Tensor]
@@ -48,6 +56,16 @@ def loss_gradients(
 
     Raises:
         ValueError: nothing to prune, a mask of another layout, or outputs that are no tensor.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> loss_gradients(network, batch, nn.functional.cross_entropy).gradients["weight"]
+        tensor([[-0.4853, -0.7760,  0.0973],
+                [ 0.4853,  0.7760, -0.0973]])
+        >>> network.weight.grad is None
+        True
     """
     own = check_mask(network, mask)
     inputs, targets = placed(batch, next(iter(own.values())))
@@ -66,6 +84,12 @@ class DetachedState(NamedTuple):
         leaves: `w * mask` by weight name, which gradients can be taken of; copies or views, never the parameters.
         others: the parameters that are not prunable (biases, normalisations), detached: they cost no gradient.
         buffers: copies.
+
+    Examples:
+        >>> network = nn.Linear(3, 2)
+        >>> state = detached_state(network, check_mask(network, None), None)
+        >>> [*state.leaves], [*state.others], [*state.buffers]
+        (['weight'], ['bias'], [])
     """
 
     leaves: dict[str, Tensor]
@@ -77,6 +101,12 @@ def detached_state(network: nn.Module, weights: Mapping[str, nn.Parameter], mask
     """The network's state with its prunable `weights` as masked leaves; for `functional_call`.
 
     There, by `tie_weights`, shared weights stay shared.
+
+    Examples:
+        >>> network = nn.Linear(2, 1)
+        >>> mask = Mask({"weight": torch.tensor([[True, False]])})
+        >>> detached_state(network, check_mask(network, mask), mask).leaves["weight"][0, 1].item()
+        0.0
     """
     leaves = {}
     for name, weight in weights.items():
@@ -91,7 +121,13 @@ def detached_state(network: nn.Module, weights: Mapping[str, nn.Parameter], mask
 
 
 def placed(batch: Batch, weight: Tensor) -> Batch:
-    """The batch on the device of `weight`, floating tensors in its dtype (integers, such as tokens, stay)."""
+    """The batch on the device of `weight`, floating tensors in its dtype (integers, such as tokens, stay).
+
+    Examples:
+        >>> inputs, targets = placed((torch.ones(2, 3), torch.tensor([0, 1])), torch.ones(1, dtype=torch.float64))
+        >>> inputs.dtype, targets.dtype
+        (torch.float64, torch.int64)
+    """
 
     def usable(tensor: Tensor) -> Tensor:
         # Tensors made under `torch.inference_mode()` cannot take part in a backward pass; copies can.
@@ -109,6 +145,15 @@ def own_generators(network: nn.Module) -> Iterator[None]:
 
     So the scores do not depend on what was drawn before. Covers the CPU and the CUDA devices that `network`
     is on.
+
+    Examples:
+        >>> layer = nn.Dropout()
+        >>> with own_generators(layer):
+        ...     first = layer(torch.ones(5))
+        >>> with own_generators(layer):
+        ...     again = layer(torch.ones(5))
+        >>> first.equal(again)
+        True
     """
     devices = sorted({p.device.index or 0 for p in network.parameters() if p.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices):

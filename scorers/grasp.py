@@ -32,6 +32,14 @@ class GraSP(Settings, Scorer):
 
     Raises:
         ValueError: a temperature that is not positive.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> GraSP(temperature=1.0)(network, batch, nn.functional.cross_entropy).tensors["weight"]
+        tensor([[-0.0580,  0.5777, -0.0432],
+                [ 0.0058,  0.0578, -0.2594]])
     """
 
     temperature: float = setting(
@@ -51,6 +59,14 @@ class GraSPAbs(Settings, Scorer):
 
     Raises:
         ValueError: a temperature that is not positive.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> GraSPAbs(temperature=1.0)(network, batch, nn.functional.cross_entropy).tensors["weight"]
+        tensor([[0.0580, 0.5777, 0.0432],
+                [0.0058, 0.0578, 0.2594]])
     """
 
     temperature: float = setting(
@@ -65,7 +81,16 @@ class GraSPAbs(Settings, Scorer):
 def gradient_flow(
     network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None, temperature: float
 ) -> dict[str, Tensor]:
-    """`w * (H g)` by weight name, at `w * mask` and with `g` restricted to kept weights."""
+    """`w * (H g)` by weight name, at `w * mask` and with `g` restricted to kept weights.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> gradient_flow(network, batch, nn.functional.cross_entropy, None, temperature=1.0)["weight"]
+        tensor([[-0.0580,  0.5777, -0.0432],
+                [ 0.0058,  0.0578, -0.2594]])
+    """
 
     def tempered(outputs: Tensor, targets: Tensor) -> Tensor:
         return loss(outputs / temperature, targets)

@@ -35,6 +35,13 @@ class Paths:
             vectors: `(positions, entries)`, or `(1,)` for the same value everywhere.
         tokens: integer input `(1, *positions)` of a network that begins with an embedding.
         power: 1 for SynFlow, 2 for its L2 form.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+        >>> network[0].weight.data = torch.tensor([[1.0, -1.0], [0.0, 2.0]])
+        >>> network[2].weight.data = torch.tensor([[3.0, 0.5]])
+        >>> Paths.of(network, torch.ones(1, 2)).scores(None)["2.weight"]  # two paths of 3, one of 1
+        tensor([[6., 1.]], dtype=torch.float64)
     """
 
     network: nn.Module
@@ -139,6 +146,17 @@ class PathScorer(Scorer):
 
     It scores the network that it was prepared for, at the weights that it has when asked, on the batch that it was
     prepared with.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> prepared = sc.make_scorer("synflow").prepare(network, batch, nn.functional.cross_entropy)
+        >>> prepared
+        SynFlow()
+        >>> prepared(network, batch, nn.functional.cross_entropy).tensors["weight"]
+        tensor([[1.0000, 2.0000, 0.5000],
+                [0.1000, 0.2000, 3.0000]], dtype=torch.float64)
     """
 
     scorer: Scorer

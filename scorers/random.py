@@ -23,6 +23,14 @@ class Random(Settings, Scorer):
 
     Attributes:
         seed: of the generator; another seed is another ranking.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> one, other = (Random(seed=1)(network, batch, nn.functional.cross_entropy) for _ in range(2))
+        >>> one.flat().equal(other.flat())
+        True
     """
 
     seed: int = setting(0, help="Of the generator; at its default the run's own seed", example=7, low=0, high=LARGEST)

@@ -25,7 +25,19 @@ _CHUNK = 4096
 
 
 class NoEffectWarning(UserWarning):
-    """A scorer could not tell the kept weights apart: a mask made from its scores would be a random one."""
+    """A scorer could not tell the kept weights apart: a mask made from its scores would be a random one.
+
+    Examples:
+        >>> import warnings
+        >>> network = nn.Linear(2, 1)
+        >>> _ = network.weight.data.fill_(1.0)
+        >>> batch = torch.ones(1, 2), torch.ones(1, 1)
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     _ = sc.make_scorer("magnitude")(network, batch, nn.functional.mse_loss)
+        >>> caught[0].category.__name__
+        'NoEffectWarning'
+    """
 
 
 @runtime_checkable
@@ -42,6 +54,14 @@ class Scorer(Protocol):
 
     Attributes:
         regime: the name of the regime that it wants where none is asked for.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> scorer: Scorer = sc.make_scorer("snip")
+        >>> scorer(network, batch, nn.functional.cross_entropy).total
+        6
     """
 
     regime: ClassVar[str] = "USS"
@@ -76,6 +96,10 @@ def check_mask(network: nn.Module, mask: Mask | None) -> dict[str, nn.Parameter]
 
     Raises:
         ValueError: nothing to prune, or a mask of another layout.
+
+    Examples:
+        >>> [*check_mask(nn.Linear(3, 2), None)]
+        ['weight']
     """
     weights = prunable(network)
     if mask is not None:
@@ -84,7 +108,13 @@ def check_mask(network: nn.Module, mask: Mask | None) -> dict[str, nn.Parameter]
 
 
 def without_pruned(tensors: Mapping[str, Tensor], mask: Mask | None) -> dict[str, Tensor]:
-    """The tensors, detached, with exact zeros where `mask` prunes."""
+    """The tensors, detached, with exact zeros where `mask` prunes.
+
+    Examples:
+        >>> mask = Mask({"weight": torch.tensor([True, False])})
+        >>> without_pruned({"weight": torch.tensor([0.3, 0.4])}, mask)
+        {'weight': tensor([0.3000, 0.0000])}
+    """
     if mask is None:
         return {name: tensor.detach() for name, tensor in tensors.items()}
     return {
@@ -100,6 +130,10 @@ def hand_over(tensors: Mapping[str, Tensor], mask: Mask | None, scorer: object) 
 
     Warns:
         NoEffectWarning: all kept weights have the same score.
+
+    Examples:
+        >>> hand_over({"weight": torch.tensor([0.3, 0.4])}, None, "my criterion")
+        Scores(2 weights in 1 layer, by 'my criterion')
     """
     scores = Scores({name: tensor.detach() for name, tensor in tensors.items()}, criterion=repr(scorer))
     if not _tells_apart(scores, mask):

@@ -23,6 +23,14 @@ class SNIP(Settings, Scorer):
     over parts of the batch would be another criterion.
 
     Deviation: the paper divides by the sum of all scores; that changes no ranking and is left out.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> SNIP()(network, batch, nn.functional.cross_entropy).tensors["weight"]
+        tensor([[0.4853, 1.5520, 0.0487],
+                [0.0485, 0.1552, 0.2920]])
     """
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:

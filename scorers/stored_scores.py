@@ -30,6 +30,18 @@ class Shared:
     Attributes:
         store: where the scores lie.
         saved: seconds that stored scores once took, less those spent on finding and storing them, so far.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> import pathlib, tempfile
+        >>> shared = Shared(Store(pathlib.Path(tempfile.mkdtemp())))
+        >>> scorer = shared.of(sc.make_scorer("snip"))
+        >>> first = scorer(network, batch, nn.functional.cross_entropy)
+        >>> again = scorer(network, batch, nn.functional.cross_entropy)  # read, not computed
+        >>> again.flat().equal(first.flat())
+        True
     """
 
     store: Store
@@ -51,6 +63,17 @@ class SharedScorer(Scorer):
     Attributes:
         scorer: who scores.
         shared: where the scores lie.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> import pathlib, tempfile
+        >>> scorer = SharedScorer(sc.make_scorer("snip"), Shared(Store(pathlib.Path(tempfile.mkdtemp()))))
+        >>> scorer
+        SNIP()
+        >>> scorer(network, batch, nn.functional.cross_entropy).total
+        6
     """
 
     scorer: Scorer

@@ -35,6 +35,14 @@ class SynFlow(Settings, Scorer):
     Raises:
         ValueError: (when called) softmax, a normalisation or a saturating activation that the network applies by a
             function, so that R is no sum over paths.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+        >>> network[0].weight.data = torch.tensor([[1.0, -1.0], [0.0, 2.0]])
+        >>> network[2].weight.data = torch.tensor([[3.0, 0.5]])
+        >>> batch = torch.zeros(1, 2), torch.zeros(1, 1)  # of the data only the shape is used
+        >>> SynFlow()(network, batch, nn.functional.mse_loss).tensors["2.weight"]
+        tensor([[6., 1.]], dtype=torch.float64)
     """
 
     regime: ClassVar[str] = "UMS"

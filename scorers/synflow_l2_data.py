@@ -31,6 +31,15 @@ class SynFlowL2Data(Settings, Scorer):
 
     Raises:
         ValueError: (when called) a batch of fewer than two examples, which has no variance, or what SynFlow refuses.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+        >>> network[0].weight.data = torch.tensor([[1.0, -1.0], [0.0, 2.0]])
+        >>> network[2].weight.data = torch.tensor([[3.0, 0.5]])
+        >>> batch = torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), torch.zeros(2, 1)  # the second input never varies
+        >>> SynFlowL2Data()(network, batch, nn.functional.mse_loss).tensors["0.weight"]
+        tensor([[9., 0.],
+                [0., 0.]], dtype=torch.float64)
     """
 
     regime: ClassVar[str] = "UMS"
@@ -57,7 +66,12 @@ class SynFlowL2Data(Settings, Scorer):
 
 
 def one_hot_variance(tokens: Tensor, entries: int) -> Tensor:
-    """Variance `(positions, entries)` of the one-hot vectors of `tokens` `(n, *positions)`; float64."""
+    """Variance `(positions, entries)` of the one-hot vectors of `tokens` `(n, *positions)`; float64.
+
+    Examples:
+        >>> one_hot_variance(torch.tensor([[0], [1], [1], [1]]), entries=3)
+        tensor([[0.1875, 0.1875, 0.0000]], dtype=torch.float64)
+    """
     flat = tokens.detach().reshape(tokens.shape[0], -1).long()
     counts = flat.new_zeros((flat.shape[1], entries), dtype=torch.float64)
     counts.scatter_add_(1, flat.T, counts.new_ones(()).expand(flat.T.shape))

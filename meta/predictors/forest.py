@@ -28,6 +28,11 @@ class Forest(Settings):
 
     Memory: scikit-learn holds all its rows, so at most 200,000 are sampled by default (32 MB for 40
     features).
+
+    Examples:
+        >>> estimator = Forest(trees=3, leaves=2).estimator("classification", seed=0, threads=1)
+        >>> estimator.fit([[0.1], [0.9]] * 20, [0, 1] * 20).predict([[0.8]])
+        array([1])
     """
 
     trees: int = setting(100, help="Number of trees", example=500, low=1)

@@ -41,6 +41,12 @@ class GBM(Settings):
 
     Memory: LightGBM's binned table (a byte a row and feature), the targets, and one row group; for ranking
     the rows of one network instead.
+
+    Examples:
+        >>> GBM(trees=100, learning_rate=0.1).leaves
+        31
+        >>> GBM.objectives
+        ('classification', 'regression', 'ranking')
     """
 
     trees: int = setting(300, help="Number of trees", example=500, low=1)

@@ -40,6 +40,12 @@ class Linear(Settings):
     constant column gets the coefficient 0.
 
     Memory: one row group and one chunk of 65,536 rows.
+
+    Examples:
+        >>> rows = np.array([[0.0], [0.5], [1.0]], np.float32)
+        >>> arrays = {"coefficients": np.array([2.0]), "intercept": np.array([1.0])}
+        >>> Linear.forward(arrays, "regression", 1)(rows)
+        array([1., 2., 3.])
     """
 
     objectives: ClassVar[tuple[Objective, ...]] = ("regression",)

@@ -36,6 +36,12 @@ class MLP(Settings):
         device: where to train, as torch names it.
 
     Memory: one shuffling pool, at most 3M rows.
+
+    Examples:
+        >>> MLP(hidden=(16,)).epochs
+        5
+        >>> MLP.objectives
+        ('classification', 'regression')
     """
 
     hidden: tuple[int, ...] = setting((64, 32), help="Units of the hidden layers", example=(32, 16), low=1)

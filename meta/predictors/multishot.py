@@ -28,6 +28,11 @@ class Multishot(Settings):
     where the table has none of that name); memory as `Linear`. A table shows only the slow
     regime's own masks, not those that the predictor's choices lead to: `apply.policy_search` starts from such arrays,
     or from none, and improves them by the accuracy of the tickets that they find.
+
+    Examples:
+        >>> found = arrays(np.array([1.0, 0.0]), np.array([0.0, 0.0]), clock=1)
+        >>> Multishot.forward(found, "regression", 2)(np.array([[0.7, 0.5]], np.float32)).round(3)
+        array([0.7])
     """
 
     objectives: ClassVar[tuple[Objective, ...]] = ("regression",)

@@ -28,6 +28,11 @@ class SGD(Settings):
         balanced: kept and pruned rows weigh the same in all.
 
     Memory: one shuffling pool, at most 3M rows.
+
+    Examples:
+        >>> arrays = {"coefficients": np.array([2.0]), "intercept": np.array([-1.0])}
+        >>> SGD.forward(arrays, "classification", 1)(np.array([[0.5]], np.float32))
+        array([0.5])
     """
 
     epochs: int = setting(5, help="Passes over the rows", example=10, low=1)

@@ -26,6 +26,11 @@ class Tree(Settings):
 
     Memory: scikit-learn holds all its rows, so at most 500,000 are sampled by default (80 MB for 40
     features).
+
+    Examples:
+        >>> estimator = Tree(leaves=2).estimator("classification", seed=0)
+        >>> estimator.fit([[0.1], [0.9]] * 20, [0, 1] * 20).predict([[0.8]])
+        array([1])
     """
 
     leaves: int = setting(4096, help="Leaves at most", example=256, low=2)
