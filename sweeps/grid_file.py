@@ -152,7 +152,7 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{place} is missing{more}"
     cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, SettingError) and cause.setting:
+    if isinstance(cause, SettingError) and cause.setting and cause.bare.startswith(cause.setting):
         return f"{place}.{cause.bare}{more}"
     said = first["msg"].removeprefix("Value error, ")
     if isinstance(first["input"], dict):  # a rule over several keys, whose values the sentence names itself

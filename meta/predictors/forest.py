@@ -45,7 +45,7 @@ class Forest(Settings):
         example=0.5,
         above=0,
         high=1,
-        unset="the root of their number, or all for regression",
+        unset="the square root's share",
     )
     balanced: bool = setting(False, help="Kept and pruned rows weigh the same in all", example=True)
 

@@ -45,7 +45,7 @@ class MLP(Settings):
     """
 
     hidden: tuple[int, ...] = setting((64, 32), help="Units of the hidden layers", example=(32, 16), low=1)
-    epochs: int = setting(5, help="Passes over the rows", example=10, low=1)
+    epochs: int = setting(5, help="Passes over the rows; 0 leaves it at the mean", example=10, low=0)
     batch_rows: int = setting(256, help="Rows a step", example=1024, low=1)
     learning_rate: float = setting(1e-3, help="Of Adam", example=0.01, above=0)
     weight_decay: float = setting(0.0, help="L2, decoupled", example=1e-4, low=0)
