@@ -107,13 +107,13 @@ def test_a_stack_stops_as_each_training_alone(networks: list[Script], patience: 
         recipe,
         EXAMPLES,
         VALIDATION,
-        seeds=seeds,
+        seeds,
         snapshot_steps=(0, 4, 11),
         progress=lambda done, most: progress.append(done) if most == len(networks) * MOST else pytest.fail("most"),
     )
     for seed, script, training in zip(seeds, networks, together, strict=True):
         engine = ScriptedEngine([script])
-        (alone,) = run_trainings(engine, recipe, EXAMPLES, VALIDATION, seeds=[seed], snapshot_steps=(0, 4, 11))
+        (alone,) = run_trainings(engine, recipe, EXAMPLES, VALIDATION, [seed], snapshot_steps=(0, 4, 11))
         assert told(training) == told(alone)
         assert (training.step, training.best.step, training.diverged) == stops_at(script, patience)
         assert training.ended
@@ -126,7 +126,7 @@ def test_a_stack_stops_as_each_training_alone(networks: list[Script], patience: 
 def test_each_network_has_the_data_order_of_its_seed() -> None:
     recipe = Recipe(batch_size=4, max_steps=MOST, evaluation_interval=INTERVAL)
     stack = ScriptedEngine([Script([1.0] * 7) for _ in range(2)])
-    run_trainings(stack, recipe, EXAMPLES, VALIDATION, seeds=[5, 6])
+    run_trainings(stack, recipe, EXAMPLES, VALIDATION, [5, 6])
     for seed, seen in zip((5, 6), stack.seen, strict=True):
         generator = torch.Generator().manual_seed(seed)
         epochs = [torch.randperm(EXAMPLES, generator=generator)[:28] for _ in range(3)]

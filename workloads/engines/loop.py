@@ -85,8 +85,8 @@ def run_trainings(
     recipe: Recipe,
     examples: int,
     validation: Split,
-    *,
     seeds: Sequence[int],
+    *,
     snapshot_steps: Collection[int] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Training]:

@@ -78,7 +78,7 @@ def train_stacked(
     except NotStackableError as error:
         warnings.warn(f"{error}; they are trained one after another", stacklevel=2)
         return _one_by_one(networks, task, recipe, masks, seeds, where, progress)
-    done = run_trainings(engine, recipe, len(training), validation, seeds=seeds, progress=progress)
+    done = run_trainings(engine, recipe, len(training), validation, seeds, progress=progress)
     with torch.no_grad():
         for network, training_of in zip(networks, done, strict=True):
             for name, tensor in [*network.named_parameters(), *network.named_buffers()]:

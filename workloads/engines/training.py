@@ -61,18 +61,9 @@ class TrainingRecord:
         cls, done: Training, recipe: Recipe, engine: str, seconds: float, snapshots: Mapping[int, State]
     ) -> TrainingRecord:
         """The record of a training that has ended."""
-        return cls(
-            done.step,
-            done.best.step,
-            done.best.validation_loss,
-            done.best.validation_metric,
-            tuple(done.history),
-            seconds,
-            engine,
-            early_stopped=done.step < recipe.max_steps or done.diverged,
-            diverged=done.diverged,
-            snapshots=snapshots,
-        )
+        best = (done.best.step, done.best.validation_loss, done.best.validation_metric)
+        stopped = done.step < recipe.max_steps or done.diverged
+        return cls(done.step, *best, tuple(done.history), seconds, engine, stopped, done.diverged, snapshots)
 
 
 def train(
@@ -146,13 +137,7 @@ def train(
         runner = make_engine(engine, small, small_mask, task.objective, recipe, training)
         with seeded(seed, where):
             (done,) = run_trainings(
-                runner,
-                recipe,
-                len(training),
-                validation,
-                seeds=[seed],
-                snapshot_steps=frozenset(snapshot_steps),
-                progress=progress,
+                runner, recipe, len(training), validation, [seed], snapshot_steps=snapshot_steps, progress=progress
             )
         last = not (restore_best or done.diverged)
         sizing = _Sizing(network, compacted, recipe)
