@@ -117,6 +117,6 @@ def test_a_network_that_is_no_chain_says_so(tmp_path: Path) -> None:
             return inputs + self.layer(inputs)
 
     network = Residual()
-    with pytest.raises(ValueError, match="not an nn.Sequential of plain layers"):
+    with pytest.raises(ValueError, match=r"not an nn\.Sequential of plain layers"):
         FORMATS["torch-export"][1](network, Mask.dense(network), torch.randn(2, 3), tmp_path / "small.pt2")
     assert not list(tmp_path.iterdir())
