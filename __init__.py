@@ -21,11 +21,13 @@ from typing import Any
 
 _HOMES = {
     "Connectivity": "pruning.connectivity",
+    "Hold": "pruning.hold",
     "Mask": "pruning.mask",
     "Scores": "pruning.scores",
     "ScoreTable": "score_tables.table",
     "Ticket": "pruning.ticket",
     "TicketPath": "pruning.ticket_path",
+    "hold": "pruning.hold",
     "keep_top": "pruning.mask",
     "prunable": "pruning.parameters",
     "compact": "pruning.compaction",
@@ -79,6 +81,7 @@ _HOMES = {
     "scores_as_weights": "apply.saw",
     "bimodal": "apply.saw",
     "train": "apply.prune",
+    "verify": "pruning.hold",
 }
 
 __all__ = sorted(_HOMES)

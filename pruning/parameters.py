@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 CONVOLUTIONS = (
     nn.Conv1d,
@@ -22,10 +23,26 @@ CONVOLUTIONS = (
 PRUNABLE_LAYERS: tuple[type[nn.Module], ...] = (nn.Linear, *CONVOLUTIONS, nn.Embedding)
 
 
+def inside(network: nn.Module) -> nn.Module:
+    """The network without wrappers: `DataParallel`, `DistributedDataParallel`, `AveragedModel`, compiled modules.
+
+    >>> inside(nn.DataParallel(nn.Linear(2, 1)))
+    Linear(in_features=2, out_features=1, bias=True)
+    """
+    while True:
+        if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel | AveragedModel):
+            network = network.module
+        elif isinstance(getattr(network, "_orig_mod", None), nn.Module):
+            network = network._orig_mod  # type: ignore[assignment]
+        else:
+            return network
+
+
 def prunable_layers(network: nn.Module) -> dict[str, nn.Module]:
     """The layers that own a prunable weight, keyed by the weight's qualified name, in registration order.
 
-    A weight shared by several layers is listed once, under the first layer that owns it.
+    A weight shared by several layers is listed once, under the first layer that owns it. Names are those of the network
+    inside of wrappers (`inside`): no `module.` stands before them.
 
     Examples:
         >>> network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
@@ -34,7 +51,7 @@ def prunable_layers(network: nn.Module) -> dict[str, nn.Module]:
     """
     found: dict[str, nn.Module] = {}
     seen: set[int] = set()
-    for name, module in network.named_modules():
+    for name, module in inside(network).named_modules():
         if isinstance(module, PRUNABLE_LAYERS):
             weight = module.weight
             if id(weight) not in seen:
