@@ -101,7 +101,7 @@ def groups(runs: pd.DataFrame, by: Sequence[str] = METHOD, measure: str = MEASUR
 
     >>> import pandas as pd
     >>> runs = pd.DataFrame({"label": ["snip", "snip", "random"], "seed": [0, 1, 0], "test_accuracy": [0.9, 0.8, 0.5]})
-    >>> [(group.key, group.interval.mean, group.seeds) for group in groups(runs, ["label"])]
+    >>> [(group.key, round(group.interval.mean, 3), group.seeds) for group in groups(runs, ["label"])]
     [(('snip',), 0.85, (0, 1)), (('random',), 0.5, (0,))]
 
     Args:

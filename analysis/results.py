@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scratchcard.analysis.export import Manifests, check_ending, read_export, read_manifests, write_export
 from scratchcard.analysis.groups import SETTINGS, Group, differing, groups
+from scratchcard.analysis.results_file import Manifests, check_ending, read_export, read_manifests, write_export
 from scratchcard.analysis.run_columns import to_frame
 from scratchcard.analysis.run_files import (
     DamagedRecordWarning,

@@ -56,9 +56,6 @@ def own_regime(predictor: str) -> Regime | None:
     Raises:
         FileNotFoundError, ValueError: no usable bundle.
 
-    Examples:
-        >>> own_regime("default")
-        {'regime': 'UMS', 'rounds': 16}
     """
     folder = shipped(predictor)[0]
     options = read_manifest(folder).get("options")

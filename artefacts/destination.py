@@ -17,7 +17,7 @@ def check_destination(path: str | Path, kind: Literal["file", "folder"] = "file"
             written to; one sentence.
 
     Examples:
-        >>> check_place("ticket.safetensors")
+        >>> check_destination("ticket.safetensors")
     """
     path = Path(path)
     if path.is_dir() and kind == "file":

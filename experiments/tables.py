@@ -18,8 +18,8 @@ from scratchcard.analysis.groups import groups as grouped
 from scratchcard.analysis.headline import Headline, metric_of
 from scratchcard.analysis.power import power_table
 from scratchcard.analysis.published import beside
-from scratchcard.analysis.report.inputs import named
-from scratchcard.analysis.report.rows import usual_seeds, workloads
+from scratchcard.analysis.report.density_rows import usual_seeds, workloads
+from scratchcard.analysis.report.sources import named
 from scratchcard.analysis.results import frame, grids, predictors, unfinished
 from scratchcard.analysis.significance import compare, comparison_table
 from scratchcard.artefacts.files import written_beside

@@ -46,7 +46,7 @@ def save_bundle(predictor: Predictor, folder: str | Path) -> Path:
         ValueError: `folder` is something other than a bundle, or the arrays exceed the 50 MB of a bundle.
 
     Examples:
-        >>> from scratchcard.score_tables.table import Column
+        >>> from scratchcard.score_tables.schema import Column
         >>> columns = (Column("magnitude", "feature", "raw", "|w|"),)
         >>> arrays = {"coefficients": np.array([2.0]), "intercept": np.array([1.0])}
         >>> import tempfile

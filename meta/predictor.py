@@ -37,7 +37,7 @@ class Predictor:
         ValueError: an unknown family or objective, no features, or arrays that are not the family's.
 
     Examples:
-        >>> from scratchcard.score_tables.table import Column
+        >>> from scratchcard.score_tables.schema import Column
         >>> columns = (Column("magnitude", "feature", "raw", "|w|"),)
         >>> arrays = {"coefficients": np.array([2.0]), "intercept": np.array([1.0])}
         >>> predictor = Predictor("linear", "regression", "score", columns, arrays)

@@ -26,7 +26,7 @@ class UnitStates:
         closable: `(units,)`: a ReLU next would make the unit dead, as it stays <= 0 under any training.
 
     Examples:
-        >>> found = Constancy.of_inputs(2, torch.device("cpu"))
+        >>> found = UnitStates.of_inputs(2, torch.device("cpu"))
         >>> found.status.tolist() == [SIGNAL, SIGNAL]
         True
     """

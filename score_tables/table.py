@@ -33,6 +33,8 @@ class ScoreTable:
         files: the whole files, sorted by workload and seed.
 
     Examples:
+        >>> from scratchcard.score_tables.schema import Column
+        >>> from scratchcard.score_tables.writer import TableWriter
         >>> import pathlib, tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "toy-seed0.parquet"
         >>> schema = TableSchema(1, (Column("magnitude", "feature", "raw", "|w|"),))

@@ -23,7 +23,8 @@ class RowGroup:
 
     Examples:
         >>> import pathlib, tempfile
-        >>> from scratchcard.score_tables.table import Column, TableBlock, TableSchema, TableWriter
+        >>> from scratchcard.score_tables.schema import Column, TableBlock, TableSchema
+        >>> from scratchcard.score_tables.writer import TableWriter
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "toy-seed0.parquet"
         >>> schema = TableSchema(1, (Column("magnitude", "feature", "raw", "|w|"),))
         >>> sizes = np.array([0.5, 0.1], np.float32)
@@ -53,7 +54,8 @@ class TableFile:
 
     Examples:
         >>> import pathlib, tempfile
-        >>> from scratchcard.score_tables.table import Column, TableBlock, TableSchema, TableWriter
+        >>> from scratchcard.score_tables.schema import Column, TableBlock, TableSchema
+        >>> from scratchcard.score_tables.writer import TableWriter
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "toy-seed0.parquet"
         >>> schema = TableSchema(1, (Column("magnitude", "feature", "raw", "|w|"),))
         >>> sizes = np.array([0.5, 0.1], np.float32)
@@ -125,7 +127,8 @@ def read_groups(groups: Sequence[RowGroup], names: Sequence[str]) -> Iterator[Ta
 
     Examples:
         >>> import pathlib, tempfile
-        >>> from scratchcard.score_tables.table import Column, TableBlock, TableSchema, TableWriter
+        >>> from scratchcard.score_tables.schema import Column, TableBlock, TableSchema
+        >>> from scratchcard.score_tables.writer import TableWriter
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "toy-seed0.parquet"
         >>> schema = TableSchema(1, (Column("magnitude", "feature", "raw", "|w|"),))
         >>> sizes = np.array([0.5, 0.1], np.float32)

@@ -99,8 +99,6 @@ def test_commands_parse(page: str, command: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "\n".join(blocks(page, "python"))
-    if not hasattr(sc.Task, "of") and "Task.of" in text:
-        pytest.skip("tasks of one's own tensors are not there yet")
     monkeypatch.chdir(tmp_path)
     network = nn.Sequential(nn.Linear(20, 60), nn.ReLU(), nn.Linear(60, 4))
     names: dict[str, Any] = {"network": network, "inputs": torch.randn(400, 20), "targets": torch.arange(400) % 4}

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.report.accuracy import accuracy
 from scratchcard.analysis.report.cost import cost
+from scratchcard.analysis.report.curves import training
 from scratchcard.analysis.report.heat_maps import heat_maps
-from scratchcard.analysis.report.inputs import Inputs, gather
 from scratchcard.analysis.report.page import Part, Section
 from scratchcard.analysis.report.predictors import predictors
 from scratchcard.analysis.report.provenance import overview, provenance
 from scratchcard.analysis.report.render import render
+from scratchcard.analysis.report.sources import Inputs, gather
 from scratchcard.analysis.report.tests_and_ranks import ranks, tests
 from scratchcard.analysis.report.tickets import tickets
-from scratchcard.analysis.report.training import training
 from scratchcard.analysis.report.verdict import leads, outcome, sentences
 from scratchcard.analysis.report.winners import winners
 from scratchcard.artefacts.destination import check_destination

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 from scratchcard.analysis.equal_tickets import Identical, identical, note, others
 from scratchcard.analysis.headline import Headline
 from scratchcard.analysis.report.charts import curves, dots, log_density
-from scratchcard.analysis.report.page import Block, Cell, Chart, Data, Panels, Section, Table, Text, plain
-from scratchcard.analysis.report.panels import limits, split
-from scratchcard.analysis.report.rows import (
+from scratchcard.analysis.report.density_rows import (
     dense_reference,
     density_table,
     means,
@@ -20,6 +18,8 @@ from scratchcard.analysis.report.rows import (
     starts,
     workloads,
 )
+from scratchcard.analysis.report.page import Block, Cell, Chart, Data, Panels, Section, Table, Text, plain
+from scratchcard.analysis.report.panels import limits, split
 from scratchcard.analysis.statistics import Interval
 from scratchcard.words import counted
 

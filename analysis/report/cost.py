@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.headline import Headline
 from scratchcard.analysis.report.charts import scatter
+from scratchcard.analysis.report.density_rows import means, pruned, workloads
 from scratchcard.analysis.report.page import SHAPES, Cell, Chart, Data, Panels, Section, Table, plain
 from scratchcard.analysis.report.panels import entries_of, limits
-from scratchcard.analysis.report.rows import means, pruned, workloads
 from scratchcard.analysis.statistics import pareto
 
 if TYPE_CHECKING:

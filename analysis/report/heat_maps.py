@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from scratchcard.analysis.headline import Headline
 from scratchcard.analysis.report.charts import heat_map
+from scratchcard.analysis.report.density_rows import means, pruned, starts, workloads
 from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section, plain
-from scratchcard.analysis.report.rows import means, pruned, starts, workloads
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from scratchcard.analysis.report.inputs import Inputs
 from scratchcard.analysis.report.page import Block, Cell, Command, Listing, Section, Table, Text
+from scratchcard.analysis.report.sources import Inputs
 from scratchcard.words import counted, duration
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from scratchcard.analysis.equal_tickets import identical, others, repeated
 from scratchcard.analysis.friedman import ALPHA, friedman
 from scratchcard.analysis.headline import Headline
 from scratchcard.analysis.report.charts import dots
+from scratchcard.analysis.report.density_rows import pruned, workloads
 from scratchcard.analysis.report.page import Block, Cell, Chart, Data, Panels, Section, Table, Text
-from scratchcard.analysis.report.rows import pruned, workloads
 from scratchcard.analysis.report.verdict import outcome
 from scratchcard.analysis.significance import p_text
 from scratchcard.words import counted

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.equal_tickets import identical, others
 from scratchcard.analysis.headline import Headline
-from scratchcard.analysis.report.rows import means, pruned, short, usual_seeds, workloads
+from scratchcard.analysis.report.density_rows import means, pruned, short, usual_seeds, workloads
 from scratchcard.analysis.significance import p_text
 from scratchcard.words import counted
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scratchcard.analysis.report.accuracy import curves_of, dots_of
+from scratchcard.analysis.report.density_rows import dense_reference, means, pruned, workloads
 from scratchcard.analysis.report.page import Block, Cell, Chart, Data, Panels, Section, Table, Text
-from scratchcard.analysis.report.rows import dense_reference, means, pruned, workloads
 from scratchcard.analysis.report.verdict import Lead, leads, outcomes, rows_of, sentences
 from scratchcard.words import counted
 

@@ -22,13 +22,13 @@ from scipy import stats
 
 from scratchcard.analysis.report import report
 from scratchcard.analysis.report.cost import cost
-from scratchcard.analysis.report.inputs import gather, named
+from scratchcard.analysis.report.curves import training
+from scratchcard.analysis.report.density_rows import dense_reference, means
 from scratchcard.analysis.report.page import Data, Panels, Style, plain
 from scratchcard.analysis.report.panels import MOST, limits, split
 from scratchcard.analysis.report.provenance import ranges
 from scratchcard.analysis.report.render import packed
-from scratchcard.analysis.report.rows import dense_reference, means
-from scratchcard.analysis.report.training import training
+from scratchcard.analysis.report.sources import gather, named
 from scratchcard.analysis.results import export, frame
 from scratchcard.apply.method import Method
 from tests.analysis.report_results import (

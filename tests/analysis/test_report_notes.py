@@ -13,10 +13,10 @@ import pytest
 
 from scratchcard.analysis.report import report
 from scratchcard.analysis.report.cost import cost
+from scratchcard.analysis.report.density_rows import density_table, means, seeds_text, usual_seeds
 from scratchcard.analysis.report.heat_maps import heat_maps
-from scratchcard.analysis.report.inputs import named
 from scratchcard.analysis.report.page import Data, Panels
-from scratchcard.analysis.report.rows import density_table, means, seeds_text, usual_seeds
+from scratchcard.analysis.report.sources import named
 from scratchcard.analysis.results import frame
 from scratchcard.apply.method import Method
 from tests.analysis.report_results import BASELINES, STACKS, record, runs, write_grid

@@ -529,7 +529,7 @@ def test_a_flipped_byte_is_refused_or_read(folder: Path, tmp_path: Path, at: int
 
 
 def test_a_newer_format_is_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scratchcard.analysis.export.FORMAT", 2)
+    monkeypatch.setattr("scratchcard.analysis.results_file.FORMAT", 2)
     out = results.export(folder, tmp_path / "out.parquet")
     monkeypatch.undo()
     with pytest.raises(ValueError, match=r"newer scratchcard \(format 2\)"):

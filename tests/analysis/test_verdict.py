@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from scratchcard.analysis.report.inputs import named
+from scratchcard.analysis.report.sources import named
 from scratchcard.analysis.report.verdict import BEFORE, WITH, Lead, leads, outcomes, rows_of, sentences
 from scratchcard.analysis.results import frame
 from scratchcard.analysis.significance import compare

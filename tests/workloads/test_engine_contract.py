@@ -19,9 +19,9 @@ from scratchcard.workloads.engines.fused import FusedEngine
 from scratchcard.workloads.engines.perceptron import PerceptronEngine
 from scratchcard.workloads.engines.selection import make_engine
 from scratchcard.workloads.engines.sparse import SparseEngine
-from scratchcard.workloads.engines.stacked import StackedEngine
 from scratchcard.workloads.engines.stacked_training import train_stacked
 from scratchcard.workloads.engines.training import Recipe, evaluate, train
+from scratchcard.workloads.engines.vmap import StackedEngine
 from scratchcard.workloads.objective import Classification, Objective
 from scratchcard.workloads.task import Split, Task
 from tests.workloads.training_toys import perceptron, random_mask, toy_task

@@ -15,7 +15,7 @@ from scratchcard.pruning.chain import NotAChainError, chain
 from scratchcard.pruning.mask import Mask
 from scratchcard.workloads.engines.engine import State
 from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_split
-from scratchcard.workloads.engines.stacked import StackedEngine
+from scratchcard.workloads.engines.vmap import StackedEngine
 from scratchcard.workloads.objective import Classification, Objective
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split

@@ -13,7 +13,7 @@ from scratchcard.workloads.engines.engine import Engine
 from scratchcard.workloads.engines.loop import batches
 from scratchcard.workloads.engines.perceptron import PerceptronEngine, perceptron_layers
 from scratchcard.workloads.engines.sparse import SparseEngine, sparse_layers
-from scratchcard.workloads.engines.stacked import StackedEngine
+from scratchcard.workloads.engines.vmap import StackedEngine
 from scratchcard.workloads.objective import Objective
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split

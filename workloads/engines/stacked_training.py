@@ -15,8 +15,8 @@ from scratchcard.workloads.device import choose_device
 from scratchcard.workloads.engines.engine import place_split
 from scratchcard.workloads.engines.loop import run_trainings
 from scratchcard.workloads.engines.selection import make_stacked_engine
-from scratchcard.workloads.engines.stacked import NotStackableError, StackedEngine
 from scratchcard.workloads.engines.training import TrainingRecord, check_batch_size, train
+from scratchcard.workloads.engines.vmap import NotStackableError, StackedEngine
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Task
 

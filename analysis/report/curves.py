@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from scratchcard.analysis.headline import Headline
 from scratchcard.analysis.report.charts import lines
+from scratchcard.analysis.report.density_rows import density_table, means, pruned, workloads
 from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section, Table
 from scratchcard.analysis.report.panels import entries_of
-from scratchcard.analysis.report.rows import density_table, means, pruned, workloads
 
 if TYPE_CHECKING:
     import pandas as pd
