@@ -18,7 +18,7 @@ def test_a_small_demo_end_to_end_and_its_second_run(tmp_path: Path) -> None:
     demo = Demo(density=0.05, train_seeds=(0, 1), new_seeds=(100,), recipe=recipe)
     stages: list[str] = []
     results = demo.run(tmp_path, stage=lambda text, done, total: stages.append(text))
-    assert len(results) == len(demo.methods(tmp_path))
+    assert len(results) == len(demo.methods(tmp_path / "predictor"))
     labels = [result["label"] for result in results]
     assert {"random", "magnitude", "snip", "grasp", "synflow, UMS 100", "predicted", "magnitude, ISS 10"} <= set(labels)
     assert len({result["kept"] for result in results}) == 1
