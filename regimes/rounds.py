@@ -48,8 +48,10 @@ def prune_upfront(
         The mask, the last round's scores, the number of rounds that each weight survived and the densities.
 
     Raises:
-        ValueError: density outside (0, 1] or above that of `within`, no rounds, an unknown schedule.
+        ValueError: density outside (0, 1] or above that of `within`, no rounds, an unknown schedule, what is no scorer.
     """
+    if not isinstance(scorer, Scorer):
+        raise ValueError(f"{scorer!r} is no scorer: expected a subclass of scratchcard.Scorer, which has `prepare`")
     total = count(prunable(network))
     check_count(density, total)
     start = 1.0 if within is None else within.density

@@ -27,6 +27,7 @@ from scratchcard.sweeps.grid import read_grid
 from scratchcard.sweeps.run_grid import run_grid
 from tests.frontends.calls import as_json, refused
 
+IMP = Recording.of(regime="ISS", scorer="magnitude", density=0.2, rounds=2)
 RECIPE = sc.Recipe(max_steps=60, evaluation_interval=20, batch_size=32)
 
 CODE = """
@@ -114,12 +115,18 @@ def test_ones_own_network_and_tensors_in_python_the_command_line_a_grid_and_a_bu
 
     # And so does a build with two jobs.
     workload = sc.Workload("mynets:net", sc.load_task("tensors:arrays.npz"), RECIPE)
-    table = build(workload, [1, 2], tmp_path / "table", Recording("ISS", "magnitude", 0.2, rounds=2), jobs=2)
+    table = build(
+        workload,
+        [1, 2],
+        tmp_path / "table",
+        IMP,
+        jobs=2,
+    )
     assert table.seeds == {"net-arrays": (1, 2)}
     with pytest.raises(ValueError, match=r"with fixed weights \(mynets:Net\) all seeds are the same network"):
         build(sc.Workload(network, task, RECIPE), [1, 2], tmp_path / "other")
     module = sc.Workload(network, task, RECIPE)
-    one = build(module, [1], tmp_path / "module", Recording("ISS", "magnitude", 0.2, rounds=2), jobs=2)
+    one = build(module, [1], tmp_path / "module", IMP, jobs=2)
     assert one.rows == 220
 
 

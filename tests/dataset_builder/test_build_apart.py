@@ -125,7 +125,7 @@ def test_what_cannot_be_a_pool_is_one_sentence(tmp_path: Path) -> None:
 def test_a_cluster_builds_also_when_a_worker_is_killed(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     lenet, out = workload("lenet_300_100", 300), tmp_path / "cluster"
-    imp = Recording("ISS", "magnitude", 0.05, rounds=2)
+    imp = Recording.of(regime="ISS", scorer="magnitude", density=0.05, rounds=2)
     with cluster() as found:
         victim = next(iter(found.workers.values())).pid
 

@@ -128,11 +128,12 @@ def test_other_searches_share_the_dense_training_and_nothing_else(
         ({"density": 0.06, "seed": 0}, 1),
         ({"density": 0.05, "seed": 1}, 2),
         ({"density": 0.05, "seed": 0, "data_seed": 7}, 2),
-        ({"density": 0.05, "seed": 0, "dtype": torch.float64}, 2),
+        ({"density": 0.05, "seed": 0, "session": Session(dtype=torch.float64)}, 2),
     ]:
-        alone = regime.find(workload, make_scorer("magnitude"), **arguments)  # type: ignore[arg-type]
+        session = arguments.pop("session", Session())
+        alone = regime.find(workload, make_scorer("magnitude"), session=session, **arguments)  # type: ignore[arg-type]
         trained.clear()
-        shared = regime.find(workload, make_scorer("magnitude"), session=Session(store=store), **arguments)  # type: ignore[arg-type]
+        shared = regime.find(workload, make_scorer("magnitude"), session=replace(session, store=store), **arguments)  # type: ignore[arg-type]
         assert len(trained) == expected, arguments
         assert_same(shared, alone)
 

@@ -24,7 +24,7 @@ from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers import SCORERS, make_scorer
-from scratchcard.scorers.scorer import Batch, Loss
+from scratchcard.scorers.scorer import Batch, Loss, Scorer
 from scratchcard.scorers.stored_scores import Shared
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.session import Session
@@ -34,7 +34,7 @@ from tests.scorers.toys import CASES, case, cross_entropy, random_mask
 
 
 @dataclass(frozen=True)
-class Counting:
+class Counting(Scorer):
     """Scores are the weights' squares; what it does is counted."""
 
     scale: float = 1.0
