@@ -11,7 +11,7 @@ lenet_300_100.__doc__ = """`Flatten -> Linear(d, 300) -> ReLU -> Linear(300, 100
 For `(1, 28, 28)` and 10 classes it has 266,200 prunable weights.
 
 Examples:
-    >>> network = lenet_300_100((1, 28, 28), 10, generator=torch.Generator().manual_seed(0))
+    >>> network = sc.NETWORKS["lenet_300_100"]((1, 28, 28), 10, generator=torch.Generator().manual_seed(0))
     >>> sum(weight.numel() for weight in sc.prunable(network).values())
     266200
 """
