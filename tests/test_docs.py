@@ -122,3 +122,15 @@ def test_a_notebook_shows_the_layers_of_a_ticket() -> None:
     mask = sc.Mask({"<b>.weight": torch.tensor([[True, False], [False, False], [False, True]])})
     html = sc.Ticket.of(network, mask)._repr_html_()
     assert "<td>&lt;b&gt;.weight</td><td>3 × 2</td><td>2</td><td>0.3333</td>" in html
+
+
+def test_the_reference_lists_every_module() -> None:
+    pages = (Path(__file__).parents[1] / "docs" / "api").glob("*.md")
+    listed = [line[4:] for page in pages for line in page.read_text().splitlines() if line.startswith("::: ")]
+    wanted = {m.__name__ for m in modules() if m.__name__.split(".")[1] not in PARTLY and not _only_a_docstring(m)}
+    assert not wanted - set(listed), "not in docs/api"
+    assert len(set(listed)) == len(listed), "listed twice"
+
+
+def _only_a_docstring(module: ModuleType) -> bool:
+    return hasattr(module, "__path__") and not any(own(module))
