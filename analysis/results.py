@@ -61,6 +61,14 @@ def frame(source: str | Path, *, grid: str | None = None) -> pd.DataFrame:
 
     Warns:
         DamagedRecordWarning: files that are no whole records were skipped.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> runs = [sc.Experiment(workload, sc.Method(name), 0.25, seed=0) for name in ("random", "snip")]
+        >>> _ = sc.sweep(runs, "framed")
+        >>> frame("framed")[["label", "density", "kept"]].values.tolist()
+        [['random', 0.25, 2], ['snip', 0.25, 2]]
     """
     return to_frame(_load(Path(source), grid)[0])
 

@@ -46,6 +46,16 @@ def compare(
 
     Raises:
         ValueError: see `analysis.groups.methods` and `analysis.declared.declared`.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> methods = sc.Method("random"), sc.Method("snip")
+        >>> runs = [sc.Experiment(workload, method, 0.25, seed) for method in methods for seed in (0, 1)]
+        >>> _ = sc.sweep(runs, "compared")
+        >>> declared_first = [{"name": "against chance", "of": ["snip"], "against": ["random"]}]
+        >>> compare(sc.frame("compared"), declared_first)[["of", "against", "family_size"]].values.tolist()
+        [['snip', 'random', 1]]
     """
     import pandas as pd
 

@@ -40,7 +40,13 @@ _SCORERS = ("scorer", "on", "initial_scorer")
 
 
 def named_scorers() -> tuple[Mapping[str, Any], str]:
-    """Scorers that a method can name, and their group of entry points."""
+    """Scorers that a method can name, and their group of entry points.
+
+    Examples:
+        >>> names, group = named_scorers()
+        >>> "snip" in names, "predicted" in names, group
+        (True, True, 'scorers')
+    """
     from scratchcard.scorers import SCORERS
 
     return SCORERS | OF_PREDICTOR, "scorers"

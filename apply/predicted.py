@@ -140,6 +140,13 @@ class Seen:
         low, high: `(F,)`.
         beyond: for each feature the weights beyond its range; the last entry counts those with any such feature.
         weights: looked at.
+
+    Examples:
+        >>> seen = Seen(("snip",), np.array([0.0]), np.array([1.0]), np.zeros(2, np.int64))
+        >>> values = np.array([[0.5], [1.5], [0.1]], np.float32)
+        >>> seen.look_at(FeatureBlock("weight", np.arange(3), ("snip",), values))
+        >>> seen.beyond, seen.weights
+        (array([1, 1]), 3)
     """
 
     names: tuple[str, ...]

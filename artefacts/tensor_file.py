@@ -19,6 +19,11 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], texts: Mappin
 
     Raises:
         OSError: `path` is a folder, or nothing can be written there.
+
+    Examples:
+        >>> import torch
+        >>> write_tensors("mask.safetensors", {"kept": torch.tensor([True, False])}, {"density": "0.5"}).name
+        'mask.safetensors'
     """
     path = Path(path)
     if path.is_dir():
@@ -42,6 +47,12 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, or of another kind.
+
+    Examples:
+        >>> import torch
+        >>> path = write_tensors("weights.safetensors", {"weight": torch.tensor([1.0, 2.0])}, {"found by": "hand"})
+        >>> read_tensors(path)
+        ({'weight': tensor([1., 2.])}, {'found by': 'hand'})
     """
     try:
         with safe_open(path, framework="pt") as file:

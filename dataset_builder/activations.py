@@ -27,6 +27,11 @@ class UnitStatistics:
         deviation: `sum (x - E x)^2`.
         maximum: the largest x.
         zeros: how often x is exactly 0.
+
+    Examples:
+        >>> found = UnitStatistics.of(torch.tensor([[0.0, 1.0], [4.0, 1.0]]), spatial=0)
+        >>> found.mean, found.spread, found.maximum, found.zero_rate
+        (array([2., 1.]), array([2., 0.]), array([4., 1.]), array([0.5, 0. ]))
     """
 
     count: int
@@ -123,6 +128,12 @@ class LayerActivity:
         gradients: of one example's loss with respect to `raw_outputs`.
         followers: prunable layers that the output reaches without passing through another one, in call order.
         sources: the reverse of `followers`.
+
+    Examples:
+        >>> two = UnitStatistics.none(2)
+        >>> seen = LayerActivity(UnitStatistics.none(4), two, two, followers=["2.weight"])
+        >>> seen.inputs.mean, seen.followers
+        (array([0., 0., 0., 0.]), ['2.weight'])
     """
 
     inputs: UnitStatistics
@@ -134,7 +145,19 @@ class LayerActivity:
 
 @dataclass(frozen=True, eq=False)
 class Activity:
-    """One pass over a batch: the gradient by weight name, and what was seen at each layer."""
+    """One pass over a batch: the gradient by weight name, and what was seen at each layer.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2))
+        >>> _ = nn.init.eye_(network[0].weight)
+        >>> units = {name: Units.of(layer) for name, layer in prunable_layers(network).items()}
+        >>> batch = torch.tensor([[1.0, -1.0], [3.0, -1.0]]), torch.tensor([0, 1])
+        >>> activity = observe(network, batch, nn.functional.cross_entropy, None, units)
+        >>> activity.layers["0.weight"].raw_outputs.mean  # before ReLU
+        array([ 2., -1.])
+        >>> activity.outputs("0.weight", units).mean  # after it
+        array([2., 0.])
+    """
 
     gradients: Mapping[str, Tensor]
     layers: Mapping[str, LayerActivity]
@@ -162,6 +185,13 @@ def observe(network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None, uni
 
     Raises:
         ValueError: an empty batch, or what `loss_gradients` raises.
+
+    Examples:
+        >>> network, batch = nn.Linear(2, 2), (torch.tensor([[1.0, 0.0], [3.0, 0.0]]), torch.tensor([0, 1]))
+        >>> units = {"weight": Units.of(network)}
+        >>> activity = observe(network, batch, nn.functional.cross_entropy, None, units)
+        >>> activity.layers["weight"].inputs.mean, activity.layers["weight"].inputs.zero_rate
+        (array([2., 0.]), array([0., 1.]))
     """
     examples = len(batch[1])
     if not examples:

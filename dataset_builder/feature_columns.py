@@ -37,6 +37,11 @@ class Feature:
     Attributes:
         needs: what `NetworkPicture.take` must score or observe.
         rank: the `(number, scope)` to rank, if it is a rank.
+
+    Examples:
+        >>> feature = BY_NAME["snip"]
+        >>> feature.column.description, sorted(feature.needs)
+        ('SNIP score |w g|', ['gradients'])
     """
 
     column: Column

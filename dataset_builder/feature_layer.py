@@ -22,6 +22,16 @@ class LayerPicture:
         network: the picture of the whole network.
         name: the weight's name.
         ranks: the `(number, scope)` that will be asked of `rank`.
+
+    Examples:
+        >>> network, batch = nn.Linear(2, 2), (torch.ones(2, 2), torch.tensor([0, 1]))
+        >>> network.weight.data = torch.tensor([[0.1, -0.4], [0.3, 0.2]])
+        >>> whole = NetworkPicture.take(network, batch, nn.functional.cross_entropy, None, 0.5, ())
+        >>> layer = LayerPicture(whole, "weight", ranks=[("magnitude", "layer"), ("magnitude", "row")])
+        >>> layer.rank("magnitude", "layer", slice(None))
+        array([0.25, 1.  , 0.75, 0.5 ], dtype=float32)
+        >>> layer.rank("magnitude", "row", slice(None))
+        array([0.5, 1. , 1. , 0.5], dtype=float32)
     """
 
     def __init__(self, network: NetworkPicture, name: str, ranks: Collection[tuple[str, str]] = ()) -> None:
@@ -173,7 +183,12 @@ class LayerPicture:
 
 
 def relative(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Sums of units divided by their mean over the units that have a kept weight; 0 if that mean is 0."""
+    """Sums of units divided by their mean over the units that have a kept weight; 0 if that mean is 0.
+
+    Examples:
+        >>> relative(np.array([1.0, 3.0, 0.0]), counts=np.array([2, 2, 0]))
+        array([0.5, 1.5, 0. ])
+    """
     live = counts > 0
     mean = float(sums[live].mean()) if live.any() else 0.0
     return sums / mean if mean > 0 else np.zeros_like(sums)

@@ -37,6 +37,13 @@ class Scale:
         low, high: smallest and largest.
         mean: `E |s|`.
         rms: `sqrt(E s^2)`.
+
+    Examples:
+        >>> scale = Scale.of(np.array([-3.0, 4.0]))
+        >>> scale.low, scale.high, scale.mean, round(scale.rms, 3)
+        (-3.0, 4.0, 3.5, 3.536)
+        >>> Scale.joined([Scale.of(np.array([1.0])), Scale.of(np.array([3.0]))]).mean
+        2.0
     """
 
     count: int
@@ -91,6 +98,16 @@ class NetworkPicture:
             score of their layer, so that float64 scores of any size fit into float32.
         units: input and output units of each layer.
         density: asked for.
+
+    Examples:
+        >>> network, batch = nn.Linear(2, 2), (torch.ones(2, 2), torch.tensor([0, 1]))
+        >>> network.weight.data = torch.tensor([[0.5, -1.0], [2.0, 0.0]])
+        >>> picture = NetworkPicture.take(network, batch, nn.functional.cross_entropy, None, 0.5, {"gradients"})
+        >>> picture.values("magnitude", "weight"), picture.scale("magnitude").high
+        (array([0.5, 1. , 2. , 0. ], dtype=float32), 2.0)
+        >>> rows, columns = picture.unit_sums("magnitude", "weight")
+        >>> rows, columns
+        (array([1.5, 2. ]), array([2.5, 1. ]))
     """
 
     weights: Mapping[str, Tensor]
@@ -229,7 +246,16 @@ class NetworkPicture:
 
 @dataclass(frozen=True, eq=False)
 class UnitMagnitudes:
-    """Sums of |w| and numbers of kept weights by output unit (`rows`) and by input unit (`columns`)."""
+    """Sums of |w| and numbers of kept weights by output unit (`rows`) and by input unit (`columns`).
+
+    Examples:
+        >>> network, batch = nn.Linear(2, 2), (torch.ones(2, 2), torch.tensor([0, 1]))
+        >>> network.weight.data = torch.tensor([[0.5, -1.0], [2.0, 0.0]])
+        >>> mask = Mask({"weight": torch.tensor([[True, True], [True, False]])})
+        >>> picture = NetworkPicture.take(network, batch, nn.functional.cross_entropy, mask, 0.5, ())
+        >>> picture.magnitudes["weight"].rows, picture.magnitudes["weight"].row_counts
+        (array([1.5, 2. ]), array([2., 1.]))
+    """
 
     rows: np.ndarray
     columns: np.ndarray
@@ -238,7 +264,12 @@ class UnitMagnitudes:
 
 
 def array(tensor: Tensor) -> np.ndarray:
-    """A flat numpy view of a tensor (a copy if it is elsewhere, strided or half precision)."""
+    """A flat numpy view of a tensor (a copy if it is elsewhere, strided or half precision).
+
+    Examples:
+        >>> array(torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float16))
+        array([1., 2., 3., 4.], dtype=float32)
+    """
     flat = tensor.detach().reshape(-1)
     if flat.dtype in (torch.float16, torch.bfloat16):
         flat = flat.float()

@@ -32,6 +32,11 @@ class Samples:
         inputs: `(g, P, S)`.
         outputs: `(g, O, S)`, before any activation function.
         slopes: `(g, O, S)`: of one example's loss with respect to the outputs.
+
+    Examples:
+        >>> samples = Samples(torch.ones(1, 3, 5), torch.ones(1, 2, 5), torch.zeros(1, 2, 5))
+        >>> samples.inputs.shape  # one group, three inputs, five examples
+        torch.Size([1, 3, 5])
     """
 
     inputs: Tensor
@@ -46,6 +51,15 @@ def take_samples(network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None
 
     Raises:
         ValueError: a layer other than linear or 1d or 2d convolution, or what `loss_gradients` raises.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2))
+        >>> batch = torch.rand(5, 1, 4, 4), torch.arange(5) % 2
+        >>> found = take_samples(network, batch, nn.functional.cross_entropy, None)
+        >>> found["0.weight"].inputs.shape  # nine weights a channel; four positions of each of five images
+        torch.Size([1, 9, 20])
+        >>> found["2.weight"].inputs.shape
+        torch.Size([1, 8, 5])
     """
     examples = len(batch[1])
     found: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {}
@@ -133,5 +147,11 @@ def _plane(size: tuple[int, ...]) -> tuple[int, int]:
 
 
 def by_pair(weight: Tensor, layer: Samples) -> Tensor:
-    """A tensor in the layout of the layer's weight as `(g, O, P)`."""
+    """A tensor in the layout of the layer's weight as `(g, O, P)`.
+
+    Examples:
+        >>> layer = Samples(torch.zeros(1, 9, 20), torch.zeros(1, 2, 20), torch.zeros(1, 2, 20))
+        >>> by_pair(torch.zeros(2, 1, 3, 3), layer).shape
+        torch.Size([1, 2, 9])
+    """
     return weight.reshape(layer.outputs.shape[0], layer.outputs.shape[1], layer.inputs.shape[1])

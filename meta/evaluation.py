@@ -42,6 +42,16 @@ def evaluate_predictor(
 
     Raises:
         ValueError: the table lacks the predictor's features or the networks asked for.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2)
+        >>> recording = sc.Recording("USS", "magnitude", 0.5)
+        >>> table = sc.build(sc.Workload(nn.Linear(4, 2), task), [0], "evaluated", recording)
+        >>> arrays = {"coefficients": np.array([1.0]), "intercept": np.array([0.0])}
+        >>> predictor = Predictor("linear", "regression", "score", (table.schema.column("magnitude"),), arrays)
+        >>> found = evaluate_predictor(predictor, table)
+        >>> found["rows"], found["roc_auc"], found["overlap"]  # the larger half was kept
+        (8, 1.0, 1.0)
     """
     if networks is None:
         networks = [

@@ -51,6 +51,14 @@ def split_networks(
 
     Raises:
         ValueError: a seed or workload that the table lacks, a seed on both sides, or nothing to fit on.
+
+    Examples:
+        >>> workload = sc.Workload("lenet_300_100", sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2))
+        >>> table = sc.build(workload, [0, 1], "split", sc.Recording("USS", "magnitude", 0.1))
+        >>> split_networks(table)
+        Split(train=(('lenet_300_100-own', 0),), held_out=(('lenet_300_100-own', 1),))
+        >>> split_networks(table, train_seeds=[1]).held_out
+        (('lenet_300_100-own', 0),)
     """
     networks = networks_of(table)
     seeds = sorted({seed for _, seed in networks})

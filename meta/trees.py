@@ -58,6 +58,13 @@ def check_size(trees: int, leaves: int) -> None:
 
     Raises:
         ValueError: with the arithmetic, or for less than one tree or two leaves.
+
+    Examples:
+        >>> check_size(trees=200, leaves=31)
+        >>> check_size(trees=200_000, leaves=31)
+        Traceback (most recent call last):
+            ...
+        ValueError: 200000 trees of up to 31 leaves take up to 294 MB, more than the 50 MB of a saved ...
     """
     if trees < 1 or leaves < 2:
         raise ValueError(f"expected at least 1 tree of 2 leaves, got {trees} of {leaves}")
@@ -83,6 +90,14 @@ class Trees:
 
     Raises:
         ValueError: the arrays are no such trees (see `check`).
+
+    Examples:
+        >>> root = {"feature": [0, -1, -1], "threshold": [0.5, 0.0, 0.0], "left": [1, -1, -1], "right": [2, -1, -1]}
+        >>> root["value"] = [0.0, 10.0, 20.0]
+        >>> stump = {name: np.array(values) for name, values in root.items()}
+        >>> trees = joined([stump, stump], features=1)
+        >>> trees.trees, trees.leaves, trees.sum(np.array([[0.4], [0.6]], np.float32))
+        (2, 2, array([20., 40.]))
     """
 
     feature: np.ndarray
@@ -255,7 +270,14 @@ def _leaves_below(left: list[int], right: list[int]) -> list[int]:
 
 
 def joined(trees: Iterable[dict[str, np.ndarray]], features: int) -> Trees:
-    """One ensemble of single trees, each given by its arrays without `offsets`."""
+    """One ensemble of single trees, each given by its arrays without `offsets`.
+
+    Examples:
+        >>> leaf = {"feature": [-1], "threshold": [0.0], "left": [-1], "right": [-1]}
+        >>> parts = [{name: np.array(v) for name, v in leaf.items()} | {"value": np.array([x])} for x in (1.0, 2.0)]
+        >>> joined(parts, features=3).offsets
+        array([0, 1, 2])
+    """
     parts = list(trees)
     sizes = [len(part["feature"]) for part in parts]
     dtypes = {

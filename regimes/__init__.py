@@ -33,12 +33,22 @@ rewind_step, towards, round_steps
 
 
 def owners(setting: str) -> tuple[str, ...]:
-    """The regimes that have a setting."""
+    """The regimes that have a setting.
+
+    Examples:
+        >>> owners("shots"), owners("rounds")
+        (('IMS',), ('UMS', 'ISS', 'IMS'))
+    """
     return tuple(name for name, regime in members(REGIMES, "regimes").items() if setting in settings_of(regime))
 
 
 def regime_settings() -> dict[str, dict[str, Setting]]:
-    """Each setting that some regime has: its declaration by regime."""
+    """Each setting that some regime has: its declaration by regime.
+
+    Examples:
+        >>> sorted(regime_settings()["rounds"]), regime_settings()["shots"]["IMS"].default
+        (['IMS', 'ISS', 'UMS'], 10)
+    """
     found: dict[str, dict[str, Setting]] = {}
     for name, regime in members(REGIMES, "regimes").items():
         for word, declared in settings_of(regime).items():

@@ -32,6 +32,12 @@ class Iterative(Regime):
             rounds, as where each round keeps the same share and every round's ticket is reported (Frankle & Carbin
             2019). None: each density has a path of its own, of `rounds` rounds.
         round_steps: training steps of each round, at most; None: the recipe's. The ticket is trained by the recipe.
+
+    Examples:
+        >>> [round(density, 3) for density in ISS(rounds=3).densities(0.125)]
+        [0.5, 0.25, 0.125]
+        >>> ISS(rounds=3, towards=0.125).densities(0.3)  # the path of 0.125, left where it passes 0.3
+        (0.5, 0.3)
     """
 
     trains: ClassVar[bool] = True
@@ -173,6 +179,12 @@ class ISS(Iterative):
     """Iterative single-shot: one scoring after each training.
 
     With the magnitude scorer that is iterative magnitude pruning (Frankle & Carbin 2019, arXiv 1803.03635).
+
+    Examples:
+        >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"), sc.Recipe(max_steps=20))
+        >>> found = ISS(rounds=2).find(workload, sc.make_scorer("magnitude"), density=0.25, seed=0)
+        >>> found.densities, [entry["steps"] for entry in found.training]
+        ((0.5, 0.25), [20, 20])
     """
 
 
@@ -181,6 +193,13 @@ class IMS(Iterative):
     """Iterative multi-shot: a multi-shot sequence after each training.
 
     It goes on the exponential way from one round's density to the next, whatever the schedule of the rounds.
+
+    Examples:
+        >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"), sc.Recipe(max_steps=20))
+        >>> regime = IMS(rounds=1, shots=3)
+        >>> found = regime.find(workload, sc.make_scorer("synflow"), density=0.1, seed=0)
+        >>> regime.label, found.mask.kept
+        ('IMS 1 x 3', 5020)
     """
 
     shots: int = setting(10, help="Scoring and pruning steps after each training", example=5, low=1, label=" x {}")

@@ -40,6 +40,11 @@ class Demo:
         train_seeds: initialisations that the predictor learns from.
         new_seeds: initialisations that it never saw, pruned and trained with every method.
         recipe: training recipe.
+
+    Examples:
+        >>> demo = Demo(density=0.02, train_seeds=(0, 1), new_seeds=(100,))
+        >>> demo.methods(Path("predictor"))["SynFlow, 100 rounds"].label
+        'synflow, UMS 100'
     """
 
     density: float = 0.005

@@ -37,7 +37,12 @@ Report = Callable[[str, int, int], None]
 
 
 class TableSpec(BaseModel):
-    """`[predictors.NAME.table]`: the slow ticket that is learned from: settings of `Recording` and of its regime."""
+    """`[predictors.NAME.table]`: the slow ticket that is learned from: settings of `Recording` and of its regime.
+
+    Examples:
+        >>> TableSpec(regime="ISS", scorer="magnitude", rounds=5).recording().make_regime().label
+        'ISS 5'
+    """
 
     model_config = OPEN
 
@@ -60,7 +65,12 @@ class TableSpec(BaseModel):
 
 
 def table_keys() -> dict[str, Setting]:
-    """The keys of a table: settings of `Recording`, then of the regimes."""
+    """The keys of a table: settings of `Recording`, then of the regimes.
+
+    Examples:
+        >>> list(table_keys())[:3], table_keys()["rounds"].help
+        (['regime', 'scorer', 'density'], 'Pruning rounds')
+    """
     return settings_of(Recording) | {name: next(iter(found.values())) for name, found in regime_settings().items()}
 
 
@@ -70,6 +80,11 @@ class FittedSpec(BaseModel):
     `features` is `thesis` (the four criteria's scores), `all`, or a list of names. `learning_curve` lists numbers of
     networks: for each the predictor is fitted on so many of the train seeds too, and its held-out metrics are kept.
     What cannot be fitted is refused here, not hours later when the table is built.
+
+    Examples:
+        >>> spec = FittedSpec(family="gbm", train_seeds="0-3", held_out_seeds=[4])
+        >>> spec.train_seeds, spec.target, spec.table.recording().density
+        ((0, 1, 2, 3), 'kept', 0.005)
     """
 
     model_config = STRICT

@@ -32,6 +32,20 @@ class Grid:
         fitted: for each predictor of the file and workload that its tables are built from, what to build and fit.
         digests: of the runs at all densities, also of those that were left out.
         whole: whether these are the runs of all its tasks.
+
+    Examples:
+        >>> text = '''
+        ... name = "small"
+        ... title = "SNIP on digits"
+        ... densities = [0.1, 0.02]
+        ... seeds = "0-4"
+        ... workload = { task = "digits" }
+        ... methods = [{ scorer = "snip" }]
+        ... '''
+        >>> _ = Path("small.toml").write_text(text)
+        >>> grid = read_grid("small.toml", "results")
+        >>> grid.name, len(grid.experiments)
+        ('small', 10)
     """
 
     file: GridFile
@@ -69,6 +83,19 @@ def read_grid(
         FileNotFoundError: there is no such file.
         ValueError: it is no TOML, has a wrong key or value, methods that make no sense, or a comparison between labels
             that none of its methods has, at a density without runs; or a task or density is named that the grid lacks.
+
+    Examples:
+        >>> text = '''
+        ... name = "snip_or_not"
+        ... title = "SNIP against chance"
+        ... densities = 0.05
+        ... seeds = "0-2"
+        ... workload = { task = "digits" }
+        ... methods = [{ scorer = ["random", "snip"] }]
+        ... '''
+        >>> _ = Path("snip_or_not.toml").write_text(text)
+        >>> [(run.label, run.seed) for run in read_grid("snip_or_not.toml", "results").experiments]
+        [('random', 0), ('random', 1), ('random', 2), ('snip', 0), ('snip', 1), ('snip', 2)]
     """
     path = Path(path)
     file, text = read_file(path)

@@ -58,6 +58,13 @@ def run_together(
 
     Raises:
         ValueError: `at_once` below 1; and, without `failed`, what `Experiment.run` raises.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> runs = [Experiment(workload, sc.Method("magnitude"), density, 0) for density in (0.5, 0.25)]
+        >>> [(record["kept"], record["training"]["engine"]) for record, ticket in run_together(runs)]
+        [(4, 'together'), (2, 'together')]
     """
     if at_once < 1:
         raise ValueError(f"at_once must be at least 1, got {at_once}")
@@ -83,6 +90,14 @@ def keep_together(
 
     Raises:
         OSError: nothing can be written to the folder.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> run, store = Experiment(workload, sc.Method("magnitude"), 0.25, 0), Store(Path("grouped/.shared"))
+        >>> done = keep_together([run], Path("grouped"), device="cpu", store=store, keep_tickets=False, at_once=2)
+        >>> [outcome.record["kept"] for _, outcome in done]
+        [2]
     """
     known = {experiment.digest: experiment for experiment in experiments}
     failures: list[tuple[Experiment, Outcome]] = []

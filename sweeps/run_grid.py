@@ -36,6 +36,11 @@ class Standing:
         failed: errors by digest, of runs that failed and were not done since.
         running: runs that a living process on this machine is at.
         seconds_left: estimated for the jobs that were asked about; None before any run is done.
+
+    Examples:
+        >>> now = Standing(total=20, done=15, failed={}, running=2, seconds_left=60.0)
+        >>> now.done / now.total
+        0.75
     """
 
     total: int
@@ -46,7 +51,24 @@ class Standing:
 
 
 def standing(grid: Grid, folder: str | Path, *, jobs: int = 1, keep_tickets: bool = False) -> Standing:
-    """How far the grid is in a results folder; changes nothing."""
+    """How far the grid is in a results folder; changes nothing.
+
+    Examples:
+        >>> from scratchcard.sweeps.grid import read_grid
+        >>> text = '''
+        ... name = "waiting"
+        ... title = "SNIP on digits"
+        ... densities = 0.1
+        ... seeds = "0-1"
+        ... workload = { task = "digits", recipe = { max_steps = 20 } }
+        ... methods = [{ scorer = "snip" }]
+        ... '''
+        >>> _ = Path("waiting.toml").write_text(text)
+        >>> grid = read_grid("waiting.toml", "waiting")
+        >>> now = standing(grid, "waiting")
+        >>> now.total, now.done, now.seconds_left is None
+        (2, 0, True)
+    """
     folder = Path(folder)
     missing = [e for e in grid.experiments if not is_done(folder, e.digest, keep_tickets)]
     failures = {e.digest: read_failure(folder, e.digest) for e in missing}
@@ -85,6 +107,23 @@ def run_grid(
 
     Raises:
         ValueError, OSError: as `sweep`.
+
+    Examples:
+        >>> from scratchcard.sweeps.grid import read_grid
+        >>> text = '''
+        ... name = "two_runs"
+        ... title = "SNIP on digits"
+        ... densities = 0.1
+        ... seeds = "0-1"
+        ... workload = { task = "digits", recipe = { max_steps = 20 } }
+        ... methods = [{ scorer = "snip" }]
+        ... '''
+        >>> _ = Path("two_runs.toml").write_text(text)
+        >>> grid = read_grid("two_runs.toml", "two_runs")
+        >>> run_grid(grid, "two_runs").ran
+        2
+        >>> standing(grid, "two_runs").done
+        2
     """
     folder = Path(folder)
     note = folder / GRIDS / f"{grid.name}.json"

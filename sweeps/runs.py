@@ -30,6 +30,11 @@ class Outcome:
     """What is known of a run at its end: its record, or its error; warnings; the ticket, if it is asked for.
 
     `found`: another sweep of the same folder had done it meanwhile.
+
+    Examples:
+        >>> failed = Outcome("ab12", record=None, error={"error": "ValueError: no weights"})
+        >>> failed.record is None, failed.error
+        (True, {'error': 'ValueError: no weights'})
     """
 
     digest: str
@@ -41,14 +46,29 @@ class Outcome:
 
 
 def is_done(folder: Path, digest: str, keep_tickets: bool = False) -> bool:
-    """Whether a run has its record, and its ticket where that is wanted."""
+    """Whether a run has its record, and its ticket where that is wanted.
+
+    Examples:
+        >>> _ = write_result({"digest": "ab12"}, Path("some_runs"))
+        >>> is_done(Path("some_runs"), "ab12"), is_done(Path("some_runs"), "ab12", keep_tickets=True)
+        (True, False)
+    """
     if keep_tickets and not (folder / TICKETS / f"{digest}.safetensors").is_file():
         return False
     return read_result(folder, digest) is not None
 
 
 def train_dense(experiment: Experiment, device: str, store: Store) -> None:
-    """Train the dense network that several runs begin with, for the store."""
+    """Train the dense network that several runs begin with, for the store.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> store = Store(Path("dense"))
+        >>> train_dense(Experiment(workload, sc.Method("magnitude", regime="ISS"), 0.25, 0), "cpu", store)
+        >>> len(list(store.folder.rglob("*.safetensors")))
+        1
+    """
     # What goes wrong here goes wrong in the runs that need it too, and is recorded there.
     with alone(), contextlib.suppress(Exception, SystemExit):
         network = experiment.workload.build(experiment.seed, dtype=experiment.dtype, device=device)
@@ -67,6 +87,14 @@ def run_once(experiment: Experiment, device: str, store: Store, tickets: bool, m
 
     Raises:
         OSError: nothing can be written to the folder of results.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> run = Experiment(workload, sc.Method("magnitude"), 0.25, 0)
+        >>> outcome = run_once(run, "cpu", Store(Path("once/.shared")), tickets=True, marks=None)
+        >>> outcome.record["kept"], outcome.ticket
+        (2, Ticket(2 of 8 weights, density 0.25, magnitude, trained))
     """
     digest, record, error, ticket = experiment.digest, None, None, None
     with alone() as caught:
@@ -86,7 +114,12 @@ def run_once(experiment: Experiment, device: str, store: Store, tickets: bool, m
 
 
 def describe_error(error: BaseException) -> dict[str, str]:
-    """What `<digest>.error.json` says of it: one line, and the traceback."""
+    """What `<digest>.error.json` says of it: one line, and the traceback.
+
+    Examples:
+        >>> describe_error(ValueError("no weights"))["error"]
+        'ValueError: no weights'
+    """
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return {"error": text, "traceback": "".join(traceback.format_exception(error))}
 
@@ -106,6 +139,14 @@ def run_and_keep(
 
     Raises:
         OSError: nothing can be written to the folder.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> run, folder = Experiment(workload, sc.Method("magnitude"), 0.25, 0), Path("kept")
+        >>> settings = {"keep": False, "show": False, "apart": False}
+        >>> [run_and_keep(run, "cpu", Store(folder / ".shared"), folder, **settings).found for _ in range(2)]
+        [False, True]
     """
     digest = experiment.digest
     if is_done(folder, digest, keep):
@@ -121,7 +162,17 @@ def run_and_keep(
 
 
 def keep_outcome(outcome: Outcome, experiment: Experiment, folder: Path, keep_tickets: bool) -> None:
-    """Write the record (and the ticket), or the error."""
+    """Write the record (and the ticket), or the error.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> run = Experiment(workload, sc.Method("magnitude"), 0.25, 0)
+        >>> outcome = Outcome(run.digest, record={"digest": run.digest}, error=None)
+        >>> keep_outcome(outcome, run, Path("outcomes"), keep_tickets=False)
+        >>> is_done(Path("outcomes"), run.digest)
+        True
+    """
     if outcome.record is None:
         write_failure(folder, experiment, **(outcome.error or {}))
         return
@@ -136,7 +187,12 @@ def _handed_over(folder: Path, digest: str) -> Path:
 
 
 def handed_over(folder: Path, digest: str) -> Ticket | None:
-    """The ticket of a run that another process did, once."""
+    """The ticket of a run that another process did, once.
+
+    Examples:
+        >>> handed_over(Path("elsewhere"), "ab12") is None
+        True
+    """
     path = _handed_over(folder, digest)
     try:
         ticket = Ticket.load(path)
@@ -147,7 +203,14 @@ def handed_over(folder: Path, digest: str) -> Ticket | None:
 
 
 def unwritable_folder(problem: BaseException, folder: Path) -> OSError | None:
-    """The error as one that ends the sweep, if it says that nothing can be written to its folder."""
+    """The error as one that ends the sweep, if it says that nothing can be written to its folder.
+
+    Examples:
+        >>> unwritable_folder(OSError(errno.ENOSPC, "No space left on device"), Path("results"))
+        OSError(28, 'No space left on device')
+        >>> unwritable_folder(ValueError("no weights"), Path("results")) is None
+        True
+    """
     if not isinstance(problem, OSError):
         return None
     told = re.search(r"os error (\d+)", str(problem))  # safetensors says it in words only

@@ -36,6 +36,11 @@ class Progress:
         failed: runs that this sweep recorded as failed.
         total: runs in all.
         seconds_left: estimated; None before anything is known.
+
+    Examples:
+        >>> now = Progress(done=30, failed=1, total=40, seconds_left=120.0)
+        >>> now.total - now.done
+        10
     """
 
     done: int
@@ -53,6 +58,10 @@ class Swept:
         ran: runs that it finished.
         failed: errors by digest.
         seconds: it took.
+
+    Examples:
+        >>> Swept(total=40, ran=30, seconds=90.0).runs_per_minute
+        20.0
     """
 
     total: int
@@ -104,6 +113,13 @@ def sweep(
         ValueError: fewer than one job, dask is not installed, or `together` with several jobs or a cluster.
         OSError: nothing can be written to the folder (no space, no right, read-only), no Dask scheduler answers, or
             worker processes die whatever they run.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> runs = [Experiment(workload, sc.Method("magnitude"), 0.25, seed) for seed in (0, 1)]
+        >>> [sweep(runs, "swept").ran for _ in range(2)]
+        [2, 0]
     """
     folder = Path(folder).absolute()
     check_destination(folder, "folder")
@@ -175,6 +191,13 @@ def run_all(
 
     Raises:
         ValueError: a run failed, or its record was removed during the sweep.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> runs = [Experiment(workload, sc.Method("magnitude"), density, 0) for density in (0.5, 0.25)]
+        >>> [record["kept"] for record in run_all(runs, "all_runs")]
+        [4, 2]
     """
     report = None if progress is None else lambda now: progress(now.done, now.total)
     swept = sweep(experiments, folder, jobs=jobs, device=device, progress=report)
@@ -192,6 +215,14 @@ def in_order(experiments: Sequence[Experiment]) -> list[Experiment]:
 
     So a seed's comparison is whole early; the runs of one path of rounds follow each other at a distance, each adding
     the rounds that it needs, instead of waiting for each other.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> fast = [Experiment(workload, sc.Method("snip"), 0.25, seed) for seed in (0, 1)]
+        >>> slow = [Experiment(workload, sc.Method("magnitude", regime="ISS"), d, 0) for d in (0.25, 0.5)]
+        >>> [(run.seed, run.density, run.label) for run in in_order(fast + slow)]
+        [(0, 0.5, 'magnitude, ISS 10'), (0, 0.25, 'magnitude, ISS 10'), (0, 0.25, 'snip'), (1, 0.25, 'snip')]
     """
     return sorted(
         experiments, key=lambda e: (e.seed, not e.method.make_regime().trains, -e.density if _slow(e) else e.density)

@@ -25,6 +25,13 @@ class Objective(Protocol):
     Attributes:
         name: as it is registered.
         metric_names: of what `metrics` gives; the first is the headline, by which tickets are compared.
+
+    Examples:
+        >>> objective: Objective = Classification()
+        >>> one = objective.statistics(torch.tensor([[2.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 1]))
+        >>> two = objective.statistics(torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1]))
+        >>> objective.metrics(one + two)
+        {'accuracy': 0.75}
     """
 
     @property
@@ -68,7 +75,17 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Classification:
-    """One class an example: cross-entropy of logits `(n, classes)` and class indices `(n,)`, int64; accuracy."""
+    """One class an example: cross-entropy of logits `(n, classes)` and class indices `(n,)`, int64; accuracy.
+
+    Examples:
+        >>> objective, logits = Classification(), torch.tensor([[2.0, 0.0], [2.0, 0.0]])
+        >>> objective.metrics(objective.statistics(logits, torch.tensor([0, 1])))
+        {'accuracy': 0.5}
+        >>> objective.check_targets(torch.tensor([0, 3]), outputs=3, what="the targets")
+        Traceback (most recent call last):
+            ...
+        ValueError: the targets hold the class index 3; 3 classes go from 0 to 2
+    """
 
     name: str = "classification"
     metric_names: tuple[str, ...] = ("accuracy",)
@@ -118,6 +135,12 @@ def check_shape(outputs: Tensor, targets: Tensor, expected: tuple[int, ...], kin
 
     Raises:
         ValueError: names what came and what was expected.
+
+    Examples:
+        >>> check_shape(torch.zeros(5, 2), torch.zeros(5), (5, 3), "logits", "the network")
+        Traceback (most recent call last):
+            ...
+        ValueError: the network returns (5, 2) for 5 examples, expected logits of shape (5, 3)
     """
     found = tuple(check_tensor(outputs, what).shape)
     if found != expected:

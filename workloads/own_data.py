@@ -151,6 +151,14 @@ def tensor_of(value: Any, what: str) -> Tensor:
 
     Raises:
         ValueError: no numbers, or no first dimension of examples.
+
+    Examples:
+        >>> tensor_of([[1.0, 2.0]], "the inputs")
+        tensor([[1., 2.]])
+        >>> tensor_of(["a", "b"], "the inputs")
+        Traceback (most recent call last):
+            ...
+        ValueError: the inputs are no tensor of numbers (TypeError: ...
     """
     if isinstance(value, np.memmap) and not value.flags.writeable:
         raise ValueError(f"{what} are mapped read-only, which torch cannot hold; open the file with mmap_mode='c'")

@@ -37,6 +37,15 @@ class Recipe(Settings):
 
     Raises:
         ValueError: a value of another type, or a number out of its range.
+
+    Examples:
+        >>> recipe = Recipe(optimizer="adam", learning_rate=0.001, max_steps=500)
+        >>> Recipe.from_json({"optimizer": "adam", "learning_rate": 0.001, "max_steps": 500}) == recipe
+        True
+        >>> Recipe(learning_rate=-1)
+        Traceback (most recent call last):
+            ...
+        scratchcard.settings.SettingError: the recipe's learning_rate is -1, expected a positive number
     """
 
     called: ClassVar[str] = "the recipe"

@@ -45,6 +45,15 @@ def train_once(
             and sums are rounded otherwise.
         snapshot_steps: as for `train`.
         progress: as for `train`.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> workload = Workload("lenet_300_100", sc.load_task("digits"), sc.Recipe(max_steps=20))
+        >>> store = Store(Path("store"))
+        >>> first = train_once(workload.build(0), workload, store=store)
+        >>> again = train_once(workload.build(0), workload, store=store)
+        >>> again.seconds == first.seconds  # it was read, not trained
+        True
     """
 
     def compute() -> TrainingRecord:

@@ -86,6 +86,14 @@ class Task:
     Raises:
         ValueError: inputs that are not finite or differ in shape or type between splits, or targets that the objective
             does not take; one sentence.
+
+    Examples:
+        >>> x = torch.linspace(-1, 1, 60)[:, None]
+        >>> task = Task.of(x, (x[:, 0] > 0).long(), name="sign")
+        >>> task
+        Task('sign', classification, 42 + 6 + 12 examples, torch.float32 (1,))
+        >>> task.outputs, task.input_shape, task.class_sizes()
+        (2, (1,), [21, 21])
     """
 
     name: str

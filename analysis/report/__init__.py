@@ -57,6 +57,13 @@ def report(
     Raises:
         ValueError: another ending, no finished run, or the extra `report` is not installed.
         FileNotFoundError: nothing there.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> _ = sc.sweep([sc.Experiment(workload, sc.Method("snip"), 0.25, 0)], "reported")
+        >>> report("reported", "report.html").name  # doctest: +SKIP
+        'report.html'
     """
     out = Path(out)
     if out.suffix not in (".html", ".htm"):

@@ -144,6 +144,14 @@ def boosted_trees(booster: Any, features: int) -> Trees:
     Raises:
         ValueError: trees of a kind that this project does not fit: categorical or linear ones, averaged
             ones, several classes, or missing values treated apart.
+
+    Examples:
+        >>> import lightgbm
+        >>> x, y = np.linspace(0, 1, 100)[:, None], np.repeat([0.0, 1.0], 50)
+        >>> settings = {"num_leaves": 2, "verbose": -1, "use_missing": False, "learning_rate": 1.0}
+        >>> booster = lightgbm.train(settings, lightgbm.Dataset(x, y), num_boost_round=1)
+        >>> boosted_trees(booster, features=1).sum(np.array([[0.2], [0.8]], np.float32)).round(3)
+        array([0.  , 0.98])
     """
     text = booster.model_to_string(num_iteration=-1)
     head, *sections = text.split("\nTree=")

@@ -17,7 +17,13 @@ CHUNK = 65_536
 
 
 def linear_forward(arrays: Arrays, features: int, family: str) -> Forward:
-    """x · coefficients + intercept, in float64."""
+    """x · coefficients + intercept, in float64.
+
+    Examples:
+        >>> arrays = {"coefficients": np.array([2.0, -1.0]), "intercept": np.array([0.5])}
+        >>> linear_forward(arrays, 2, "linear")(np.array([[1.0, 1.0]], np.float32))
+        array([1.5])
+    """
     check_names(arrays, ("coefficients", "intercept"), family)
     coefficients = check_array(arrays, "coefficients", np.float64, (features,))
     intercept = check_array(arrays, "intercept", np.float64, (1,))
@@ -67,7 +73,21 @@ class Linear(Settings):
 def least_squares(
     rows: Rows, progress: Progress | None = None, expand: Callable[[np.ndarray], np.ndarray] | None = None
 ) -> tuple[np.ndarray, float]:
-    """Coefficients and intercept; see `Linear`. `expand` makes the regressors `(n, K)` of features `(n, F)`."""
+    """Coefficients and intercept; see `Linear`. `expand` makes the regressors `(n, K)` of features `(n, F)`.
+
+    Examples:
+        >>> from scratchcard.score_tables.schema import Column, TableBlock, TableSchema
+        >>> from scratchcard.score_tables.table import ScoreTable
+        >>> from scratchcard.score_tables.writer import TableWriter
+        >>> columns = Column("magnitude", "feature", "raw", "|w|"), Column("score", "target", "raw", "2 |w| + 1")
+        >>> values = {"magnitude": np.array([0.1, 0.4], np.float32), "score": np.array([1.2, 1.8], np.float32)}
+        >>> with TableWriter(TableSchema(1, columns), "straight/toy-seed0.parquet", "toy", 0) as writer:
+        ...     writer.write(TableBlock("toy", 0, 0, "weight", np.arange(2), values))
+        >>> rows = Rows(ScoreTable.open("straight"), ("magnitude",), "score", (("toy", 0),))
+        >>> coefficients, intercept = least_squares(rows)
+        >>> coefficients.round(3), round(intercept, 3)
+        (array([2.]), 1.0)
+    """
     weights, done = 0.0, 0
     sums: np.ndarray | None = None
     for batch in rows.batches():

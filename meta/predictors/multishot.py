@@ -72,7 +72,12 @@ class Multishot(Settings):
 
 
 def arrays(coefficients: np.ndarray, drift: np.ndarray, clock: int) -> dict[str, np.ndarray]:
-    """The family's arrays."""
+    """The family's arrays.
+
+    Examples:
+        >>> arrays(np.array([1.0, 0.5]), np.array([0.0, -0.1]), clock=1)
+        {'clock': array([1]), 'coefficients': array([1. , 0.5]), 'drift': array([ 0. , -0.1])}
+    """
     return {
         "clock": np.array([clock], dtype=np.int64),
         "coefficients": np.ascontiguousarray(coefficients, dtype=np.float64),

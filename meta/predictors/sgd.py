@@ -95,6 +95,16 @@ def folded(estimator: Any, mean: np.ndarray, scale: np.ndarray, rows: Rows) -> d
 
     A feature that was constant in training adds its constant part to the intercept and has no coefficient, so that it
     changes nothing elsewhere.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2)
+        >>> recording = sc.Recording("USS", "magnitude", 0.5)
+        >>> table = sc.build(sc.Workload(nn.Linear(4, 2), task), [0], "folded", recording)
+        >>> from types import SimpleNamespace
+        >>> rows = Rows(table, ("magnitude",), "kept", (("Linear-own", 0),))
+        >>> fitted = SimpleNamespace(coef_=[6.0], intercept_=[1.0])  # on (x - 0.5) / 2
+        >>> folded(fitted, np.array([0.5]), np.array([2.0]), rows)
+        {'coefficients': array([3.]), 'intercept': array([-0.5])}
     """
     coefficients = np.asarray(estimator.coef_, dtype=np.float64).reshape(-1) / scale
     intercept = np.asarray(estimator.intercept_, dtype=np.float64).reshape(1) - coefficients @ mean

@@ -74,7 +74,14 @@ class Tree(Settings):
 
 
 def averaged_trees(estimators: list[Any], features: int) -> Trees:
-    """The plain arrays of fitted scikit-learn trees."""
+    """The plain arrays of fitted scikit-learn trees.
+
+    Examples:
+        >>> from sklearn.tree import DecisionTreeRegressor
+        >>> tree = DecisionTreeRegressor(max_leaf_nodes=2).fit([[0.0], [1.0]], [3.0, 5.0])
+        >>> averaged_trees([tree], features=1).sum(np.array([[0.2], [0.8]], np.float32))
+        array([3., 5.])
+    """
     parts = []
     for estimator in estimators:
         tree = estimator.tree_
@@ -94,6 +101,14 @@ def averaged_trees(estimators: list[Any], features: int) -> Trees:
 
 
 def averaged_forward(arrays: Arrays, features: int, family: str) -> Forward:
-    """The mean over the trees."""
+    """The mean over the trees.
+
+    Examples:
+        >>> leaf = {"feature": np.array([-1, -1], np.int32), "threshold": np.zeros(2, np.float32)}
+        >>> leaf |= {"left": np.array([-1, -1], np.int32), "right": np.array([-1, -1], np.int32)}
+        >>> two = leaf | {"value": np.array([1.0, 4.0]), "offsets": np.array([0, 1, 2])}
+        >>> averaged_forward(two, 1, "forest")(np.zeros((1, 1), np.float32))  # of two trees of one leaf each
+        array([2.5])
+    """
     trees = Trees.from_arrays(arrays, features, family)
     return lambda x: trees.sum(x) / trees.trees

@@ -62,6 +62,13 @@ def train_stacked(
     Raises:
         ValueError: as many masks and seeds as networks are needed; networks of several architectures or dtypes, one
             network twice, a mask of another layout, or a batch larger than the training split.
+
+    Examples:
+        >>> task, recipe = sc.load_task("digits"), Recipe(max_steps=20, evaluation_interval=10)
+        >>> networks = [sc.Workload("lenet_300_100", task).build(seed) for seed in (0, 1)]
+        >>> records = train_stacked(networks, task, recipe, masks=[None, None], seeds=[0, 1])
+        >>> [record.steps for record in records], records[0].engine
+        ([20, 20], 'together')
     """
     started = time.perf_counter()
     _check(networks, task, recipe, masks, seeds)

@@ -27,7 +27,12 @@ LOW_TOLERANCE = 1e-2
 
 
 class NotStackableError(ValueError):
-    """The networks cannot be trained in step; the message says why in one sentence."""
+    """The networks cannot be trained in step; the message says why in one sentence.
+
+    Examples:
+        >>> issubclass(NotStackableError, ValueError)
+        True
+    """
 
 
 class StackedEngine(Engine):
@@ -45,6 +50,16 @@ class StackedEngine(Engine):
         networks: of one architecture, type and device, pruned weights already zero; copied, not changed.
         masks: of each network; None keeps all.
         train: in the networks' dtype and on their device.
+
+    Examples:
+        >>> split = Split(torch.eye(2), torch.tensor([0, 1]))
+        >>> networks = [nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2)) for _ in range(3)]
+        >>> engine = StackedEngine(networks, [None] * 3, sc.Classification(), Recipe(batch_size=2), split)
+        >>> engine.run(torch.tensor([[[0, 1], [1, 0]]] * 3)).shape
+        torch.Size([3])
+        >>> engine.select([2])
+        >>> engine.size, len(engine.evaluate(split))
+        (1, 1)
     """
 
     name = "together"

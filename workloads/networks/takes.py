@@ -57,7 +57,12 @@ def takes(*examples: Shape, sizes: tuple[int | None, ...] | None = None) -> Call
 
 
 def example_shapes(factory: Factory) -> tuple[Shape, ...]:
-    """Shapes that a registered network says it takes; flat and image where it says nothing."""
+    """Shapes that a registered network says it takes; flat and image where it says nothing.
+
+    Examples:
+        >>> example_shapes(sc.NETWORKS["lenet_300_100"]), example_shapes(nn.Linear)
+        (((1, 28, 28), (64,), (3, 8, 8)), ((64,), (1, 8, 8)))
+    """
     found: tuple[Shape, ...] = getattr(factory, "example_shapes", ((64,), (1, 8, 8)))
     return found
 

@@ -73,7 +73,12 @@ class MultiLabel:
 
 
 def binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean binary cross-entropy of logits and zeros and ones, in the logits' precision."""
+    """Mean binary cross-entropy of logits and zeros and ones, in the logits' precision.
+
+    Examples:
+        >>> round(float(binary_cross_entropy(torch.zeros(1, 2), torch.tensor([[0.0, 1.0]]))), 4)  # log 2
+        0.6931
+    """
     return F.binary_cross_entropy_with_logits(outputs, targets.to(outputs.dtype))
 
 

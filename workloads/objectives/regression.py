@@ -75,5 +75,10 @@ class Regression:
 
 
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean squared error, in the outputs' precision."""
+    """Mean squared error, in the outputs' precision.
+
+    Examples:
+        >>> float(squared_error(torch.tensor([[1.0, 3.0]]), torch.zeros(1, 2)))
+        5.0
+    """
     return (outputs - targets.to(outputs.dtype)).square().mean()

@@ -24,6 +24,10 @@ def mnist(data_dir: Path | None = None) -> Task:
     Raises:
         FileNotFoundError: the four IDX files are nowhere and could not be downloaded.
         ValueError: a file is damaged.
+
+    Examples:
+        >>> mnist()  # doctest: +SKIP
+        Task('mnist', classification, 55000 + 5000 + 10000 examples, torch.float32 (1, 28, 28))
     """
     return _build("mnist", "MNIST", ("/usr/share/datasets/mnist",), data_dir, mean=0.1307, std=0.3081)
 
@@ -37,6 +41,10 @@ def fashion_mnist(data_dir: Path | None = None) -> Task:
     Raises:
         FileNotFoundError: the four IDX files are nowhere and could not be downloaded.
         ValueError: a file is damaged.
+
+    Examples:
+        >>> fashion_mnist()  # doctest: +SKIP
+        Task('fashion_mnist', classification, 55000 + 5000 + 10000 examples, torch.float32 (1, 28, 28))
     """
     places = ("/usr/share/datasets/fashion-mnist",)
     return _build("fashion_mnist", "FashionMNIST", places, data_dir, mean=0.2860, std=0.3530)
@@ -69,7 +77,13 @@ def _build(
 
 
 def raw_images(name: str, data_dir: Path | None = None) -> tuple[Tensor, Tensor]:
-    """The 60,000 training images `(n, 28, 28)` as bytes and their labels: for loops that normalise item by item."""
+    """The 60,000 training images `(n, 28, 28)` as bytes and their labels: for loops that normalise item by item.
+
+    Examples:
+        >>> images, labels = raw_images("mnist")  # doctest: +SKIP
+        >>> images.shape, labels[:3]  # doctest: +SKIP
+        (torch.Size([60000, 28, 28]), tensor([5, 0, 4]))
+    """
     torchvision_name, place = {
         "mnist": ("MNIST", "/usr/share/datasets/mnist"),
         "fashion_mnist": ("FashionMNIST", "/usr/share/datasets/fashion-mnist"),

@@ -36,6 +36,11 @@ def tensors_task(name: str, file: Path) -> Task:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, of another kind, or lacks what a task needs; one sentence.
+
+    Examples:
+        >>> np.savez("labelled.npz", train_inputs=np.eye(50, dtype=np.float32), train_targets=np.arange(50) % 2)
+        >>> tensors_task("labelled", Path("labelled.npz"))
+        Task('labelled', classification, 35 + 5 + 10 examples, torch.float32 (50,))
     """
     if not file.is_file():
         raise FileNotFoundError(f"no file {file}: expected the .npz or .safetensors of a task, as in tensors:my.npz")
