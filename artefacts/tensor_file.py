@@ -29,7 +29,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], texts: Mappin
         beside.touch()
         mode = beside.stat().st_mode
         try:
-            save_file(apart, beside, dict(texts))
+            save_file(apart, beside, dict(texts) or None)
         except SafetensorError as error:
             raise OSError(f"cannot write {path}: {error}") from error
         beside.chmod(mode)  # safetensors makes files that only their owner can read
