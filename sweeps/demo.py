@@ -18,6 +18,7 @@ from scratchcard.meta.bundle import save_bundle
 from scratchcard.meta.fit import fit
 from scratchcard.sweeps.sweep import run_all
 from scratchcard.workloads.engines.training import Recipe
+from scratchcard.workloads.session import Session
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
 
@@ -77,16 +78,8 @@ class Demo:
         def report(text: str) -> Callable[[int, int], None]:
             return lambda done, total: None if stage is None else stage(text, done, total)
 
-        recording = Recording("ISS", "magnitude", self.density)
-        table = build(
-            workload,
-            self.train_seeds,
-            out / "table",
-            recording,
-            jobs=jobs,
-            device=device,
-            progress=report("building the score table"),
-        )
+        session = Session(device, jobs=jobs, progress=report("building the score table"))
+        table = build(workload, self.train_seeds, out / "table", Recording("ISS", "magnitude", self.density), session)
         if stage is not None:
             stage("fitting the predictor", 0, 1)
         predictor = fit(
@@ -105,10 +98,5 @@ class Demo:
         ]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OutsideWarning)  # of digits, which the command says
-            return run_all(
-                experiments,
-                out / "results",
-                jobs=jobs,
-                device=device,
-                progress=report("pruning, training and evaluating tickets"),
-            )
+            progress = report("pruning, training and evaluating tickets")
+            return run_all(experiments, out / "results", session, progress=progress)

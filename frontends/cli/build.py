@@ -57,6 +57,7 @@ def build(**options: Any) -> None:
     from scratchcard.artefacts.destination import check_destination
     from scratchcard.dataset_builder.build import build as build_table
     from scratchcard.workloads.device import choose_device
+    from scratchcard.workloads.session import Session
 
     check_destination(options["out"], "folder")
     device = choose_device(options["device"])
@@ -66,16 +67,8 @@ def build(**options: Any) -> None:
         words["scorer"] = scorer_with(words.get("scorer", "synflow"), options["scorer_settings"])
     recording = Recording.of(**words)
     with progress_bar(f"building {workload.name}") as progress:
-        table = build_table(
-            workload,
-            options["seeds"],
-            options["out"],
-            recording,
-            jobs=options["jobs"],
-            device=device,
-            dask=options["dask"],
-            progress=progress,
-        )
+        session = Session(device, progress=progress, jobs=options["jobs"], dask=options["dask"])
+        table = build_table(workload, options["seeds"], options["out"], recording, session)
     result = {
         "table": str(options["out"]),
         "rows": table.rows,

@@ -120,6 +120,7 @@ def sweep(
     """
     from scratchcard.sweeps.run_grid import run_grid, standing
     from scratchcard.workloads.device import choose_device
+    from scratchcard.workloads.session import Session
 
     grid = _read(file, out, options)
     before = standing(grid, out, jobs=jobs, keep_tickets=keep_tickets)
@@ -136,9 +137,7 @@ def sweep(
         swept = run_grid(
             grid,
             out,
-            jobs=jobs,
-            device=str(choose_device(device)),
-            dask=dask,
+            Session(choose_device(device), jobs=jobs, dask=dask),
             together=together,
             keep_tickets=keep_tickets,
             each=each,
