@@ -125,9 +125,9 @@ class ScoreTable:
         Raises:
             ValueError: a seed, workload or round that the table does not hold.
         """
-        _known("seed", seeds, sorted({file.seed for file in self.files}))
-        _known("workload", workloads, [*self.seeds])
-        _known("round", rounds, self.rounds)
+        check_known("seed", seeds, sorted({file.seed for file in self.files}))
+        check_known("workload", workloads, [*self.seeds])
+        check_known("round", rounds, self.rounds)
         return tuple(
             group
             for file in self.files
@@ -179,7 +179,12 @@ class ScoreTable:
         return read_groups(groups, names)
 
 
-def _known(what: str, asked: Collection[Any] | None, known: Sequence[Any]) -> None:
+def check_known(what: str, asked: Collection[Any] | None, known: Sequence[Any]) -> None:
+    """Refuse what a table does not have, and say what it has.
+
+    Raises:
+        ValueError: names both.
+    """
     unknown = [item for item in asked or () if item not in known]
     if unknown:
         raise ValueError(f"the table has no {what} {', '.join(map(str, unknown))}; it has {', '.join(map(str, known))}")

@@ -27,7 +27,7 @@ from scratchcard.score_tables.schema import TABLE_VERSION
 from scratchcard.score_tables.table import ScoreTable
 from scratchcard.settings import Setting, settings_of
 from scratchcard.sweeps.grid_values import OPEN, STRICT, AsTuple, SeedList, Seeds, check_key
-from scratchcard.workers.worker import one_thread
+from scratchcard.workers.worker import torch_threads
 from scratchcard.workloads.session import Session
 from scratchcard.workloads.workload import Workload
 
@@ -176,7 +176,7 @@ class FittedSpec(BaseModel):
         described = {"recording": recording.describe(), "workload": workload.describe(), "version": TABLE_VERSION}
         digest = json_digest(described)
         store, seeds = Store(folder / SHARED), dict.fromkeys((*self.train_seeds, *self.held_out_seeds))
-        with store.claim(digest), one_thread():
+        with store.claim(digest), torch_threads(1):
             return build(workload, tuple(seeds), folder / "tables" / digest[:32], recording, session, store=store)
 
     def _fit(self, table: ScoreTable, train_seeds: tuple[int, ...], jobs: int) -> Any:

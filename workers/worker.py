@@ -35,16 +35,16 @@ def worker_warnings() -> Iterator[WorkerWarnings]:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread: with other numbers of threads sums are rounded otherwise."""
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads: with other numbers of threads sums are rounded otherwise."""
     import torch
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def alone() -> Iterator[WorkerWarnings]:
 
     Calls use the process's random state and number of threads, and a Dask worker may have several threads.
     """
-    with _ONE_AT_A_TIME, one_thread(), worker_warnings() as caught:
+    with _ONE_AT_A_TIME, torch_threads(1), worker_warnings() as caught:
         yield caught
 
 

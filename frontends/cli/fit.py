@@ -78,16 +78,12 @@ def fit(table: Path, out: Path, **options: Any) -> None:
     scratchcard fit table --family mlp --option epochs=10 --option hidden=[64,32] --device auto
     """
     from scratchcard.artefacts.destination import check_destination
-    from scratchcard.meta.bundle import read_manifest, save_bundle
+    from scratchcard.meta.bundle import check_replaceable, save_bundle
     from scratchcard.meta.fit import fit as fit_predictor
     from scratchcard.score_tables.table import ScoreTable
 
     check_destination(out, "folder")
-    if out.exists():
-        try:
-            read_manifest(out)
-        except ValueError as error:
-            raise ValueError(f"{out} exists and is no predictor bundle; choose another folder") from error
+    check_replaceable(out)
     family = options["family"]
     chosen = _family_options(family, options["family_options"], options["device"])
     names = options["features"]

@@ -26,8 +26,8 @@ class Family(Protocol):
             holds in memory is written in its docstring.
     """
 
-    objectives: ClassVar[tuple[Objective, ...]]
-    sample: ClassVar[int | None]
+    objectives: ClassVar[tuple[Objective, ...]] = ("classification", "regression")
+    sample: ClassVar[int | None] = None
 
     def fit(
         self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None
