@@ -13,7 +13,7 @@ from torch import nn
 from scratchcard.apply.method import OF_PREDICTOR, PREDICTED, Method
 from scratchcard.apply.predicted import PredictedScorer
 from scratchcard.apply.saw import bimodal, scores_as_weights
-from scratchcard.apply.shipped import load_tickets, shipped
+from scratchcard.apply.shipped import load_tickets, opened, shipped
 from scratchcard.apply.stacked import StackedScorer
 from scratchcard.apply.ticket_library import TicketLibrary, Transplanted, put_signs, put_values
 from scratchcard.artefacts.digest import sha256
@@ -59,8 +59,7 @@ def initial_network(
 
 def predictor_digest(predictor: str) -> str:
     """Of all that decides the scores: the predictor's, and its tickets' where they are used."""
-    folder, with_tickets = shipped(predictor)
-    tickets = load_tickets(folder) if with_tickets else None
+    folder, tickets = opened(predictor)
     digest = _predictor(str(folder)).digest
     return digest if tickets is None else sha256([f"{digest} {tickets.digest}"])
 
@@ -78,8 +77,7 @@ def _single(method: Method, wanted: str | Scorer, density: float, seed: int, sha
         return _shared(make_scorer(wanted, seed), shared)
     if wanted != PREDICTED:
         return Transplanted(_tickets(method), density, wanted == "transplanted_layers", seed)
-    folder, with_tickets = shipped(str(method.predictor))
-    tickets = load_tickets(folder) if with_tickets else None
+    folder, tickets = opened(str(method.predictor))
     source = str(method.predictor_name or method.predictor)
     return _shared(PredictedScorer(_predictor(str(folder)), density, source, tickets), shared)
 

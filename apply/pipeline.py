@@ -69,16 +69,15 @@ def find_ticket(
         "prunable": found.mask.total,
         "seed": seed,
         "data_seed": seed if data_seed is None else data_seed,
-        "scoring_batch": {
-            "examples": len(workload.scoring_batch(seed)[1]),
-            "seed": seed,
-            "balanced": workload.recipe.scoring_balanced,
-        },
+        "scoring_batch": workload.scoring(seed),
         "pruning_seconds": preparation + found.seconds + (0.0 if shared is None else shared.saved),
         "versions": versions(),
     }
     if found.training:
-        provenance["rounds"] = [_finite_entries(entry) for entry in found.training]
+        provenance["rounds"] = [
+            {name: finite(value) if isinstance(value, float) else value for name, value in entry.items()}
+            for entry in found.training
+        ]
     return Ticket(dict(found.start), found.mask, provenance)
 
 
@@ -168,10 +167,6 @@ def training_summary(record: TrainingRecord) -> dict[str, Any]:
 def history(record: TrainingRecord) -> list[list[float | None]]:
     """The evaluations of a training as `[step, train loss, validation loss, validation metric]`, six digits each."""
     return [_rounded(dataclasses.astuple(entry)) for entry in record.history]
-
-
-def _finite_entries(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: finite(value) if isinstance(value, float) else value for name, value in entry.items()}
 
 
 def finite(value: float) -> float | None:

@@ -169,7 +169,7 @@ def _build_seed(workload: Workload, seed: int, out: Path, recording: Recording, 
         "kept": found.mask.kept,
         "kept_by_both": None if repeat is None else (found.mask & repeat.mask).kept,
         "training": [dict(entry) for entry in found.training],
-        "scoring_batch": {"examples": len(batch[1]), "seed": seed, "balanced": workload.recipe.scoring_balanced},
+        "scoring_batch": workload.scoring(seed),
     }
     with TableWriter(schema, out / file_name(workload.name, seed), workload.name, seed, metadata) as writer:
         for number in range(found.rounds if recording.every_round else 1):

@@ -1,6 +1,6 @@
 """The features: their order, names, transforms and formulas, each beside the code that computes it.
 
-`FEATURES` is the list, `feature_table()` prints it. The order is part of a score table's schema: new features
+`FEATURES` is the list, `scratchcard list features` prints it. The order is part of a score table's schema: new features
 go to the end. Conventions: `w` is a weight, `g = dL/dw` of the batch's mean loss; *network* and *layer* mean
 the kept weights of the network or layer; a *row* holds the weights of one output unit, a *column* those of
 one input unit (see `dataset_builder.units`).
@@ -255,17 +255,3 @@ _ALL: tuple[Feature, ...] = (
 
 BY_NAME: dict[str, Feature] = {feature.column.name: feature for feature in _ALL}
 FEATURES: tuple[Column, ...] = tuple(feature.column for feature in _ALL)
-
-
-def feature_table() -> str:
-    """All features as a Markdown table: name, transform, meaning.
-
-    Examples:
-        >>> len(feature_table().splitlines()) > 40
-        True
-    """
-    lines = ["| feature | transform | meaning |", "|---|---|---|"]
-    for column in FEATURES:
-        description = column.description.replace("|", "\\|")
-        lines.append(f"| `{column.name}` | {column.transform} | {description} |")
-    return "\n".join(lines)

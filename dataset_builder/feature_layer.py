@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from scratchcard.dataset_builder.activations import LayerActivity, UnitStatistics
+from scratchcard.dataset_builder.activations import Activity, LayerActivity, UnitStatistics
 from scratchcard.dataset_builder.feature_network import NetworkPicture, Scale
 from scratchcard.dataset_builder.pairs import LayerPairs
 from scratchcard.dataset_builder.share_ranks import ascending, share_ranks
@@ -120,7 +120,7 @@ class LayerPicture:
             place = 0 if side == "row" else 1
             counts = self._sum("count")[place]
             return np.log10(np.maximum(counts, 1)) if what == "count" else relative(self._sum(what)[place], counts)
-        statistics = {"input": self._inputs, "output": self._outputs, "delta": self._gradients}[side]
+        statistics = {"input": self._seen.inputs, "output": self._outputs, "delta": self._seen.gradients}[side]
         if what == "max":
             return statistics.maximum
         return {"mean": statistics.mean, "std": statistics.spread, "zero_rate": statistics.zero_rate}[what]
@@ -131,24 +131,18 @@ class LayerPicture:
         return self._sums[what]
 
     @property
-    def _seen(self) -> LayerActivity:
+    def _activity(self) -> Activity:
         if self.network.activity is None:
             raise ValueError("activations were not asked for")
-        return self.network.activity.layers[self.name]
+        return self.network.activity
 
     @property
-    def _inputs(self) -> UnitStatistics:
-        return self._seen.inputs
-
-    @property
-    def _gradients(self) -> UnitStatistics:
-        return self._seen.gradients
+    def _seen(self) -> LayerActivity:
+        return self._activity.layers[self.name]
 
     @cached_property
     def _outputs(self) -> UnitStatistics:
-        if self.network.activity is None:
-            raise ValueError("activations were not asked for")
-        return self.network.activity.outputs(self.name, self.network.units)
+        return self._activity.outputs(self.name, self.network.units)
 
     def _incoming(self) -> np.ndarray:
         """Strength of each input unit's incoming weights, averaged over the layers that feed it."""

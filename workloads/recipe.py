@@ -67,12 +67,7 @@ class Recipe(Settings):
         """
         if not isinstance(described, Mapping):
             raise ValueError(f"expected a recipe as an object of settings, got {type(described).__name__}")
-        unknown = sorted(set(map(str, described)) - set(cls.names()))
+        unknown = sorted(set(map(str, described)) - set(settings_of(cls)))
         if unknown:
-            raise ValueError(f"a recipe has no setting {', '.join(unknown)}; it has {', '.join(cls.names())}")
+            raise ValueError(f"a recipe has no setting {', '.join(unknown)}; it has {', '.join(settings_of(cls))}")
         return cls(**{str(name): value for name, value in described.items()})
-
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """The names of all settings, in order."""
-        return tuple(settings_of(cls))
