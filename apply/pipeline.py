@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from torch import nn
@@ -124,15 +124,7 @@ def train_ticket(
     session = session or Session()
     network = workload.build(0, **session.placement)
     ticket.apply_to(network)
-    record = train_once(
-        network,
-        workload,
-        store=session.store,
-        mask=ticket.mask,
-        seed=seed,
-        device=session.device,
-        progress=session.progress,
-    )
+    record = train_once(network, workload, session, mask=ticket.mask, seed=seed)
     return with_training(ticket, network, record, workload, seed), record
 
 
@@ -166,17 +158,16 @@ def training_summary(record: TrainingRecord) -> dict[str, Any]:
 
 def history(record: TrainingRecord) -> list[list[float | None]]:
     """The evaluations of a training as `[step, train loss, validation loss, validation metric]`, six digits each."""
-    return [_rounded(dataclasses.astuple(entry)) for entry in record.history]
+    # Six digits tell all that a curve shows, and keep the ticket's header small.
+    return [
+        [value if isinstance(value, int) else finite(float(f"{value:.6g}")) for value in dataclasses.astuple(entry)]
+        for entry in record.history
+    ]
 
 
 def finite(value: float) -> float | None:
     """The number, or None for NaN and infinity, which JSON does not know."""
     return value if math.isfinite(value) else None
-
-
-def _rounded(values: Sequence[float]) -> list[float | None]:
-    """Six digits tell all that a curve shows, and keep the ticket's header small."""
-    return [value if isinstance(value, int) else finite(float(f"{value:.6g}")) for value in values]
 
 
 def evaluate_ticket(

@@ -75,8 +75,7 @@ class UnitStatistics:
     def spread(self) -> np.ndarray:
         """Standard deviation (of the population)."""
         variance: np.ndarray = np.maximum(self.deviation, 0.0) / max(self.count, 1)
-        spread: np.ndarray = np.sqrt(variance)
-        return spread
+        return np.asarray(np.sqrt(variance))
 
     @property
     def zero_rate(self) -> np.ndarray:
@@ -236,5 +235,4 @@ def _sources(node: Any, nodes: Mapping[Any, str]) -> list[str]:
 
 
 def _double(tensor: Tensor) -> np.ndarray:
-    array: np.ndarray = tensor.detach().double().cpu().numpy()
-    return array
+    return np.asarray(tensor.detach().double().cpu().numpy())

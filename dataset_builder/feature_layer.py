@@ -66,21 +66,18 @@ class LayerPicture:
 
     def of_output(self, number: str, part: slice) -> np.ndarray:
         """A number of each weight's output unit."""
-        found: np.ndarray = self.unit_number(number)[self._unit_of_weight[0][part]]
-        return found
+        return np.asarray(self.unit_number(number)[self._unit_of_weight[0][part]])
 
     def of_input(self, number: str, part: slice) -> np.ndarray:
         """A number of each weight's input unit."""
-        found: np.ndarray = self.unit_number(number)[self._unit_of_weight[1][part]]
-        return found
+        return np.asarray(self.unit_number(number)[self._unit_of_weight[1][part]])
 
     def share(self, what: str, side: str, part: slice) -> np.ndarray:
         """Shares of weights in the sum over their `row` or `column`; 0 where that sum is 0."""
         place = 0 if side == "row" else 1
         sums = self._sum(what)[place][self._unit_of_weight[place][part]]
         values = self.network.values(what, self.name, self._indices, part)
-        found: np.ndarray = np.divide(values, sums, out=np.zeros_like(sums), where=sums > 0)
-        return found
+        return np.asarray(np.divide(values, sums, out=np.zeros_like(sums), where=sums > 0))
 
     @cached_property
     def pairs(self) -> LayerPairs:

@@ -158,8 +158,7 @@ class NetworkPicture:
         """Numbers of kept weights in the weights' precision; criteria of `SCORED` relative (see `factor`)."""
         choice = part if indices is None else indices[part]
         if what in self.criteria:
-            found: np.ndarray = self.criteria[what][name][0][choice]
-            return found
+            return np.asarray(self.criteria[what][name][0][choice])
         if what in ("weight", "magnitude"):
             weight: np.ndarray = array(self.weights[name])[choice]
             return np.abs(weight) if what == "magnitude" else weight
@@ -236,8 +235,7 @@ def array(tensor: Tensor) -> np.ndarray:
     flat = tensor.detach().reshape(-1)
     if flat.dtype in (torch.float16, torch.bfloat16):
         flat = flat.float()
-    found: np.ndarray = flat.cpu().numpy()
-    return found
+    return np.asarray(flat.cpu().numpy())
 
 
 def _relative(scores: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, tuple[np.ndarray, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from scratchcard.pruning.schedules import SCHEDULES
@@ -118,18 +119,12 @@ class Iterative(Regime):
         training: list[dict[str, Any]] = []
         for number, target in enumerate(densities, start=1):
             network.load_state_dict(rewind)
-            snapshot_steps = (self.rewind_step,) if number == 1 and self.rewind_step else ()
+            snapshots = (self.rewind_step,) if number == 1 and self.rewind_step else ()
+            done = partial(_told, session.progress, (number - 1) * steps, rounds * steps)
             record = train_once(
-                network,
-                workload,
-                store=session.store,
-                mask=mask,
-                seed=asked.data_seed,
-                device=session.device,
-                snapshot_steps=snapshot_steps,
-                progress=_shifted(session.progress, (number - 1) * steps, rounds * steps),
+                network, workload, session, mask=mask, seed=asked.data_seed, snapshot_steps=snapshots, progress=done
             )
-            if snapshot_steps:
+            if snapshots:
                 if self.rewind_step not in record.snapshots:
                     raise ValueError(
                         f"cannot rewind to step {self.rewind_step}: training ended after {record.steps} steps"
@@ -160,8 +155,7 @@ class Iterative(Regime):
                     "seconds": record.seconds + spent(session.device) - begin,
                 }
             )
-            if session.progress is not None:
-                session.progress(number * steps, rounds * steps)
+            done(steps, steps)
         assert mask is not None and scores is not None  # noqa: S101, PT018  (a schedule has at least one round)
         last = {name: tensor.detach().cpu() for name, tensor in scores.tensors.items()}
         seconds = sum(float(entry["seconds"]) for entry in training)
@@ -191,7 +185,6 @@ class IMS(Iterative):
         return self.shots
 
 
-def _shifted(progress: Progress | None, done: int, total: int) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda step, _: progress(done + step, total)
+def _told(progress: Progress | None, before: int, total: int, step: int, _: int) -> None:
+    if progress is not None:
+        progress(before + step, total)

@@ -140,31 +140,17 @@ class ScoreTable:
         """One row group with the named columns (all by default)."""
         return next(self._read((group,), columns))
 
-    def blocks(
-        self,
-        columns: Sequence[str] | None = None,
-        *,
-        seeds: Collection[int] | None = None,
-        workloads: Collection[str] | None = None,
-        rounds: Collection[int] | None = None,
-    ) -> Iterator[TableBlock]:
-        """One block a row group, read one at a time.
+    def blocks(self, columns: Sequence[str] | None = None, **chosen: Collection[Any] | None) -> Iterator[TableBlock]:
+        """One block a row group, read one at a time, of all rows or those that are `chosen` as for `groups`.
 
         Raises:
             ValueError: an unknown column, seed, workload or round, or a file that is damaged inside.
         """
-        return self._read(self.groups(seeds=seeds, workloads=workloads, rounds=rounds), columns)
+        return self._read(self.groups(**chosen), columns)
 
-    def columns(
-        self,
-        names: Sequence[str],
-        *,
-        seeds: Collection[int] | None = None,
-        workloads: Collection[str] | None = None,
-        rounds: Collection[int] | None = None,
-    ) -> dict[str, np.ndarray]:
+    def columns(self, names: Sequence[str], **chosen: Collection[Any] | None) -> dict[str, np.ndarray]:
         """Whole columns, float32, in the order of `blocks`; for tables and selections that fit in memory."""
-        groups = self.groups(seeds=seeds, workloads=workloads, rounds=rounds)
+        groups = self.groups(**chosen)
         whole = {name: np.empty(sum(group.rows for group in groups), dtype=np.float32) for name in names}
         start = 0
         for block in self._read(groups, names):

@@ -52,7 +52,8 @@ def train_dense(experiment: Experiment, folder: Path, device: str) -> None:
     # What goes wrong here goes wrong in the runs that need it too, and is recorded there.
     with alone(), contextlib.suppress(Exception, SystemExit):
         network = experiment.workload.build(experiment.seed, dtype=experiment.dtype, device=device)
-        train_once(network, experiment.workload, store=Store(folder / SHARED), seed=experiment.seed, device=device)
+        session = Session(device, store=Store(folder / SHARED))
+        train_once(network, experiment.workload, session, seed=experiment.seed)
 
 
 def run_once(experiment: Experiment, folder: Path, device: str, tickets: bool, marks: bool = False) -> Outcome:

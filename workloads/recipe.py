@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from scratchcard.settings import Settings, setting, settings_of
+from scratchcard.settings import Settings, make, setting
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,4 @@ class Recipe(Settings):
         """
         if not isinstance(described, Mapping):
             raise ValueError(f"expected a recipe as an object of settings, got {type(described).__name__}")
-        unknown = sorted(set(map(str, described)) - set(settings_of(cls)))
-        if unknown:
-            raise ValueError(f"a recipe has no setting {', '.join(unknown)}; it has {', '.join(settings_of(cls))}")
-        return cls(**{str(name): value for name, value in described.items()})
+        return make(cls, "a recipe", {str(name): value for name, value in described.items()})

@@ -23,8 +23,7 @@ def linear_forward(arrays: Arrays, features: int, family: str) -> Forward:
     intercept = check_array(arrays, "intercept", np.float64, (1,))
 
     def forward(x: np.ndarray) -> np.ndarray:
-        out: np.ndarray = x.astype(np.float64) @ coefficients + intercept[0]
-        return out
+        return np.asarray(x.astype(np.float64) @ coefficients + intercept[0])
 
     return forward
 

@@ -159,8 +159,7 @@ class MLP(Settings, Family):
                 value = np.maximum(value @ weight.T + bias, 0.0)
             weight, bias = layers[-1]
             raw = (value @ weight.T + bias)[:, 0]
-            out: np.ndarray = low + (high - low) * logistic(raw)
-            return out
+            return np.asarray(low + (high - low) * logistic(raw))
 
         return forward
 
