@@ -106,10 +106,7 @@ def check_belongs(ticket: Ticket, workload: Workload) -> None:
 
 
 def train_ticket(
-    ticket: Ticket,
-    workload: Workload,
-    seed: int,
-    session: Session | None = None,
+    ticket: Ticket, workload: Workload, seed: int, session: Session | None = None
 ) -> tuple[Ticket, TrainingRecord]:
     """Train a ticket's kept weights; returns it with its trained weights, and the record.
 

@@ -167,9 +167,7 @@ def observe(network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None, uni
         raise ValueError("the scoring batch is empty: features need at least one example")
     layers = {
         name: LayerActivity(
-            UnitStatistics.none(unit.inputs),
-            UnitStatistics.none(unit.outputs),
-            UnitStatistics.none(unit.outputs),
+            UnitStatistics.none(unit.inputs), UnitStatistics.none(unit.outputs), UnitStatistics.none(unit.outputs)
         )
         for name, unit in units.items()
     }
@@ -189,11 +187,7 @@ def observe(network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None, uni
 
 
 def _hook(
-    name: str,
-    layers: Mapping[str, LayerActivity],
-    units: Mapping[str, Units],
-    nodes: dict[Any, str],
-    examples: int,
+    name: str, layers: Mapping[str, LayerActivity], units: Mapping[str, Units], nodes: dict[Any, str], examples: int
 ) -> Callable[..., None]:
     own, seen = units[name], layers[name]
 

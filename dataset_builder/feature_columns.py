@@ -183,22 +183,8 @@ _ALL: tuple[Feature, ...] = (
     # Sums over the units' weights.
     _unit("row_magnitude", "output", "relative", "sum of |w| over the output unit's weights", "magnitude"),
     _unit("column_magnitude", "input", "relative", "sum of |w| over the input unit's weights", "magnitude"),
-    _unit(
-        "row_saliency",
-        "output",
-        "relative",
-        "sum of |w g| over the output unit's weights",
-        "snip",
-        "row_snip",
-    ),
-    _unit(
-        "column_saliency",
-        "input",
-        "relative",
-        "sum of |w g| over the input unit's weights",
-        "snip",
-        "column_snip",
-    ),
+    _unit("row_saliency", "output", "relative", "sum of |w g| over the output unit's weights", "snip", "row_snip"),
+    _unit("column_saliency", "input", "relative", "sum of |w g| over the input unit's weights", "snip", "column_snip"),
     _unit(
         "row_synflow_l2_data",
         "output",
@@ -236,12 +222,7 @@ _ALL: tuple[Feature, ...] = (
         "place of the layer among the prunable ones, from 0 (first) to 1 (last); 0 if it is the only one",
         lambda layer: _place(layer) / max(_last(layer), 1),
     ),
-    _layer(
-        "layers_after",
-        "raw",
-        "number of prunable layers behind it",
-        lambda layer: _last(layer) - _place(layer),
-    ),
+    _layer("layers_after", "raw", "number of prunable layers behind it", lambda layer: _last(layer) - _place(layer)),
     _unit("fan_in", "output", "log10", "number of kept weights of the output unit", "count", "row_count"),
     _unit("fan_out", "input", "log10", "number of kept weights of the input unit", "count", "column_count"),
     _layer(

@@ -148,10 +148,7 @@ def fit(
     chosen = check_objective(family, objective)
     target = TARGETS[chosen] if target is None else target
     split = split_networks(
-        table,
-        train_seeds=train_seeds,
-        held_out_seeds=held_out_seeds,
-        held_out_workloads=held_out_workloads,
+        table, train_seeds=train_seeds, held_out_seeds=held_out_seeds, held_out_workloads=held_out_workloads
     )
     names = _features(table, features)
     if target not in table.schema.targets:

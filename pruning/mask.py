@@ -109,12 +109,7 @@ class Mask:
 
 
 def keep_top(
-    scores: Scores,
-    density: float,
-    *,
-    scope: Scope = "global",
-    within: Mask | None = None,
-    seed: int = 0,
+    scores: Scores, density: float, *, scope: Scope = "global", within: Mask | None = None, seed: int = 0
 ) -> Mask:
     """Keep exactly `round(density * n)` weights: those with the highest scores.
 

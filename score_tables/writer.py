@@ -77,12 +77,7 @@ class TableWriter:
     """
 
     def __init__(
-        self,
-        schema: TableSchema,
-        path: str | Path,
-        workload: str,
-        seed: int,
-        metadata: Mapping[str, Any] | None = None,
+        self, schema: TableSchema, path: str | Path, workload: str, seed: int, metadata: Mapping[str, Any] | None = None
     ) -> None:
         if schema.version != TABLE_VERSION:
             raise ValueError(f"this release writes score table version {TABLE_VERSION}, got {schema.version}")

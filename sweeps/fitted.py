@@ -114,12 +114,7 @@ class FittedSpec(BaseModel):
         return json_digest(described)
 
     def make(
-        self,
-        name: str,
-        workload: Workload,
-        folder: Path,
-        session: Session,
-        report: Report = lambda *_: None,
+        self, name: str, workload: Workload, folder: Path, session: Session, report: Report = lambda *_: None
     ) -> dict[str, Any]:
         """Build the table and fit, unless both are there; returns the predictor's record.
 

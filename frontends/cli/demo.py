@@ -73,11 +73,7 @@ def demo(out: Path, jobs: int, device: str, as_json: bool) -> None:
     lines += ["", _verdict({s.label: s for s in named}), ""]
     lines += [f"{drawn}; table, predictor and records: {out}/; {time.perf_counter() - begin:.0f} s"]
     lines += ["", "next, a ticket of your own:", f"  {NEXT}"]
-    opt.emit(
-        [asdict(s) | {"name": n.label} for s, n in zip(summaries, named, strict=True)],
-        as_json,
-        "\n".join(lines),
-    )
+    opt.emit([asdict(s) | {"name": n.label} for s, n in zip(summaries, named, strict=True)], as_json, "\n".join(lines))
 
 
 def _verdict(found: dict[str, Summary]) -> str:

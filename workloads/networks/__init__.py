@@ -20,11 +20,7 @@ NETWORKS: dict[str, Factory] = {
 
 
 def build_network(
-    name: str,
-    input_shape: Shape | Mapping[str, Shape],
-    outputs: int,
-    seed: int,
-    dtype: torch.dtype = torch.float32,
+    name: str, input_shape: Shape | Mapping[str, Shape], outputs: int, seed: int, dtype: torch.dtype = torch.float32
 ) -> nn.Module:
     """The network called `name` for this input shape and so many outputs, initialised from `seed` alone.
 
