@@ -16,6 +16,7 @@ from scratchcard.apply.predicted import OutsideWarning
 from scratchcard.dataset_builder.build import Recording, build
 from scratchcard.meta.bundle import save_bundle
 from scratchcard.meta.fit import fit
+from scratchcard.sweeps.fitted import Report
 from scratchcard.sweeps.sweep import run_all
 from scratchcard.workloads.engines.training import Recipe
 from scratchcard.workloads.session import Session
@@ -27,9 +28,6 @@ FIXED = "SynFlow-L2 with data, 100 rounds"
 SLOW = "iterative pruning, 10 trainings"
 """The names of what the demo is about: the shipped predictor, the best criterion that needs no fitting, and iterative
 magnitude pruning."""
-
-Stage = Callable[[str, int, int], None]
-"""Called with (what is being done, steps done, steps in all)."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class Demo:
         }
 
     def run(
-        self, out: Path, *, jobs: int = 1, device: torch.device | str = "cpu", stage: Stage | None = None
+        self, out: Path, *, jobs: int = 1, device: torch.device | str = "cpu", stage: Report | None = None
     ) -> list[dict[str, Any]]:
         """Build, fit, prune, train, evaluate; returns the result records. A second call reuses what is there."""
         workload = Workload("lenet_300_100", load_task("digits"), self.recipe)

@@ -135,15 +135,11 @@ def sweep(
     for digest, error in swept.failed.items():
         opt.warn(f"run {digest[:12]} failed: {error}; the whole traceback is in {out / (digest + '.error.json')}")
     after = standing(grid, out, jobs=jobs, keep_tickets=keep_tickets)
-    result = _plain(grid, after) | {
-        "ran": swept.ran,
-        "seconds": swept.seconds,
-        "runs_per_minute": swept.runs_per_minute,
-    }
+    result = {"ran": swept.ran, "seconds": swept.seconds, "runs_per_minute": swept.runs_per_minute}
     text = f"{_text(grid, after, jobs)}\nthis sweep: {counted(swept.ran, 'run')} in {duration(swept.seconds)}"
     if swept.ran and not dask:
         text += f", {swept.runs_per_minute:.1f} a minute with {counted(jobs, 'job')}"
-    opt.emit(result, as_json, text)
+    opt.emit(_plain(grid, after) | result, as_json, text)
     if swept.failed:
         click.get_current_context().exit(1)
 
