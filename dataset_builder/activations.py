@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -173,16 +174,12 @@ def observe(network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None, uni
     }
     # Graph nodes by the layer that made them; kept alive, as they are compared by identity.
     nodes: dict[Any, str] = {}
-    handles = []
-    try:
+    with ExitStack() as watching:
+        watching.callback(nodes.clear)
         for name, module in prunable_layers(network).items():
             hook = _hook(name, layers, units, nodes, examples)
-            handles.append(module.register_forward_hook(hook, with_kwargs=True))
+            watching.enter_context(module.register_forward_hook(hook, with_kwargs=True))
         gradients = loss_gradients(network, batch, loss, mask).gradients
-    finally:
-        for handle in handles:
-            handle.remove()
-        nodes.clear()
     return Activity(gradients, layers)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from scratchcard.pruning.schedules import SCHEDULES
@@ -14,7 +13,6 @@ from scratchcard.settings import setting
 
 if TYPE_CHECKING:
     from scratchcard.workloads.recipe import Recipe
-    from scratchcard.workloads.session import Progress
 
 _FIRST = ("Iterative", {"rounds": 10, "shots": 1, "schedule": "exponential", "scope": "global", "rewind_step": 0})
 
@@ -107,6 +105,7 @@ class Iterative(Regime):
         from scratchcard.pruning.scores import Scores
         from scratchcard.pruning.ticket import copy_state
         from scratchcard.regimes.rounds import prune_upfront
+        from scratchcard.workloads.session import shifted
         from scratchcard.workloads.stored_training import train_once
 
         workload, network, session = asked.workload, asked.network, asked.session
@@ -120,7 +119,7 @@ class Iterative(Regime):
         for number, target in enumerate(densities, start=1):
             network.load_state_dict(rewind)
             snapshots = (self.rewind_step,) if number == 1 and self.rewind_step else ()
-            done = partial(_told, session.progress, (number - 1) * steps, rounds * steps)
+            done = shifted(session.progress, (number - 1) * steps, rounds * steps)
             record = train_once(
                 network, workload, session, mask=mask, seed=asked.data_seed, snapshot_steps=snapshots, progress=done
             )
@@ -155,7 +154,8 @@ class Iterative(Regime):
                     "seconds": record.seconds + spent(session.device) - begin,
                 }
             )
-            done(steps, steps)
+            if done is not None:
+                done(steps, steps)
         assert mask is not None and scores is not None  # noqa: S101, PT018  (a schedule has at least one round)
         last = {name: tensor.detach().cpu() for name, tensor in scores.tensors.items()}
         seconds = sum(float(entry["seconds"]) for entry in training)
@@ -183,8 +183,3 @@ class IMS(Iterative):
     def scorings(self) -> int:
         """See `shots`."""
         return self.shots
-
-
-def _told(progress: Progress | None, before: int, total: int, step: int, _: int) -> None:
-    if progress is not None:
-        progress(before + step, total)

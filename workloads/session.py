@@ -54,3 +54,8 @@ class Session:
         if report is None:
             return self
         return replace(self, progress=lambda done, n: report(1000 * number + 1000 * done // max(1, n), 1000 * of))
+
+
+def shifted(progress: Progress | None, before: int, total: int) -> Progress | None:
+    """What a part of the work is told to call, which begins after so many of the whole's steps."""
+    return None if progress is None else lambda step, _: progress(before + step, total)

@@ -18,6 +18,7 @@ from scratchcard.workloads.engines.selection import make_stacked_engine
 from scratchcard.workloads.engines.training import TrainingRecord, check_batch_size, train
 from scratchcard.workloads.engines.vmap import NotStackableError, StackedEngine
 from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.session import shifted
 from scratchcard.workloads.task import Task
 
 
@@ -77,7 +78,12 @@ def train_stacked(
         engine = make_stacked_engine(networks, masks, task.objective, recipe, training, seeds[0])
     except NotStackableError as error:
         warnings.warn(f"{error}; they are trained one after another", stacklevel=2)
-        return _one_by_one(networks, task, recipe, masks, seeds, where, progress)
+        settings: dict[str, Any] = {"device": where, "engine": "autograd", "compact": False}
+        records, most = [], recipe.max_steps
+        for number, (network, mask, seed) in enumerate(zip(networks, masks, seeds, strict=True)):
+            told = shifted(progress, number * most, len(networks) * most)
+            records.append(train(network, task, recipe, mask=mask, seed=seed, progress=told, **settings))
+        return records
     done = run_trainings(engine, recipe, len(training), validation, seeds, progress=progress)
     with torch.no_grad():
         for network, training_of in zip(networks, done, strict=True):
@@ -110,24 +116,3 @@ def _check(
                 f"network {place} has other parameters than network 0 (names, shapes, dtypes); train networks of one "
                 "architecture in one stack"
             )
-
-
-def _one_by_one(
-    networks: Sequence[nn.Module],
-    task: Task,
-    recipe: Recipe,
-    masks: Sequence[Mask | None],
-    seeds: Sequence[int],
-    device: torch.device,
-    progress: Callable[[int, int], None] | None,
-) -> list[TrainingRecord]:
-    records, most = [], recipe.max_steps
-    settings: dict[str, Any] = {"device": device, "engine": "autograd", "compact": False}
-    for number, (network, mask, seed) in enumerate(zip(networks, masks, seeds, strict=True)):
-
-        def report(step: int, _: int, before: int = number * most) -> None:
-            if progress is not None:
-                progress(before + step, len(networks) * most)
-
-        records.append(train(network, task, recipe, mask=mask, seed=seed, progress=report, **settings))
-    return records
