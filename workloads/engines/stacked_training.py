@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from scratchcard.pruning.mask import Mask
 from scratchcard.workloads.device import choose_device
 from scratchcard.workloads.engines.engine import place_split
 from scratchcard.workloads.engines.loop import run_trainings
 from scratchcard.workloads.engines.selection import make_stacked_engine
 from scratchcard.workloads.engines.training import TrainingRecord, check_batch_size, train
-from scratchcard.workloads.engines.vmap import NotStackableError, StackedEngine
+from scratchcard.workloads.engines.vmap import Masks, NotStackableError, StackedEngine
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.session import shifted
 from scratchcard.workloads.task import Task
@@ -27,7 +26,7 @@ def train_stacked(
     task: Task,
     recipe: Recipe,
     *,
-    masks: Sequence[Mask | None],
+    masks: Masks,
     seeds: Sequence[int],
     device: str | torch.device = "cpu",
     progress: Callable[[int, int], None] | None = None,
@@ -95,9 +94,7 @@ def train_stacked(
     return [TrainingRecord.of(one, recipe, StackedEngine.name, one.step * share, {}) for one in done]
 
 
-def _check(
-    networks: Sequence[nn.Module], task: Task, recipe: Recipe, masks: Sequence[Mask | None], seeds: Sequence[int]
-) -> None:
+def _check(networks: Sequence[nn.Module], task: Task, recipe: Recipe, masks: Masks, seeds: Sequence[int]) -> None:
     if not len(networks) == len(masks) == len(seeds):
         raise ValueError(
             f"expected as many masks and seeds as networks, got {len(networks)} networks, {len(masks)} masks and "
