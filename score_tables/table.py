@@ -170,6 +170,11 @@ def check_known(what: str, asked: Collection[Any] | None, known: Sequence[Any]) 
 
     Raises:
         ValueError: names both.
+
+    >>> check_known("seed", [9], [0, 1])
+    Traceback (most recent call last):
+    ...
+    ValueError: the table has no seed 9; it has 0, 1
     """
     unknown = [item for item in asked or () if item not in known]
     if unknown:
