@@ -369,11 +369,8 @@ def _kind(kind: Any) -> str:
     if origin is Literal:
         return "text"
     if origin is tuple:
-        return (
-            f"{_NUMBERS.get(len(arguments), 'list of')} {_kind(arguments[0])}s"
-            if arguments[-1] is not ...
-            else (f"list of {_kind(arguments[0])}s")
-        )
+        count = "list of" if arguments[-1] is ... else _NUMBERS.get(len(arguments), "list of")
+        return f"{count} {_kind(arguments[0])}s"
     if origin in (Union, UnionType):
         return " or ".join(_kind(argument) for argument in arguments if argument is not NoneType)
     return getattr(kind, "__name__", str(kind))

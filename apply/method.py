@@ -93,10 +93,7 @@ class Method(Settings):
         choices=named_scorers,
     )
     on: str | Scorer | None = setting(
-        None,
-        help="Stacked scoring: whose scores stand in for the weights",
-        example="predicted",
-        choices=named_scorers,
+        None, help="Stacked scoring: whose scores stand in for the weights", example="predicted", choices=named_scorers
     )
     predictor: str | None = setting(
         None,

@@ -13,7 +13,7 @@ from torch import nn
 from scratchcard.apply.method import OF_PREDICTOR, PREDICTED, Method
 from scratchcard.apply.predicted import PredictedScorer
 from scratchcard.apply.saw import bimodal, scores_as_weights
-from scratchcard.apply.shipped import load_tickets, shipped
+from scratchcard.apply.shipped import load_tickets, opened, shipped
 from scratchcard.apply.stacked import StackedScorer
 from scratchcard.apply.ticket_library import TicketLibrary, Transplanted, put_signs, put_values
 from scratchcard.artefacts.digest import sha256
@@ -78,8 +78,7 @@ def predictor_digest(predictor: str) -> str:
         >>> predictor_digest("default") == predictor_digest("policy")  # with stored tickets, and without
         False
     """
-    folder, with_tickets = shipped(predictor)
-    tickets = load_tickets(folder) if with_tickets else None
+    folder, tickets = opened(predictor)
     digest = _predictor(str(folder)).digest
     return digest if tickets is None else sha256([f"{digest} {tickets.digest}"])
 
@@ -104,8 +103,7 @@ def _single(method: Method, wanted: str | Scorer, density: float, seed: int, sha
         return _shared(make_scorer(wanted, seed), shared)
     if wanted != PREDICTED:
         return Transplanted(_tickets(method), density, wanted == "transplanted_layers", seed)
-    folder, with_tickets = shipped(str(method.predictor))
-    tickets = load_tickets(folder) if with_tickets else None
+    folder, tickets = opened(str(method.predictor))
     source = str(method.predictor_name or method.predictor)
     return _shared(PredictedScorer(_predictor(str(folder)), density, source, tickets), shared)
 

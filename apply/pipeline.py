@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from torch import nn
@@ -12,9 +13,11 @@ from torch import nn
 from scratchcard.apply.method import Method
 from scratchcard.artefacts.version import versions
 from scratchcard.clock import spent
+from scratchcard.pruning.connectivity import Connectivity
 from scratchcard.pruning.ticket import Ticket, copy_state
 from scratchcard.scorers.stored_scores import Shared
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord, evaluate
+from scratchcard.workloads.factory import said
 from scratchcard.workloads.session import Session
 from scratchcard.workloads.stored_training import train_once
 from scratchcard.workloads.workload import Workload
@@ -75,16 +78,15 @@ def find_ticket(
         "prunable": found.mask.total,
         "seed": seed,
         "data_seed": seed if data_seed is None else data_seed,
-        "scoring_batch": {
-            "examples": len(workload.scoring_batch(seed)[1]),
-            "seed": seed,
-            "balanced": workload.recipe.scoring_balanced,
-        },
+        "scoring_batch": workload.scoring(seed),
         "pruning_seconds": preparation + found.seconds + (0.0 if shared is None else shared.saved),
         "versions": versions(),
     }
     if found.training:
-        provenance["rounds"] = [_finite_entries(entry) for entry in found.training]
+        provenance["rounds"] = [
+            {name: finite(value) if isinstance(value, float) else value for name, value in entry.items()}
+            for entry in found.training
+        ]
     return Ticket(dict(found.start), found.mask, provenance)
 
 
@@ -119,10 +121,7 @@ def check_belongs(ticket: Ticket, workload: Workload) -> None:
 
 
 def train_ticket(
-    ticket: Ticket,
-    workload: Workload,
-    seed: int,
-    session: Session | None = None,
+    ticket: Ticket, workload: Workload, seed: int, session: Session | None = None
 ) -> tuple[Ticket, TrainingRecord]:
     """Train a ticket's kept weights; returns it with its trained weights, and the record.
 
@@ -145,15 +144,7 @@ def train_ticket(
     session = session or Session()
     network = workload.build(0, **session.placement)
     ticket.apply_to(network)
-    record = train_once(
-        network,
-        workload,
-        store=session.store,
-        mask=ticket.mask,
-        seed=seed,
-        device=session.device,
-        progress=session.progress,
-    )
+    record = train_once(network, workload, session, mask=ticket.mask, seed=seed)
     return with_training(ticket, network, record, workload, seed), record
 
 
@@ -210,11 +201,11 @@ def history(record: TrainingRecord) -> list[list[float | None]]:
         >>> history(TrainingRecord(200, 100, 0.2, 0.9, looks, 1.5, "fused", early_stopped=True))
         [[100, 0.123457, 0.2, 0.9], [200, None, None, 0.1]]
     """
-    return [_rounded(dataclasses.astuple(entry)) for entry in record.history]
-
-
-def _finite_entries(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: finite(value) if isinstance(value, float) else value for name, value in entry.items()}
+    # Six digits tell all that a curve shows, and keep the ticket's header small.
+    return [
+        [value if isinstance(value, int) else finite(float(f"{value:.6g}")) for value in dataclasses.astuple(entry)]
+        for entry in record.history
+    ]
 
 
 def finite(value: float) -> float | None:
@@ -227,9 +218,20 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _rounded(values: Sequence[float]) -> list[float | None]:
-    """Six digits tell all that a curve shows, and keep the ticket's header small."""
-    return [value if isinstance(value, int) else finite(float(f"{value:.6g}")) for value in values]
+def connectivity(ticket: Ticket, workload: Workload) -> Connectivity | None:
+    """What of the ticket lies on paths from inputs to outputs; None, with a warning, where that cannot be found.
+
+    Examples:
+        >>> workload = Workload(nn.Linear(4, 2), sc.Task.of(torch.rand(50, 4), torch.arange(50) % 2))
+        >>> connectivity(find_ticket(workload, sc.Method("magnitude"), 0.5, 0), workload).effective_density
+        0.5
+    """
+    try:
+        return Connectivity.of(workload.build(0), ticket.mask, workload.task.example)
+    except Exception as error:  # a foreign network can raise anything
+        told = str(error) if isinstance(error, ValueError) else said(error)
+        warnings.warn(f"the effective density is not known: {told}", stacklevel=2)
+        return None
 
 
 def evaluate_ticket(

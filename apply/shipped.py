@@ -70,6 +70,17 @@ def own_regime(predictor: str) -> Regime | None:
         raise ValueError(f"{folder} is no usable predictor bundle: {error}") from error
 
 
+def opened(predictor: str) -> tuple[Path, TicketLibrary | None]:
+    """The folder of a predictor and the tickets that it scores with; errors as of `shipped`.
+
+    Examples:
+        >>> opened("policy")[1] is None
+        True
+    """
+    folder, with_tickets = shipped(predictor)
+    return folder, load_tickets(folder) if with_tickets else None
+
+
 def load_tickets(folder: Path) -> TicketLibrary | None:
     """The tickets of a bundle's folder, read once as long as its files stay the same; None if it has none.
 
@@ -77,12 +88,9 @@ def load_tickets(folder: Path) -> TicketLibrary | None:
         >>> [*load_tickets(shipped("default")[0]).paths]
         ['mnist-lenet_300_100']
     """
-    files = sorted((folder / TICKETS).glob("*.safetensors")) if (folder / TICKETS).is_dir() else []
-    return (
-        _load(folder / TICKETS, tuple((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in files))
-        if files
-        else None
-    )
+    files = sorted((folder / TICKETS).glob("*.safetensors"))
+    state = tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+    return _load(folder / TICKETS, state) if state else None
 
 
 @lru_cache(maxsize=4)

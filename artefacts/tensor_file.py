@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,13 +29,17 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], texts: Mappin
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder, expected the name of a file to write")
-    # Copies: safetensors refuses tensors that share memory.
-    apart = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    # Copies where safetensors would refuse tensors that share memory; what is mapped from a file stays there.
+    places = Counter(tensor.untyped_storage().data_ptr() for tensor in tensors.values())
+    apart = {
+        name: tensor.detach().to("cpu", copy=places[tensor.untyped_storage().data_ptr()] > 1).contiguous()
+        for name, tensor in tensors.items()
+    }
     with written_beside(path) as beside:
         beside.touch()
         mode = beside.stat().st_mode
         try:
-            save_file(apart, beside, dict(texts))
+            save_file(apart, beside, dict(texts) or None)
         except SafetensorError as error:
             raise OSError(f"cannot write {path}: {error}") from error
         beside.chmod(mode)  # safetensors makes files that only their owner can read

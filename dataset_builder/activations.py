@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,8 +81,7 @@ class UnitStatistics:
     def spread(self) -> np.ndarray:
         """Standard deviation (of the population)."""
         variance: np.ndarray = np.maximum(self.deviation, 0.0) / max(self.count, 1)
-        spread: np.ndarray = np.sqrt(variance)
-        return spread
+        return np.asarray(np.sqrt(variance))
 
     @property
     def zero_rate(self) -> np.ndarray:
@@ -198,33 +198,23 @@ def observe(network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None, uni
         raise ValueError("the scoring batch is empty: features need at least one example")
     layers = {
         name: LayerActivity(
-            UnitStatistics.none(unit.inputs),
-            UnitStatistics.none(unit.outputs),
-            UnitStatistics.none(unit.outputs),
+            UnitStatistics.none(unit.inputs), UnitStatistics.none(unit.outputs), UnitStatistics.none(unit.outputs)
         )
         for name, unit in units.items()
     }
     # Graph nodes by the layer that made them; kept alive, as they are compared by identity.
     nodes: dict[Any, str] = {}
-    handles = []
-    try:
+    with ExitStack() as watching:
+        watching.callback(nodes.clear)
         for name, module in prunable_layers(network).items():
             hook = _hook(name, layers, units, nodes, examples)
-            handles.append(module.register_forward_hook(hook, with_kwargs=True))
+            watching.enter_context(module.register_forward_hook(hook, with_kwargs=True))
         gradients = loss_gradients(network, batch, loss, mask).gradients
-    finally:
-        for handle in handles:
-            handle.remove()
-        nodes.clear()
     return Activity(gradients, layers)
 
 
 def _hook(
-    name: str,
-    layers: Mapping[str, LayerActivity],
-    units: Mapping[str, Units],
-    nodes: dict[Any, str],
-    examples: int,
+    name: str, layers: Mapping[str, LayerActivity], units: Mapping[str, Units], nodes: dict[Any, str], examples: int
 ) -> Callable[..., None]:
     own, seen = units[name], layers[name]
 
@@ -266,5 +256,4 @@ def _sources(node: Any, nodes: Mapping[Any, str]) -> list[str]:
 
 
 def _double(tensor: Tensor) -> np.ndarray:
-    array: np.ndarray = tensor.detach().double().cpu().numpy()
-    return array
+    return np.asarray(tensor.detach().double().cpu().numpy())

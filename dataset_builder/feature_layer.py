@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from scratchcard.dataset_builder.activations import LayerActivity, UnitStatistics
+from scratchcard.dataset_builder.activations import Activity, LayerActivity, UnitStatistics
 from scratchcard.dataset_builder.feature_network import NetworkPicture, Scale
 from scratchcard.dataset_builder.pairs import LayerPairs
 from scratchcard.dataset_builder.share_ranks import ascending, share_ranks
@@ -76,21 +76,18 @@ class LayerPicture:
 
     def of_output(self, number: str, part: slice) -> np.ndarray:
         """A number of each weight's output unit."""
-        found: np.ndarray = self.unit_number(number)[self._unit_of_weight[0][part]]
-        return found
+        return np.asarray(self.unit_number(number)[self._unit_of_weight[0][part]])
 
     def of_input(self, number: str, part: slice) -> np.ndarray:
         """A number of each weight's input unit."""
-        found: np.ndarray = self.unit_number(number)[self._unit_of_weight[1][part]]
-        return found
+        return np.asarray(self.unit_number(number)[self._unit_of_weight[1][part]])
 
     def share(self, what: str, side: str, part: slice) -> np.ndarray:
         """Shares of weights in the sum over their `row` or `column`; 0 where that sum is 0."""
         place = 0 if side == "row" else 1
         sums = self._sum(what)[place][self._unit_of_weight[place][part]]
         values = self.network.values(what, self.name, self._indices, part)
-        found: np.ndarray = np.divide(values, sums, out=np.zeros_like(sums), where=sums > 0)
-        return found
+        return np.asarray(np.divide(values, sums, out=np.zeros_like(sums), where=sums > 0))
 
     @cached_property
     def pairs(self) -> LayerPairs:
@@ -130,7 +127,7 @@ class LayerPicture:
             place = 0 if side == "row" else 1
             counts = self._sum("count")[place]
             return np.log10(np.maximum(counts, 1)) if what == "count" else relative(self._sum(what)[place], counts)
-        statistics = {"input": self._inputs, "output": self._outputs, "delta": self._gradients}[side]
+        statistics = {"input": self._seen.inputs, "output": self._outputs, "delta": self._seen.gradients}[side]
         if what == "max":
             return statistics.maximum
         return {"mean": statistics.mean, "std": statistics.spread, "zero_rate": statistics.zero_rate}[what]
@@ -141,24 +138,18 @@ class LayerPicture:
         return self._sums[what]
 
     @property
-    def _seen(self) -> LayerActivity:
+    def _activity(self) -> Activity:
         if self.network.activity is None:
             raise ValueError("activations were not asked for")
-        return self.network.activity.layers[self.name]
+        return self.network.activity
 
     @property
-    def _inputs(self) -> UnitStatistics:
-        return self._seen.inputs
-
-    @property
-    def _gradients(self) -> UnitStatistics:
-        return self._seen.gradients
+    def _seen(self) -> LayerActivity:
+        return self._activity.layers[self.name]
 
     @cached_property
     def _outputs(self) -> UnitStatistics:
-        if self.network.activity is None:
-            raise ValueError("activations were not asked for")
-        return self.network.activity.outputs(self.name, self.network.units)
+        return self._activity.outputs(self.name, self.network.units)
 
     def _incoming(self) -> np.ndarray:
         """Strength of each input unit's incoming weights, averaged over the layers that feed it."""

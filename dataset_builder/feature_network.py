@@ -174,23 +174,18 @@ class NetworkPicture:
     def values(self, what: str, name: str, indices: np.ndarray | None = None, part: slice = slice(None)) -> np.ndarray:
         """Numbers of kept weights in the weights' precision; criteria of `SCORED` relative (see `factor`)."""
         choice = part if indices is None else indices[part]
-        found: np.ndarray
         if what in self.criteria:
-            found = self.criteria[what][name][0][choice]
-            return found
-        if what == "weight":
-            found = array(self.weights[name])[choice]
-            return found
-        if what == "magnitude":
-            found = np.abs(array(self.weights[name])[choice])
-            return found
+            return np.asarray(self.criteria[what][name][0][choice])
+        if what in ("weight", "magnitude"):
+            weight: np.ndarray = array(self.weights[name])[choice]
+            return np.abs(weight) if what == "magnitude" else weight
         if self.gradients is None:
             raise ValueError(f"{what} needs gradients, which were not asked for")
         gradient: np.ndarray = array(self.gradients[name])[choice]
         if what == "gradient":
             return gradient
-        found = array(self.weights[name])[choice] * gradient
-        return np.absolute(found, out=found) if what == "snip" else found
+        product: np.ndarray = array(self.weights[name])[choice] * gradient
+        return np.absolute(product, out=product) if what == "snip" else product
 
     def factor(self, what: str, name: str) -> float:
         """What `values` must be multiplied by to be comparable between layers."""
@@ -218,11 +213,9 @@ class NetworkPicture:
         """Sums over the kept weights of each output unit `(outputs,)` and each input unit `(inputs,)`."""
         if what == "count":
             if indices is None:
-                units, total = self.units[name], self.weights[name].numel()
-                return (
-                    np.full(units.outputs, total / units.outputs),
-                    np.full(units.inputs, total / units.inputs),
-                )
+                sides, total = (self.units[name].outputs, self.units[name].inputs), self.weights[name].numel()
+                rows, columns = (np.full(side, total / side) for side in sides)
+                return rows, columns
             values = np.ones(indices.size, dtype=np.float32)
         else:
             values = self.values(what, name, indices)
@@ -273,8 +266,7 @@ def array(tensor: Tensor) -> np.ndarray:
     flat = tensor.detach().reshape(-1)
     if flat.dtype in (torch.float16, torch.bfloat16):
         flat = flat.float()
-    found: np.ndarray = flat.cpu().numpy()
-    return found
+    return np.asarray(flat.cpu().numpy())
 
 
 def _relative(scores: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, tuple[np.ndarray, float]]:

@@ -77,26 +77,16 @@ class LayerPairs:
     """
 
     def __init__(self, weight: Tensor, step: Tensor, samples: Samples, chosen: Tensor | None) -> None:
-        self._weight, self._step, self._samples, self._chosen = weight, step, samples, chosen
+        self.weight, self.step, self._samples, self._chosen = weight, step, samples, chosen
         self._known: dict[str, np.ndarray] = {}
 
     def number(self, name: str) -> np.ndarray:
-        """By the name of its method here."""
+        """By the name of its method here, or `weight` and `step`."""
         if name not in self._known:
             values = getattr(self, name)
             flat = values.reshape(-1)
             self._known[name] = (flat if self._chosen is None else flat[self._chosen]).float().cpu().numpy()
         return self._known[name]
-
-    @property
-    def weight(self) -> Tensor:
-        """`w`."""
-        return self._weight
-
-    @property
-    def step(self) -> Tensor:
-        """`d`."""
-        return self._step
 
     @property
     def slope_correlation(self) -> Tensor:
@@ -135,7 +125,7 @@ class LayerPairs:
 
     @cached_property
     def _sign(self) -> Tensor:
-        return by_pair(self._weight, self._samples).sign()
+        return by_pair(self.weight, self._samples).sign()
 
     @property
     def _count(self) -> int:

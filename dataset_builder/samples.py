@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,15 +70,11 @@ def take_samples(network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None
             raise ValueError(
                 f"features of pairs are defined for linear and 1d and 2d convolution layers, {name} belongs to {layer}"
             )
-    handles = []
-    try:
+    with ExitStack() as watching:
         for name, layer in layers.items():
             found[name] = []
-            handles.append(layer.register_forward_hook(_hook(found[name], examples), with_kwargs=True))
+            watching.enter_context(layer.register_forward_hook(_hook(found[name], examples), with_kwargs=True))
         loss_gradients(network, batch, loss, mask)
-    finally:
-        for handle in handles:
-            handle.remove()
     return {name: _joined(calls, layers[name]) for name, calls in found.items()}
 
 

@@ -20,12 +20,7 @@ TARGETS: tuple[Column, ...] = (
         "the slow regime's last score, 0 where pruned, divided by the largest absolute score of a kept weight",
     ),
     Column("kept", "target", "0 or 1", "whether the slow regime's final ticket keeps the weight"),
-    Column(
-        "rounds_survived",
-        "target",
-        "share",
-        "rounds of the slow regime that kept the weight / rounds, in [0, 1]",
-    ),
+    Column("rounds_survived", "target", "share", "rounds of the slow regime that kept the weight / rounds, in [0, 1]"),
     Column("kept_next", "target", "0 or 1", "whether the slow regime's next round keeps the weight"),
     Column(
         "kept_repeat",

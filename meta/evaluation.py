@@ -17,8 +17,6 @@ def evaluate_predictor(
     predictor: Predictor,
     table: ScoreTable,
     *,
-    seeds: Collection[int] | None = None,
-    workloads: Collection[str] | None = None,
     networks: Sequence[Key] | None = None,
     rounds: Collection[int] | None = None,
 ) -> dict[str, Any]:
@@ -53,14 +51,9 @@ def evaluate_predictor(
         >>> found["rows"], found["roc_auc"], found["overlap"]  # the larger half was kept
         (8, 1.0, 1.0)
     """
-    if networks is None:
-        networks = [
-            (workload, seed)
-            for workload, seed in networks_of(table)
-            if (seeds is None or seed in seeds) and (workloads is None or workload in workloads)
-        ]
+    networks = networks_of(table) if networks is None else networks
     if not networks:
-        raise ValueError("no network to evaluate on: the table has none of the seeds and workloads asked for")
+        raise ValueError("no network to evaluate on: none was named")
     columns = set(table.schema.targets)
     ticket = predictor.target if predictor.target.startswith("kept") else "kept"
     wanted = {predictor.target, ticket, "kept_repeat"} & columns

@@ -18,7 +18,15 @@ import numpy as np
 
 from scratchcard.meta.arrays import Arrays, check_array, check_names
 
-NAMES = ("feature", "threshold", "left", "right", "value", "offsets")
+NODES: dict[str, type[np.generic]] = {
+    "feature": np.int32,
+    "threshold": np.float32,
+    "left": np.int32,
+    "right": np.int32,
+    "value": np.float64,
+}
+"""Arrays of one number a node."""
+NAMES = (*NODES, "offsets")
 NODE_BYTES = 4 + 4 + 4 + 4 + 8
 """Stored bytes of one node."""
 
@@ -138,10 +146,8 @@ class Trees:
         """
         arrays: dict[str, Any] = self.arrays
         nodes = check_array(arrays, "feature", np.int32, (None,)).shape[0]
-        check_array(arrays, "threshold", np.float32, (nodes,))
-        check_array(arrays, "left", np.int32, (nodes,))
-        check_array(arrays, "right", np.int32, (nodes,))
-        check_array(arrays, "value", np.float64, (nodes,))
+        for name, dtype in NODES.items():
+            check_array(arrays, name, dtype, (nodes,))
         offsets = check_array(arrays, "offsets", np.int64, (None,))
         # Compared, not subtracted: differences of tampered int64 could wrap around.
         if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != nodes or not (offsets[1:] > offsets[:-1]).all():
@@ -280,12 +286,5 @@ def joined(trees: Iterable[dict[str, np.ndarray]], features: int) -> Trees:
     """
     parts = list(trees)
     sizes = [len(part["feature"]) for part in parts]
-    dtypes = {
-        "feature": np.int32,
-        "threshold": np.float32,
-        "left": np.int32,
-        "right": np.int32,
-        "value": np.float64,
-    }
-    whole = {name: np.concatenate([part[name] for part in parts]).astype(dtype) for name, dtype in dtypes.items()}
+    whole = {name: np.concatenate([part[name] for part in parts]).astype(dtype) for name, dtype in NODES.items()}
     return Trees(**whole, offsets=np.cumsum([0, *sizes], dtype=np.int64), features=features)

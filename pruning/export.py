@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 
 from scratchcard.artefacts.files import written_beside
+from scratchcard.artefacts.tensor_file import write_tensors
 from scratchcard.pruning.compaction import compact
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, inside, prunable, prunable_layers
@@ -103,15 +102,7 @@ def write_safetensors(network: nn.Module, mask: Mask, example: Tensor, path: Pat
         >>> load_file("network.safetensors")["weight"] != 0
         tensor([[ True, False]])
     """
-    state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in _masked(network, mask).items()}
-    with written_beside(path) as beside:
-        beside.touch()
-        mode = beside.stat().st_mode
-        try:
-            save_file(state, beside)
-        except SafetensorError as error:
-            raise OSError(f"cannot write {path}: {error}") from error
-        beside.chmod(mode)
+    write_tensors(path, _masked(network, mask), {})
 
 
 def write_pt(network: nn.Module, mask: Mask, example: Tensor, path: Path) -> None:

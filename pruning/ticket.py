@@ -9,7 +9,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from scratchcard.artefacts.tensor_file import read_tensors, write_tensors
@@ -154,21 +153,3 @@ def copy_state(network: nn.Module) -> dict[str, Tensor]:
         False
     """
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in network.state_dict().items()}
-
-
-def nonzero_pruned(network: nn.Module, mask: Mask) -> int:
-    """How many pruned weights of `network` are not exactly zero (0 for a well-kept ticket).
-
-    Examples:
-        >>> network = nn.Linear(2, 1)
-        >>> mask = Mask({"weight": torch.tensor([[True, False]])})
-        >>> nonzero_pruned(network, mask)
-        1
-        >>> mask.apply_to(network)
-        >>> nonzero_pruned(network, mask)
-        0
-    """
-    weights = prunable(network)
-    check_same_layout(weights, mask.tensors, "the mask")
-    with torch.no_grad():
-        return sum(int((w[~mask.tensors[name].to(w.device)] != 0).sum()) for name, w in weights.items())

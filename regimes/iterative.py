@@ -13,7 +13,6 @@ from scratchcard.settings import setting
 
 if TYPE_CHECKING:
     from scratchcard.workloads.recipe import Recipe
-    from scratchcard.workloads.session import Progress
 
 _FIRST = ("Iterative", {"rounds": 10, "shots": 1, "schedule": "exponential", "scope": "global", "rewind_step": 0})
 
@@ -112,6 +111,7 @@ class Iterative(Regime):
         from scratchcard.pruning.scores import Scores
         from scratchcard.pruning.ticket import copy_state
         from scratchcard.regimes.rounds import prune_upfront
+        from scratchcard.workloads.session import shifted
         from scratchcard.workloads.stored_training import train_once
 
         workload, network, session = asked.workload, asked.network, asked.session
@@ -124,18 +124,12 @@ class Iterative(Regime):
         training: list[dict[str, Any]] = []
         for number, target in enumerate(densities, start=1):
             network.load_state_dict(rewind)
-            snapshot_steps = (self.rewind_step,) if number == 1 and self.rewind_step else ()
+            snapshots = (self.rewind_step,) if number == 1 and self.rewind_step else ()
+            done = shifted(session.progress, (number - 1) * steps, rounds * steps)
             record = train_once(
-                network,
-                workload,
-                store=session.store,
-                mask=mask,
-                seed=asked.data_seed,
-                device=session.device,
-                snapshot_steps=snapshot_steps,
-                progress=_shifted(session.progress, (number - 1) * steps, rounds * steps),
+                network, workload, session, mask=mask, seed=asked.data_seed, snapshot_steps=snapshots, progress=done
             )
-            if snapshot_steps:
+            if snapshots:
                 if self.rewind_step not in record.snapshots:
                     raise ValueError(
                         f"cannot rewind to step {self.rewind_step}: training ended after {record.steps} steps"
@@ -166,8 +160,8 @@ class Iterative(Regime):
                     "seconds": record.seconds + spent(session.device) - begin,
                 }
             )
-            if session.progress is not None:
-                session.progress(number * steps, rounds * steps)
+            if done is not None:
+                done(steps, steps)
         assert mask is not None and scores is not None  # noqa: S101, PT018  (a schedule has at least one round)
         last = {name: tensor.detach().cpu() for name, tensor in scores.tensors.items()}
         seconds = sum(float(entry["seconds"]) for entry in training)
@@ -208,9 +202,3 @@ class IMS(Iterative):
     def scorings(self) -> int:
         """See `shots`."""
         return self.shots
-
-
-def _shifted(progress: Progress | None, done: int, total: int) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda step, _: progress(done + step, total)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from scratchcard.pruning.schedules import SCHEDULES
 from scratchcard.regimes.regime import Found, Regime, Search
@@ -12,32 +12,30 @@ from scratchcard.settings import setting
 _FIRST = ("Upfront", {"rounds": 1, "schedule": "exponential", "scope": "global"})
 
 
-def in_rounds(default: int) -> int:
+def in_rounds(default: int) -> Any:
     """The setting of regimes that prune in several rounds.
 
     Examples:
         >>> in_rounds(100).default
         100
     """
-    found: int = setting(default, help="Pruning rounds", example=5, low=1)
-    return found
+    return setting(default, help="Pruning rounds", example=5, low=1)
 
 
-def by_schedule() -> str:
+def by_schedule() -> Any:
     """The setting of the density after each round.
 
     Examples:
         >>> by_schedule().default
         'exponential'
     """
-    found: str = setting(
+    return setting(
         "exponential",
         help="Density after each round: exponential, linear or cubic",
         example="cubic",
         choices=lambda: (SCHEDULES, "schedules"),
         label=", {}",
     )
-    return found
 
 
 @dataclass(frozen=True, kw_only=True)

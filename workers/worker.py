@@ -50,22 +50,22 @@ def worker_warnings() -> Iterator[WorkerWarnings]:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread: with other numbers of threads sums are rounded otherwise.
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads: with other numbers of threads sums are rounded otherwise.
 
     Examples:
-        >>> with one_thread():
+        >>> with torch_threads(1):
         ...     torch.get_num_threads()
         1
     """
     import torch
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def alone() -> Iterator[WorkerWarnings]:
         >>> caught.found
         []
     """
-    with _ONE_AT_A_TIME, one_thread(), worker_warnings() as caught:
+    with _ONE_AT_A_TIME, torch_threads(1), worker_warnings() as caught:
         yield caught
 
 

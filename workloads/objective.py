@@ -60,21 +60,24 @@ class Objective(Protocol):
         """
 
     def check_outputs(self, outputs: Tensor, targets: Tensor, *, outputs_expected: int, what: str) -> None:
-        """Refuse outputs of a network that do not fit the targets.
+        """Refuse outputs of a network that do not fit the targets; by default all but logits `(n, outputs)`.
 
         Raises:
             ValueError: no tensor, or of another shape; one sentence that begins with `what`.
         """
+        check_shape(outputs, targets, (len(targets), outputs_expected), "logits", what)
 
     def outputs_of(self, targets: Tensor) -> int:
-        """How many outputs a network for these targets needs: classes, labels or numbers."""
+        """How many outputs a network for these targets needs: classes, or by default labels or numbers."""
+        return targets.shape[-1]
 
     def describe(self) -> dict[str, Any]:
         """Plain JSON that identifies the objective: its name, its settings, the code of the user's own functions."""
+        return {"name": self.name}
 
 
 @dataclass(frozen=True)
-class Classification:
+class Classification(Objective):
     """One class an example: cross-entropy of logits `(n, classes)` and class indices `(n,)`, int64; accuracy.
 
     Examples:
@@ -112,22 +115,26 @@ class Classification:
                 f"{what} are {targets.dtype} of shape {tuple(targets.shape)}; classification takes class indices, "
                 "int64 of shape (examples,); for several labels an example or for numbers name another objective"
             )
-        low, high = (int(end) for end in targets.aminmax())
-        if low < 0 or high >= outputs:
-            wrong = low if low < 0 else high
-            raise ValueError(f"{what} hold the class index {wrong}; {outputs} classes go from 0 to {outputs - 1}")
-
-    def check_outputs(self, outputs: Tensor, targets: Tensor, *, outputs_expected: int, what: str) -> None:
-        """See `Objective`: logits of shape `(n, classes)`."""
-        check_shape(outputs, targets, (len(targets), outputs_expected), "logits", what)
+        check_indices(targets, outputs, what)
 
     def outputs_of(self, targets: Tensor) -> int:
         """The number of classes: the largest index and one."""
         return int(targets.max()) + 1
 
-    def describe(self) -> dict[str, Any]:
-        """See `Objective`."""
-        return {"name": self.name}
+
+def check_indices(targets: Tensor, outputs: int, what: str, also: str = "") -> None:
+    """Refuse class indices below 0, or `outputs` and above; `also` ends the sentence.
+
+    Raises:
+        ValueError: names the index and the classes that there are.
+
+    Examples:
+        >>> check_indices(torch.tensor([0, 2]), outputs=3, what="the targets")
+    """
+    low, high = (int(end) for end in targets.aminmax())
+    if low < 0 or high >= outputs:
+        wrong = low if low < 0 else high
+        raise ValueError(f"{what} hold the class index {wrong}; {outputs} classes go from 0 to {outputs - 1}{also}")
 
 
 def check_shape(outputs: Tensor, targets: Tensor, expected: tuple[int, ...], kind: str, what: str) -> None:

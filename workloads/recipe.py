@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from scratchcard.settings import Settings, setting, settings_of
+from scratchcard.settings import Settings, make, setting
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,4 @@ class Recipe(Settings):
         """
         if not isinstance(described, Mapping):
             raise ValueError(f"expected a recipe as an object of settings, got {type(described).__name__}")
-        unknown = sorted(set(map(str, described)) - set(cls.names()))
-        if unknown:
-            raise ValueError(f"a recipe has no setting {', '.join(unknown)}; it has {', '.join(cls.names())}")
-        return cls(**{str(name): value for name, value in described.items()})
-
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """The names of all settings, in order."""
-        return tuple(settings_of(cls))
+        return make(cls, "a recipe", {str(name): value for name, value in described.items()})

@@ -234,10 +234,7 @@ class Task:
     def to(self, device: torch.device | str) -> Task:
         """The same task with all its data on another device; in another process it is loaded on the CPU again."""
         return replace(
-            self,
-            train=self.train.to(device),
-            validation=self.validation.to(device),
-            test=self.test.to(device),
+            self, train=self.train.to(device), validation=self.validation.to(device), test=self.test.to(device)
         )
 
     @staticmethod

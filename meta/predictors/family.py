@@ -32,8 +32,8 @@ class Family(Protocol):
         (Tree(leaves=8, depth=None, leaf_rows=20, balanced=False), ('classification', 'regression'))
     """
 
-    objectives: ClassVar[tuple[Objective, ...]]
-    sample: ClassVar[int | None]
+    objectives: ClassVar[tuple[Objective, ...]] = ("classification", "regression")
+    sample: ClassVar[int | None] = None
 
     def fit(
         self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None

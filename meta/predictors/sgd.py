@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from scratchcard.meta.arrays import Arrays, Forward
 from scratchcard.meta.logistic import logistic
-from scratchcard.meta.predictors.family import Objective, Progress
+from scratchcard.meta.predictors.family import Family, Objective, Progress
 from scratchcard.meta.predictors.linear import linear_forward
 from scratchcard.meta.rows import Rows
 from scratchcard.settings import Settings, setting
 
 
 @dataclass(frozen=True)
-class SGD(Settings):
+class SGD(Settings, Family):
     """Squared loss (regression) or logistic loss (classification), L2 penalty, one example a step.
 
     Options:
@@ -44,9 +44,6 @@ class SGD(Settings):
     standardise: bool = setting(True, help="Features are standardised first", example=False)
     balanced: bool = setting(False, help="Kept and pruned rows weigh the same in all", example=True)
 
-    objectives: ClassVar[tuple[Objective, ...]] = ("classification", "regression")
-    sample: ClassVar[int | None] = None
-
     def fit(
         self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None
     ) -> dict[str, np.ndarray]:
@@ -71,23 +68,14 @@ class SGD(Settings):
         """The scikit-learn object that is trained."""
         from sklearn.linear_model import SGDClassifier, SGDRegressor
 
-        common = {
-            "alpha": self.alpha,
-            "eta0": self.step,
-            "learning_rate": self.step_schedule,
-            "random_state": seed,
-        }
-        if objective == "regression":
-            return SGDRegressor(**common)
-        return SGDClassifier(loss="log_loss", **common)
+        common = {"alpha": self.alpha, "eta0": self.step, "learning_rate": self.step_schedule, "random_state": seed}
+        return SGDRegressor(**common) if objective == "regression" else SGDClassifier(loss="log_loss", **common)
 
     @staticmethod
     def forward(arrays: Arrays, objective: Objective, features: int) -> Forward:
         """The linear function; for classification the probability of the logistic function of it."""
         line = linear_forward(arrays, features, "sgd")
-        if objective == "regression":
-            return line
-        return lambda x: logistic(line(x))
+        return line if objective == "regression" else lambda x: logistic(line(x))
 
 
 def folded(estimator: Any, mean: np.ndarray, scale: np.ndarray, rows: Rows) -> dict[str, np.ndarray]:

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scratchcard.pruning.chain import NotAChainError, chain
-from scratchcard.pruning.mask import Mask
 from scratchcard.workloads.engines.engine import State
 from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_split
-from scratchcard.workloads.engines.vmap import StackedEngine
+from scratchcard.workloads.engines.vmap import Masks, StackedEngine
 from scratchcard.workloads.objective import Classification, Objective
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
@@ -85,12 +84,7 @@ class PerceptronEngine(StackedEngine):
     name = "dense"
 
     def __init__(
-        self,
-        networks: Sequence[nn.Module],
-        masks: Sequence[Mask | None],
-        objective: Objective,
-        recipe: Recipe,
-        train: Split,
+        self, networks: Sequence[nn.Module], masks: Masks, objective: Objective, recipe: Recipe, train: Split
     ) -> None:
         super().__init__(networks, masks, objective, recipe, train)
         self._plain = recipe.optimizer == "sgd" and recipe.momentum == 0

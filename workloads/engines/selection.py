@@ -13,7 +13,7 @@ from scratchcard.workloads.engines.engine import Engine
 from scratchcard.workloads.engines.loop import batches
 from scratchcard.workloads.engines.perceptron import PerceptronEngine, perceptron_layers
 from scratchcard.workloads.engines.sparse import SparseEngine, sparse_layers
-from scratchcard.workloads.engines.vmap import StackedEngine
+from scratchcard.workloads.engines.vmap import Masks, StackedEngine
 from scratchcard.workloads.objective import Objective
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
@@ -73,12 +73,7 @@ def make_engine(
 
 
 def make_stacked_engine(
-    networks: Sequence[nn.Module],
-    masks: Sequence[Mask | None],
-    objective: Objective,
-    recipe: Recipe,
-    train: Split,
-    seed: int,
+    networks: Sequence[nn.Module], masks: Masks, objective: Objective, recipe: Recipe, train: Split, seed: int
 ) -> StackedEngine:
     """The engine that trains all `networks` in step; the first batch of the data order `seed` serves as a check.
 

@@ -149,19 +149,12 @@ class SparseEngine(AutogradEngine):
     name = "sparse"
 
     def __init__(
-        self,
-        network: nn.Module,
-        mask: Mask | None,
-        objective: Objective,
-        recipe: Recipe,
-        train: Split,
-        *,
-        density: float = SPARSE_DENSITY,
+        self, network: nn.Module, mask: Mask | None, objective: Objective, recipe: Recipe, train: Split
     ) -> None:
-        replaced = () if mask is None else sparse_layers(network, mask, density)
+        replaced = () if mask is None else sparse_layers(network, mask)
         if mask is None or not replaced:
             raise ValueError(
-                f"the sparse engine needs a mask with a linear layer of at most {density:g} density; "
+                f"the sparse engine needs a mask with a linear layer of at most {SPARSE_DENSITY:g} density; "
                 "use engine='auto' or 'autograd'"
             )
         worked, self._replaced = _with_sparse_layers(network, mask, replaced)
@@ -175,17 +168,12 @@ class SparseEngine(AutogradEngine):
 
     def state(self, place: int = 0) -> State:
         """A copy of the full state: the values put to their places in the matrices."""
-        inner = super().state()
-        state = {}
-        for name, tensor in self._full.items():
-            if name in self._replaced:
-                flat = torch.zeros_like(tensor).reshape(-1)
-                layer = self._replaced[name]
-                flat[layer.pattern.places] = layer.values.detach()
-                state[name] = flat.reshape(tensor.shape)
-            else:
-                state[name] = inner[name]
-        return state
+        state = super().state()
+        for name, layer in self._replaced.items():
+            full = torch.zeros_like(self._full[name])
+            full.view(-1)[layer.pattern.places] = layer.values.detach()
+            state[name] = full
+        return {name: state[name] for name in self._full}
 
 
 def _with_sparse_layers(
@@ -203,7 +191,7 @@ def _with_sparse_layers(
     return worked, layers
 
 
-def sparse_layers(network: nn.Module, mask: Mask, density: float = SPARSE_DENSITY) -> tuple[str, ...]:
+def sparse_layers(network: nn.Module, mask: Mask) -> tuple[str, ...]:
     """The weights of plain linear layers (not the network itself) of which at most `density` is kept.
 
     Examples:
@@ -221,5 +209,5 @@ def sparse_layers(network: nn.Module, mask: Mask, density: float = SPARSE_DENSIT
         if type(layers[name]) is nn.Linear
         and layers[name] is not network
         and uses.count(id(layers[name].weight)) == 1
-        and int(kept.sum()) <= density * kept.numel()
+        and int(kept.sum()) <= SPARSE_DENSITY * kept.numel()
     )

@@ -26,6 +26,10 @@ TOLERANCES = {torch.float64: 1e-6}
 LOW_TOLERANCE = 1e-2
 
 
+Masks = Sequence[Mask | None]
+"""By network; None keeps all weights."""
+
+
 class NotStackableError(ValueError):
     """The networks cannot be trained in step; the message says why in one sentence.
 
@@ -65,12 +69,7 @@ class StackedEngine(Engine):
     name = "together"
 
     def __init__(
-        self,
-        networks: Sequence[nn.Module],
-        masks: Sequence[Mask | None],
-        objective: Objective,
-        recipe: Recipe,
-        train: Split,
+        self, networks: Sequence[nn.Module], masks: Masks, objective: Objective, recipe: Recipe, train: Split
     ) -> None:
         self._objective, self._recipe, self._train = objective, recipe, train
         self.size = len(networks)
@@ -199,7 +198,7 @@ def _stacked(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack([tensor.detach() for tensor in tensors])
 
 
-def _mask(name: str, masks: Sequence[Mask | None], network: nn.Module) -> Tensor | None:
+def _mask(name: str, masks: Masks, network: nn.Module) -> Tensor | None:
     """Ones and zeros `(K, ...)` that the gradient of the parameter `name` is multiplied with; None if all are kept."""
     like = network.get_parameter(name)
     whole = torch.ones(like.shape, dtype=torch.bool, device=like.device)

@@ -19,13 +19,7 @@ NETWORKS: dict[str, Factory] = {
 }
 
 
-def build_network(
-    name: str,
-    input_shape: Shape | Mapping[str, Shape],
-    outputs: int,
-    seed: int,
-    dtype: torch.dtype = torch.float32,
-) -> nn.Module:
+def build_network(name: str, input_shape: Shape | Mapping[str, Shape], outputs: int, seed: int) -> nn.Module:
     """The network called `name` for this input shape and so many outputs, initialised from `seed` alone.
 
     The same seed gives the same weights in every process and leaves the global random state as it was.
@@ -38,5 +32,4 @@ def build_network(
     """
     factory = lookup(NETWORKS, "networks", name)
     with torch.random.fork_rng(devices=[]):  # torch's layers draw a first initialisation when they are made
-        network = factory(input_shape, outputs, generator=torch.Generator().manual_seed(seed))
-    return network.to(dtype)
+        return factory(input_shape, outputs, generator=torch.Generator().manual_seed(seed))
