@@ -1,34 +1,26 @@
-"""Pictures of results, as PNG or SVG."""
+"""Pictures of a comparison of methods: accuracy, and accuracy against cost."""
 
 from __future__ import annotations
 
+import json
 import math
-import operator
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from scratchcard.analysis.labels import GAP, place_labels
+from scratchcard.analysis.report.charts import Spec, layer
 from scratchcard.analysis.statistics import Summary, pareto
 from scratchcard.artefacts.files import written_beside
 
-if TYPE_CHECKING:
-    import altair as alt
-
 FASTEST = 0.005
 """Seconds; what takes less is drawn there, since a logarithmic axis has no 0."""
-
-
-def picture_path(path: str | Path) -> Path:
-    """The path of a picture that can be drawn.
-
-    Raises:
-        ValueError: another ending than .png or .svg.
-    """
-    path = Path(path)
-    if path.suffix not in (".png", ".svg"):
-        raise ValueError(f"a picture's name must end in .png or .svg, got {path.name}")
-    return path
+WIDE, HIGH = 640, 460
+CHARACTER, LINE, GAP, DOT = 5.4, 11.0, 7.0, 4.0
+"""Pixels: a letter's width on average, a label's height, its distance from its point, half of a point."""
+OFFSETS = tuple((right, down) for down in (-7.0, 8.0, -19.0, 20.0, -31.0, 32.0) for right in (True, False))
+"""Where a label may stand: to the right of its point or to the left, and so many pixels down."""
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
 
 
 def comparison(summaries: Sequence[Summary], path: str | Path, title: str, subtitle: str = "") -> Path:
@@ -41,35 +33,25 @@ def comparison(summaries: Sequence[Summary], path: str | Path, title: str, subti
         subtitle: what was compared.
 
     Raises:
-        ValueError: another ending, or altair and vl-convert are not installed.
+        ValueError: another ending, or vl-convert is not installed.
     """
-    path, alt = picture_path(path), _altair()
     headline = summaries[0].headline
-    scale, digits = headline.scale, headline.digits - 1
-    order = [s.label for s in sorted(summaries, key=lambda s: s.test_accuracy.mean, reverse=True)]
-    means = [
-        {
-            "method": s.label,
-            "accuracy": scale * s.test_accuracy.mean,
-            "low": _low(s, scale),
-            "high": _high(s, scale),
-            "text": f"{scale * s.test_accuracy.mean:.{digits}f}",
-        }
-        for s in summaries
+    ordered = sorted(summaries, key=lambda s: s.test_accuracy.mean, reverse=True)
+    means = [_mean(s) | {"text": f"{headline.scale * s.test_accuracy.mean:.{headline.digits - 1}f}"} for s in ordered]
+    seeds = [{"method": s.label, "mean": headline.scale * value} for s in ordered for value in s.accuracies]
+    place = {
+        "y": {"field": "method", "type": "nominal", "sort": [s.label for s in ordered], "title": None},
+        "x": {"field": "mean", "type": "quantitative", "title": headline.title, "scale": {"zero": False}},
+    }
+    ends = {"x": place["x"] | {"field": "low"}, "x2": {"field": "high"}}
+    text = place | {"text": {"field": "text"}}
+    layers = [
+        layer("rule", place | ends, {"strokeWidth": 2, "color": "#4c78a8"}),
+        {"data": {"values": seeds}} | layer("circle", place, {"size": 22, "color": "#f58518", "opacity": 0.75}),
+        layer("point", place, {"filled": True, "size": 70, "color": "#1f3f66", "opacity": 1}),
+        layer("text", text, {"dy": -10, "fontSize": 10, "color": "#333333", "clip": False}),
     ]
-    seeds = [{"method": s.label, "accuracy": scale * value} for s in summaries for value in s.accuracies]
-    y = alt.Y("method:N", sort=order, title=None)
-    x = alt.X("accuracy:Q", title=headline.title, scale=alt.Scale(zero=False, nice=True))
-    base = alt.Chart(alt.Data(values=means))
-    low = alt.X("low:Q", title=headline.title)
-    rule = base.mark_rule(strokeWidth=2, color="#4c78a8").encode(y=y, x=low, x2="high:Q")
-    point = base.mark_point(filled=True, size=70, color="#1f3f66", opacity=1).encode(y=y, x=x)
-    dots = alt.Chart(alt.Data(values=seeds)).mark_circle(size=22, color="#f58518", opacity=0.75).encode(y=y, x=x)
-    label = base.mark_text(dy=-10, fontSize=10, color="#333333").encode(y=y, x=x, text="text:N")
-    heading = alt.TitleParams(title, subtitle=subtitle, anchor="start")
-    chart = (rule + dots + point + label).properties(width=520, height=32 * len(order), title=heading)
-    chart = chart.configure(background="white").configure_axis(labelLimit=320, labelFontSize=11)
-    return _save(chart, path)
+    return _save(means, layers, (520, 32 * len(ordered)), (title, subtitle), path)
 
 
 def cost_front(
@@ -85,119 +67,121 @@ def cost_front(
         floor: per cent; methods below it are counted, not drawn.
 
     Raises:
-        ValueError: another ending, nothing above the floor, or altair and vl-convert are not installed.
+        ValueError: another ending, nothing above the floor, or vl-convert is not installed.
     """
-    path, alt = picture_path(path), _altair()
     found = [s for s in summaries if 100 * s.test_accuracy.mean >= floor]
     if not found:
         raise ValueError(f"no method reaches {floor:g} %, so that there is nothing to draw")
-    hidden = len(summaries) - len(found)
-    if hidden:
-        subtitle = f"{subtitle}; {hidden} left out, below {floor:g} %"
-    shown, names = _without_doubles(found)
-    spent = [max(s.pruning_seconds.mean, FASTEST) for s in shown]
-    reached = [100 * s.test_accuracy.mean for s in shown]
+    if len(found) < len(summaries):
+        subtitle = f"{subtitle}; {len(summaries) - len(found)} left out, below {floor:g} %"
+    same: dict[tuple[float, ...], list[Summary]] = {}  # with the same results in all runs: one point, the cheapest
+    for summary in found:
+        same.setdefault((*summary.accuracies, summary.effective_density.mean), []).append(summary)
+    shown = [min(group, key=lambda s: s.pruning_seconds.mean) for group in same.values()]
     front = pareto([(s.pruning_seconds.mean, s.test_accuracy.mean) for s in shown])
-    widths = [100 * _width(s) for s in shown]
-    bottom = max(floor, math.floor(min(map(operator.sub, reached, widths))))
-    top = max(bottom + 1, min(100, math.ceil(max(map(operator.add, reached, widths)))))
-    left, right = min(spent) / 1.5, max(spent) * 12
-    wide, high = 640, 460
-    places = [
-        (wide * math.log(seconds / left) / math.log(right / left), high * (top - accuracy) / (top - bottom))
-        for seconds, accuracy in zip(spent, reached, strict=True)
-    ]
     rows = [
-        {
-            "method": names[k],
-            "seconds": spent[k],
-            "accuracy": reached[k],
-            "low": max(bottom, reached[k] - widths[k]),
-            "high": min(100.0, reached[k] + widths[k]),
-            "kind": "Pareto front" if k in front else "others",
-        }
-        for k in range(len(shown))
+        _mean(s)
+        | {"method": " = ".join(s.label for s in group), "seconds": max(s.pruning_seconds.mean, FASTEST)}
+        | {"kind": "Pareto front" if k in front else "others"}
+        for k, (s, group) in enumerate(zip(shown, same.values(), strict=True))
     ]
-    x = alt.X(
-        "seconds:Q",
-        title="processor seconds to find the ticket (log)",
-        scale=alt.Scale(type="log", domain=[left, right], nice=False),
-    )
-    y = alt.Y("accuracy:Q", title="test accuracy, %", scale=alt.Scale(domain=[bottom, top], nice=False))
-    colour = alt.Color("kind:N", title=None, scale=alt.Scale(range=["#c8511b", "#4c78a8"]))
-    base = alt.Chart(alt.Data(values=rows))
-    rule = base.mark_rule(strokeWidth=1.5).encode(
-        x=x, y=alt.Y("low:Q", title="test accuracy, %"), y2="high:Q", color=colour
-    )
-    point = base.mark_point(filled=True, size=60, opacity=1).encode(x=x, y=y, color=colour)
-    label = alt.layer(
-        *(
-            alt.Chart(alt.Data(values=[row]))
-            .mark_text(
-                align="left" if offset.right else "right",
-                dx=GAP if offset.right else -GAP,
-                dy=offset.down,
-                fontSize=10,
-            )
-            .encode(x=x, y=y, text="method:N", color=colour)
-            for row, offset in zip(rows, place_labels(places, names, wide, high), strict=True)
+    bottom = max(floor, math.floor(min(row["low"] for row in rows)))
+    top = max(bottom + 1, min(100, math.ceil(max(row["high"] for row in rows))))
+    left, right = min(row["seconds"] for row in rows) / 1.5, max(row["seconds"] for row in rows) * 12
+    places = [
+        (
+            WIDE * math.log(row["seconds"] / left) / math.log(right / left),
+            HIGH * (top - row["mean"]) / (top - bottom),
         )
-    )
-    steps = alt.Chart(alt.Data(values=[row for row in rows if row["kind"] == "Pareto front"]))
-    line = steps.mark_line(interpolate="step-after", color="#c8511b", strokeDash=[4, 3], strokeWidth=1).encode(x=x, y=y)
-    heading = alt.TitleParams(title, subtitle=subtitle, anchor="start")
-    chart = (line + rule + point + label).properties(width=wide, height=high, title=heading)
-    chart = chart.configure(background="white").configure_axis(gridColor="#eeeeee")
-    return _save(chart, path)
+        for row in rows
+    ]
+    scale = {"type": "log", "domain": [left, right], "nice": False}
+    title_x = "processor seconds to find the ticket (log)"
+    up = {"type": "quantitative", "title": "test accuracy, %", "scale": {"domain": [bottom, top], "nice": False}}
+    place = {
+        "x": {"field": "seconds", "type": "quantitative", "title": title_x, "scale": scale},
+        "y": up | {"field": "mean"},
+    }
+    range_ = {"range": ["#c8511b", "#4c78a8"]}
+    coloured = place | {"color": {"field": "kind", "type": "nominal", "title": None, "scale": range_}}
+    ends = {"y": up | {"field": "low"}, "y2": {"field": "high"}}
+    step = {"interpolate": "step-after", "color": "#c8511b", "strokeDash": [4, 3], "strokeWidth": 1}
+    layers = [
+        {"transform": [{"filter": "datum.kind == 'Pareto front'"}]} | layer("line", place, step),
+        layer("rule", coloured | ends, {"strokeWidth": 1.5}),
+        layer("point", coloured, {"filled": True, "size": 60, "opacity": 1}),
+    ]
+    for row, (side, down) in zip(rows, place_labels(places, [row["method"] for row in rows]), strict=True):
+        options = {"align": "left", "dx": GAP} if side else {"align": "right", "dx": -GAP}
+        text = layer("text", coloured | {"text": {"field": "method"}}, options | {"dy": down, "fontSize": 10})
+        layers.append({"data": {"values": [row]}} | text)
+    return _save(rows, layers, (WIDE, HIGH), (title, subtitle), path)
 
 
-def _save(chart: alt.TopLevelMixin, path: Path) -> Path:
-    """Written beside and renamed; PNGs at twice the size and packed well, which is lossless."""
-    with written_beside(path) as beside:
-        if path.suffix == ".png":
-            from PIL import Image
+def place_labels(points: Sequence[tuple[float, float]], texts: Sequence[str]) -> list[tuple[bool, float]]:
+    """For each label one of `OFFSETS`: of those near its point the first that covers nothing.
 
-            chart.save(str(beside), scale_factor=2)
-            with Image.open(beside) as picture:
-                picture.load()
-            picture.save(beside, format="PNG", optimize=True)
-        else:
-            chart.save(str(beside))
-    return path
+    One after the other, greedily; where all cover something, the one that covers least. Labels in the picture are
+    better than labels that leave it.
 
-
-def _without_doubles(summaries: Sequence[Summary]) -> tuple[list[Summary], list[str]]:
-    """Methods with the same results in all runs as one point, the cheapest, under all their names."""
-    groups: dict[tuple[float, ...], list[Summary]] = {}
-    for summary in summaries:
-        groups.setdefault((*summary.accuracies, summary.effective_density.mean), []).append(summary)
-    cheapest = [min(group, key=lambda s: s.pruning_seconds.mean) for group in groups.values()]
-    return cheapest, [" = ".join(s.label for s in group) for group in groups.values()]
-
-
-def _altair() -> Any:
-    """The module.
-
-    Raises:
-        ValueError: altair or vl-convert, through which it saves, is not installed.
+    Args:
+        points: in pixels from the upper left corner.
+        texts: one for each point.
     """
+    taken: list[Box] = [(x - DOT, y - DOT, x + DOT, y + DOT) for x, y in points]
+    found = []
+    for (x, y), text in zip(points, texts, strict=True):
+        long = CHARACTER * len(text)
+        boxes: list[tuple[float, tuple[bool, float], Box]] = []
+        for right, down in OFFSETS:
+            left = x + GAP if right else x - GAP - long
+            box = (left, y + down - LINE / 2, left + long, y + down + LINE / 2)
+            outside = _overlap(box, box) - _overlap(box, (0.0, 0.0, WIDE, HIGH))
+            boxes.append((outside + sum(_overlap(box, other) for other in taken), (right, down), box))
+        _, offset, box = min(boxes, key=lambda entry: entry[0])  # the first of equals
+        found.append(offset)
+        taken.append(box)
+    return found
+
+
+def _overlap(a: Box, b: Box) -> float:
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+
+
+def _mean(summary: Summary) -> dict[str, Any]:
+    """The mean and its interval as they are shown; a share's ends at its limits."""
+    headline, reached = summary.headline, summary.test_accuracy
+    mean, half = (headline.scale * value for value in (reached.mean, reached.half_width))
+    low, high = (mean, mean) if math.isnan(half) else (mean - half, mean + half)
+    low, high = (max(0.0, low), min(headline.scale, high)) if headline.share else (low, high)
+    return {"method": summary.label, "mean": mean, "low": low, "high": high}
+
+
+def _save(
+    rows: list[Any], layers: list[Spec], size: tuple[int, int], heading: tuple[str, str], path: str | Path
+) -> Path:
+    """Written beside and renamed; PNGs at twice the size and packed well, which is lossless."""
+    path = Path(path)
+    if path.suffix not in (".png", ".svg"):
+        raise ValueError(f"a picture's name must end in .png or .svg, got {path.name}")
     try:
-        import altair
-        import vl_convert  # noqa: F401
+        import vl_convert
     except ImportError as error:
-        raise ValueError("pictures need altair and vl-convert: pip install 'scratchcard[report]'") from error
-    return altair
+        raise ValueError("pictures need vl-convert: pip install 'scratchcard[report]'") from error
+    title = {"text": heading[0], "subtitle": heading[1], "anchor": "start"}
+    axis = {"labelLimit": 320, "gridColor": "#eeeeee"}
+    spec = json.dumps(
+        {"data": {"values": rows}, "layer": layers, "width": size[0], "height": size[1], "title": title}
+        | {"background": "white", "config": {"axis": axis}}
+    )
+    with written_beside(path) as beside:
+        if path.suffix == ".svg":
+            beside.write_text(vl_convert.vegalite_to_svg(spec))
+            return path
+        from PIL import Image
 
-
-def _low(summary: Summary, scale: float) -> float:
-    value = scale * (summary.test_accuracy.mean - _width(summary))
-    return max(0.0, value) if summary.headline.share else value
-
-
-def _high(summary: Summary, scale: float) -> float:
-    value = scale * (summary.test_accuracy.mean + _width(summary))
-    return min(scale, value) if summary.headline.share else value
-
-
-def _width(summary: Summary) -> float:
-    return 0.0 if math.isnan(summary.test_accuracy.half_width) else summary.test_accuracy.half_width
+        beside.write_bytes(vl_convert.vegalite_to_png(spec, scale=2))
+        with Image.open(beside) as picture:
+            picture.load()
+        picture.save(beside, format="PNG", optimize=True)
+    return path

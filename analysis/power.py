@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchcard.analysis.groups import MEASURE, Group, methods
+from scratchcard.analysis.groups import methods
 from scratchcard.analysis.two_samples import constant
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SPREADS = ("spread", "smallest_spread", "median_spread", "largest_spread")
 DIFFERENCES = (0.002, 0.005, 0.01, 0.02)
-MOST = 10**9
-"""Seeds; nobody runs more, and the search must end."""
+"""In the metric's units: 0.01 is one point of accuracy."""
 
 
 def power(difference: float, spread: float, seeds: int, *, alpha: float = 0.05) -> float:
@@ -32,22 +28,16 @@ def power(difference: float, spread: float, seeds: int, *, alpha: float = 0.05) 
     0.81
 
     Args:
-        difference: δ between the means.
+        difference: δ between the means, other than 0.
         spread: σ, standard deviation over seeds.
-        seeds: n, a method.
+        seeds: n, a method; two or more.
         alpha: level of the test.
 
     Raises:
-        ValueError: a difference or level that is not usable, no spread, fewer than two seeds.
+        ValueError: no difference or no spread.
     """
-    if not math.isfinite(difference) or difference == 0:
-        raise ValueError(f"the difference must be a number other than 0, got {difference:g}")
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha must lie between 0 and 1, got {alpha:g}")
-    if not (math.isfinite(spread) and spread > 0):
-        raise ValueError(f"the spread must be above 0, got {spread}: without spread any difference is seen")
-    if seeds < 2:
-        raise ValueError(f"a test needs at least two seeds a method, got {seeds}")
+    if not (difference and math.isfinite(difference) and math.isfinite(spread) and spread > 0):
+        raise ValueError(f"power needs a difference and a spread above 0, got {difference:g} and {spread:g}")
     from scipy import stats
 
     freedom = 2.0 * (seeds - 1)
@@ -61,40 +51,26 @@ def power(difference: float, spread: float, seeds: int, *, alpha: float = 0.05) 
 
 
 def seeds_needed(difference: float, spread: float, wanted: float = 0.8, alpha: float = 0.05) -> int:
-    """Fewest seeds a method with which the test sees the difference with at least this power.
+    """Fewest seeds a method with which the test sees the difference with at least this power, more than alpha.
 
     >>> seeds_needed(0.5, 1.0)  # Cohen (1988)
     64
 
-    Args:
-        difference, spread, alpha: see `power`.
-        wanted: the power, more than alpha.
-
     Raises:
-        ValueError: see `power`; or the number would be above 10⁹.
+        ValueError: see `power`.
     """
-    if not alpha < wanted < 1:
-        raise ValueError(f"the power must lie between alpha ({alpha:g}) and 1, got {wanted:g}")
-
-    def reached(seeds: int) -> bool:
-        return power(difference, spread, seeds, alpha=alpha) >= wanted
-
-    high = 2
-    while not reached(high):
-        high *= 2
-        if high > MOST:
-            raise ValueError(f"a difference of {difference:g} at a spread of {spread} needs more than {MOST:,} seeds")
-    low = high // 2  # too few, or 1
+    low, high = 1, 2  # too few; perhaps enough
+    while power(difference, spread, high, alpha=alpha) < wanted:
+        low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if reached(middle) else (middle, high)
+        enough = power(difference, spread, middle, alpha=alpha) >= wanted
+        low, high = (low, middle) if enough else (middle, high)
     return high
 
 
-def power_table(
-    frame: pd.DataFrame, differences: Sequence[float] = DIFFERENCES, *, label: str = "label", measure: str = MEASURE
-) -> pd.DataFrame:
-    """Seeds needed at each density, from the spread over seeds that the runs show.
+def power_table(frame: pd.DataFrame, *, label: str = "label") -> pd.DataFrame:
+    """Seeds needed at each density for each of `DIFFERENCES`, from the spread over seeds that the runs show.
 
     The spread pools the methods: `s² = Σ (n_i - 1) s_i² / Σ (n_i - 1)`. Methods spread differently, often by more than
     tenfold at low densities: the pooled spread is then that of the worst, and the smallest, median and largest stand
@@ -103,45 +79,31 @@ def power_table(
 
     Args:
         frame: runs, from `analysis.results.frame`.
-        differences: to be seen, in the measure's units: 0.01 is one point of accuracy.
         label: the column that names the methods.
-        measure: the column.
 
     Returns:
         One row a network, task and density: these three, methods, runs, the four spreads, then a column `seeds for D`
         for each difference D. Missing where no method has a spread.
 
     Raises:
-        ValueError: see `power` and `analysis.groups.methods`.
+        ValueError: see `analysis.groups.methods`.
     """
     import pandas as pd
 
-    found = methods(frame, measure, label).groups
+    used: dict[tuple[Any, ...], list[tuple[float, ...]]] = {}
+    for (_, place, density), group in methods(frame, label).groups.items():
+        there = used.setdefault((*place, density), [])
+        if len(group.values) > 1 and not constant(group.values):
+            there.append(group.values)
     rows = []
-    for place, density in sorted({(place, density) for _, place, density in found}):
-        here = [group for (_, where, at), group in found.items() if (where, at) == (place, density)]
-        used = [group for group in here if len(group.values) > 1 and not constant(np.asarray(group.values))]
-        row: dict[str, Any] = {**place._asdict(), "density": density, "methods": len(used)}
-        row |= {"runs": sum(len(group.values) for group in used)} | _pooled(used)
-        for difference in differences:
-            row[f"seeds for {difference:g}"] = seeds_needed(difference, row["spread"]) if used else None
-        rows.append(row)
-    numbers = [f"seeds for {difference:g}" for difference in differences]
-    names = ["network", "task", "density", "methods", "runs", *SPREADS, *numbers]
+    for key, values in sorted(used.items()):
+        row: list[Any] = [*key, len(values), sum(map(len, values)), *[math.nan] * 4]
+        if values:
+            spreads = [float(np.std(some, ddof=1)) for some in values]
+            pooled = np.average(np.square(spreads), weights=[len(some) - 1 for some in values]) ** 0.5
+            row[-4:] = [float(pooled), min(spreads), float(np.median(spreads)), max(spreads)]
+        rows.append([*row, *(seeds_needed(difference, row[-4]) if values else None for difference in DIFFERENCES)])
+    numbers = [f"seeds for {difference:g}" for difference in DIFFERENCES]
+    names = ["network", "task", "density", "methods", "runs", "spread"]
+    names += ["smallest_spread", "median_spread", "largest_spread", *numbers]
     return pd.DataFrame(rows, columns=names).astype(dict.fromkeys(numbers, "Int64"))
-
-
-def _pooled(groups: Sequence[Group]) -> dict[str, float]:
-    if not groups:
-        return dict.fromkeys(SPREADS, math.nan)
-    variances = [_variance(group.values) for group in groups]
-    weights = [len(group.values) - 1 for group in groups]
-    pooled = math.fsum(v * w for v, w in zip(variances, weights, strict=True)) / sum(weights)
-    spreads = [math.sqrt(variance) for variance in variances]
-    values = (math.sqrt(pooled), min(spreads), statistics.median(spreads), max(spreads))
-    return dict(zip(SPREADS, values, strict=True))
-
-
-def _variance(values: Sequence[float]) -> float:
-    mean = math.fsum(values) / len(values)
-    return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)

@@ -25,11 +25,8 @@ REGIMES = {"random": "USS", "magnitude": "USS", "snip": "USS", "grasp": "USS", "
 """`published` as a regime: that of the scorer's own paper."""
 INITIAL = {"kaiming_normal": "given", "bimodal": "bimodal"}
 FAMILIES = {
-    "LinearRegression": "linear",
-    "SGDRegressor": "sgd",
-    "DecisionTreeRegressor": "tree",
-    "RandomForestRegressor": "forest",
-    "MLP": "mlp",
+    **{"LinearRegression": "linear", "SGDRegressor": "sgd", "DecisionTreeRegressor": "tree"},
+    **{"RandomForestRegressor": "forest", "MLP": "mlp"},
 }
 FOLDER = Path(__file__).with_suffix("")
 COLUMNS = (
@@ -64,24 +61,42 @@ def published(name: str) -> pd.DataFrame:
     Raises:
         ValueError: unknown name.
     """
+    import pandas as pd
+
     lookup(PUBLISHED, "published figures", name)
     facts = _read(f"{name}.csv").merge(_read("sources.csv"), on="source", how="left", validate="many_to_one")
     facts["runs"] = facts["runs"].astype("Int64")
     if "test_accuracy_percent" in facts:
         # Divided as decimal text would be: 91.86 gives 0.9186.
         facts["test_accuracy"] = (facts["test_accuracy_percent"] / 100).round(12)
-    if name == "composite_pruning_mnist":
-        return _composite(facts)
-    if name == "saw_dense_training":
-        return _dense(facts)
-    if name == "cifar10_pruning_at_init":
-        return _at_init(facts)
-    if name == "meta_model_metrics":
-        facts["family"] = facts["predictor"].map(FAMILIES)
-        first = ["table", "family", "r2_train", "r2_test", "mse_train", "mse_test"]
-    else:
+    if name not in ACCURACIES:
         first = ["task", "network", "method", "density", "test_accuracy"]
-    return facts[[*first, "citation", "runs", "settings"]]
+        if name == "meta_model_metrics":
+            facts["family"] = facts["predictor"].map(FAMILIES)
+            first = ["table", "family", "r2_train", "r2_test", "mse_train", "mse_test"]
+        return facts[[*first, "citation", "runs", "settings"]]
+    dense = name == "saw_dense_training"
+    if dense:
+        facts = facts.assign(density=1.0, steps=facts["training_steps_to_early_stop"])
+    elif name == "composite_pruning_mnist":
+        facts["starred"] = facts["starred"].astype("boolean").mask(facts["table"] == "stacked")
+    else:
+        facts = facts.assign(density=1.0 / facts["compression_ratio"], regime="published")
+        facts = facts.assign(first_scorer=facts["scorer"], second_scorer=None, initial_weights="kaiming_normal")
+    if "network" not in facts:
+        facts = facts.assign(network="lenet_300_100")
+    facts["task"] = "cifar10" if name == "cifar10_pruning_at_init" else "mnist"
+    methods = [
+        _initial(row["initial_weights"])
+        if dense
+        else _method(row["first_scorer"], row["second_scorer"], row["regime"], row["initial_weights"])
+        for row in facts.astype(object).where(facts.notna(), None).to_dict("records")
+    ]
+    described = pd.DataFrame(methods, index=facts.index, dtype=object)
+    kept = facts.drop(columns=[name for name in described if name in facts])
+    frame = pd.concat([kept, described], axis=1).reindex(columns=list(COLUMNS))
+    text = pd.Series(["text"]).dtype
+    return frame.astype(dict.fromkeys(TEXTS, text) | {"starred": "boolean", "steps": "float64"})
 
 
 def beside(frame: pd.DataFrame) -> pd.DataFrame:
@@ -114,42 +129,11 @@ def _read(name: str) -> pd.DataFrame:
     return pd.read_csv(FOLDER / name, dtype={"table": "str"})
 
 
-def _composite(facts: pd.DataFrame) -> pd.DataFrame:
-    rows = []
-    for first, second, weights, regime in zip(
-        facts["first_scorer"], facts["second_scorer"], facts["initial_weights"], facts["regime"], strict=True
-    ):
-        scorer, on = (second, first) if isinstance(second, str) else (first, None)
-        rows.append(_method(scorer, on, regime, weights))
-    starred = facts["starred"].astype("boolean").mask(facts["table"] == "stacked")
-    return _columns(facts.assign(starred=starred), rows, network="lenet_300_100", task="mnist")
-
-
-def _dense(facts: pd.DataFrame) -> pd.DataFrame:
-    rows: list[dict[str, Any]] = [_initial(weights) for weights in facts["initial_weights"]]
-    steps = facts["training_steps_to_early_stop"]
-    return _columns(facts.assign(density=1.0, steps=steps), rows, network="lenet_300_100", task="mnist")
-
-
-def _at_init(facts: pd.DataFrame) -> pd.DataFrame:
-    rows = [_method(scorer, None, "published", "kaiming_normal") for scorer in facts["scorer"]]
-    return _columns(facts.assign(density=1.0 / facts["compression_ratio"]), rows, task="cifar10")
-
-
-def _columns(facts: pd.DataFrame, methods: list[dict[str, Any]], **same: str) -> pd.DataFrame:
-    import pandas as pd
-
-    described = pd.DataFrame(methods, index=facts.index, dtype=object)
-    kept = facts.drop(columns=[name for name in described if name in facts]).assign(**same)
-    frame = pd.concat([kept, described], axis=1).reindex(columns=list(COLUMNS))
-    text = pd.Series(["text"]).dtype
-    return frame.astype(dict.fromkeys(TEXTS, text) | {"starred": "boolean", "steps": "float64"})
-
-
 @lru_cache(maxsize=256)  # a method looks for what other packages add to the families, and sixty of them come often
-def _method(scorer: str, on: str | None, regime: str, weights: str) -> dict[str, Any]:
+def _method(first: str, second: str | None, regime: str, weights: str) -> dict[str, Any]:
     from scratchcard.apply.method import Method
 
+    scorer, on = (first, None) if second is None else (second, first)
     regime = REGIMES[scorer] if regime == "published" else regime
     # Both scorers of a stack score in every round: only so do the source's figures make sense (docs/reproduction.md).
     method = Method(scorer, on=on, regime=regime, restack=on is not None, **_initial(weights))

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-Kind = Literal["text", "integer", "real", "flag", "json"]
-
 SQL = {"text": "VARCHAR", "integer": "BIGINT", "real": "DOUBLE", "flag": "BOOLEAN", "json": "JSON"}
-"""DuckDB's types. JSON stays text."""
+"""Kind of a column to DuckDB's type. JSON stays text."""
 
 
-@dataclass(frozen=True)
-class RecordColumn:
+class RecordColumn(NamedTuple):
     """One column.
 
     Attributes:
@@ -28,69 +25,44 @@ class RecordColumn:
 
     name: str
     path: str
-    kind: Kind = "text"
+    kind: str = "text"
     required: bool = False
 
 
-_METHOD = "configuration.method"
-_WORKLOAD = "configuration.workload"
+def _columns(parent: str, written: str) -> Iterator[RecordColumn]:
+    """From `name:kind` for each column, with `!` behind those that are required."""
+    for word in written.split():
+        name, _, kind = word.rstrip("!").partition(":")
+        yield RecordColumn(name, f"{parent}{name}", kind or "text", word.endswith("!"))
 
+
+_METHOD = "configuration.method."
+_WORKLOAD = "configuration.workload."
 COLUMNS = (
-    RecordColumn("digest", "digest", required=True),
-    RecordColumn("label", "label", required=True),
-    RecordColumn("network", f"{_WORKLOAD}.network", required=True),
-    RecordColumn("task", f"{_WORKLOAD}.task", required=True),
-    RecordColumn("data_digest", f"{_WORKLOAD}.data_digest"),
-    RecordColumn("density", "configuration.density", "real", required=True),
-    RecordColumn("seed", "configuration.seed", "integer", required=True),
-    RecordColumn("scorer", f"{_METHOD}.scorer", required=True),
-    RecordColumn("on", f"{_METHOD}.on"),
+    *_columns("", "digest! label!"),
+    *_columns(_WORKLOAD, "network! task! data_digest"),
+    *_columns("configuration.", "density:real! seed:integer!"),
+    *_columns(_METHOD, "scorer! on"),
     RecordColumn("predictor", ""),
-    RecordColumn("regime", f"{_METHOD}.regime", required=True),
-    RecordColumn("rounds", f"{_METHOD}.rounds", "integer"),
-    RecordColumn("shots", f"{_METHOD}.shots", "integer"),
-    RecordColumn("schedule", f"{_METHOD}.schedule"),
-    RecordColumn("scope", f"{_METHOD}.scope"),
-    RecordColumn("towards", f"{_METHOD}.towards", "real"),
-    RecordColumn("restack", f"{_METHOD}.restack", "flag"),
-    RecordColumn("rewind_step", f"{_METHOD}.rewind_step", "integer"),
-    RecordColumn("initial", f"{_METHOD}.initial"),
-    RecordColumn("initial_scorer", f"{_METHOD}.initial_scorer"),
-    RecordColumn("scoring_examples", f"{_WORKLOAD}.recipe.scoring_examples", "integer"),
-    RecordColumn("max_steps", f"{_WORKLOAD}.recipe.max_steps", "integer"),
-    RecordColumn("kept", "kept", "integer", required=True),
-    RecordColumn("prunable", "prunable", "integer", required=True),
-    RecordColumn("effective_density", "effective_density", "real"),
-    RecordColumn("test_accuracy", "test_accuracy", "real", required=True),
-    RecordColumn("test_loss", "test_loss", "real"),
-    RecordColumn("metric", "metric"),
-    RecordColumn("test_metrics", "test_metrics", "json"),
-    RecordColumn("validation_accuracy", "training.validation_accuracy", "real"),
-    RecordColumn("validation_loss", "training.validation_loss", "real"),
-    RecordColumn("pruning_seconds", "pruning_seconds", "real"),
+    *_columns(_METHOD, "regime! rounds:integer shots:integer schedule scope towards:real restack:flag"),
+    *_columns(_METHOD, "rewind_step:integer initial initial_scorer"),
+    *_columns(f"{_WORKLOAD}recipe.", "scoring_examples:integer max_steps:integer"),
+    *_columns("", "kept:integer! prunable:integer! effective_density:real test_accuracy:real! test_loss:real metric"),
+    *_columns("", "test_metrics:json"),
+    *_columns("training.", "validation_accuracy:real validation_loss:real"),
+    *_columns("", "pruning_seconds:real"),
     RecordColumn("training_seconds", "training.seconds", "real"),
-    RecordColumn("wall_seconds", "wall_seconds", "real"),
-    RecordColumn("steps", "training.steps", "integer"),
-    RecordColumn("best_step", "training.best_step", "integer"),
-    RecordColumn("early_stopped", "training.early_stopped", "flag"),
-    RecordColumn("diverged", "training.diverged", "flag"),
-    RecordColumn("engine", "training.engine"),
-    RecordColumn("device", "device"),
-    RecordColumn("results_version", "configuration.results_version", "integer"),
-    RecordColumn("torch", "versions.torch"),
-    RecordColumn("python", "versions.python"),
-    RecordColumn("scratchcard", "versions.scratchcard"),
-    RecordColumn("machine", "machine"),
-    RecordColumn("finished", "finished"),
-    RecordColumn("layer_density", "layer_density", "json"),
-    RecordColumn("live_units", "live_units", "json"),
+    *_columns("", "wall_seconds:real"),
+    *_columns("training.", "steps:integer best_step:integer early_stopped:flag diverged:flag engine"),
+    *_columns("", "device"),
+    *_columns("configuration.", "results_version:integer"),
+    *_columns("versions.", "torch python scratchcard"),
+    *_columns("", "machine finished layer_density:json live_units:json"),
     RecordColumn("grids", "", required=True),
 )
-
-PREDICTOR_PATHS = (f"{_METHOD}.predictor_name", f"{_METHOD}.predictor")
+PREDICTOR_PATHS = (f"{_METHOD}predictor_name", f"{_METHOD}predictor")
 """What `predictor` is worked out from: the name, else the last part of the path."""
-
-ORDER = ("task", "density", "label", "seed", "digest")
+ORDER = [(name, "ascending") for name in ("task", "density", "label", "seed", "digest")]
 """What rows are sorted by; the digest makes the order one."""
 
 
@@ -109,8 +81,8 @@ def json_structure() -> dict[str, Any]:
     a field that is null in all of them would have no type.
     """
     structure: dict[str, Any] = {}
-    leaves = [(column.path, SQL[column.kind]) for column in COLUMNS if column.path]
-    for path, kind in [*leaves, *((path, SQL["text"]) for path in PREDICTOR_PATHS)]:
+    leaves = {column.path: SQL[column.kind] for column in COLUMNS if column.path}
+    for path, kind in (leaves | dict.fromkeys(PREDICTOR_PATHS, SQL["text"])).items():
         *parents, last = path.split(".")
         level = structure
         for parent in parents:

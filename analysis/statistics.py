@@ -80,9 +80,8 @@ class Summary:
 
 def pareto(points: Sequence[tuple[float, float]]) -> set[int]:
     """Places of the points (cost, value) than which none is both cheaper and better; of equal points the first."""
-    order = sorted(range(len(points)), key=lambda k: (points[k][0], -points[k][1]))
     found, best = set[int](), -math.inf
-    for k in order:
+    for k in sorted(range(len(points)), key=lambda k: (points[k][0], -points[k][1])):
         if points[k][1] > best:
             found.add(k)
             best = points[k][1]
@@ -99,11 +98,20 @@ def summarise(results: Iterable[Mapping[str, Any]]) -> list[Summary]:
 
     from scratchcard.analysis.groups import groups
 
-    rows = pd.DataFrame([_row(result) for result in results])
     measures = ("test_accuracy", "best_step", "pruning_seconds", "effective_density")
-    found = [groups(rows, ("label", "density", "task"), measure) for measure in measures] if len(rows) else []
-    several = [len({group.key[k] for group in found[0]}) > 1 for k in range(3)] if found else []
+    rows = pd.DataFrame(
+        [
+            {name: float({**result, **result["training"]}[name]) for name in measures}
+            | {name: result["configuration"][name] for name in ("density", "seed")}
+            | {"task": str(result["configuration"].get("workload", {}).get("task", ""))}
+            | {"label": str(result["label"]), "metric": result.get("metric")}
+            for result in results
+        ]
+    )
+    if rows.empty:
+        return []
     summaries = []
+    found = [groups(rows, ("label", "density", "task"), measure) for measure in measures]
     for accuracy, *others in zip(*found, strict=True):
         label, density, task = accuracy.key
         if accuracy.repeated:
@@ -112,26 +120,11 @@ def summarise(results: Iterable[Mapping[str, Any]]) -> list[Summary]:
                 f"{len(accuracy.every_seed)} seeds: they differ in something that the label does not say; summarise "
                 "those of one grid and setting"
             )
-        name = label + (f", density {density:g}" if several[1] else "") + (f", {task}" if several[2] and task else "")
-        steps, seconds, effective = (group.interval for group in others)
-        reached = accuracy.interval, steps, seconds, effective
-        summaries.append(Summary(name, density, *reached, accuracy.values, accuracy.metric))
+        label += f", density {density:g}" if rows["density"].nunique() > 1 else ""
+        label += f", {task}" if rows["task"].nunique() > 1 and task else ""
+        reached = [group.interval for group in (accuracy, *others)]
+        summaries.append(Summary(label, density, *reached, accuracy.values, accuracy.metric))
     return summaries
-
-
-def _row(result: Mapping[str, Any]) -> dict[str, Any]:
-    configuration = result["configuration"]
-    return {
-        "label": str(result["label"]),
-        "density": float(configuration["density"]),
-        "task": str(configuration.get("workload", {}).get("task", "")),
-        "seed": int(configuration["seed"]),
-        "metric": result.get("metric"),
-        "test_accuracy": float(result["test_accuracy"]),
-        "best_step": float(result["training"]["best_step"]),
-        "pruning_seconds": float(result["pruning_seconds"]),
-        "effective_density": float(result["effective_density"]),
-    }
 
 
 def markdown(summaries: Sequence[Summary], passes: Mapping[str, float] | None = None) -> str:
@@ -141,24 +134,33 @@ def markdown(summaries: Sequence[Summary], passes: Mapping[str, float] | None = 
     """
     cost = "steps to best validation loss" if passes is None else "passes over the data"
     titles = " or ".join(dict.fromkeys(s.headline.title for s in summaries))
-    lines = [
-        f"| method | {titles} | {cost} | pruning time, s | effective density | seeds |",
-        "|---|---|---|---|---|---|",
+    rows = [
+        [
+            s.label,
+            s.test_accuracy.text(s.headline.digits, s.headline.scale),
+            s.best_step.text(0) if passes is None else _three(passes[s.label]),
+            s.pruning_seconds.text(1 if s.pruning_seconds.mean >= 10 else 2),
+            f"{s.effective_density.mean:.4f}",
+            s.test_accuracy.count,
+        ]
+        for s in (summaries if passes is None else sorted(summaries, key=lambda s: -s.test_accuracy.mean))
     ]
-    shown = summaries if passes is None else sorted(summaries, key=lambda s: -s.test_accuracy.mean)
-    lines += [
-        f"| {s.label} | {s.test_accuracy.text(s.headline.digits, s.headline.scale)} | "
-        f"{s.best_step.text(0) if passes is None else _three(passes[s.label])} | {_seconds(s.pruning_seconds)} | "
-        f"{s.effective_density.mean:.4f} | {s.test_accuracy.count} |"
-        for s in shown
-    ]
-    return "\n".join(lines)
+    return markdown_table(["method", titles, cost, "pruning time, s", "effective density", "seeds"], rows)
+
+
+def markdown_table(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table of texts.
+
+    >>> print(markdown_table(["a", "b"], [[1, 2]]))
+    | a | b |
+    |---|---|
+    | 1 | 2 |
+    """
+    lines = [[str(value).replace("|", "\\|") for value in line] for line in (columns, *rows)]
+    head, *body = (f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([head, "|---" * len(columns) + "|", *body])
 
 
 def _three(value: float) -> str:
     """Three digits, never as a power of ten."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}" if value >= 0.001 else "0" if value == 0 else "< 0.001"
-
-
-def _seconds(seconds: Interval) -> str:
-    return seconds.text(1 if seconds.mean >= 10 else 2)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scratchcard.artefacts.digest import json_digest
 from scratchcard.pruning.ticket import Ticket
 
-FOLDER = "tickets"
-ENDING = ".safetensors"
 _NAMES = ("predictor", "predictor_name", "predictor_identity")  # a predictor is what its digest says
 
 
@@ -48,35 +45,29 @@ class Origin:
     start: str
 
     @classmethod
-    def of(cls, ticket: Ticket, name: str = "the ticket", label: str | None = None) -> Origin:
+    def of(cls, ticket: Ticket, name: str, label: str | None = None) -> Origin:
         """Read a ticket's provenance; `label` is what the run's record calls it, where there is one.
 
         Raises:
             ValueError: it does not say enough.
         """
         told = ticket.provenance
-        workload, method = told.get("workload"), told.get("method")
         try:
-            if not isinstance(workload, Mapping) or not isinstance(method, Mapping):
-                raise TypeError("it names no workload and method")
-            settings = {key: value for key, value in workload.items() if key != "weights"}
-            if not isinstance(told["label"], str):
-                raise TypeError("its label is no text")
-            predictor = method.get("predictor_name") or Path(method.get("predictor") or "").name
+            workload, method, seed = dict(told["workload"]), dict(told["method"]), int(told["seed"])
+            workload.pop("weights", None)  # the file's path: the weights are what their digest says
+            start = seed if method.get("initial") == "bimodal" else workload.get("weights_sha256", seed)
             return cls(
-                name,
-                str(workload["network"]),
-                str(workload["task"]),
-                _digest(settings),
-                label or told["label"],
-                _digest({key: value for key, value in method.items() if key not in _NAMES}),
-                str(predictor),
-                float(told["density"]),
-                int(told["seed"]),
-                int(told.get("data_seed", told["seed"])),
-                str(
-                    told["seed"] if method.get("initial") == "bimodal" else workload.get("weights_sha256", told["seed"])
-                ),
+                name=name,
+                network=str(workload["network"]),
+                task=str(workload["task"]),
+                settings=json_digest(workload),
+                label=label or str(told["label"]),
+                method=json_digest({key: value for key, value in method.items() if key not in _NAMES}),
+                predictor=str(method.get("predictor_name") or Path(method.get("predictor") or "").name),
+                density=float(told["density"]),
+                seed=seed,
+                data_seed=int(told.get("data_seed", seed)),
+                start=str(start),
             )
         except (KeyError, TypeError, ValueError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
@@ -86,14 +77,8 @@ class Origin:
             ) from error
 
 
-def ticket_files(
-    source: str | Path | Iterable[str | Path], *, digests: Collection[str] | None = None
-) -> tuple[Path, ...]:
-    """The ticket files of a results folder (its `tickets/`), of a folder of tickets, or those named; sorted.
-
-    Args:
-        source: a folder, a file, or several of them.
-        digests: only the tickets of these runs.
+def ticket_files(source: str | Path | Iterable[str | Path]) -> list[Path]:
+    """The ticket files of a results folder (its `tickets/`), of a folder of tickets, or those named.
 
     Raises:
         FileNotFoundError: there is nothing at a path.
@@ -102,21 +87,17 @@ def ticket_files(
     sources = [Path(source)] if isinstance(source, str | Path) else [Path(place) for place in source]
     files: dict[Path, None] = {}
     for place in sources:
-        if place.is_dir():
-            folder = place / FOLDER if (place / FOLDER).is_dir() else place
-            files |= dict.fromkeys(path for path in sorted(folder.glob(f"*{ENDING}")) if not path.name.startswith("."))
-        elif place.is_file():
-            files[place] = None
-        else:
+        if not place.exists():
             raise FileNotFoundError(f"there is nothing at {place}: expected a results folder or a ticket")
-    found = tuple(path for path in files if digests is None or path.stem in digests)
-    if not found:
+        folder = place / "tickets" if (place / "tickets").is_dir() else place
+        files |= dict.fromkeys(sorted(folder.glob("[!.]*.safetensors")) if place.is_dir() else [place])
+    if not files:
         where = ", ".join(map(str, sources)) or "an empty list"
         raise ValueError(
-            f"no tickets in {where}: run the sweep with --keep-tickets, which writes them to the folder {FOLDER} of "
-            "the results"
+            f"no tickets in {where}: run the sweep with --keep-tickets, which writes them to the folder tickets of the "
+            "results"
         )
-    return found
+    return list(files)
 
 
 def labels_of(origins: Sequence[Origin]) -> list[str]:
@@ -128,44 +109,28 @@ def labels_of(origins: Sequence[Origin]) -> list[str]:
     Raises:
         ValueError: two tickets of one run.
     """
-    runs: dict[tuple[Any, ...], Origin] = {}
-    places: dict[tuple[Any, ...], list[Origin]] = defaultdict(list)
+    places: dict[tuple[Any, ...], dict[str, Origin]] = defaultdict(dict)
     for origin in origins:
-        place = (origin.settings, origin.density, origin.seed, origin.data_seed, origin.label)
-        twin = runs.setdefault((*place, origin.method), origin)
+        there = places[origin.settings, origin.density, origin.seed, origin.data_seed, origin.label]
+        twin = there.setdefault(origin.method, origin)
         if twin is not origin:
             raise ValueError(
                 f"{twin.name} and {origin.name} are tickets of one and the same run; leave one of them out"
             )
-        places[place].append(origin)
-    clashes = {place[-1] for place, there in places.items() if len(there) > 1}
-    named = {
-        label: all(
-            len({origin.predictor for origin in there}) == len(there) and all(origin.predictor for origin in there)
-            for place, there in places.items()
-            if place[-1] == label and len(there) > 1
-        )
-        for label in clashes
-    }
-    return [
-        f"{origin.label} [{origin.predictor if named[origin.label] else origin.method[:6]}]"
-        if origin.label in clashes
-        else origin.label
-        for origin in origins
-    ]
+    named: dict[str, bool] = {}  # labels that need more, and whether predictors' names tell all of them apart
+    for (*_, label), there in places.items():
+        names = {origin.predictor for origin in there.values()}
+        if len(there) > 1:
+            named[label] = named.get(label, True) and len(names) == len(there) and "" not in names
+    more = [origin.predictor if named.get(origin.label) else origin.method[:6] for origin in origins]
+    return [f"{o.label} [{added}]" if o.label in named else o.label for o, added in zip(origins, more, strict=True)]
 
 
 def workloads_of(origins: Sequence[Origin]) -> list[str]:
     """`network-task` for each ticket; with a digest behind it where several recipes or data share that name."""
-    settings: dict[str, set[str]] = defaultdict(set)
+    settings: Mapping[str, set[str]] = defaultdict(set)
     names = [f"{origin.network.rpartition(':')[2]}-{origin.task}" for origin in origins]
     for name, origin in zip(names, origins, strict=True):
         settings[name].add(origin.settings)
-    return [
-        name if len(settings[name]) == 1 else f"{name} [{origin.settings[:6]}]"
-        for name, origin in zip(names, origins, strict=True)
-    ]
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    named = zip(names, origins, strict=True)
+    return [name if len(settings[name]) == 1 else f"{name} [{origin.settings[:6]}]" for name, origin in named]

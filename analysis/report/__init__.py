@@ -7,7 +7,7 @@ stacks, cost, training), then the predictors, the tickets' anatomy, and how each
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,19 +72,27 @@ def page(inputs: Inputs, title: str | None = None) -> str:
     """The page's HTML."""
     grids = list(inputs.grids)
     known = {digest for grid in grids for digest in grid.get("digests") or ()}
-    rest = inputs.runs[~inputs.runs["digest"].isin(known)]
+    rest = inputs.runs.loc[~inputs.runs["digest"].isin(known), "digest"]
     if not rest.empty:
-        grids.append(dict(ALONE) | {"digests": list(rest["digest"])})
-    tested = [_tested(grid, inputs.part(grid).runs) for grid in grids]
-    parts = [_grid(inputs.part(grid), grid, inputs.runs, found) for grid, found in zip(grids, tested, strict=True)]
-    parts += _rest(inputs)
+        grids.append({**ALONE, "digests": list(rest)})
+    parts, tested = [], []
+    for grid in grids:
+        part = inputs.part(grid)
+        found = _tested(grid, part.runs)
+        parts.append(_grid(part, grid, inputs.runs, found))
+        tested += [] if found is None or isinstance(found, str) else [found]
+    fitted = Part("predictors", "Predictors", "How well each finds the slow ticket.")
+    fitted.sections = predictors(inputs.predictors, inputs.metrics, fitted.data)
+    kept = Part("tickets", "Ticket anatomy", "What the tickets look like, measured on the stored masks and weights.")
+    kept.sections = tickets(inputs.anatomy, kept.data)
+    made = Part("provenance", "How each number was made", "Grids, settings, machines, failed runs.")
+    made.sections = provenance(inputs)
+    parts += [part for part in (fitted, kept, made) if part.sections]
     if title is None:
         titles = [str(grid.get("title") or grid["name"]) for grid in inputs.grids]
         title = titles[0] if len(titles) == 1 else "Results of pruning runs"
     first = Part("verdict", "Verdict", "")
-    first.sections = winners(
-        inputs.runs, [found for found in tested if found is not None], overview(inputs), first.data
-    )
+    first.sections = winners(inputs.runs, tested, overview(inputs), first.data)
     return render(title, first, parts, inputs.source, versions()["scratchcard"], single=len(grids) == 1)
 
 
@@ -102,8 +110,7 @@ def _tested(grid: Mapping[str, Any], runs: pd.DataFrame) -> pd.DataFrame | str |
 
 def _grid(inputs: Inputs, grid: Mapping[str, Any], everything: pd.DataFrame, tested: pd.DataFrame | str | None) -> Part:
     name, runs = str(grid["name"]), inputs.runs
-    anchor = "grid-" + re.sub(r"\W+", "-", name)
-    part = Part(anchor, str(grid.get("title") or name), "")
+    part = Part("grid-" + re.sub(r"\W+", "-", name), str(grid.get("title") or name), "")
     wanted = len(set(grid.get("digests") or ()))
     if runs.empty:
         part.summary = f"No run of the grid {name} is finished."
@@ -116,9 +123,8 @@ def _grid(inputs: Inputs, grid: Mapping[str, Any], everything: pd.DataFrame, tes
     part.summary = f"{_result(runs, tested)} {done}, {methods}, {seeds}."
     part.sections = accuracy(runs, everything, inputs.figures(grid), part.data)
     part.sections += tests(grid, runs, tested)
-    part.sections += ranks(runs, part.data)
-    part.sections += heat_maps(runs, part.data)
-    part.sections += cost(runs, part.data)
+    for section in (ranks, heat_maps, cost):
+        part.sections += section(runs, part.data)
     part.sections += training(runs, inputs.histories, part.data)
     return part
 
@@ -127,18 +133,6 @@ def _result(runs: pd.DataFrame, tested: pd.DataFrame | str | None) -> str:
     """What comes out of a grid, in one or two sentences."""
     if tested is None or isinstance(tested, str):
         return next((f"{place}: {text}" for place, text in sentences(leads(runs, []))), "")
-    families = [(str(family), rows) for family, rows in tested.groupby("family", sort=False)]
-    family, rows = families[0]
-    more = f" ({counted(len(families) - 1, 'more family')} below.)" if len(families) > 1 else ""
-    return f"{family}: {outcome(rows)}{more}"
-
-
-def _rest(inputs: Inputs) -> Iterator[Part]:
-    """The parts that are of no grid."""
-    fitted = Part("predictors", "Predictors", "How well each finds the slow ticket.")
-    fitted.sections = predictors(inputs.predictors, inputs.metrics, fitted.data)
-    kept = Part("tickets", "Ticket anatomy", "What the tickets look like, measured on the stored masks and weights.")
-    kept.sections = tickets(inputs.anatomy, kept.data)
-    made = Part("provenance", "How each number was made", "Grids, settings, machines, failed runs.")
-    made.sections = provenance(inputs)
-    yield from (part for part in (fitted, kept, made) if part.sections)
+    family, rows = next(iter(tested.groupby("family", sort=False)))
+    others = tested["family"].nunique() - 1
+    return f"{family}: {outcome(rows)}" + (f" ({counted(others, 'more family')} below.)" if others else "")

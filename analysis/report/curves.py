@@ -6,21 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from scratchcard.analysis.headline import Headline
-from scratchcard.analysis.report.charts import lines
+from scratchcard.analysis.report.charts import curves
 from scratchcard.analysis.report.density_rows import density_table, means, pruned, workloads
-from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section, Table
-from scratchcard.analysis.report.panels import entries_of
+from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section, Table, entries_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 STEPS = 15
 """Points of a learning curve that go into a page."""
+Histories = Mapping[str, Sequence[Sequence[float | None]]]
 
 
-def training(
-    runs: pd.DataFrame, histories: Mapping[str, Sequence[Sequence[float | None]]], data: Data
-) -> list[Section]:
+def training(runs: pd.DataFrame, histories: Histories, data: Data) -> list[Section]:
     """One section for each network and task: steps, and learning curves where runs kept their histories."""
     sections = []
     for network, task, headline, group in workloads(pruned(runs)):
@@ -32,22 +30,14 @@ def training(
             "Training steps to the lowest validation loss, where the evaluated weights come from, mean over seeds "
             f"with its 95 % interval. {stopped} of {len(group)} trainings were stopped early, {diverged} diverged."
         )
-        columns, cells = density_table(rows, best="none")
         caption = "Steps to the lowest validation loss, mean ± 95 % interval, by density."
-        blocks: list[Block] = [Table.of(caption, columns, cells)]
-        curve = _curves(f"histories {network} {task} {headline.name}", headline, group, histories, data)
-        blocks += [curve] if curve else []
-        sections.append(Section(f"Training: {network} on {task}", text, tuple(blocks)))
+        blocks: list[Block] = [Table(caption, *density_table(rows, best=False))]
+        blocks += _curves(f"histories {network} {task} {headline.name}", headline, group, histories, data)
+        sections.append(Section(f"Training: {network} on {task}", text, blocks))
     return sections
 
 
-def _curves(
-    name: str,
-    headline: Headline,
-    group: pd.DataFrame,
-    histories: Mapping[str, Sequence[Sequence[float | None]]],
-    data: Data,
-) -> Panels | None:
+def _curves(name: str, headline: Headline, group: pd.DataFrame, histories: Histories, data: Data) -> list[Block]:
     known = group[group["digest"].isin(set(histories))]
     rows = []
     for (method, scorer, density), part in known.groupby(["method", "scorer", "density"], sort=False):
@@ -61,19 +51,20 @@ def _curves(
         common = {"panel": f"density {density:g}", "entry": scorer, "method": method}
         for step in whole[:: max(1, -(-len(whole) // STEPS))]:
             mean = sum(sums[step]) / len(sums[step])
-            rows.append(common | {"x": step, "y": round(mean, headline.digits - 1)})
+            rows.append(common | {"x": step, "mean": round(mean, headline.digits - 1)})
     if not rows:
-        return None
+        return []
     data.add(name, rows)
-    entries = entries_of(list(dict.fromkeys(str(row["entry"]) for row in rows)), "line")
-    y = f"validation {headline.title.removeprefix('test ')}"
+    entries = entries_of([row["entry"] for row in rows], "line")
+    title = f"validation {headline.title.removeprefix('test ')}"
+    x, y, tip = {"title": "step"}, {"title": title}, {"method": "method", "x": "step", "mean": title}
+    thin = {"line": {"strokeWidth": 1.3, "strokeOpacity": 0.85}}
     charts = []
     for panel in sorted({str(row["panel"]) for row in rows}, key=lambda p: float(p.split()[1])):
-        tip = {"method": "method", "x": "step", "y": y}
-        spec = lines(name, panel, entries, {"title": "step"}, {"title": y, "scale": {"zero": False}}, tip)
+        spec = curves(name, entries, x, y, tip, draw=thin, panel=panel, detail="method")
         charts.append(Chart(spec, panel, f"Line plot of the validation metric against steps at {panel}.", entries))
     caption = (
         f"Learning curves: mean validation {headline.words} over the seeds, a line a method, coloured by scorer; a "
         "line ends where its first seed stopped."
     )
-    return Panels(tuple(charts), caption)
+    return [Panels(charts, caption)]

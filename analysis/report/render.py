@@ -12,7 +12,6 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from functools import cache
 from importlib.resources import files
 
 from scratchcard.analysis.report.page import Part
@@ -30,14 +29,16 @@ def render(title: str, first: Part, parts: Sequence[Part], source: str, version:
         single: whether the first of the parts stands open, as the only grid does.
 
     Raises:
-        ValueError: altair's Vega bundle (vl-convert) or Jinja is not installed.
+        ValueError: Vega's bundle (vl-convert) or Jinja is not installed.
     """
     try:
         import jinja2
+        import vl_convert
         from markupsafe import Markup
     except ImportError as error:
-        raise ValueError("reports need Jinja: pip install 'scratchcard[report]'") from error
-    library, script, style = vega(), _file("page.js"), _file("page.css")
+        raise ValueError("reports need Jinja and vl-convert: pip install 'scratchcard[report]'") from error
+    library = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+    script, style = _file("page.js"), _file("page.css")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string(_file("page.html"))
 
@@ -74,25 +75,10 @@ def packed(text: str) -> str:
 
 def policy(*scripts: str) -> str:
     """The content security policy: nothing from the network, no script but these, no `eval`."""
-    hashes = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts
-    )
-    parts = ("default-src 'none'", f"script-src {hashes}", "style-src 'unsafe-inline'", "img-src data:")
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    parts = ("default-src 'none'", f"script-src {allowed}", "style-src 'unsafe-inline'", "img-src data:")
     return "; ".join((*parts, "base-uri 'none'", "form-action 'none'"))
-
-
-@cache
-def vega() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script.
-
-    Raises:
-        ValueError: vl-convert is not installed.
-    """
-    try:
-        import vl_convert
-    except ImportError as error:
-        raise ValueError("reports need vl-convert: pip install 'scratchcard[report]'") from error
-    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
 
 
 def _file(name: str) -> str:

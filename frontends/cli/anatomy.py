@@ -73,7 +73,7 @@ def _summary(frame: pd.DataFrame, workload: str, density: float) -> dict[str, An
     from scratchcard.analysis.anatomy_tables import MEASURES, core_sizes, means, overlap_matrix
 
     own = frame[(frame["workload"] == workload) & (frame["density"] == density)]
-    matrices = {measure: overlap_matrix(own, workload, density, measure) for measure in MEASURES}
+    matrices = {measure: overlap_matrix(own, measure) for measure in MEASURES}
     tables = {kind: means(own, kind).drop(columns=["workload", "density"]) for kind in ("ticket", "layer", "weights")}
     return {
         "workload": workload,

@@ -23,9 +23,8 @@ from scipy import stats
 from scratchcard.analysis.report import report
 from scratchcard.analysis.report.cost import cost
 from scratchcard.analysis.report.curves import training
-from scratchcard.analysis.report.density_rows import dense_reference, means
-from scratchcard.analysis.report.page import Data, Panels, Style, plain
-from scratchcard.analysis.report.panels import MOST, limits, split
+from scratchcard.analysis.report.page import Data, Entry, Panels, plain
+from scratchcard.analysis.report.density_rows import MOST, dense_reference, limits, means, split
 from scratchcard.analysis.report.provenance import ranges
 from scratchcard.analysis.report.render import packed
 from scratchcard.analysis.report.sources import gather, named
@@ -348,7 +347,7 @@ def test_every_method_is_in_one_panel_with_a_mark_of_its_own(methods: tuple[Meth
     assert sorted(names) == sorted(method.label for method in methods)
     for _, entries in panels:
         assert len(entries) <= MOST
-        assert len({(e.style.colour, e.style.shape, e.style.dash) for e in entries}) == len(entries)
+        assert len({(e.colour, e.shape, e.dash) for e in entries}) == len(entries)
     assert len(panels) == 1 if len(methods) <= MOST else len({title for title, _ in panels}) == len(panels)
 
 
@@ -356,13 +355,13 @@ def test_a_variant_keeps_its_colour_across_panels() -> None:
     styles: dict[str, set[int]] = {}
     for _, entries in split(frame_of(STACKS, [0.1], [0])):
         for entry in entries:
-            styles.setdefault(entry.name.partition(" on ")[2] or "alone", set()).add(entry.style.number)
+            styles.setdefault(entry.name.partition(" on ")[2] or "alone", set()).add(entry.number)
     assert len(styles) == 5
     assert all(len(numbers) == 1 for numbers in styles.values())
 
 
 def test_styles_differ_for_thirty_two_methods() -> None:
-    assert len({(s.colour, s.dash) for s in map(Style, range(32))}) == 32
+    assert len({(s.colour, s.dash) for s in (Entry(str(k), k) for k in range(32))}) == 32
 
 
 accuracies = st.lists(st.floats(0, 100), min_size=1, max_size=30)
