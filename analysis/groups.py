@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from scratchcard.analysis.headline import ACCURACY, Headline, metric_of
-from scratchcard.analysis.statistics import Interval, interval
+from scratchcard.analysis.statistics import ACCURACY, Headline, Interval, interval, metric_of
 
 if TYPE_CHECKING:
     import pandas as pd

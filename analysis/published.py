@@ -16,7 +16,6 @@ PUBLISHED = {
     "saw_dense_training": "the same, dense networks trained from scores as weights",
     "meta_model_metrics": "the same, predictors of the score of SynFlow in IMS",
     "cifar10_pruning_at_init": "CIFAR-10 pruned at initialisation (Tanaka et al. 2020)",
-    "anchors": "single accuracies of other methods on MNIST and CIFAR-10",
 }
 ACCURACIES = ("composite_pruning_mnist", "saw_dense_training", "cifar10_pruning_at_init")
 """Those whose rows can stand beside a run of ours."""
@@ -55,8 +54,7 @@ def published(name: str) -> pd.DataFrame:
     The table `combined` gives SNIP on standard weights in UMS the very numbers that `stacked` and `saw` give SNIP as
     published, which is USS: one of the two is a slip of the source. Both are kept, each under its own label.
 
-    `meta_model_metrics`: table, family, r2_train, r2_test, mse_train, mse_test. `anchors`: task, network, method,
-    density, test_accuracy (missing values: not stated).
+    `meta_model_metrics`: table, family, r2_train, r2_test, mse_train, mse_test.
 
     Raises:
         ValueError: unknown name.
@@ -66,15 +64,12 @@ def published(name: str) -> pd.DataFrame:
     lookup(PUBLISHED, "published figures", name)
     facts = _read(f"{name}.csv").merge(_read("sources.csv"), on="source", how="left", validate="many_to_one")
     facts["runs"] = facts["runs"].astype("Int64")
-    if "test_accuracy_percent" in facts:
-        # Divided as decimal text would be: 91.86 gives 0.9186.
-        facts["test_accuracy"] = (facts["test_accuracy_percent"] / 100).round(12)
-    if name not in ACCURACIES:
-        first = ["task", "network", "method", "density", "test_accuracy"]
-        if name == "meta_model_metrics":
-            facts["family"] = facts["predictor"].map(FAMILIES)
-            first = ["table", "family", "r2_train", "r2_test", "mse_train", "mse_test"]
+    if name == "meta_model_metrics":
+        facts["family"] = facts["predictor"].map(FAMILIES)
+        first = ["table", "family", "r2_train", "r2_test", "mse_train", "mse_test"]
         return facts[[*first, "citation", "runs", "settings"]]
+    # Divided as decimal text would be: 91.86 gives 0.9186.
+    facts["test_accuracy"] = (facts["test_accuracy_percent"] / 100).round(12)
     dense = name == "saw_dense_training"
     if dense:
         facts = facts.assign(density=1.0, steps=facts["training_steps_to_early_stop"])

@@ -9,34 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.groups import SETTINGS, differing, groups
-from scratchcard.analysis.results_file import Manifests, check_ending, read_export, whole, write_export
-from scratchcard.analysis.run_columns import to_frame
-from scratchcard.analysis.run_files import (
-    DamagedRecordWarning,
-    closed_connection,
-    import_duckdb,
-    read_beside,
-    read_records,
-)
+from scratchcard.analysis.results_file import ENDINGS, Manifests, read_export, to_frame, whole, write_export
+from scratchcard.analysis.run_files import DamagedRecordWarning as DamagedRecordWarning
+from scratchcard.analysis.run_files import closed_connection, import_duckdb, read_beside, read_records
 from scratchcard.analysis.statistics import Interval
 from scratchcard.registry import lookup
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-
-__all__ = [
-    "DamagedRecordWarning",
-    "MixedRunsWarning",
-    "export",
-    "failures",
-    "frame",
-    "grids",
-    "predictors",
-    "query",
-    "summary",
-    "unfinished",
-]
 
 GROUP = ("task", "network", "density", "label", "predictor")
 """Runs that agree in these differ in their seed alone, unless `summary` warns."""
@@ -47,7 +28,7 @@ class MixedRunsWarning(UserWarning):
 
 
 def frame(source: str | Path, *, grid: str | None = None) -> pd.DataFrame:
-    """One row a finished run, in the columns of `analysis.run_columns`; sorted, accuracies as shares in [0, 1].
+    """One row a finished run, in the columns of `analysis.results_file`; sorted, accuracies as shares in [0, 1].
 
     Args:
         source: a folder of results, or a `.parquet` file that `export` wrote. Both give the same frame, to the bit.
@@ -109,7 +90,8 @@ def export(source: str | Path, out: str | Path, *, grid: str | None = None, quer
         ValueError: as `query`; another ending.
     """
     out = Path(out)
-    check_ending(out)
+    if out.suffix not in ENDINGS:
+        raise ValueError(f"cannot export to {out}: the file's ending must be {' or '.join(ENDINGS)}")
     table, manifests = _load(source, grid)
     write_export(table if query is None else _query(table, query), manifests, out, query=query)
     return out

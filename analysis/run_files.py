@@ -9,8 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scratchcard.analysis.results_file import Manifests
-from scratchcard.analysis.run_columns import COLUMNS, ORDER, PREDICTOR_PATHS, arrow_schema, json_structure
+from scratchcard.analysis.results_file import COLUMNS, ORDER, PREDICTOR_PATHS, Manifests, arrow_schema, json_structure
 from scratchcard.artefacts.json_file import find_json
 from scratchcard.words import counted
 

@@ -10,8 +10,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scratchcard.analysis.groups import DENSE, Group, Methods, Place, density_key, methods
-from scratchcard.analysis.headline import Headline
-from scratchcard.analysis.statistics import markdown_table
 from scratchcard.analysis.two_samples import holm, paired, welch
 
 if TYPE_CHECKING:
@@ -154,47 +152,6 @@ def _groups(found: Methods, pair: Pair) -> tuple[Group, Group, list[str]]:
         if group.diverged:
             notes.append(f"{len(group.diverged)} runs of {label!r} diverged, measured at their best before")
     return both[pair.of], both[pair.against], notes
-
-
-def comparison_table(table: pd.DataFrame) -> str:
-    """Markdown of what `compare` returns: one table a family, its size, and the notes below; accuracies in per cent."""
-    return "\n\n".join(_family_table(str(name), part) for name, part in table.groupby("family", sort=False))
-
-
-def _family_table(name: str, table: pd.DataFrame) -> str:
-    places = ["network"] * (table["network"].nunique(dropna=False) > 1) + ["task"]
-    notes = notes_of(table)
-    rows = []
-    for row in table.to_dict("records"):
-        digits, scale = Headline(row["metric"]).digits, Headline(row["metric"]).scale
-        of, against, difference, low, high = (
-            shown(scale * row[key], f"{sign}.{digits}f")
-            for key, sign in zip(
-                ("mean_of", "mean_against", "difference", "low", "high"), ("", "", "+", "+", "+"), strict=True
-            )
-        )
-        mark = f" ({notes.index(row['note']) + 1})" if row["note"] else ""
-        rows.append(
-            [
-                row["of"] + (" (paired)" if row["paired"] else ""),
-                row["against"],
-                *(row[place] if isinstance(row[place], str) else "–" for place in places),
-                shown(row["density"], "g"),
-                f"{row['n_of']}, {row['n_against']}",
-                f"{of}, {against}",
-                difference + ("" if math.isnan(row["low"]) else f" [{low}, {high}]"),
-                shown(row["hedges_g"], "+.2f"),
-                p_text(row["p"]),
-                p_text(row["p_adjusted"]),
-                verdict_of(row) + mark,
-            ]
-        )
-    size, left_out = int(table["family_size"].iloc[0]), int((~table["counted"]).sum())
-    heading = f"**{name}**: {size} tests, p corrected by Holm over all of them"
-    heading += f"; {left_out} declared without enough runs, not counted." if left_out else "."
-    columns = ["of", "against", *places, "density", "runs", "means", "difference [95 %]", "g", "p", "p, Holm"]
-    told = [f"({k}) {note}" for k, note in enumerate(notes, 1)]
-    return "\n\n".join([heading, markdown_table([*columns, "significant"], rows), *told])
 
 
 def notes_of(table: pd.DataFrame) -> list[str]:

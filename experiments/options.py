@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scratchcard.analysis.figures import comparison, cost_front
+from experiments.cost_front import cost_front
+from scratchcard.analysis.figures import comparison
 from scratchcard.analysis.statistics import markdown, summarise
 from scratchcard.artefacts.files import written_beside
 from scratchcard.settings import whole_numbers

@@ -2,23 +2,31 @@
 
 It begins with the verdict. Below it lies a folded part for each grid (accuracy against density, declared tests, ranks,
 stacks, cost, training), then the predictors, the tickets' anatomy, and how each number was made.
+
+The file holds its style, its scripts and its data, and may load nothing. What is folded away is packed: gzip and base64
+of JSON with the part's HTML, its charts and their data. So is Vega, the library that draws. The page's script unpacks
+each when it is asked for.
 """
 
 from __future__ import annotations
 
+import base64
+import gzip
+import hashlib
+import json
 import re
+import time
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.report.accuracy import accuracy
-from scratchcard.analysis.report.cost import cost
-from scratchcard.analysis.report.curves import training
+from scratchcard.analysis.report.cost import cost, training
 from scratchcard.analysis.report.heat_maps import heat_maps
 from scratchcard.analysis.report.page import Part, Section
 from scratchcard.analysis.report.predictors import predictors
 from scratchcard.analysis.report.provenance import overview, provenance
-from scratchcard.analysis.report.render import render
 from scratchcard.analysis.report.sources import Inputs, gather
 from scratchcard.analysis.report.tests_and_ranks import ranks, tests
 from scratchcard.analysis.report.tickets import tickets
@@ -48,7 +56,7 @@ def report(
     """Write the report of results as one HTML file; returns its path.
 
     Args:
-        source: a folder of results, or a `.parquet` that `analysis.results.export` wrote (without learning curves); or
+        source: a folder of results, or a `.parquet` that `analysis.results.export` wrote; or
             several of them, whose runs are taken together.
         out: the file, ending in .html; written beside and renamed.
         title: of the page; by default the grid's title, where there is one grid.
@@ -125,7 +133,7 @@ def _grid(inputs: Inputs, grid: Mapping[str, Any], everything: pd.DataFrame, tes
     part.sections += tests(grid, runs, tested)
     for section in (ranks, heat_maps, cost):
         part.sections += section(runs, part.data)
-    part.sections += training(runs, inputs.histories, part.data)
+    part.sections += training(runs)
     return part
 
 
@@ -136,3 +144,71 @@ def _result(runs: pd.DataFrame, tested: pd.DataFrame | str | None) -> str:
     family, rows = next(iter(tested.groupby("family", sort=False)))
     others = tested["family"].nunique() - 1
     return f"{family}: {outcome(rows)}" + (f" ({counted(others, 'more family')} below.)" if others else "")
+
+
+def render(title: str, first: Part, parts: Sequence[Part], source: str, version: str, *, single: bool = False) -> str:
+    """Parts to HTML. Foreign texts are escaped; a script that is not ours would not run (content security policy).
+
+    Args:
+        title: of the page.
+        first: the verdict, in plain HTML.
+        parts: below it, folded and packed.
+        source: what it is made from.
+        version: of this package.
+        single: whether the first of the parts stands open, as the only grid does.
+
+    Raises:
+        ValueError: Vega's bundle (vl-convert) or Jinja is not installed.
+    """
+    try:
+        import jinja2
+        import vl_convert
+        from markupsafe import Markup
+    except ImportError as error:
+        raise ValueError("reports need Jinja and vl-convert: pip install 'scratchcard[report]'") from error
+    library = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+    script, style = _file("page.js"), _file("page.css")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string(_file("page.html"))
+
+    def pack(part: Part, html: str) -> str:
+        told = {"html": html, "charts": [chart.spec for chart in part.charts], "sets": part.data.sets}
+        return packed(json.dumps(told, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+
+    text: str = template.render(
+        only=None,
+        title=title,
+        first=first,
+        parts=parts,
+        single=single,
+        packs=[pack(first, ""), *(pack(part, template.render(only=part.sections).strip()) for part in parts)],
+        source=source,
+        version=version,
+        made=time.strftime("%Y-%m-%d", time.gmtime()),
+        policy=policy(library, script),
+        style=Markup(style),  # noqa: S704  (our own files)
+        script=Markup(script),  # noqa: S704
+        library=packed(library),
+    )
+    return text
+
+
+def packed(text: str) -> str:
+    """gzip and base64 of a text, the same each time; no character of it can end an element of HTML.
+
+    >>> packed("scratchcard") == packed("scratchcard")
+    True
+    """
+    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
+
+
+def policy(*scripts: str) -> str:
+    """The content security policy: nothing from the network, no script but these, no `eval`."""
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    parts = ("default-src 'none'", f"script-src {allowed}", "style-src 'unsafe-inline'", "img-src data:")
+    return "; ".join((*parts, "base-uri 'none'", "form-action 'none'"))
+
+
+def _file(name: str) -> str:
+    return files("scratchcard.analysis.report").joinpath(name).read_text(encoding="utf-8")

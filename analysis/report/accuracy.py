@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.equal_tickets import identical, note, others
-from scratchcard.analysis.headline import Headline
 from scratchcard.analysis.report.charts import curves, dots, log_density
 from scratchcard.analysis.report.density_rows import (
     Rows,
@@ -23,7 +22,7 @@ from scratchcard.analysis.report.density_rows import (
     workloads,
 )
 from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section, Table, Text, number
-from scratchcard.analysis.statistics import Interval
+from scratchcard.analysis.statistics import Headline, Interval
 from scratchcard.words import counted
 
 if TYPE_CHECKING:

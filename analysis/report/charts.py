@@ -33,7 +33,6 @@ def curves(
     *,
     draw: Mapping[str, Spec] = MEANS,
     panel: str | None = None,
-    detail: str | None = None,
     front: bool = False,
     context: Sequence[str] = (),
     reference: float | None = None,
@@ -50,7 +49,6 @@ def curves(
         tooltip: field to title.
         draw: the marks (`rule` for intervals, `line`, `point`), with their options.
         panel: only the rows with this `panel`.
-        detail: the field of which each value has a line of its own; by default the entry.
         front: a step line through the rows that are on the Pareto `front`; the shape is then a field, `shape`.
         context: other entries of the data set, drawn as grey lines.
         reference: y of the dense network.
@@ -98,7 +96,7 @@ def curves(
     about = {"tooltip": tooltips(tooltip)}
     channels: dict[str, Spec] = {
         "rule": {"y": {**up, "field": "low"}, "y2": {"field": "high"}},
-        "line": {"strokeDash": dash, "detail": {"field": detail or "entry"}} | ({} if "point" in draw else about),
+        "line": {"strokeDash": dash} | ({} if "point" in draw else about),
         "point": {"shape": shape} | about,
     }
     layers += [mine | layer(mark, place | base | channels[mark], options) for mark, options in draw.items()]
@@ -138,14 +136,17 @@ def heat_map(
     panel: str,
     columns: Sequence[str],
     rows: Sequence[str],
-    domain: tuple[float, float],
+    values: Sequence[float],
     tooltip: Mapping[str, str],
     *,
     titles: tuple[str, str],
     texts: bool = True,
+    zero: bool = False,
 ) -> Spec:
-    """Coloured cells (`column`, `row`, `value`, `text`, `panel`); the text is dark where the colour is light."""
-    low, high = domain
+    """Coloured cells (`column`, `row`, `value`, `text`, `panel`), by the least and largest value, or from `zero` on."""
+    low, high = plain(min(values)), plain(max(values))
+    if zero:
+        low, high = min(0.0, low), max(high, 0.01)
     angle = -35 if max(map(len, columns), default=0) > 6 else 0
     place = {
         "x": _names("column", columns, titles[0], {"labelAngle": angle, "labelLimit": 150}),

@@ -1,11 +1,11 @@
-"""Accuracy against cost: seconds to prune and train, with the Pareto front."""
+"""Cost: accuracy against the seconds to prune and train, with the Pareto front; steps of the trainings."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.report.charts import MEANS, curves, log_axis
-from scratchcard.analysis.report.density_rows import axis, means, pruned, workloads
+from scratchcard.analysis.report.density_rows import axis, density_table, means, pruned, workloads
 from scratchcard.analysis.report.page import SHAPES, Cell, Chart, Data, Panels, Section, Table, entries_of, number
 from scratchcard.analysis.statistics import pareto
 
@@ -60,6 +60,24 @@ def cost(runs: pd.DataFrame, data: Data) -> list[Section]:
         best = "The Pareto front of the means: for each density, the methods than which none is cheaper and better."
         blocks = (Panels(charts, caption, key), Table(best, ("density", "method", title, headline.title), cells))
         sections.append(Section(f"{headline.words.capitalize()} against cost: {network} on {task}", text, blocks))
+    return sections
+
+
+def training(runs: pd.DataFrame) -> list[Section]:
+    """One section for each network and task: steps to the lowest validation loss."""
+    sections = []
+    for network, task, _, group in workloads(pruned(runs)):
+        rows = means(group, "best_step")
+        if not rows:
+            continue
+        stopped, diverged = (int(group[c].fillna(False).astype(bool).sum()) for c in ("early_stopped", "diverged"))
+        text = (
+            "Training steps to the lowest validation loss, where the evaluated weights come from, mean over seeds "
+            f"with its 95 % interval. {stopped} of {len(group)} trainings were stopped early, {diverged} diverged."
+        )
+        caption = "Steps to the lowest validation loss, mean ± 95 % interval, by density."
+        table = Table(caption, *density_table(rows, best=False))
+        sections.append(Section(f"Training: {network} on {task}", text, [table]))
     return sections
 
 

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.groups import MEASURE, groups
-from scratchcard.analysis.headline import Headline, metric_of
-from scratchcard.analysis.report.page import Cell, Entry, entries_of, number, plain
-from scratchcard.analysis.statistics import Interval, interval
+from scratchcard.analysis.report.page import Cell, Entry, entries_of, entry, number, plain
+from scratchcard.analysis.statistics import Headline, Interval, interval, metric_of
 from scratchcard.words import counted
 
 if TYPE_CHECKING:
@@ -98,9 +97,8 @@ def mean_cell(row: Mapping[str, Any] | None, note: str = "", strong: bool = Fals
 def density_table(
     rows: Rows,
     notes: Mapping[tuple[str, float], str] | None = None,
-    *,
-    best: bool = True,
     names: Mapping[str, str] | None = None,
+    best: bool = True,
 ) -> tuple[tuple[str, ...], list[list[Cell]]]:
     """Columns and rows of a table methods × densities from `means`; the highest of a column is strong.
 
@@ -200,7 +198,7 @@ def split(runs: pd.DataFrame) -> list[tuple[str, tuple[Entry, ...]]]:
     found = []
     for titles, names in panels:
         common = len(order) <= MOST and len({variants[m] for m in names}) == len(names)
-        entries = tuple(Entry(m, order[variants[m]] if common else k) for k, m in enumerate(names))
+        entries = tuple(entry(m, order[variants[m]] if common else k) for k, m in enumerate(names))
         found.append((", ".join(titles), entries))
     return found
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scratchcard.analysis.headline import Headline
 from scratchcard.analysis.report.charts import heat_map
 from scratchcard.analysis.report.density_rows import means, pruned, starts, workloads
-from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section, plain
+from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section
+from scratchcard.analysis.statistics import Headline
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +69,7 @@ def _maps(name: str, headline: Headline, shown: pd.DataFrame, titles: tuple[str,
     charts = []
     for panel in dict.fromkeys(c["panel"] for c in sorted(cells, key=lambda c: float(c["panel"].split()[1]))):
         values = [c["value"] for c in cells if c["panel"] == panel]
-        spec = heat_map(name, panel, across, down, (plain(min(values)), plain(max(values))), tip, titles=titles)
+        spec = heat_map(name, panel, across, down, values, tip, titles=titles)
         text = f"Heat map of test {headline.words}, {titles[1]} by {titles[0]}, at {panel}."
         charts.append(Chart(spec, panel, text, width=130 + 36 * len(across)))
     return Panels(charts, "Darker is lower; point at a cell for its interval.")

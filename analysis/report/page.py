@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 SHAPES: Mapping[str, str] = {
     "circle": "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0",
@@ -23,46 +23,36 @@ COLOURS = 8
 """The style sheet has the variables --c0 to --c7, one set a theme."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A line of a legend; its button shows the method alone or among others.
-
-    Colours repeat after eight, dashes change with each repeat.
 
     Attributes:
         name: what the data call it.
-        number: of its colour, shape and dash.
+        colour: a style sheet's variable, so that a theme changes it without drawing again.
+        shape: Vega's name of its mark.
+        outline: the shape as an SVG path.
+        dash: SVG's dash array.
         swatch: `both` a line and a mark, or a `line`, or a `chip` of its colour where shapes mean something else.
     """
 
     name: str
-    number: int
-    swatch: Literal["both", "line", "chip"] = "both"
-
-    @property
-    def colour(self) -> str:
-        """A style sheet's variable, so that a theme changes it without drawing again."""
-        return f"var(--c{self.number % COLOURS})"
-
-    @property
-    def shape(self) -> str:
-        """Vega's name."""
-        return tuple(SHAPES)[(self.number + self.number // COLOURS) % len(SHAPES)]
-
-    @property
-    def outline(self) -> str:
-        """The shape as an SVG path."""
-        return SHAPES[self.shape]
-
-    @property
-    def dash(self) -> str:
-        """SVG's dash array."""
-        return DASHES[(self.number // COLOURS) % len(DASHES)]
+    colour: str
+    shape: str
+    outline: str
+    dash: str
+    swatch: str
 
 
-def entries_of(names: Iterable[Any], swatch: Literal["both", "line", "chip"] = "both") -> tuple[Entry, ...]:
+def entry(name: str, number: int, swatch: str = "both") -> Entry:
+    """An entry; colours repeat after eight numbers, shapes and dashes change with each repeat."""
+    again, colour = divmod(number, COLOURS)
+    shape = tuple(SHAPES)[(number + again) % len(SHAPES)]
+    return Entry(name, f"var(--c{colour})", shape, SHAPES[shape], DASHES[again % len(DASHES)], swatch)
+
+
+def entries_of(names: Iterable[Any], swatch: str = "both") -> tuple[Entry, ...]:
     """Legend entries in the order in which names appear."""
-    return tuple(Entry(name, k, swatch) for k, name in enumerate(dict.fromkeys(map(str, names))))
+    return tuple(entry(name, k, swatch) for k, name in enumerate(dict.fromkeys(map(str, names))))
 
 
 @dataclass(frozen=True)
@@ -184,7 +174,7 @@ class Text:
 
     text: str
     title: str = ""
-    kind: Literal["text", "command", "listing"] = "text"
+    kind: str = "text"
 
 
 Block = Panels | Table | Text

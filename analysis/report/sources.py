@@ -1,4 +1,4 @@
-"""What a report is made from: runs, grids, failed runs, predictors, ticket anatomy, histories."""
+"""What a report is made from: runs, grids, failed runs, predictors, ticket anatomy."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from scratchcard.artefacts.json_file import find_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +32,6 @@ class Inputs:
         published: published accuracies that the runs can stand beside, `analysis.published.beside`.
         metrics: published metrics of predictors.
         anatomy: `anatomy.parquet`, or None.
-        histories: digest to (step, train loss, validation loss, validation accuracy).
     """
 
     source: str
@@ -45,7 +42,6 @@ class Inputs:
     published: pd.DataFrame
     metrics: tuple[Mapping[str, Any], ...]
     anatomy: pd.DataFrame | None
-    histories: Mapping[str, list[list[float]]]
 
     def part(self, grid: Mapping[str, Any]) -> Inputs:
         """The same with one grid's runs alone."""
@@ -98,11 +94,6 @@ def gather(sources: Sequence[str | Path], anatomy: str | Path | None = None) -> 
     measured = tuple(record for record in fitted.values() if isinstance(record.get("metrics"), dict))
     places = [path / "anatomy.parquet" for path in paths] if anatomy is None else []
     place = next((path for path in places if path.is_file()), anatomy)
-    records = (
-        (digest, find_json(path / f"{digest}.json") or {})
-        for path, frame in zip(paths, frames, strict=True)
-        for digest in (frame["digest"] if path.is_dir() else ())
-    )
     return Inputs(
         " and ".join(path.name for path in paths),
         named(runs),
@@ -112,7 +103,6 @@ def gather(sources: Sequence[str | Path], anatomy: str | Path | None = None) -> 
         beside(runs),
         tuple(published("meta_model_metrics").to_dict("records")) if measured else (),
         None if place is None else read_anatomy(place),
-        {digest: record["history"] for digest, record in records if record.get("history")},
     )
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.equal_tickets import identical, others, repeated
 from scratchcard.analysis.friedman import ALPHA, friedman
-from scratchcard.analysis.headline import Headline
 from scratchcard.analysis.report.charts import dots
 from scratchcard.analysis.report.density_rows import pruned, workloads
 from scratchcard.analysis.report.page import Block, Cell, Chart, Data, Panels, Section, Table, Text, number
 from scratchcard.analysis.report.verdict import outcome
 from scratchcard.analysis.significance import notes_of, p_text, verdict_of
+from scratchcard.analysis.statistics import Headline
 from scratchcard.words import counted
 
 if TYPE_CHECKING:

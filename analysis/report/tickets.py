@@ -5,18 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from scratchcard.analysis.report.charts import curves, heat_map
-from scratchcard.analysis.report.page import (
-    Block,
-    Chart,
-    Data,
-    Panels,
-    Section,
-    Table,
-    entries_of,
-    number,
-    plain,
-)
+from scratchcard.analysis.report.charts import curves, heat_map, log_axis
+from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section, Table, entries_of, number
 from scratchcard.analysis.weights import BIN
 
 if TYPE_CHECKING:
@@ -97,9 +87,8 @@ def _overlap(name: str, rows: pd.DataFrame, data: Data) -> list[Block]:
         key = data.add(f"overlap {name} {panel}", cells)
         tip = {"row": "ticket", "column": "other", "full": "Jaccard index", "chance": "chance"}
         values = [cell["value"] for cell in cells]
-        domain = (min(0.0, plain(min(values))), max(plain(max(values)), 0.01))
         texts, names = len(labels) <= WITH_TEXT, list(short.values())
-        spec = heat_map(key, panel, names, names, domain, tip, titles=("", ""), texts=texts)
+        spec = heat_map(key, panel, names, names, values, tip, titles=("", ""), texts=texts, zero=True)
         text = f"Heat map of Jaccard indices between tickets at {panel}."
         charts.append(Chart(spec, panel, text, width=170 + (36 if texts else 17) * len(names)))
     caption = "Darker is less overlap, each panel on its own scale from 0; point at a cell for its value and chance."
@@ -129,11 +118,7 @@ def _core(name: str, rows: pd.DataFrame, data: Data) -> list[Block]:
             "scale": {"domain": [0.7, last + 0.3], "nice": False},
             "axis": {"format": "d", "tickMinStep": 1},
         }
-        y = {
-            "title": "weights (log axis)",
-            "scale": {"type": "log", "domain": [0.5, plain(1.4 * most)], "nice": False},
-            "axis": {"tickCount": 5, "format": "~s"},
-        }
+        y = log_axis("weights (log axis)", (0.7, most), 1.4, tickCount=5, format="~s")
         there = {point["entry"] for point in points}
         entries = entries_of(entry for entry in CORE.values() if entry in there)
         spec = curves(key, entries, x, y, {"entry": "", "x": "k", "text": "weights"})

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.equal_tickets import identical, others
-from scratchcard.analysis.headline import Headline
 from scratchcard.analysis.report.density_rows import means, pruned, short, usual_seeds, workloads
 from scratchcard.analysis.significance import p_text
+from scratchcard.analysis.statistics import Headline
 from scratchcard.words import counted
 
 if TYPE_CHECKING:

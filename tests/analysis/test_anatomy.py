@@ -14,11 +14,9 @@ import pytest
 import torch
 
 import scratchcard.analysis.anatomy
-from scratchcard.analysis.anatomy import COLUMNS, anatomy, read_anatomy
-from scratchcard.analysis.anatomy_tables import core_sizes, means, overlap_matrix, places
+from scratchcard.analysis.anatomy import COLUMNS, anatomy, core_sizes, means, overlap_matrix, places, read_anatomy
 from scratchcard.analysis.overlap import PackedMask, chances, jaccards
-from scratchcard.analysis.ticket_layers import layer_rows
-from scratchcard.analysis.ticket_origins import Origin, labels_of, ticket_files
+from scratchcard.analysis.tickets import Origin, labels_of, layer_rows, ticket_files
 from scratchcard.analysis.weights import EDGES, bimodality_coefficient
 from scratchcard.pruning.connectivity import Connectivity, effective_density
 from scratchcard.pruning.mask import Mask, keep_top

@@ -20,13 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from scratchcard.analysis.report import report
+from scratchcard.analysis.report import packed, report
 from scratchcard.analysis.report.cost import cost
 from scratchcard.analysis.report.curves import training
-from scratchcard.analysis.report.page import Data, Entry, Panels, plain
 from scratchcard.analysis.report.density_rows import MOST, dense_reference, limits, means, split
+from scratchcard.analysis.report.page import Data, Panels, entry, plain
 from scratchcard.analysis.report.provenance import ranges
-from scratchcard.analysis.report.render import packed
 from scratchcard.analysis.report.sources import gather, named
 from scratchcard.analysis.results import export, frame
 from scratchcard.apply.method import Method
@@ -352,16 +351,16 @@ def test_every_method_is_in_one_panel_with_a_mark_of_its_own(methods: tuple[Meth
 
 
 def test_a_variant_keeps_its_colour_across_panels() -> None:
-    styles: dict[str, set[int]] = {}
+    styles: dict[str, set[str]] = {}
     for _, entries in split(frame_of(STACKS, [0.1], [0])):
-        for entry in entries:
-            styles.setdefault(entry.name.partition(" on ")[2] or "alone", set()).add(entry.number)
+        for one in entries:
+            styles.setdefault(one.name.partition(" on ")[2] or "alone", set()).add(one.colour)
     assert len(styles) == 5
     assert all(len(numbers) == 1 for numbers in styles.values())
 
 
 def test_styles_differ_for_thirty_two_methods() -> None:
-    assert len({(s.colour, s.dash) for s in (Entry(str(k), k) for k in range(32))}) == 32
+    assert len({(s.colour, s.dash) for s in (entry(str(k), k) for k in range(32))}) == 32
 
 
 accuracies = st.lists(st.floats(0, 100), min_size=1, max_size=30)

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scratchcard.analysis.significance import COLUMNS, compare, comparison_table
+from experiments.tables import comparison_table
+from scratchcard.analysis.significance import COLUMNS, compare
 from scratchcard.analysis.two_samples import hedges_correction, hedges_g, holm, paired, welch
 
 QUICK = settings(max_examples=30, deadline=None)

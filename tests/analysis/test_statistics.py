@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scratchcard.analysis.figures import comparison, cost_front
+from experiments.cost_front import cost_front
+from scratchcard.analysis.figures import comparison
 from scratchcard.analysis.statistics import interval, markdown, pareto, summarise
 
 

@@ -61,7 +61,8 @@ def test_text_and_json(folder: Path, tmp_path: Path) -> None:
         for scorer in ("snip", "magnitude")
         for seed in (0, 1)
     }
-    mean = sum(jaccards([masks["snip", seed], masks["magnitude", seed]])[0, 1] for seed in (0, 1)) / 2
+    packed = {key: PackedMask.of(mask) for key, mask in masks.items()}
+    mean = sum(jaccards([packed["snip", seed], packed["magnitude", seed]])[0, 1] for seed in (0, 1)) / 2
     assert entry["overlap"]["jaccard"] == [[None, pytest.approx(mean)], [pytest.approx(mean), None]]
     assert entry["overlap"]["chance_by_layer"][0][1] < mean  # both like large weights
     shared = [(masks["snip", seed] & masks["magnitude", seed]).kept for seed in (0, 1)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scratchcard.analysis.figures import CHARACTER, GAP, HIGH, LINE, WIDE, place_labels
+from experiments.cost_front import CHARACTER, GAP, HIGH, LINE, WIDE, place_labels
 
 Offset = tuple[bool, float]
 

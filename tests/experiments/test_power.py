@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scratchcard.analysis.power import power, power_table, seeds_needed
+from experiments.power import power, power_table, seeds_needed
 
 
 def frame(values: dict[str, list[float]], density: float = 0.01) -> pd.DataFrame:
@@ -75,7 +75,9 @@ def test_seeds_grow_as_they_should() -> None:
     assert seeds_needed(1.0, 1e-9) == 2
 
 
-@pytest.mark.parametrize(("difference", "spread"), [(0.01, 0.0), (0.01, -0.1), (0.01, math.nan), (0.0, 1), (math.inf, 1)])
+@pytest.mark.parametrize(
+    ("difference", "spread"), [(0.01, 0.0), (0.01, -0.1), (0.01, math.nan), (0.0, 1), (math.inf, 1)]
+)
 def test_without_a_difference_or_a_spread_there_is_no_power(difference: float, spread: float) -> None:
     with pytest.raises(ValueError, match="power needs a difference and a spread"):
         seeds_needed(difference, spread)
