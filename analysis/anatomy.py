@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scratchcard.analysis.overlap import PackedMask, chances, core_curve, jaccards
 from scratchcard.analysis.tickets import Origin, labels_of, layer_rows, ticket_files, workloads_of
@@ -76,7 +77,7 @@ def anatomy(
     origins: list[Origin] = []
     masks: list[PackedMask] = []
     numbers: list[tuple[int, str, str, str, float]] = []
-    histograms: list[tuple[int, Distribution]] = []
+    histograms: list[tuple[int, str, str, NDArray[np.int64]]] = []
     known: dict[str, list[Distribution]] = {}
     densities: set[float] = set()
     for done, path in enumerate(files, 1):
@@ -89,7 +90,7 @@ def anatomy(
             origins.append(origin)
             masks.append(PackedMask.of(ticket.mask))
             distributions = weight_distributions(ticket, known)
-            histograms += [(place, distribution) for distribution in distributions]
+            histograms += [(place, d.layer, d.part, d.histogram) for d in distributions]
             numbers += [(place, *entry) for entry in _numbers(ticket, record, distributions)]
         if progress is not None:
             progress(done, len(files))
@@ -159,10 +160,7 @@ def _numbers(
 
 
 def _frame(
-    origins: Sequence[Origin],
-    masks: Sequence[PackedMask],
-    numbers: Sequence[tuple[int, str, str, str, float]],
-    histograms: Sequence[tuple[int, Distribution]],
+    origins: list[Origin], masks: list[PackedMask], numbers: Sequence[tuple[Any, ...]], histograms: Sequence[Any]
 ) -> pd.DataFrame:
     import pandas as pd
 
@@ -170,18 +168,13 @@ def _frame(
     about["label"], about["workload"] = labels_of(origins), workloads_of(origins)
     own = pd.DataFrame(numbers, columns=["place", "kind", "layer", "name", "value"])
     own = own.join(about[["label", "seed"]], on="place")
-    pooled: dict[tuple[Any, ...], tuple[int, Any]] = {}
-    keys = list(about[["workload", "density", "label"]].itertuples(index=False, name=None))
-    for place, d in histograms:
-        first, counts = pooled.get((*keys[place], d.layer, d.part), (place, 0))
-        pooled[*keys[place], d.layer, d.part] = first, counts + d.histogram
-    middles = (EDGES[:-1] + EDGES[1:]) / 2
-    bars = [
-        {"place": place, "kind": "histogram", "label": label, "layer": layer, "name": part, "at": middles[at]}
-        | {"value": counts[at]}
-        for (_, _, label, layer, part), (place, counts) in pooled.items()
-        for at in np.flatnonzero(counts)
-    ]
+    bars = pd.DataFrame(histograms, columns=["place", "layer", "name", "value"])
+    bars = bars.join(about[["workload", "density", "label"]], on="place")
+    pooled = bars.groupby(["workload", "density", "label", "layer", "name"], sort=False)
+    bars = pooled.agg(place=("place", "first"), value=("value", "sum")).reset_index()
+    bars["at"] = [list((EDGES[:-1] + EDGES[1:]) / 2)] * len(bars)
+    bars = bars.assign(kind="histogram").explode(["at", "value"])
+    bars = bars[bars["value"] > 0]
     pruned = about[about["density"] < 1]
     together = [
         list(part.index) for _, part in pruned.groupby(["settings", "density", "seed", "data_seed"], sort=False)
@@ -194,7 +187,7 @@ def _frame(
             cores.append(curve.assign(place=there[0], kind="core", seed=about["seed"][there[0]]))
     repeats = pruned.groupby(["settings", "density", "start", "label", "method"], sort=False)
     pairs = _overlaps(masks, about, [*together, *(list(part.index) for _, part in repeats)])
-    frame = pd.concat([own, pd.DataFrame(bars), pairs, *cores], ignore_index=True)
+    frame = pd.concat([own, bars, pairs, *cores], ignore_index=True)
     frame = frame[frame["value"].notna()].reset_index(drop=True)
     for name in ("workload", "network", "task", "density"):
         frame[name] = about[name].to_numpy()[frame["place"].astype(int)]

@@ -68,17 +68,17 @@ def identical(runs: pd.DataFrame, by: str = "method") -> list[Identical]:
 
     groups: list[list[str]] = []
     for method in sorted(found.keys() - twice, key=lambda name: (len(name), name)):
-        group = next((group for group in groups if all(agree(method, other) for other in group)), None)
-        if group is None:
-            groups.append([method])
-        else:
-            group.append(method)
+        group = next((group for group in groups if all(agree(method, other) for other in group)), [])
+        if not group:
+            groups.append(group)
+        group.append(method)
     told = []
     for group in groups:
-        runs_of = [found[method].keys() for method in group]
-        common = min((len(a & b) for a, b in itertools.combinations(runs_of, 2)), default=0)
-        told.append(Identical(tuple(group), common, all(one == runs_of[0] for one in runs_of)))
-    return [group for group in told if len(group.methods) > 1]
+        if len(group) > 1:
+            there = [found[method].keys() for method in group]
+            common = min(len(a & b) for a, b in itertools.combinations(there, 2))
+            told.append(Identical(tuple(group), common, all(one == there[0] for one in there)))
+    return told
 
 
 def others(groups: Iterable[Identical]) -> dict[str, str]:
@@ -99,10 +99,12 @@ def note(groups: Sequence[Identical]) -> str:
 
 def repeated(tests: pd.DataFrame, groups: Sequence[Identical]) -> str:
     """What must stand beside the tests of a family (rows of `analysis.significance.compare`); empty if nothing."""
+    import pandas as pd
+
     stands = others(groups)
     counted = tests[tests["counted"]]
     sides = zip(*(counted[side].replace(stands) for side in ("of", "against")), strict=True)
-    pairs = counted.assign(pair=[frozenset(pair) for pair in sides])
+    pairs = counted.assign(pair=pd.Series(map(frozenset, sides), counted.index, dtype=object))
     different = pairs[pairs["pair"].map(len) == 2]
     same = len(pairs) - len(different)
     where = ["pair", "network", "task", "density", "paired"]

@@ -31,7 +31,7 @@ def comparison(summaries: Sequence[Summary], path: str | Path, title: str, subti
         mean_row(s) | {"text": f"{headline.scale * s.test_accuracy.mean:.{headline.digits - 1}f}"} for s in ordered
     ]
     seeds = [{"method": s.label, "mean": headline.scale * value} for s in ordered for value in s.accuracies]
-    place = {
+    place: Spec = {
         "y": {"field": "method", "type": "nominal", "sort": [s.label for s in ordered], "title": None},
         "x": {"field": "mean", "type": "quantitative", "title": headline.title, "scale": {"zero": False}},
     }

@@ -137,30 +137,29 @@ def groups(runs: pd.DataFrame, by: Sequence[str] = METHOD, measure: str = MEASUR
 
 @dataclass(frozen=True)
 class Methods:
-    """The groups of a frame by (label, place, density), each with every seed once: what tests compare."""
+    """The groups of a frame by (label, place, density), each with every seed once: what tests compare.
+
+    Attributes:
+        groups: in order of appearance.
+        at: the densities at which a label has runs, by (label, place).
+    """
 
     groups: Mapping[tuple[str, Place, float], Group]
+    at: Mapping[tuple[str, Place], set[float]]
 
-    @cached_property
+    @property
     def labels(self) -> list[str]:
         """In order of appearance."""
-        return list(dict.fromkeys(label for label, _, _ in self.groups))
+        return list(dict.fromkeys(label for label, _ in self.at))
 
-    @cached_property
+    @property
     def places(self) -> list[Place]:
         """In order of appearance."""
-        return list(dict.fromkeys(place for _, place, _ in self.groups))
-
-    @cached_property
-    def _densities(self) -> dict[tuple[str, Place], set[float]]:
-        found: dict[tuple[str, Place], set[float]] = {}
-        for label, place, density in self.groups:
-            found.setdefault((label, place), set()).add(density)
-        return found
+        return list(dict.fromkeys(place for _, place in self.at))
 
     def densities(self, label: str, place: Place) -> set[float]:
         """At which a label has runs."""
-        return self._densities.get((label, place), set())
+        return self.at.get((label, place), set())
 
     def is_dense(self, label: str, place: Place) -> bool:
         """Whether all of a label's runs are dense networks, which stand beside tickets of any density."""
@@ -180,10 +179,12 @@ def methods(runs: pd.DataFrame, label: str = "label") -> Methods:
             the label does not say, or are one run twice; or a network and task has runs of several metrics.
     """
     found: dict[tuple[str, Place, float], Group] = {}
+    at: dict[tuple[str, Place], set[float]] = {}
     metrics: dict[Place, set[str]] = {}
     for group in groups(runs, (label, *METHOD[1:])):
         name, place, density = str(group.key[0]), Place(*map(str, group.key[1:3])), group.key[3]
         metrics.setdefault(place, set()).add(group.metric)
+        at.setdefault((name, place), set()).add(density)
         found[name, place, density] = group
         if not group.repeated:
             continue
@@ -203,9 +204,14 @@ def methods(runs: pd.DataFrame, label: str = "label") -> Methods:
                 f"the runs with {place.network} on {place.task} are measured by {' and '.join(sorted(names))}, which "
                 "cannot be compared: choose the runs of one metric, such as those of one grid"
             )
-    return Methods(found)
+    return Methods(found, at)
 
 
 def differing(runs: pd.DataFrame, settings: Sequence[str]) -> list[str]:
     """The settings in which runs differ."""
     return [name for name in settings if name in runs and runs[name].nunique(dropna=False) > 1]
+
+
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A frame's rows by the names of its columns."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]

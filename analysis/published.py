@@ -11,15 +11,9 @@ from scratchcard.registry import lookup
 if TYPE_CHECKING:
     import pandas as pd
 
-PUBLISHED = {
-    "composite_pruning_mnist": "LeNet-300-100 on MNIST: stacked scoring, scores as weights, both (Lutz & Manai 2022)",
-    "saw_dense_training": "the same, dense networks trained from scores as weights",
-    "meta_model_metrics": "the same, predictors of the score of SynFlow in IMS",
-    "cifar10_pruning_at_init": "CIFAR-10 pruned at initialisation (Tanaka et al. 2020)",
-}
 ACCURACIES = ("composite_pruning_mnist", "saw_dense_training", "cifar10_pruning_at_init")
 """Those whose rows can stand beside a run of ours."""
-
+PUBLISHED = dict.fromkeys((*ACCURACIES, "meta_model_metrics"))
 REGIMES = {"random": "USS", "magnitude": "USS", "snip": "USS", "grasp": "USS", "synflow": "UMS"}
 """`published` as a regime: that of the scorer's own paper."""
 INITIAL = {"kaiming_normal": "given", "bimodal": "bimodal"}
@@ -42,7 +36,8 @@ a stack must score in every round."""
 def published(name: str) -> pd.DataFrame:
     """Published figures, one row each, with `citation`, `runs` (how many the mean is of) and `settings` of the source.
 
-    `composite_pruning_mnist`, `saw_dense_training` and `cifar10_pruning_at_init` have the columns of `COLUMNS`:
+    `composite_pruning_mnist` and `saw_dense_training` (LeNet-300-100 on MNIST; Lutz & Manai 2022) and
+    `cifar10_pruning_at_init` (Tanaka et al. 2020) have the columns of `COLUMNS`:
 
     - `label` as `apply.method.Method.label` writes it, None for dense networks (density 1); accuracies as shares.
     - The source's stacks name first the scorer whose scores stand in for the weights: our `on`; its second is our
@@ -54,7 +49,8 @@ def published(name: str) -> pd.DataFrame:
     The table `combined` gives SNIP on standard weights in UMS the very numbers that `stacked` and `saw` give SNIP as
     published, which is USS: one of the two is a slip of the source. Both are kept, each under its own label.
 
-    `meta_model_metrics`: table, family, r2_train, r2_test, mse_train, mse_test.
+    `meta_model_metrics` (predictors of the score of SynFlow in IMS, Lutz & Manai 2022): table, family, r2_train,
+    r2_test, mse_train, mse_test.
 
     Raises:
         ValueError: unknown name.
@@ -62,7 +58,8 @@ def published(name: str) -> pd.DataFrame:
     import pandas as pd
 
     lookup(PUBLISHED, "published figures", name)
-    facts = _read(f"{name}.csv").merge(_read("sources.csv"), on="source", how="left", validate="many_to_one")
+    facts, sources = (pd.read_csv(FOLDER / f"{file}.csv", dtype={"table": "str"}) for file in (name, "sources"))
+    facts = facts.merge(sources, on="source", how="left", validate="many_to_one")
     facts["runs"] = facts["runs"].astype("Int64")
     if name == "meta_model_metrics":
         facts["family"] = facts["predictor"].map(FAMILIES)
@@ -81,12 +78,9 @@ def published(name: str) -> pd.DataFrame:
     if "network" not in facts:
         facts = facts.assign(network="lenet_300_100")
     facts["task"] = "cifar10" if name == "cifar10_pruning_at_init" else "mnist"
-    methods = [
-        _initial(row["initial_weights"])
-        if dense
-        else _method(row["first_scorer"], row["second_scorer"], row["regime"], row["initial_weights"])
-        for row in facts.astype(object).where(facts.notna(), None).to_dict("records")
-    ]
+    told = ["initial_weights"] if dense else ["first_scorer", "second_scorer", "regime", "initial_weights"]
+    given = facts[told].astype(object).where(facts[told].notna(), None).itertuples(index=False, name=None)
+    methods = [(_initial if dense else _method)(*row) for row in given]
     described = pd.DataFrame(methods, index=facts.index, dtype=object)
     kept = facts.drop(columns=[name for name in described if name in facts])
     frame = pd.concat([kept, described], axis=1).reindex(columns=list(COLUMNS))
@@ -116,12 +110,6 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
         part["key"] = part[list(SETTINGS)].astype(object).where(part[list(SETTINGS)].notna(), "").agg(tuple, axis=1)
     found = figures.reset_index().merge(ours[["key", "label"]], on="key").sort_values(["index", "label"])
     return found[list(COLUMNS)].reset_index(drop=True)
-
-
-def _read(name: str) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.read_csv(FOLDER / name, dtype={"table": "str"})
 
 
 @lru_cache(maxsize=256)  # a method looks for what other packages add to the families, and sixty of them come often

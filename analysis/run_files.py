@@ -49,8 +49,8 @@ def closed_connection() -> Any:
 
     No spilling either: `temp_directory` would otherwise be a folder in the working directory.
     """
-    closed = ("enable_external_access", "autoinstall_known_extensions", "autoload_known_extensions")
-    closed += ("allow_community_extensions", "python_enable_replacements")
+    closed = ["enable_external_access", "autoinstall_known_extensions", "autoload_known_extensions"]
+    closed += ["allow_community_extensions", "python_enable_replacements"]
     config = dict.fromkeys(closed, "false") | {"temp_directory": "", "lock_configuration": "true"}
     return import_duckdb().connect(":memory:", config=config)
 

@@ -53,17 +53,12 @@ class Distribution:
     def of(cls, layer: str, part: str, values: NDArray[np.float64]) -> Distribution:
         """Summarise values that are scaled already."""
         values = values[np.isfinite(values)]
-        inside = np.clip(values, -REACH, REACH)
-        return cls(
-            layer,
-            part,
-            values.size,
-            bimodality_coefficient(values),
-            central_share(values),
-            float((np.abs(values) <= BIN).mean()) if values.size else np.nan,
-            float(np.sqrt((values**2).mean())) if values.size else np.nan,
-            np.histogram(inside, len(EDGES) - 1, (-REACH, REACH))[0].astype(np.int64),
-        )
+        near, root = np.nan, np.nan
+        if values.size:
+            near, root = float((np.abs(values) <= BIN).mean()), float(np.sqrt((values**2).mean()))
+        counts = np.histogram(np.clip(values, -REACH, REACH), EDGES)[0].astype(np.int64)
+        shape = bimodality_coefficient(values), central_share(values)
+        return cls(layer, part, values.size, *shape, near, root, counts)
 
 
 def bimodality_coefficient(values: ArrayLike) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scratchcard.analysis.figures import mean_row, save
-from scratchcard.analysis.report.charts import layer
+from scratchcard.analysis.report.charts import Spec, layer
 from scratchcard.analysis.statistics import Summary, pareto
 
 FASTEST = 0.005
@@ -65,7 +65,7 @@ def cost_front(
     scale = {"type": "log", "domain": [left, right], "nice": False}
     title_x = "processor seconds to find the ticket (log)"
     up = {"type": "quantitative", "title": "test accuracy, %", "scale": {"domain": [bottom, top], "nice": False}}
-    place = {
+    place: Spec = {
         "x": {"field": "seconds", "type": "quantitative", "title": title_x, "scale": scale},
         "y": up | {"field": "mean"},
     }

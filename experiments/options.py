@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cost_front import cost_front
+from experiments.markdown import markdown
 from scratchcard.analysis.figures import comparison
-from scratchcard.analysis.statistics import markdown, summarise
+from scratchcard.analysis.statistics import summarise
 from scratchcard.artefacts.files import written_beside
 from scratchcard.settings import whole_numbers
 from scratchcard.workloads.device import choose_device

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.markdown import markdown_table
 from experiments.options import run_command
 from experiments.power import power_table
 from scratchcard.analysis.equal_tickets import Identical, identical, note, others, repeated
@@ -21,7 +22,7 @@ from scratchcard.analysis.report.density_rows import usual_seeds, workloads
 from scratchcard.analysis.report.sources import named
 from scratchcard.analysis.results import frame, grids, predictors, unfinished
 from scratchcard.analysis.significance import compare, notes_of, p_text, shown, verdict_of
-from scratchcard.analysis.statistics import Headline, markdown_table, metric_of
+from scratchcard.analysis.statistics import Headline, metric_of
 from scratchcard.artefacts.files import written_beside
 from scratchcard.registry import lookup
 

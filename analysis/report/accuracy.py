@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 Published = Mapping[tuple[str, str], Rows]
 """(network, task) to rows with method, density, accuracy (%), source, starred, steps."""
+_TWICE = (
+    "{} of these runs have the method, density and seed of another and differ in a setting that this page does not "
+    "know; as they are not independent, their intervals are too narrow."
+)
 
 
 def accuracy(runs: pd.DataFrame, everything: pd.DataFrame, published: Published, data: Data) -> list[Section]:
@@ -46,7 +50,8 @@ def accuracy(runs: pd.DataFrame, everything: pd.DataFrame, published: Published,
         same = identical(sparse)
         blocks: list[Block] = [drawing(key, headline, sparse, rows, figures, dense, data)]
         blocks.append(_table(headline, rows, figures, others(same)))
-        told = [note(same), _differences(rows, figures), _twice(sparse)]
+        again = int(sparse.duplicated(["method", "density", "seed"]).sum())
+        told = [note(same), _differences(rows, figures), _TWICE.format(again) if again else ""]
         blocks += [Text(words) for words in told if words]
         text = (
             f"{headline.title.partition(',')[0].capitalize()} of the trained sparse networks; each point is the mean "
@@ -62,13 +67,7 @@ def accuracy(runs: pd.DataFrame, everything: pd.DataFrame, published: Published,
 
 
 def drawing(
-    name: str,
-    headline: Headline,
-    sparse: pd.DataFrame,
-    rows: Rows,
-    figures: Rows,
-    dense: Interval | None,
-    data: Data,
+    name: str, headline: Headline, sparse: pd.DataFrame, rows: Rows, figures: Rows, dense: Interval | None, data: Data
 ) -> Panels:
     """Curves over the densities; of one density a line a method instead, the best on top."""
     tip = {"entry": "method", "x": "density", "text": headline.title, "n": "seeds", "values": "each seed"}
@@ -142,15 +141,6 @@ def _differences(rows: Rows, figures: Rows) -> str:
         f"{statistics.median(gaps):.2f} points, the largest {gaps[-1]:.2f}. They are themselves {of}, and no spread "
         "stands beside them: fewer than 95 % would lie within even if both measured the same."
     )
-
-
-def _twice(sparse: pd.DataFrame) -> str:
-    again = int(sparse.duplicated(["method", "density", "seed"]).sum())
-    told = (
-        f"{again} of these runs have the method, density and seed of another and differ in a setting that this "
-        "page does not know; as they are not independent, their intervals are too narrow."
-    )
-    return told if again else ""
 
 
 def _dense(runs: pd.DataFrame, published: Published) -> list[Section]:

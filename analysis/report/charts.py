@@ -56,19 +56,17 @@ def curves(
         floor: lowest y shown, which the page's switch moves; None shows everything.
     """
     names = [entry.name for entry in entries]
-    scale = {} if y.get("scale", {}).get("type") == "log" else {"zero": False}
-    scale |= y.get("scale", {})
+    given: Spec = y.get("scale", {})
+    scale = given if given.get("type") == "log" else {"zero": False, **given}
     if floor is not None:
-        scale |= {"nice": False, "domainMin": {"expr": "floor"}}
+        scale = scale | {"nice": False, "domainMin": {"expr": "floor"}}
     up = {**y, "type": "quantitative", "scale": scale}
-    place = {"x": {**x, "field": "x", "type": "quantitative"}, "y": {**up, "field": "mean"}}
-    common = {"field": "entry", "type": "nominal", "legend": None}
+    place: Spec = {"x": {**x, "field": "x", "type": "quantitative"}, "y": {**up, "field": "mean"}}
+    common: Spec = {"field": "entry", "type": "nominal", "legend": None}
     dashes = [[float(n) for n in entry.dash.split(",")] if entry.dash else [1, 0] for entry in entries]
-    colour, shape, dash = (
-        common | {"scale": {"domain": names, "range": values}}
-        for values in ([entry.colour for entry in entries], [entry.shape for entry in entries], dashes)
-    )
-    base = {"color": colour, "opacity": _FAINT}
+    ranges: list[list[Any]] = [[entry.colour for entry in entries], [entry.shape for entry in entries], dashes]
+    colour, shape, dash = (common | {"scale": {"domain": names, "range": values}} for values in ranges)
+    base: Spec = {"color": colour, "opacity": _FAINT}
     layers: list[Spec] = []
     if context:
         others = {"transform": [{"filter": {"field": "entry", "oneOf": list(context)}}]}
@@ -84,15 +82,11 @@ def curves(
     mine = {"transform": [{"filter": {"field": "entry", "oneOf": names}}]}
     if published is not None:
         there = place | {"y": {**up, "field": "y"}} | base
-        about = tooltips({"entry": "method", "y": "published", "source": "source"})
-        figure = {"shape": shape, "tooltip": about}
-        layers += [
-            {"data": {"name": published}} | mine | part
-            for part in (
-                layer("line", there, {"strokeDash": [1, 3], "strokeWidth": 1.2}),
-                layer("point", there | figure, {"filled": False, "size": 75, "strokeWidth": 1.4}),
-            )
-        ]
+        shown = tooltips({"entry": "method", "y": "published", "source": "source"})
+        open_mark = {"filled": False, "size": 75, "strokeWidth": 1.4}
+        figures = [layer("line", there, {"strokeDash": [1, 3], "strokeWidth": 1.2})]
+        figures.append(layer("point", there | {"shape": shape, "tooltip": shown}, open_mark))
+        layers += [{"data": {"name": published}} | mine | part for part in figures]
     about = {"tooltip": tooltips(tooltip)}
     channels: dict[str, Spec] = {
         "rule": {"y": {**up, "field": "low"}, "y2": {"field": "high"}},

@@ -140,16 +140,17 @@ def number(value: Any, form: str = ".4g", small: str = "", note: str = "", stron
     """The cell of a number; `–` where it is missing. `form` is a format."""
     if value is None or value != value:
         return Cell("–", math.nan, note=note)
-    return Cell(format(value, form), float(value), small, note, strong)
+    text = format(value, form)
+    return Cell(f"−{text[1:]}" if text.startswith("-") else text, float(value), small, note, strong)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A sortable table; the first column names the row. A cell may be a plain text."""
+    """A sortable table; the first column names the row. A cell is a `Cell` or a plain text."""
 
     caption: str
     columns: Sequence[str]
-    lines: Sequence[Sequence[Cell | str]]
+    lines: Sequence[Sequence[Any]]
     kind: str = field(default="table", init=False)
 
     @property

@@ -63,7 +63,7 @@ def _metrics(records: Records) -> Table:
 def _curve(measure: str, records: Records, data: Data) -> list[Chart]:
     """Means over held-out networks with their intervals, where each network's figure is there."""
     names = [record["name"] for record in records]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for record in records:
         name = str(record["name"])
         if names.count(name) > 1:

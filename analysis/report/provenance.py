@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from scratchcard.analysis.groups import rows_of
 from scratchcard.analysis.report.page import Block, Cell, Section, Table, Text, number
 from scratchcard.analysis.report.sources import Inputs, word
 from scratchcard.words import counted, duration
@@ -22,8 +23,7 @@ CONSTANT = {
     **{"results_version": "results version", "engine": "training engine", "metric": "headline metric"},
     **{"data_digest": "sha256 of the data", "scoring_examples": "scoring examples", "max_steps": "steps at most"},
 }
-SESSION = {name: name for name in ("begin", "end", "runs", "failed", "jobs", "device", "seconds")}
-SESSION |= {"runs_per_minute": "runs a minute", "machine": "machine"}
+SESSION = ("begin", "end", "runs", "failed", "jobs", "device", "seconds", "runs_per_minute", "machine")
 
 
 def overview(inputs: Inputs) -> str:
@@ -31,12 +31,11 @@ def overview(inputs: Inputs) -> str:
     runs = inputs.runs
     seconds = float(runs["wall_seconds"].fillna(runs["pruning_seconds"].fillna(0) + runs["training_seconds"]).sum())
     end = f", the last ended {max(runs['finished'])}" if runs["finished"].notna().any() else ""
-    pairs = runs[["network", "task"]].drop_duplicates().itertuples(index=False)
+    places = ", ".join(dict.fromkeys(runs["network"] + " on " + runs["task"]))
+    methods, densities = (counted(runs[name].nunique(), name) for name in ("method", "density"))
     return (
-        f"{counted(len(runs), 'finished run')} ({', '.join(f'{network} on {task}' for network, task in pairs)}) of "
-        f"{counted(runs['method'].nunique(), 'method')} at {counted(runs['density'].nunique(), 'density')}, seeds "
-        f"{ranges(runs['seed'])}; {len(inputs.failures) or 'no'} failed. They took {duration(seconds)}, added up over "
-        f"processes{end}."
+        f"{counted(len(runs), 'finished run')} ({places}) of {methods} at {densities}, seeds {ranges(runs['seed'])}; "
+        f"{len(inputs.failures) or 'no'} failed. They took {duration(seconds)}, added up over processes{end}."
     )
 
 
@@ -54,20 +53,18 @@ def provenance(inputs: Inputs) -> list[Section]:
         columns = ("grid", "title", "runs done", "of", "failed", "methods", "densities", "seeds", "sweeps took")
         caption = "The grids that these runs belong to." + _in_several(inputs)
         blocks.append(Table(caption, columns, [_grid_row(grid, part) for grid, part in parts]))
-    blocks.append(_settings(inputs.runs))
+    settings: list[list[Cell | str]] = []
+    for column, title in CONSTANT.items():
+        counts = inputs.runs[column].astype(object).where(inputs.runs[column].notna(), "not recorded").value_counts()
+        settings += [[title, word(value), number(n, "d")] for value, n in counts.items()]
+    blocks.append(Table("Settings, versions and machines of the runs.", ("what", "value", "runs"), settings))
     sections = [Section("What was run", text, blocks, folded=False)]
     sections += [Section(f"Grid {grid['name']}", "", _grid(grid, part)) for grid, part in parts]
     if inputs.failures.empty:
         return sections
     rows = [
-        [
-            row["label"],
-            number(row["density"], "g"),
-            str(row["seed"]),
-            _short(row["error"]),
-            *(row["finished"], row["digest"][:12]),
-        ]
-        for row in inputs.failures.astype({"seed": object}).to_dict("records")
+        [f["label"], number(f["density"], "g"), str(f["seed"]), _short(f["error"]), f["finished"], f["digest"][:12]]
+        for f in rows_of(inputs.failures)
     ]
     table = Table("Failed runs.", ("method", "density", "seed", "error", "when", "run"), rows)
     text = "These runs ended with an error and are in no other number of this page; the same sweep tries them again."
@@ -94,37 +91,23 @@ def _grid_row(grid: Mapping[str, Any], part: Inputs) -> list[Cell | str]:
     return [*texts, *(number(count, "d") for count in counts), ranges(part.runs["seed"]) or "–", took]
 
 
-def _settings(runs: pd.DataFrame) -> Table:
-    rows: list[list[Cell | str]] = []
-    for column, title in CONSTANT.items():
-        counts = runs[column].astype(object).where(runs[column].notna(), "not recorded").value_counts()
-        rows += [[title, word(value), number(n, "d")] for value, n in counts.items()]
-    return Table("Settings, versions and machines of the runs.", ("what", "value", "runs"), rows)
-
-
 def _grid(grid: Mapping[str, Any], part: Inputs) -> list[Block]:
-    file = str(grid.get("file") or f"experiments/{grid['name']}.toml")
+    file, runs = str(grid.get("file") or f"experiments/{grid['name']}.toml"), part.runs
     folder = "results" if " " in part.source or part.source.endswith(".parquet") else part.source
-    told = (
-        f"Grid {grid['name']}: {grid.get('title') or 'no title'}. {len(part.runs)} runs, seeds "
-        f"{ranges(part.runs['seed']) or '–'}."
-        + (f" Source: {str(grid['source']).rstrip('.')}." if grid.get("source") else "")
-        + " The command that runs it again, where finished runs are reused:"
-    )
+    seeds = ranges(runs["seed"]) or "–"
+    told = f"Grid {grid['name']}: {grid.get('title') or 'no title'}. {len(runs)} runs, seeds {seeds}."
+    told += f" Source: {str(grid['source']).rstrip('.')}." if grid.get("source") else ""
+    told += " The command that runs it again, where finished runs are reused:"
     command = f"scratchcard sweep {shlex.quote(file)} --out {shlex.quote(folder)}"
     blocks: list[Block] = [Text(told), Text(command, kind="command")]
-    rows = [[_session(session.get(key)) for key in SESSION] for session in grid.get("sessions") or ()]
-    if rows:
-        blocks.append(Table(f"Sessions in which {grid['name']} was run.", tuple(SESSION.values()), rows))
+    sessions = [[session.get(key) for key in SESSION] for session in grid.get("sessions") or ()]
+    if sessions:
+        rows = [[str(v) if isinstance(v, str) else number(v, "g") for v in values] for values in sessions]
+        columns = [key.replace("_", " ") for key in SESSION]
+        blocks.append(Table(f"Sessions in which {grid['name']} was run.", columns, rows))
     if grid.get("text"):
         blocks.append(Text(str(grid["text"]), f"Grid file {PurePath(file).name}", "listing"))
     return blocks
-
-
-def _session(value: Any) -> Cell | str:
-    if isinstance(value, int | float):
-        return number(value, "d" if isinstance(value, int) else ".4g")
-    return number(None) if value is None else str(value)
 
 
 def _short(text: str) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scratchcard.analysis.groups import rows_of
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -68,7 +70,7 @@ class Inputs:
         shown = ["method", "density", "accuracy", "source", "starred", "steps", "runs"]
         ordered = rows.sort_values(["method", "density"], kind="stable")
         parts = ordered.groupby(place[:2])
-        return {(str(network), str(task)): part[shown].to_dict("records") for (network, task), part in parts}
+        return {(str(network), str(task)): rows_of(part[shown]) for (network, task), part in parts}
 
 
 def gather(sources: Sequence[str | Path], anatomy: str | Path | None = None) -> Inputs:
@@ -101,7 +103,7 @@ def gather(sources: Sequence[str | Path], anatomy: str | Path | None = None) -> 
         failures,
         measured,
         beside(runs),
-        tuple(published("meta_model_metrics").to_dict("records")) if measured else (),
+        tuple(rows_of(published("meta_model_metrics"))) if measured else (),
         None if place is None else read_anatomy(place),
     )
 

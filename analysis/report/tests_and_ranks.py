@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.equal_tickets import identical, others, repeated
 from scratchcard.analysis.friedman import ALPHA, friedman
+from scratchcard.analysis.groups import rows_of
 from scratchcard.analysis.report.charts import dots
 from scratchcard.analysis.report.density_rows import pruned, workloads
 from scratchcard.analysis.report.page import Block, Cell, Chart, Data, Panels, Section, Table, Text, number
@@ -62,25 +63,19 @@ def _family(caption: str, rows: pd.DataFrame, notes: list[str]) -> Table:
     columns = ["method", "against", *places, "density", headline.title.removeprefix("test "), f"against{percent}"]
     columns += [f"difference{unit}", "g", "p", "p after Holm", "significant", "seeds"]
 
-    def value(key: str, sign: str = "", small: str = "", strong: bool = False) -> Cell:
-        shown = number(headline.scale * row[key], f"{sign}.{headline.digits}f", small, "", strong)
-        return Cell(shown.text.replace("-", "−"), shown.value, shown.small.replace("-", "−"), "", shown.strong)
-
     cells: list[list[Cell | str]] = []
-    for row in rows.to_dict("records"):
+    for row in rows_of(rows):
         sure = bool(row["significant"])
-        low, high = (headline.text(row[end], "+") for end in ("low", "high"))
-        interval = "" if math.isnan(row["low"]) else f"[{low}, {high}]"
+        low, high = (headline.text(row[end], "+").replace("-", "−") for end in ("low", "high"))
+        of, against, apart = (headline.scale * row[key] for key in ("mean_of", "mean_against", "difference"))
+        form, interval = f".{headline.digits}f", "" if math.isnan(row["low"]) else f"[{low}, {high}]"
         note = f"({notes.index(row['note']) + 1})" if row["note"] else ""
-        effect = number(row["hedges_g"], "+.2f")
         cells.append(
             [
                 *(str(row[name]) for name in ("of", "against", *places)),
-                number(row["density"], "g"),
-                value("mean_of"),
-                value("mean_against"),
-                value("difference", "+", interval, sure),
-                Cell(effect.text.replace("-", "−"), effect.value),
+                *(number(row["density"], "g"), number(of, form), number(against, form)),
+                number(apart, f"+{form}", interval, strong=sure),
+                number(row["hedges_g"], "+.2f"),
                 Cell(p_text(row["p"]), row["p"]),
                 Cell(p_text(row["p_adjusted"]), row["p_adjusted"], strong=sure),
                 Cell(verdict_of(row), note=note, strong=sure),
@@ -120,12 +115,12 @@ def ranks(runs: pd.DataFrame, data: Data) -> list[Section]:
             f"{where}, {found.blocks} blocks, Friedman p {p_text(found.p)}, critical difference "
             f"{found.critical_difference:.2f} (Nemenyi, 5 %): methods differ where their bars do not overlap."
         )
-        if found.p > ALPHA:
-            caption += " Friedman's test rejects nothing, so that no pair counts as different."
-        if found.dropped:
-            caption += f" {counted(found.dropped, 'incomplete block')} left out."
-        if again:
-            caption += f" {counted(len(again), 'method')} left out that another stands for, identical in every run."
+        more = {
+            "Friedman's test rejects nothing, so that no pair counts as different": found.p > ALPHA,
+            f"{counted(found.dropped, 'incomplete block')} left out": found.dropped,
+            f"{counted(len(again), 'method')} left out that another stands for, identical in every run": again,
+        }
+        caption += "".join(f" {told}." for told, there in more.items() if there)
         blocks.append(Panels([Chart(spec, "", about, width=480)], caption))
     text = (
         "Mean ranks of the methods over blocks of density and seed (rank 1: the highest value). That Nemenyi's test "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from scratchcard.analysis.groups import rows_of
 from scratchcard.analysis.report.charts import curves, heat_map, log_axis
 from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section, Table, entries_of, number
 from scratchcard.analysis.weights import BIN
@@ -36,7 +37,8 @@ def tickets(anatomy: pd.DataFrame | None, data: Data) -> list[Section]:
     if anatomy is None or anatomy.empty:
         return []
     sections: list[Section] = []
-    for (name, network, task), rows in anatomy.groupby(["workload", "network", "task"], sort=False):
+    for (workload, network, task), rows in anatomy.groupby(["workload", "network", "task"], sort=False):
+        name = str(workload)
         for title, about, blocks in (
             ("Overlap", _OVERLAP, _overlap(name, rows, data)),
             ("Common core", _CORE, _core(name, rows, data)),
@@ -77,7 +79,7 @@ def _overlap(name: str, rows: pd.DataFrame, data: Data) -> list[Block]:
             continue
         panel = f"density {density:g}"
         cells = []
-        for row in wide.to_dict("records"):
+        for row in rows_of(wide):
             spread = row.get("spread", math.nan)
             told = f"{row['jaccard']:.3f}" + (f" (standard deviation {spread:.3f})" if spread == spread else "")
             common = {"panel": panel, "value": row["jaccard"], "text": f"{row['jaccard']:.2f}", "full": told}
@@ -107,9 +109,10 @@ def _core(name: str, rows: pd.DataFrame, data: Data) -> list[Block]:
     found = rows[(rows["kind"] == "core") & (rows["value"] > 0) & rows["name"].isin(CORE)]
     charts = []
     for density, part in found.groupby("density", sort=True):
-        points = [
-            {"entry": CORE[kind], "x": at, "mean": mean, "low": mean, "high": mean, "text": f"{mean:,.4g}"}
-            for (kind, at), mean in part.groupby(["name", "at"])["value"].mean().items()
+        points: list[dict[str, Any]] = [
+            {"entry": CORE[row["name"]], "x": row["at"], "text": f"{row['value']:,.4g}"}
+            | dict.fromkeys(("mean", "low", "high"), row["value"])
+            for row in rows_of(part.groupby(["name", "at"], as_index=False)[["value"]].mean())
         ]
         key = data.add(f"core {name} {density:g}", points)
         last, most = max(point["x"] for point in points), max(point["mean"] for point in points)
@@ -156,7 +159,7 @@ def _weights(name: str, rows: pd.DataFrame, data: Data) -> list[Block]:
     if there:
         cells = [
             [str(row["label"]), number(row["density"], "g"), *(number(row[c], ".3f") for c in there)]
-            for row in wide.reset_index().to_dict("records")
+            for row in rows_of(wide.reset_index())
         ]
         heads = ("ticket", "density", *(NUMBERS[column] for column in there))
         blocks.append(Table("The kept weights in numbers, means over seeds.", heads, cells))
@@ -173,7 +176,7 @@ def _histograms(name: str, rows: pd.DataFrame, data: Data) -> Panels:
         # Empty bins are not in the file; one more on each side brings the line down to zero.
         for k in range(math.floor(min(counts) / BIN) - 1, math.floor(max(counts) / BIN) + 2):
             at = (k + 0.5) * BIN
-            points.append({"panel": label, "entry": PARTS[part], "x": at, "mean": counts.get(at, 0.0) / total})
+            points.append({"panel": label, "entry": PARTS[str(part)], "x": at, "mean": counts.get(at, 0.0) / total})
     key = data.add(f"histogram {name}", [point for point in points if point["panel"] in labels[:PANELS]])
     x = {"title": "weight / initial standard deviation of its layer"}
     y = {"title": "share of the weights"}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.equal_tickets import identical, others
+from scratchcard.analysis.groups import rows_of
 from scratchcard.analysis.report.density_rows import means, pruned, short, usual_seeds, workloads
 from scratchcard.analysis.significance import p_text
 from scratchcard.analysis.statistics import Headline
@@ -108,11 +109,6 @@ def leads(runs: pd.DataFrame, tests: Sequence[Mapping[str, Any]]) -> list[Lead]:
                 test = next(there, None)
             found.append(Lead(network, task, headline, kind, density, best, behind, test))
     return found
-
-
-def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """A frame's rows by the names of its columns."""
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def _pair(one: str, other: str, network: str, task: str, density: float) -> tuple[Any, ...]:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from scratchcard.analysis.groups import rows_of
 from scratchcard.analysis.report.accuracy import drawing
 from scratchcard.analysis.report.density_rows import dense_reference, means, pruned, workloads
 from scratchcard.analysis.report.page import Block, Cell, Chart, Data, Panels, Section, Table, Text, number
-from scratchcard.analysis.report.verdict import Lead, leads, outcomes, rows_of, sentences
+from scratchcard.analysis.report.verdict import Lead, leads, outcomes, sentences
 from scratchcard.words import counted
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from experiments.cost_front import cost_front
+from experiments.markdown import markdown
 from scratchcard.analysis.figures import comparison
-from scratchcard.analysis.statistics import interval, markdown, pareto, summarise
+from scratchcard.analysis.statistics import interval, pareto, summarise
 
 
 def test_interval_by_hand_and_against_scipy() -> None:
