@@ -76,7 +76,7 @@ def anatomy(
     files = ticket_files(source)
     origins: list[Origin] = []
     masks: list[PackedMask] = []
-    numbers: list[tuple[int, str, str, str, float]] = []
+    numbers: list[tuple[Any, ...]] = []
     histograms: list[tuple[int, str, str, NDArray[np.int64]]] = []
     known: dict[str, list[Distribution]] = {}
     densities: set[float] = set()
@@ -136,9 +136,7 @@ def read_anatomy(path: str | Path) -> pd.DataFrame:
     return frame
 
 
-def _numbers(
-    ticket: Ticket, record: Mapping[str, Any], distributions: Sequence[Distribution]
-) -> Iterator[tuple[str, str, str, float]]:
+def _numbers(ticket: Ticket, record: Mapping[str, Any], parts: Sequence[Distribution]) -> Iterator[tuple[Any, ...]]:
     """(kind, layer, name, value) of one ticket."""
     rows = layer_rows(ticket)
     live: dict[str, Any] = {}
@@ -153,7 +151,7 @@ def _numbers(
     for row in rows:
         row["live_units"] = live.get(row["layer"], row["live_units"])
         yield from (("layer", row["layer"], name, float(value)) for name, value in row.items() if name != "layer")
-    for d in distributions:
+    for d in parts:
         for name in ("count", "bimodality", "central_share", "near_zero", "root_mean_square"):
             yield "weights", d.layer, f"{d.part}.{name}", float(getattr(d, name))
     yield from (("weights", layer, "same_sign", share) for layer, share in same_sign(ticket).items())

@@ -110,14 +110,11 @@ def repeated(tests: pd.DataFrame, groups: Sequence[Identical]) -> str:
     where = ["pair", "network", "task", "density", "paired"]
     hypotheses = different.groupby(where, dropna=False, sort=False)["significant"].any()
     again = len(different) - len(hypotheses)
-    told = []
-    if again:
-        told.append(
-            f"Of these {len(counted)} tests {again} repeat another, since methods are identical in every run: "
-            f"{len(hypotheses)} are different tests, {int(hypotheses.sum())} of them significant."
-        )
-    if same:
-        told.append(f"{same} of these {len(counted)} tests compare a method with one that is identical in every run.")
-    if told:
-        told.append("Holm's correction counts all that were declared, which makes it stricter, never too lenient.")
-    return " ".join(told)
+    repeats = (
+        f"Of these {len(counted)} tests {again} repeat another, since methods are identical in every run: "
+        f"{len(hypotheses)} are different tests, {int(hypotheses.sum())} of them significant."
+    )
+    itself = f"{same} of these {len(counted)} tests compare a method with one that is identical in every run."
+    stricter = "Holm's correction counts all that were declared, which makes it stricter, never too lenient."
+    told = {repeats: again, itself: same, stricter: again or same}
+    return " ".join(text for text, there in told.items() if there)

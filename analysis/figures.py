@@ -67,10 +67,9 @@ def save(
     except ImportError as error:
         raise ValueError("pictures need vl-convert: pip install 'scratchcard[report]'") from error
     title = {"text": heading[0], "subtitle": heading[1], "anchor": "start"}
-    axis = {"labelLimit": 320, "gridColor": "#eeeeee"}
     spec = json.dumps(
         {"data": {"values": rows}, "layer": layers, "width": size[0], "height": size[1], "title": title}
-        | {"background": "white", "config": {"axis": axis}}
+        | {"background": "white", "config": {"axis": {"labelLimit": 320, "gridColor": "#eeeeee"}}}
     )
     with written_beside(path) as beside:
         if path.suffix == ".svg":

@@ -121,12 +121,9 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
             task, _, density, label, _ = group.key
             differ = differing(frame.iloc[list(group.rows)], SETTINGS)
             reason = f"they differ in {', '.join(differ)}" if differ else "see their configurations"
-            warnings.warn(
-                f"{len(group.rows)} runs of {label!r} on {task} at density {density:g} share {len(group.every_seed)} "
-                f"seeds: {reason}; tell them apart with SQL or a grid",
-                MixedRunsWarning,
-                stacklevel=2,
-            )
+            told = f"{len(group.rows)} runs of {label!r} on {task} at density {density:g} share "
+            told += f"{len(group.every_seed)} seeds: {reason}; tell them apart with SQL or a grid"
+            warnings.warn(told, MixedRunsWarning, stacklevel=2)
         found = group.interval if group.values else Interval(math.nan, math.nan, 0)
         rows.append((*group.key, group.metric, found.mean, found.half_width, len(group.every_seed)))
     summed = pd.DataFrame(rows, columns=[*GROUP, "metric", "test_accuracy", "half_width", "seeds"])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -120,9 +120,7 @@ def labels_of(origins: Sequence[Origin]) -> list[str]:
         there = places[origin.settings, origin.density, origin.seed, origin.data_seed, origin.label]
         twin = there.setdefault(origin.method, origin)
         if twin is not origin:
-            raise ValueError(
-                f"{twin.name} and {origin.name} are tickets of one and the same run; leave one of them out"
-            )
+            raise ValueError(f"{twin.name} and {origin.name} are tickets of one and the same run; leave one out")
     named: dict[str, bool] = {}  # labels that need more, and whether predictors' names tell all of them apart
     for (*_, label), there in places.items():
         names = {origin.predictor for origin in there.values()}
@@ -134,12 +132,9 @@ def labels_of(origins: Sequence[Origin]) -> list[str]:
 
 def workloads_of(origins: Sequence[Origin]) -> list[str]:
     """`network-task` for each ticket; with a digest behind it where several recipes or data share that name."""
-    settings: Mapping[str, set[str]] = defaultdict(set)
-    names = [f"{origin.network.rpartition(':')[2]}-{origin.task}" for origin in origins]
-    for name, origin in zip(names, origins, strict=True):
-        settings[name].add(origin.settings)
-    named = zip(names, origins, strict=True)
-    return [name if len(settings[name]) == 1 else f"{name} [{origin.settings[:6]}]" for name, origin in named]
+    named = [(f"{origin.network.rpartition(':')[2]}-{origin.task}", origin.settings) for origin in origins]
+    counts = Counter(name for name, _ in set(named))
+    return [name if counts[name] == 1 else f"{name} [{settings[:6]}]" for name, settings in named]
 
 
 def layer_rows(ticket: Ticket) -> list[dict[str, Any]]:
@@ -162,10 +157,8 @@ def layer_rows(ticket: Ticket) -> list[dict[str, Any]]:
         units, live, on_path = math.nan, math.nan, math.nan
         if found is not None and size:
             units, live, on_path = found.units[name], found.live_units[name], int(effective[name].sum()) / size
-        row = {"layer": name, "size": size, "kept": kept, "density": density}
-        rows.append(
-            row | {"units": units, "live_units": live, "dead_units": units - live, "effective_density": on_path}
-        )
+        row = {"layer": name, "size": size, "kept": kept, "density": density, "units": units, "live_units": live}
+        rows.append(row | {"dead_units": units - live, "effective_density": on_path})
     return rows
 
 

@@ -32,6 +32,7 @@ from scratchcard.analysis.report.tests_and_ranks import ranks, tests
 from scratchcard.analysis.report.tickets import tickets
 from scratchcard.analysis.report.verdict import leads, outcome, sentences
 from scratchcard.analysis.report.winners import winners
+from scratchcard.analysis.significance import compare
 from scratchcard.artefacts.destination import check_destination
 from scratchcard.artefacts.files import written_beside
 from scratchcard.artefacts.version import versions
@@ -39,8 +40,6 @@ from scratchcard.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["report"]
 
 ALONE: Mapping[str, Any] = {"name": "runs", "title": "Runs of no grid"}
 """Stands for a grid where runs belong to none."""
@@ -106,8 +105,6 @@ def page(inputs: Inputs, title: str | None = None) -> str:
 
 def _tested(grid: Mapping[str, Any], runs: pd.DataFrame) -> pd.DataFrame | str | None:
     """The declared comparisons, tested; or why they cannot be; None where there are none."""
-    from scratchcard.analysis.significance import compare
-
     if runs.empty or not grid.get("comparisons"):
         return None
     try:

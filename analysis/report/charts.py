@@ -8,6 +8,7 @@ from typing import Any
 from scratchcard.analysis.report.page import Entry, plain
 
 Spec = dict[str, Any]
+Tip = Mapping[str, str]
 
 _SHOWN = "!length(chosen) || indexof(chosen, datum.entry) >= 0"
 _FAINT: Spec = {"condition": {"test": _SHOWN, "value": 1}, "value": 0.07}
@@ -29,7 +30,7 @@ def curves(
     entries: Sequence[Entry],
     x: Spec,
     y: Spec,
-    tooltip: Mapping[str, str],
+    tip: Tip,
     *,
     draw: Mapping[str, Spec] = MEANS,
     panel: str | None = None,
@@ -46,7 +47,7 @@ def curves(
         entries: drawn in colour, in the legend's order.
         x: encoding of the horizontal axis, without its field.
         y: encoding of the vertical axis, without its field.
-        tooltip: field to title.
+        tip: what a mark shows that is pointed at, field to title.
         draw: the marks (`rule` for intervals, `line`, `point`), with their options.
         panel: only the rows with this `panel`.
         front: a step line through the rows that are on the Pareto `front`; the shape is then a field, `shape`.
@@ -87,7 +88,7 @@ def curves(
         figures = [layer("line", there, {"strokeDash": [1, 3], "strokeWidth": 1.2})]
         figures.append(layer("point", there | {"shape": shape, "tooltip": shown}, open_mark))
         layers += [{"data": {"name": published}} | mine | part for part in figures]
-    about = {"tooltip": tooltips(tooltip)}
+    about = {"tooltip": tooltips(tip)}
     channels: dict[str, Spec] = {
         "rule": {"y": {**up, "field": "low"}, "y2": {"field": "high"}},
         "line": {"strokeDash": dash} | ({} if "point" in draw else about),
@@ -98,19 +99,13 @@ def curves(
 
 
 def dots(
-    data: str,
-    names: Sequence[str],
-    x: Spec,
-    tooltip: Mapping[str, str],
-    *,
-    reference: float | None = None,
-    published: bool = False,
+    data: str, names: Sequence[str], x: Spec, tip: Tip, *, reference: float | None = None, published: bool = False
 ) -> Spec:
     """One line a name, in their order: the mean with its interval, and a figure (`published`) as a ring where told."""
     across = {**x, "type": "quantitative"}
     place = {"y": _names("entry", names, None, {"labelLimit": LONGEST, "grid": True})}
     low = place | {"x": {**across, "field": "low"}, "x2": {"field": "high"}}
-    mean = place | {"x": {**across, "field": "mean"}, "tooltip": tooltips(tooltip)}
+    mean = place | {"x": {**across, "field": "mean"}, "tooltip": tooltips(tip)}
     layers = [
         layer("rule", low, {"stroke": "var(--c0)", "strokeWidth": 2}),
         layer("point", mean, {"filled": True, "fill": "var(--c0)", "size": 60, "opacity": 1}),
@@ -131,7 +126,7 @@ def heat_map(
     columns: Sequence[str],
     rows: Sequence[str],
     values: Sequence[float],
-    tooltip: Mapping[str, str],
+    tip: Tip,
     *,
     titles: tuple[str, str],
     texts: bool = True,
@@ -150,7 +145,7 @@ def heat_map(
     colour["scale"] = {"scheme": "viridis", "domain": [low, high]}
     dark = {"test": f"datum.value > {low + 0.55 * (high - low):.9g}", "value": "#111418"}
     written = place | {"text": {"field": "text", "type": "nominal"}, "color": {"condition": dark, "value": "#ffffff"}}
-    cell = place | {"color": colour, "tooltip": tooltips(tooltip)}
+    cell = place | {"color": colour, "tooltip": tooltips(tip)}
     layers = [layer("rect", cell, {"stroke": "var(--paper)", "strokeWidth": 1})]
     layers += [layer("text", written, {"fontSize": 11})] if texts else []
     return _chart(data, layers, panel=panel) | {"height": (34 if texts else 17) * len(rows)}
@@ -169,7 +164,7 @@ def log_density(densities: Sequence[float]) -> Spec:
     return log_axis("density (log axis)", ticks, values=shown, labelOverlap="greedy")
 
 
-def tooltips(fields: Mapping[str, str]) -> list[Spec]:
+def tooltips(fields: Tip) -> list[Spec]:
     """What is shown of a mark that is pointed at: field to title."""
     return [{"field": name, "title": title} for name, title in fields.items()]
 
@@ -190,7 +185,6 @@ def _names(field: str, names: Sequence[str], title: str | None, axis: Spec) -> S
 
 def _chart(data: str, layers: list[Spec], floor: float | None = None, panel: str | None = None) -> Spec:
     """A chart as wide as its place, with what the legend chooses and, where there is one, the floor of y."""
-    parameters: list[Spec] = [{"name": "chosen", "value": []}]
-    parameters += [{"name": "floor", "value": floor}] if floor is not None else []
+    parameters = [{"name": "chosen", "value": []}] + [{"name": "floor", "value": floor}] * (floor is not None)
     spec = {"data": {"name": data}, "params": parameters, "width": "container", "height": HEIGHT, "layer": layers}
     return spec if panel is None else spec | {"transform": [{"filter": {"field": "panel", "equal": panel}}]}

@@ -14,6 +14,7 @@ from scratchcard.words import counted
 if TYPE_CHECKING:
     import pandas as pd
 
+Row = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
 WORKLOAD = ("network", "task", "metric", "data_digest", "max_steps")
 """What a dense network must share with a sparse one to be its reference."""
@@ -61,9 +62,7 @@ def starts(runs: pd.DataFrame) -> list[str]:
     return [f"{kind} {scorer}" if isinstance(scorer, str) else str(kind) for kind, scorer in named]
 
 
-def means(
-    runs: pd.DataFrame, measure: str = MEASURE, by: Sequence[str] = ("method", "density")
-) -> list[dict[str, Any]]:
+def means(runs: pd.DataFrame, measure: str = MEASURE, by: Sequence[str] = ("method", "density")) -> list[Row]:
     """One row a group: its keys, mean, low, high (95 % interval by Student's t), n, the values of the seeds.
 
     The headline metric comes in the units in which it is shown; a share's interval ends at its limits. Runs whose
@@ -95,10 +94,7 @@ def mean_cell(row: Mapping[str, Any] | None, note: str = "", strong: bool = Fals
 
 
 def density_table(
-    rows: Rows,
-    notes: Mapping[tuple[str, float], str] | None = None,
-    names: Mapping[str, str] | None = None,
-    best: bool = True,
+    rows: Rows, notes: Mapping[tuple[str, float], str] = {}, names: Mapping[str, str] = {}, *, best: bool = True
 ) -> tuple[tuple[str, ...], list[list[Cell]]]:
     """Columns and rows of a table methods × densities from `means`; the highest of a column is strong.
 
@@ -110,7 +106,7 @@ def density_table(
         best: whether the highest is strong.
         names: method to what stands under its name.
     """
-    usual, notes, names = usual_seeds(rows), notes or {}, names or {}
+    usual = usual_seeds(rows)
     table: dict[str, dict[float, Mapping[str, Any]]] = {}
     tops: dict[float, float] = {}
     for row in rows:
@@ -168,9 +164,7 @@ def limits(rows: Rows, more: Sequence[float] = ()) -> tuple[tuple[float, float],
     return (bottom, highest + room), ((start, lowest - room) if cut else None)
 
 
-def axis(
-    headline: Headline, rows: Rows, more: Sequence[float] = ()
-) -> tuple[dict[str, Any], tuple[float, float] | None]:
+def axis(headline: Headline, rows: Rows, more: Sequence[float] = ()) -> tuple[Row, tuple[float, float] | None]:
     """The vertical axis of a metric within its `limits`, and the floor and lowest value where there is a floor."""
     domain, cut = limits(rows, more)
     scale = {"domainMax": plain(domain[1])} if cut else {"domain": plain(domain), "nice": False}

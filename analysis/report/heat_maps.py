@@ -59,8 +59,7 @@ def _maps(name: str, headline: Headline, shown: pd.DataFrame, titles: tuple[str,
     rows = means(_one_method_a_cell(shown), by=("density", "row", "column"))
     cells = [
         {"panel": f"density {row['density']:g}", "value": row["mean"], "full": row["text"]}
-        | {"text": f"{row['mean']:.{headline.digits - 1}f}"}
-        | {key: row[key] for key in ("row", "column", "n")}
+        | {"text": f"{row['mean']:.{headline.digits - 1}f}", **{key: row[key] for key in ("row", "column", "n")}}
         for row in rows
     ]
     data.add(name, cells)

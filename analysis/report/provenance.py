@@ -102,8 +102,11 @@ def _grid(grid: Mapping[str, Any], part: Inputs) -> list[Block]:
     blocks: list[Block] = [Text(told), Text(command, kind="command")]
     sessions = [[session.get(key) for key in SESSION] for session in grid.get("sessions") or ()]
     if sessions:
-        rows = [[str(v) if isinstance(v, str) else number(v, "g") for v in values] for values in sessions]
-        columns = [key.replace("_", " ") for key in SESSION]
+        rows = [
+            [str(v) if isinstance(v, str) else number(v, "d" if isinstance(v, int) else ".4g") for v in values]
+            for values in sessions
+        ]
+        columns = [key.replace("_per_", " a ") for key in SESSION]
         blocks.append(Table(f"Sessions in which {grid['name']} was run.", columns, rows))
     if grid.get("text"):
         blocks.append(Text(str(grid["text"]), f"Grid file {PurePath(file).name}", "listing"))

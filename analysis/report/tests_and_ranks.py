@@ -76,8 +76,7 @@ def _family(caption: str, rows: pd.DataFrame, notes: list[str]) -> Table:
                 *(number(row["density"], "g"), number(of, form), number(against, form)),
                 number(apart, f"+{form}", interval, strong=sure),
                 number(row["hedges_g"], "+.2f"),
-                Cell(p_text(row["p"]), row["p"]),
-                Cell(p_text(row["p_adjusted"]), row["p_adjusted"], strong=sure),
+                *(Cell(p_text(row[p]), row[p], strong=sure and p != "p") for p in ("p", "p_adjusted")),
                 Cell(verdict_of(row), note=note, strong=sure),
                 Cell(f"{row['n_of']}, {row['n_against']}", float(min(row["n_of"], row["n_against"]))),
             ]

@@ -122,8 +122,7 @@ def _core(name: str, rows: pd.DataFrame, data: Data) -> list[Block]:
             "axis": {"format": "d", "tickMinStep": 1},
         }
         y = log_axis("weights (log axis)", (0.7, most), 1.4, tickCount=5, format="~s")
-        there = {point["entry"] for point in points}
-        entries = entries_of(entry for entry in CORE.values() if entry in there)
+        entries = entries_of(CORE[kind] for kind in CORE if kind in set(part["name"]))
         spec = curves(key, entries, x, y, {"entry": "", "x": "k", "text": "weights"})
         charts.append(Chart(spec, f"density {density:g}", "Line plot of the core's size against k.", entries))
     return [Panels(charts, "The common core of the tickets of one initialisation.")] if charts else []
