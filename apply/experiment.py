@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from scratchcard.apply.method import Method
-from scratchcard.apply.pipeline import (
-    connectivity,
-    evaluate_ticket,
-    find_ticket,
-    finite,
-    history,
-    train_ticket,
-    training_summary,
-)
+from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, finite, history, train_ticket, training_summary
 from scratchcard.artefacts.digest import json_digest
 from scratchcard.artefacts.json_file import as_read
 from scratchcard.artefacts.version import RESULTS_VERSION, machine, versions
 from scratchcard.clock import utc_now
+from scratchcard.pruning.connectivity import Connectivity
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.workloads.engines.training import TrainingRecord
 from scratchcard.workloads.session import Session
@@ -97,7 +91,7 @@ class Experiment:
     ) -> dict[str, Any]:
         """Evaluate the trained ticket; the run's record. `seconds` were spent on it before."""
         begin = time.perf_counter()
-        found = connectivity(ticket, self.workload)
+        found = self._connectivity(ticket)
         tested = evaluate_ticket(ticket, self.workload, session=Session(device, self.dtype))
         result = {
             "digest": self.digest,
@@ -125,3 +119,12 @@ class Experiment:
             measured = {name: finite(value) for name, value in tested.metrics.items()}
             result |= {"metric": headline, "test_metrics": measured}
         return as_read(result)
+
+    def _connectivity(self, ticket: Ticket) -> Connectivity | None:
+        """None for a network whose paths cannot be told, such as one with attention."""
+        try:
+            network = self.workload.build(0, dtype=self.dtype)
+            return Connectivity.of(network, ticket.mask, self.workload.task.example)
+        except ValueError as error:
+            warnings.warn(f"the effective density is not known: {error}", stacklevel=2)
+            return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -13,11 +12,9 @@ from torch import nn
 from scratchcard.apply.method import Method
 from scratchcard.artefacts.version import versions
 from scratchcard.clock import spent
-from scratchcard.pruning.connectivity import Connectivity
 from scratchcard.pruning.ticket import Ticket, copy_state
 from scratchcard.scorers.stored_scores import Shared
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord, evaluate
-from scratchcard.workloads.factory import said
 from scratchcard.workloads.session import Session
 from scratchcard.workloads.stored_training import train_once
 from scratchcard.workloads.workload import Workload
@@ -216,22 +213,6 @@ def finite(value: float) -> float | None:
         (0.5, None)
     """
     return value if math.isfinite(value) else None
-
-
-def connectivity(ticket: Ticket, workload: Workload) -> Connectivity | None:
-    """What of the ticket lies on paths from inputs to outputs; None, with a warning, where that cannot be found.
-
-    Examples:
-        >>> workload = Workload(nn.Linear(4, 2), sc.Task.of(torch.rand(50, 4), torch.arange(50) % 2))
-        >>> connectivity(find_ticket(workload, sc.Method("magnitude"), 0.5, 0), workload).effective_density
-        0.5
-    """
-    try:
-        return Connectivity.of(workload.build(0), ticket.mask, workload.task.example)
-    except Exception as error:  # a foreign network can raise anything
-        told = str(error) if isinstance(error, ValueError) else said(error)
-        warnings.warn(f"the effective density is not known: {told}", stacklevel=2)
-        return None
 
 
 def evaluate_ticket(

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from scratchcard.artefacts.tensor_file import read_tensors, write_tensors
+from scratchcard.pruning.hold import moved_weights
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable
 
@@ -153,3 +154,15 @@ def copy_state(network: nn.Module) -> dict[str, Tensor]:
         False
     """
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in network.state_dict().items()}
+
+
+def nonzero_pruned(network: nn.Module, mask: Mask) -> int:
+    """How many pruned weights of `network` are not exactly zero (0 for a well-kept ticket).
+
+    Examples:
+        >>> network = nn.Linear(2, 1)
+        >>> _ = network.weight.data.fill_(0.5)
+        >>> nonzero_pruned(network, Mask({"weight": torch.tensor([[True, False]])}))
+        1
+    """
+    return sum(moved_weights(network, mask).values())

@@ -51,10 +51,12 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None
     scratchcard prune --predictor predictor --scorer synflow --on predicted --regime UMS --density 0.02
     scratchcard prune --network my_package.nets:small_cnn --weights init.safetensors --task mnist --scorer grasp
     """
-    from scratchcard.apply.pipeline import connectivity, find_ticket
+    from scratchcard.apply.pipeline import find_ticket
     from scratchcard.artefacts.destination import check_destination
     from scratchcard.artefacts.store import Store
+    from scratchcard.pruning.connectivity import Connectivity
     from scratchcard.workloads.device import choose_device
+    from scratchcard.workloads.factory import said
     from scratchcard.workloads.session import Session
 
     check_destination(out)
@@ -73,8 +75,11 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None
     ticket.save(out)
     if kept_in == hidden:
         shutil.rmtree(hidden, ignore_errors=True)
-    found = connectivity(ticket, workload)
-    effective = None if found is None else found.effective_density
+    effective = None
+    try:
+        effective = Connectivity.of(workload.build(seed), ticket.mask, workload.task.example).effective_density
+    except Exception as error:  # a foreign network can raise anything; the ticket is found and saved
+        opt.warn(f"the effective density of {workload.network_name} could not be found: {said(error)}")
     result = {
         "ticket": str(out),
         "method": method.label,
