@@ -102,7 +102,8 @@ class Classification:
 
     def check_outputs(self, outputs: Tensor, targets: Tensor, *, outputs_expected: int, what: str) -> None:
         """See `Objective`: logits of shape `(n, classes)`."""
-        check_shape(outputs, targets, (len(targets), outputs_expected), "logits", what)
+        kind = f"logits for the classes 0 to {outputs_expected - 1}"
+        check_shape(outputs, targets, (len(targets), outputs_expected), kind, what)
 
     def outputs_of(self, targets: Tensor) -> int:
         """The number of classes: the largest index and one."""
