@@ -92,6 +92,7 @@ def test_fit_takes_what_the_library_takes(job: Path, tmp_path: Path) -> None:
     linear = run("fit", table, "--family", "linear", "--out", tmp_path / "linear")
     assert linear.exit_code == 0, linear.output
     assert "linear (regression of score)" in linear.stdout
+    assert "  train: round 0, rows 100,400, " in linear.stdout
     tree = ["--family", "tree", "--option", "leaves=8", "--option", "balanced=true", "--rounds", "0"]
     arguments = [*tree, "--objective", "regression", "--target", "rounds_survived", "--out", tmp_path / "tree"]
     result = run("fit", table, *arguments, "--held-out-seeds", "none")
