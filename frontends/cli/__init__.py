@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 COMMANDS = {
-    "demo": ("scratchcard.frontends.cli.demo", "The whole job on the embedded digits task, in under two minutes."),
+    "demo": ("scratchcard.frontends.cli.demo", "The whole job on the embedded digits task, in about a minute."),
     "build": ("scratchcard.frontends.cli.build", "Build a score table: features and slow targets of every weight."),
     "fit": ("scratchcard.frontends.cli.fit", "Fit a predictor on a score table and save it as a bundle."),
     "prune": ("scratchcard.frontends.cli.prune", "Find a ticket of a network before (or with) training."),
