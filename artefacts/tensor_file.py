@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from scratchcard.artefacts.files import written_beside
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> Path:
@@ -26,6 +28,8 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], texts: Mappin
         >>> write_tensors("mask.safetensors", {"kept": torch.tensor([True, False])}, {"density": "0.5"}).name
         'mask.safetensors'
     """
+    from safetensors.torch import save_file
+
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder, expected the name of a file to write")
@@ -63,5 +67,25 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
             return tensors, dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+
+
+def read_texts(path: str | Path) -> dict[str, str]:
+    """The texts of a file alone: nothing else of it is read, and torch is not imported.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or of another kind.
+
+    Examples:
+        >>> import tempfile
+        >>> file = write_tensors(Path(tempfile.mkdtemp()) / "one.safetensors", {"a": torch.ones(2)}, {"about": "ones"})
+        >>> read_texts(file)
+        {'about': 'ones'}
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            return dict(file.metadata() or {})
     except SafetensorError as error:
         raise ValueError(str(error)) from error

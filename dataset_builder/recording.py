@@ -77,8 +77,8 @@ class Recording(Settings):
     def of(cls, *own: Any, **words: Any) -> Recording:
         """A recording from flat words: its own settings and its regime's.
 
-            >>> Recording.of("ISS", "magnitude", 0.05, rounds=2).make_regime()
-            ISS(scope='global', rounds=2, schedule='exponential', rewind_step=0, towards=None, round_steps=None)
+            >>> Recording.of("ISS", "magnitude", 0.05, rounds=2).make_regime().label
+            'ISS 2'
 
         Raises:
             ValueError: a setting that the regime does not have, or a value that the setting cannot have.

@@ -50,6 +50,13 @@ HIDDEN = (
 )
 """Why a linearised network is not linear, and how to mend it."""
 
+
+class _LeftOut(nn.Identity):
+    """In place of a normalisation; nn.TransformerEncoderLayer asks for its eps, and leaves its fast path for this."""
+
+    eps = float("nan")
+
+
 # Names under which a network of one's own usually keeps a factor; every other loose parameter is a summand.
 _FACTORS = ("weight", "scale", "gamma", "gain")
 
@@ -134,7 +141,7 @@ def linear_copy(
         # Not named_children(), which leaves out the second use of a layer that is used twice.
         for name, child in list(parent._modules.items()):
             if isinstance(child, NORMALISATIONS + ACTIVATIONS):
-                setattr(parent, name, nn.Identity())
+                setattr(parent, name, _LeftOut() if isinstance(child, NORMALISATIONS) else nn.Identity())
             elif pooling == "average" and child is not None:
                 setattr(parent, name, _averaging(child))
     return duplicate.eval().to(dtype)

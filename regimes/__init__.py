@@ -17,13 +17,12 @@ REGIMES: dict[str, Callable[..., Regime]] = {"USS": USS, "UMS": UMS, "ISS": ISS,
 def make_regime(name: str, /, **settings: Any) -> Regime:
     """The regime called `name` with some settings of its own.
 
-        >>> make_regime("UMS", rounds=16)
-        UMS(scope='global', rounds=16, schedule='exponential')
+        >>> make_regime("UMS", rounds=16).label
+        'UMS 16'
         >>> make_regime("ISS", shots=3)
         Traceback (most recent call last):
         ...
-        scratchcard.settings.SettingError: ISS has no setting shots (IMS has it); it has scope, rounds, schedule, \
-rewind_step, towards, round_steps
+        scratchcard.settings.SettingError: ISS has no setting shots (IMS has it); it has scope, rounds, ...
 
     Raises:
         ValueError: an unknown name, a setting that the regime does not have, or a value that the setting cannot have.

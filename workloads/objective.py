@@ -117,6 +117,11 @@ class Classification(Objective):
             )
         check_indices(targets, outputs, what)
 
+    def check_outputs(self, outputs: Tensor, targets: Tensor, *, outputs_expected: int, what: str) -> None:
+        """See `Objective`: logits of shape `(n, classes)`."""
+        kind = f"logits for the classes 0 to {outputs_expected - 1}"
+        check_shape(outputs, targets, (len(targets), outputs_expected), kind, what)
+
     def outputs_of(self, targets: Tensor) -> int:
         """The number of classes: the largest index and one."""
         return int(targets.max()) + 1

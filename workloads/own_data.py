@@ -164,7 +164,9 @@ def tensor_of(value: Any, what: str) -> Tensor:
     try:
         tensor = value.detach() if isinstance(value, Tensor) else torch.as_tensor(np.require(value, requirements="W"))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{what} are no tensor of numbers ({said(error)})") from error
+        several = isinstance(value, tuple | list) and any(isinstance(part, Tensor | np.ndarray) for part in value)
+        hint = '; several inputs go by name: {"left": ..., "right": ...}' if several else ""
+        raise ValueError(f"{what} are no tensor of numbers ({said(error)}){hint}") from error
     if tensor.ndim == 0 or tensor.is_complex():
         raise ValueError(f"{what} are {tensor.dtype} of shape {tuple(tensor.shape)}, expected numbers, examples first")
     return tensor.float() if tensor.dtype == torch.float64 else tensor

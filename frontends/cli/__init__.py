@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 COMMANDS = {
-    "demo": ("demo", "The whole job on the embedded digits task, in under two minutes."),
+    "demo": ("demo", "The whole job on the embedded digits task, in about a minute."),
     "build": ("build", "Build a score table: features and slow targets of every weight."),
     "fit": ("fit", "Fit a predictor on a score table and save it as a bundle."),
     "prune": ("prune", "Find a ticket of a network before (or with) training."),

@@ -95,9 +95,13 @@ def fit(table: Path, out: Path, **options: Any) -> None:
     lines = [f"{out}: {family} ({predictor.objective} of {predictor.target}), {len(predictor.features)} features"]
     for part in ("train", "held_out"):
         numbers = metrics.get(part, {})
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items() if isinstance(value, int | float))
+        shown = ", ".join(_number(name, value) for name, value in numbers.items() if isinstance(value, int | float))
         lines.append(f"  {part.replace('_', ' ')}: {shown or NOTHING}")
     opt.emit({"bundle": str(out), "metrics": metrics}, options["as_json"], "\n".join(lines) + opt.took())
+
+
+def _number(name: str, value: float) -> str:
+    return f"{name} {value:,}" if isinstance(value, int) else f"{name} {value:.4g}"
 
 
 def _listed(names: str) -> tuple[str, ...]:

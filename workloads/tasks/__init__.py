@@ -26,6 +26,7 @@ TASKS: dict[str, Callable[[Path | None], Task]] = {
 
 
 TENSORS = "tensors:"
+FILES = (".npz", ".safetensors")
 
 
 def load_task(name: str, data_dir: str | Path | None = None) -> Task:
@@ -77,6 +78,8 @@ def _load(name: str, data_dir: Path | None) -> Task:
                 f"{name} returned {type(task).__name__}, expected a Task, such as Task.of(inputs, targets)"
             )
     else:
+        if name.endswith(FILES):
+            raise ValueError(f"unknown task {name!r}: the arrays of a file are the task {TENSORS}{name}")
         task = lookup(TASKS, "tasks", name)(data_dir)
     return task.loaded_by((load_task, (name, data_dir)), name=name, code=code)
 
