@@ -36,13 +36,6 @@ from scratchcard.workloads.workload import Workload
 
 SplitName = Literal["train", "validation", "test"]
 
-DEFAULT = Method("synflow_l2_data")
-"""The best fixed criterion: it needs nothing fitted, and serves every network that SynFlow serves.
-
-The shipped predictor (`method="default"`) is better on perceptrons for images of digits, for which it was fitted; what
-it says of other networks is not known, so that it is not the default for any network.
-"""
-
 
 def prune(
     network: nn.Module | str | Workload,
@@ -65,7 +58,7 @@ def prune(
         task: a task, or a name that `load_task` knows. With a workload its place may hold the method.
         density: kept weights / prunable weights, in (0, 1].
         seed: of the initial weights (not of a module's own), the scoring batch, ties, and the data order.
-        method: a method, a scorer's name, or a shipped predictor's; `DEFAULT` where none is named.
+        method: a method, a scorer's name, or a shipped predictor's; `method.FIXED` where none is named.
         recipe: of the training, for methods that train and for `train`.
         weights: a file of initial weights, see `Workload`.
         data_seed: of the data order in regimes that train, if it is to be another.
@@ -188,7 +181,7 @@ def _workload(
 
 def _method(method: Method | str | None) -> Method:
     if method is None:
-        return DEFAULT
+        return Method.of()
     if isinstance(method, str):
         return Method(PREDICTED, predictor=method) if method in SHIPPED else Method(method)
     return method

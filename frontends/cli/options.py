@@ -171,10 +171,12 @@ def given_settings(kind: Any, options: Mapping[str, Any]) -> dict[str, Any]:
 
     words = given(options, (*settings_of(kind), *regime_settings()))
     if options["scorer_settings"]:
+        from scratchcard.apply.method import FIXED
         from scratchcard.registry import lookup
         from scratchcard.scorers import SCORERS
 
-        scorer = words.get("scorer", "synflow")
+        usual = settings_of(kind)["scorer"].default
+        scorer = words.get("scorer", usual if isinstance(usual, str) else FIXED)
         found = parsed(lookup(SCORERS, "scorers", scorer), scorer, options["scorer_settings"])
         words["scorer"] = {"name": scorer} | found
     return words

@@ -20,7 +20,7 @@ from scratchcard.frontends.cli import options as opt
 @click.option(
     "--seed", type=opt.SEED, default=0, show_default=True, help="Of initial weights, scoring batch and ties, e.g. 7."
 )
-@opt.settings_options(Method, "scorer", default="synflow; predicted where a predictor is given")
+@opt.settings_options(Method, "scorer", default="synflow_l2_data; predicted where a predictor is given")
 @opt.scorer_settings_option
 @opt.settings_options(Method, "on", "predictor", "regime")
 @opt.regime_options

@@ -19,7 +19,6 @@ import scratchcard as sc
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.pipeline import find_ticket
 from scratchcard.apply.predicted import OutsideWarning
-from scratchcard.apply.prune import DEFAULT
 from scratchcard.dataset_builder.build import Recording, build
 from scratchcard.pruning.inputs import Inputs, forward
 from scratchcard.pruning.ticket import Ticket
@@ -136,7 +135,7 @@ def test_the_default_is_the_best_fixed_criterion_and_the_old_calls_go_on() -> No
     assert snip.mask == find_ticket(workload, sc.Method("snip"), 0.1, 3).mask
     assert snip.mask == sc.prune(workload, density=0.1, seed=3, method=sc.Method("snip")).mask
     assert snip.mask == sc.prune("lenet_300_100", "digits", 0.1, 3, method=sc.Method("snip"), recipe=RECIPE).mask
-    assert sc.prune(workload, density=0.1, seed=3).provenance["method"] == DEFAULT.describe()
+    assert sc.prune(workload, density=0.1, seed=3).provenance["method"] == sc.Method.of().describe()
     with pytest.warns(OutsideWarning):
         shipped = sc.prune(workload, density=0.02, method="policy").provenance["method"]
     assert (shipped["scorer"], shipped["predictor"], shipped["regime"]) == ("predicted", "policy", "UMS")
@@ -229,7 +228,7 @@ def test_a_regression_is_pruned_trained_and_measured_by_r2() -> None:
     network = nn.Sequential(nn.Linear(10, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
     recipe = sc.Recipe(max_steps=300, evaluation_interval=30, learning_rate=0.02)
     workload = sc.Workload(network, task, recipe)
-    record, ticket = Experiment(workload, DEFAULT, 0.1, 0).run()
+    record, ticket = Experiment(workload, sc.Method.of(), 0.1, 0).run()
     found = sc.evaluate(ticket, workload)
     assert record["metric"] == "r2"
     assert record["test_metrics"] == dict(found.metrics) == {"r2": record["test_accuracy"]}
