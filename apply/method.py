@@ -122,7 +122,7 @@ class Method(Settings):
 
     def __post_init__(self) -> None:
         given = {name: _normal(getattr(self, name)) for name in _SCORERS}
-        if self.predictor is not None:
+        if isinstance(self.predictor, os.PathLike):
             given["predictor"] = os.fspath(self.predictor)
         for name, value in given.items():
             object.__setattr__(self, name, value)

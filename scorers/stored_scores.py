@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
@@ -29,6 +30,7 @@ class Shared:
 
     Attributes:
         store: where the scores lie.
+        known: plain JSON of what decides scores and cannot be seen in a network: its code, and that of a loss.
         saved: seconds that stored scores once took, less those spent on finding and storing them, so far.
 
     Examples:
@@ -45,6 +47,7 @@ class Shared:
     """
 
     store: Store
+    known: Mapping[str, Any] = field(default_factory=dict)
     saved: float = 0.0
 
     def of(self, scorer: Scorer) -> SharedScorer:
@@ -103,6 +106,7 @@ class SharedScorer(Scorer):
         inputs, targets = batch
         device = next(network.parameters()).device
         described: dict[str, Any] = {"scorer": repr(self.scorer), "network": repr(network), "loss": name}
+        described |= self.shared.known
         modes = [module.training for module in network.modules()]
         if not all(modes):  # batch normalisation scores otherwise in evaluation mode
             described["modes"] = modes

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from scratchcard.artefacts.store import Store
+from scratchcard.workloads.device import choose_device
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""
@@ -28,6 +29,9 @@ class Session:
             work shares them; None keeps nothing.
         threads: of fits and of workers; runs themselves use one.
         progress: called as the work proceeds.
+
+    Raises:
+        ValueError: a device that is not there, or a value of another type; one sentence.
     """
 
     device: torch.device | str = "cpu"
@@ -35,6 +39,19 @@ class Session:
     store: Store | None = None
     threads: int = 1
     progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        device = choose_device(str(self.device))
+        if self.device == "auto":
+            object.__setattr__(self, "device", device)
+        if not isinstance(self.dtype, torch.dtype) or not self.dtype.is_floating_point:
+            raise ValueError(
+                f"a session's dtype is {self.dtype!r}, expected a floating torch.dtype, such as torch.float64"
+            )
+        if self.store is not None and not isinstance(self.store, Store):
+            raise ValueError(f"a session's store is {self.store!r}, expected a Store, such as Store(Path('rounds'))")
+        if isinstance(self.threads, bool) or not isinstance(self.threads, int) or self.threads < 1:
+            raise ValueError(f"a session's threads are {self.threads!r}, expected a whole number of at least 1")
 
     @property
     def placement(self) -> dict[str, Any]:

@@ -42,6 +42,8 @@ def load_task(name: str, data_dir: str | Path | None = None) -> Task:
         ValueError: unknown name or damaged data; says what was expected.
         FileNotFoundError: the data is nowhere and could not be downloaded; says what to do.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"the task is {type(name).__name__}, expected a name that `list` knows or a path to your own")
     if name.startswith(TENSORS):
         return load_tensors(name, Path(name.removeprefix(TENSORS)).absolute())
     return _load(name, None if data_dir is None else Path(data_dir).resolve())
