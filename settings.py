@@ -131,7 +131,7 @@ class Setting:
         if get_origin(self.plain_type) is Literal:
             text = "one of " + ", ".join(self.words)
         elif high is not None and top is not None:
-            text += f" in {low}{high:g}, {top:g}{end}"
+            text += f" in {low}{_bound(high)}, {_bound(top)}{end}"
         elif self.low is not None:
             text += f" of at least {self.low:g}"
         elif self.above is not None:
@@ -192,7 +192,7 @@ class Setting:
         try:
             value = None if text.strip().lower() == "none" else json.loads(text)
             return self.checked(value, owner)
-        except ValueError:
+        except (ValueError, RecursionError):
             return self.checked(text, owner)
 
     def plain(self) -> dict[str, Any]:
@@ -281,7 +281,12 @@ def parsed(kind: Callable[..., Any], owner: str, pairs: Sequence[str]) -> dict[s
             raise SettingError(f"{pair!r} is no NAME=VALUE; {owner} has {', '.join(known) or 'no settings'}")
         if name not in known:
             raise SettingError(f"{owner} has no setting {name}; it has {', '.join(known) or 'none'}")
-        found[name] = known[name].parsed(text, owner)
+        if name in found:
+            raise SettingError(f"{owner}'s {name} is given twice; give it once")
+        try:
+            found[name] = known[name].parsed(text, owner)
+        except SettingError as error:  # without its name: an option of the same name is another thing
+            raise SettingError(str(error)) from error
     return found
 
 
@@ -299,6 +304,10 @@ def described(value: Any, first: Mapping[str, Any]) -> dict[str, Any]:
 def changed(value: Any) -> dict[str, Any]:
     """The settings that are not at their default."""
     return described(value, {})
+
+
+def _bound(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def _short(value: Any) -> str:

@@ -122,8 +122,9 @@ class Method(Settings):
 
     def __post_init__(self) -> None:
         given = {name: _normal(getattr(self, name)) for name in _SCORERS}
-        if isinstance(self.predictor, os.PathLike):
-            given["predictor"] = os.fspath(self.predictor)
+        predictor: Any = self.predictor
+        if isinstance(predictor, os.PathLike):
+            given["predictor"] = os.fspath(predictor)
         for name, value in given.items():
             object.__setattr__(self, name, value)
         super().__post_init__()

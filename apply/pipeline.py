@@ -53,7 +53,7 @@ def find_ticket(
     regime.check(workload.recipe, density)
     begin = spent(device)
     described = workload.describe()
-    known = {name: described[name] for name in ("network_code", "objective") if name in described}
+    known: dict[str, Any] = {name: described[name] for name in ("network_code", "objective") if name in described}
     shared = None if session.store is None else Shared(session.store, known)
     network = method.start(workload, density, seed, shared=shared, **session.placement)
     # Weights as built cost the method nothing; weights made from scores are part of it.

@@ -11,7 +11,8 @@ from scratchcard.apply.method import Method
 from scratchcard.dataset_builder.recording import Recording
 from scratchcard.pruning.schedules import SCHEDULES
 from scratchcard.regimes import UMS
-from scratchcard.settings import LARGEST, SettingError
+from scratchcard.scorers import GraSP, Random
+from scratchcard.settings import LARGEST, SettingError, parsed
 from scratchcard.workloads.recipe import Recipe
 
 
@@ -38,7 +39,7 @@ def test_more_rounds_than_memory_holds(schedule: Any) -> None:
 
 @pytest.mark.parametrize("predictor", [5, float("nan"), [], {}, True, object()])
 def test_a_predictor_that_is_no_path(predictor: Any) -> None:
-    with pytest.raises(SettingError, match=r"predictor is .*, expected text"):
+    with pytest.raises(SettingError, match=r"predictor is .*, expected a text"):
         Method("predicted", predictor=predictor)
 
 
@@ -46,3 +47,19 @@ def test_a_predictor_that_is_no_path(predictor: Any) -> None:
 def test_a_recording_of_what_is_no_scorer(scorer: Any) -> None:
     with pytest.raises(ValueError, match=r"scorer"):
         Recording("ISS", scorer)
+
+
+def test_names_and_values_of_the_command_line() -> None:
+    with pytest.raises(SettingError, match="temperature is given twice"):
+        parsed(GraSP, "grasp", ["temperature=1", "temperature=2"])
+    with pytest.raises(SettingError, match="temperature is '"):
+        parsed(GraSP, "grasp", ["temperature=" + "[" * 100_000])
+    with pytest.raises(SettingError, match=rf"random's seed is '-1', .* {LARGEST}]") as caught:
+        parsed(Random, "random", ["seed=-1"])
+    assert caught.value.setting == ""  # or the command line says its own --seed
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "weight_decay"])
+def test_numbers_that_no_weight_can_hold(name: str) -> None:
+    with pytest.raises(SettingError, match=f"{name} is 1e\\+308"):
+        Recipe(**{name: 1e308})

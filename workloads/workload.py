@@ -131,6 +131,8 @@ class Workload:
         Raises:
             FileNotFoundError: the weights file does not exist.
         """
+        if not isinstance(self.network, str):
+            prunable(self.network)  # weights that are not there yet have no digest
         described: dict[str, Any] = {
             "network": self.network_name,
             "task": self.task.name,
@@ -214,7 +216,7 @@ def _attributes_of(name: str, module: nn.Module) -> list[str]:
     if _is_torchs(type(module)):
         return []
     own = {key: value for key, value in sorted(vars(module).items()) if key not in _MODULE}
-    code = {key: getattr(value, "__code__", None) for key, value in own.items()}
+    code: dict[str, Any] = {key: getattr(value, "__code__", None) for key, value in own.items()}
     return [
         f"{name}.{key}={_ADDRESS.sub('', repr(value))}" + ("" if code[key] is None else code[key].co_code.hex())
         for key, value in own.items()

@@ -174,9 +174,12 @@ def scorer_with(scorer: str, pairs: Sequence[str]) -> Any:
     """The scorer's name, with its `NAME=VALUE` settings where there are any."""
     if not pairs:
         return scorer
+    from scratchcard.apply.method import OF_PREDICTOR
     from scratchcard.registry import lookup
     from scratchcard.scorers import SCORERS
 
+    if scorer in OF_PREDICTOR:
+        raise ValueError(f"--set is for settings of a scorer, and {scorer} has none")
     return {"name": scorer} | parsed(lookup(SCORERS, "scorers", scorer), scorer, pairs)
 
 
