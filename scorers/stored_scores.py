@@ -15,7 +15,7 @@ from scratchcard.artefacts.store import Store, Stored, content_key
 from scratchcard.clock import spent
 from scratchcard.pruning.inputs import tensors
 from scratchcard.pruning.mask import Mask
-from scratchcard.pruning.parameters import prunable
+from scratchcard.pruning.parameters import check_same_layout, prunable
 from scratchcard.pruning.scores import Scores
 from scratchcard.pruning.ticket import copy_state
 from scratchcard.scorers.scorer import Batch, Loss, Scorer
@@ -117,8 +117,13 @@ class SharedScorer(Scorer):
         key = content_key("scores", described, state=copy_state(network), batch=given)
         found = self.shared.store.get(key)
         if found is not None:
-            held = {weight: found.tensors[weight].to(device) for weight in prunable(network)}
-            return Scores(held, repr(self.scorer)), float(found.about["seconds"])
+            weights = prunable(network)
+            try:
+                held = {weight: found.tensors[weight].to(device) for weight in weights}
+                check_same_layout(weights, held, "the stored scores")
+                return Scores(held, repr(self.scorer)), float(found.about["seconds"])
+            except (KeyError, TypeError, ValueError):
+                pass  # a whole file that holds something else: as good as none
         begin = spent(device)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
