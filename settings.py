@@ -21,6 +21,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -36,9 +37,10 @@ use."""
 
 MOST_NUMBERS = 100_000
 LARGEST = 2**31 - 1
-"""What torch, NumPy, scikit-learn and LightGBM all take as a seed."""
+"""What torch, NumPy, scikit-learn and LightGBM all take as a seed; no setting is a larger whole number."""
 
 _KEY = "setting"
+_SHOWN = 200
 _NUMBERS = {2: "two", 3: "three", 4: "four"}
 
 
@@ -157,7 +159,7 @@ class Setting:
         if get_origin(self.plain_type) is Literal:
             text = "one of " + ", ".join(self.words)
         elif high is not None and top is not None:
-            text += f" in {low}{high:g}, {top:g}{end}"
+            text += f" in {low}{_bound(high)}, {_bound(top)}{end}"
         elif self.low is not None:
             text += f" of at least {self.low:g}"
         elif self.above is not None:
@@ -184,12 +186,16 @@ class Setting:
         """
         from pydantic import ValidationError
 
+        if not isinstance(value, int) and isinstance(value, numbers.Integral):
+            value = int(value)  # NumPy's, as loops over `np.arange` give them
         try:
             found = _adapter(self.type).validate_python(tuple(value) if isinstance(value, list) else value, strict=True)
         except ValidationError:
             found = dataclasses.MISSING
         if found is dataclasses.MISSING or not all(map(self._within, found if isinstance(found, tuple) else [found])):
-            raise SettingError(f"{self.name} is {value!r}, expected {self.expected}", self.name, owner)
+            huge = type(value) is int and abs(value) > LARGEST and self.high is None
+            most = f", at most {LARGEST}" if huge else ""
+            raise SettingError(f"{self.name} is {_short(value)}, expected {self.expected}{most}", self.name, owner)
         if self.choices is not None and isinstance(found, str):
             lookup(*self.choices(), found)
         return found
@@ -198,7 +204,7 @@ class Setting:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return True
         return (
-            math.isfinite(value)
+            (abs(value) <= LARGEST if isinstance(value, int) else math.isfinite(value))
             and (self.low is None or value >= self.low)
             and (self.high is None or value <= self.high)
             and (self.above is None or value > self.above)
@@ -214,7 +220,7 @@ class Setting:
         try:
             value = None if text.strip().lower() == "none" else json.loads(text)
             return self.checked(value, owner)
-        except ValueError:
+        except (ValueError, RecursionError):
             return self.checked(text, owner)
 
     def plain(self) -> dict[str, Any]:
@@ -328,7 +334,12 @@ def parsed(kind: Callable[..., Any], owner: str, pairs: Sequence[str]) -> dict[s
             raise SettingError(f"{pair!r} is no NAME=VALUE; {owner} has {', '.join(known) or 'no settings'}")
         if name not in known:
             raise SettingError(f"{owner} has no setting {name}; it has {', '.join(known) or 'none'}")
-        found[name] = known[name].parsed(text, owner)
+        if name in found:
+            raise SettingError(f"{owner}'s {name} is given twice; give it once")
+        try:
+            found[name] = known[name].parsed(text, owner)
+        except SettingError as error:  # without its name: an option of the same name is another thing
+            raise SettingError(str(error)) from error
     return found
 
 
@@ -355,6 +366,19 @@ def changed(value: Any) -> dict[str, Any]:
         {'momentum': 0.9, 'max_steps': 200}
     """
     return described(value, {})
+
+
+def _bound(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
+def _short(value: Any) -> str:
+    """A value that is refused: its beginning, where it is long."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # more digits than Python prints, or a foreign object
+        text = f"a {type(value).__name__} that cannot be shown"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

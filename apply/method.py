@@ -129,8 +129,9 @@ class Method(Settings):
 
     def __post_init__(self) -> None:
         given = {name: _normal(getattr(self, name)) for name in _SCORERS}
-        if self.predictor is not None:
-            given["predictor"] = os.fspath(self.predictor)
+        predictor: Any = self.predictor
+        if isinstance(predictor, os.PathLike):
+            given["predictor"] = os.fspath(predictor)
         for name, value in given.items():
             object.__setattr__(self, name, value)
         super().__post_init__()

@@ -58,7 +58,9 @@ def find_ticket(
     regime = method.make_regime()
     regime.check(workload.recipe, density)
     begin = spent(device)
-    shared = None if session.store is None else Shared(session.store)
+    described = workload.describe()
+    known: dict[str, Any] = {name: described[name] for name in ("network_code", "objective") if name in described}
+    shared = None if session.store is None else Shared(session.store, known)
     network = method.start(workload, density, seed, shared=shared, **session.placement)
     # Weights as built cost the method nothing; weights made from scores are part of it.
     begin = spent(device) if method.initial == "given" else begin
@@ -66,7 +68,7 @@ def find_ticket(
     preparation = spent(device) - begin
     found = regime.find(workload, scorer, density, seed, session, network=network, data_seed=data_seed)
     provenance = {
-        "workload": workload.describe(),
+        "workload": described,
         "method": method.describe(),
         "label": method.label,
         "scorer": found.scores.criterion,

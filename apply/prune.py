@@ -27,6 +27,7 @@ from scratchcard.apply.method import PREDICTED, Method
 from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, train_ticket
 from scratchcard.apply.shipped import SHIPPED
 from scratchcard.pruning.ticket import Ticket
+from scratchcard.settings import LARGEST
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.session import Session
@@ -74,6 +75,9 @@ def prune(
     >>> prune(nn.Linear(4, 2), task, density=0.5, method="magnitude").mask.kept
     4
     """
+    _check_seed(seed)
+    if data_seed is not None:
+        _check_seed(data_seed)
     if isinstance(task, Method):
         if method is not None:
             raise ValueError("two methods were given, by place and by name; give one")
@@ -113,11 +117,13 @@ def train(
     >>> record.steps, trained.trained is not None
     (20, True)
     """
+    _check_ticket(ticket)
     if isinstance(task, int):
         task, seed = None, task
     if seed is None:
         held = ticket.provenance.get("data_seed", 0)
         seed = held if isinstance(held, int) else 0
+    _check_seed(seed)
     workload = _workload(network, task, recipe, recorded=ticket)
     return train_ticket(ticket, workload, seed, Session.of(session, **placement))
 
@@ -148,6 +154,7 @@ def evaluate(
     >>> evaluate(ticket, workload, "validation").examples
     20
     """
+    _check_ticket(ticket)
     if isinstance(network, Workload) and task in ("train", "validation", "test"):
         split, task = task, None  # type: ignore[assignment]
     return evaluate_ticket(ticket, _workload(network, task), split, Session.of(session, **placement))
@@ -179,9 +186,19 @@ def _workload(
     return Workload(network, task, recipe or Recipe(), weights)
 
 
+def _check_seed(seed: Any) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST:
+        raise ValueError(f"the seed is {seed!r}, expected a whole number in [0, {LARGEST}]")
+
+
+def _check_ticket(ticket: Any) -> None:
+    if not isinstance(ticket, Ticket):
+        raise ValueError(f"the ticket is {type(ticket).__name__}, expected one that `prune` or `Ticket.load` gave")
+
+
 def _method(method: Method | str | None) -> Method:
     if method is None:
         return Method.of()
     if isinstance(method, str):
         return Method(PREDICTED, predictor=method) if method in SHIPPED else Method(method)
-    return method
+    return method if isinstance(method, Method) else Method(method)

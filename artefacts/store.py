@@ -59,7 +59,7 @@ class Store:
         try:
             tensors, texts = read_tensors(self._path(key))
             return Stored(tensors, json.loads(texts["about"]))
-        except (FileNotFoundError, ValueError, KeyError):
+        except (FileNotFoundError, ValueError, KeyError, RecursionError):
             return None
 
     def put(self, key: str, found: Stored) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from scratchcard.regimes import REGIMES, Regime, make_regime, owners
@@ -69,6 +69,11 @@ class Recording(Settings):
 
         if isinstance(self.scorer, Mapping):
             object.__setattr__(self, "scorer", make_scorer(self.scorer))
+        if callable(self.scorer) and (isinstance(self.scorer, type) or not is_dataclass(self.scorer)):
+            raise ValueError(
+                f"{self.scorer!r} cannot be a recording's scorer: expected a registered name or a frozen dataclass of "
+                "settings, such as SNIP()"
+            )
         super().__post_init__()
         if isinstance(self.regime, str):
             object.__setattr__(self, "regime", make_regime(self.regime))

@@ -115,6 +115,8 @@ def chain(network: nn.Module) -> tuple[Link, ...]:
 
 
 def _leaves(module: nn.Module, name: str) -> list[tuple[str, nn.Module]]:
+    if "forward" in vars(module):
+        raise NotAChainError(f"{name or 'the network'} ({type(module).__name__}) has a `forward` of its own")
     if type(module).forward is nn.Sequential.forward and not module._forward_hooks:
         prefix = f"{name}." if name else ""
         parts = [(child, part) for child, part in module._modules.items() if part is not None]

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 from torch.optim.swa_utils import AveragedModel
 
 CONVOLUTIONS = (
@@ -88,6 +89,8 @@ def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
             "embedding layer"
         )
     for name, weight in weights.items():
+        if weight.is_meta or isinstance(weight, UninitializedParameter):
+            raise ValueError(f"the weight {name!r} has no values yet (a lazy layer, the device meta?); build it first")
         if not all_finite(weight.detach()):
             raise ValueError(
                 f"the weight {name!r} holds NaN or infinity; pruning needs finite weights, so check how the "

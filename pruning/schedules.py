@@ -6,8 +6,11 @@ never increasing.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
+from typing import Any
 
+MOST_ROUNDS = 1_000_000
 Schedule = Callable[[float, int], tuple[float, ...]]
 
 
@@ -25,6 +28,9 @@ def check_density(density: float) -> float:
             ...
         ValueError: density must lie in (0, 1], got 0.0: it is the share of prunable weights to keep, for example 0.005
     """
+    given: Any = density
+    if not isinstance(given, numbers.Real):
+        raise ValueError(f"density must be a number in (0, 1], got {density!r}")
     if not 0.0 < density <= 1.0:
         raise ValueError(
             f"density must lie in (0, 1], got {density}: it is the share of prunable weights to keep, for example 0.005"
@@ -45,7 +51,9 @@ def check_count(density: float, total: int) -> None:
             ...
         ValueError: density 0.0001 keeps none of the 1,000 prunable weights; ask for at least 0.001
     """
-    check_density(density)
+    density = check_density(density)
+    if total == 0:
+        raise ValueError("the prunable weights have no entries, so that there is nothing to keep; check the shapes")
     if round(density * total) == 0:
         raise ValueError(
             f"density {density} keeps none of the {total:,} prunable weights; ask for at least {1 / total:.3g}"
@@ -56,6 +64,8 @@ def _check(final_density: float, rounds: int) -> None:
     check_density(final_density)
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, got {rounds}")
+    if rounds > MOST_ROUNDS:
+        raise ValueError(f"rounds must be at most {MOST_ROUNDS:,}, got {rounds:,}")
 
 
 def exponential(final_density: float, rounds: int) -> tuple[float, ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
@@ -14,7 +15,7 @@ from scratchcard.artefacts.store import Store, Stored, content_key
 from scratchcard.clock import spent
 from scratchcard.pruning.inputs import tensors
 from scratchcard.pruning.mask import Mask
-from scratchcard.pruning.parameters import prunable
+from scratchcard.pruning.parameters import check_same_layout, prunable
 from scratchcard.pruning.scores import Scores
 from scratchcard.pruning.ticket import copy_state
 from scratchcard.scorers.scorer import Batch, Loss, Scorer
@@ -29,6 +30,7 @@ class Shared:
 
     Attributes:
         store: where the scores lie.
+        known: plain JSON of what decides scores and cannot be seen in a network: its code, and that of a loss.
         saved: seconds that stored scores once took, less those spent on finding and storing them, so far.
 
     Examples:
@@ -45,6 +47,7 @@ class Shared:
     """
 
     store: Store
+    known: Mapping[str, Any] = field(default_factory=dict)
     saved: float = 0.0
 
     def of(self, scorer: Scorer) -> SharedScorer:
@@ -103,6 +106,7 @@ class SharedScorer(Scorer):
         inputs, targets = batch
         device = next(network.parameters()).device
         described: dict[str, Any] = {"scorer": repr(self.scorer), "network": repr(network), "loss": name}
+        described |= self.shared.known
         modes = [module.training for module in network.modules()]
         if not all(modes):  # batch normalisation scores otherwise in evaluation mode
             described["modes"] = modes
@@ -113,8 +117,13 @@ class SharedScorer(Scorer):
         key = content_key("scores", described, state=copy_state(network), batch=given)
         found = self.shared.store.get(key)
         if found is not None:
-            held = {weight: found.tensors[weight].to(device) for weight in prunable(network)}
-            return Scores(held, repr(self.scorer)), float(found.about["seconds"])
+            weights = prunable(network)
+            try:
+                held = {weight: found.tensors[weight].to(device) for weight in weights}
+                check_same_layout(weights, held, "the stored scores")
+                return Scores(held, repr(self.scorer)), float(found.about["seconds"])
+            except (KeyError, TypeError, ValueError):
+                pass  # a whole file that holds something else: as good as none
         begin = spent(device)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

@@ -57,6 +57,8 @@ class MethodSpec(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         for name, values in self.words.items():
+            if not values:
+                raise SettingError(f"{name} is [], of which no method can be made; leave it out", name)
             for value in values:
                 check_key(name, value, method_keys(), "the method")
         return self
@@ -175,7 +177,7 @@ def read_file(path: Path) -> tuple[GridFile, str]:
         return GridFile.model_validate(tomllib.loads(text)), text
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not in UTF-8, which TOML is written in ({error}); save it as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is no TOML file: {error}") from error
     except ValidationError as error:
         raise ValueError(f"{path}: {_sentence(error)}") from error

@@ -37,7 +37,7 @@ def check_key(name: str, value: Any, known: Mapping[str, Setting], owner: str) -
     """
     if name not in known:
         raise SettingError(f"{name} {NO_KEY}", name)
-    if isinstance(value, dict):
+    if isinstance(value, dict) and name in ("scorer", "on", "initial_scorer"):
         make_scorer(value)
     else:
         known[name].checked(value, owner)

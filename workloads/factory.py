@@ -75,7 +75,7 @@ def load_factory(path: str, kind: str = "network", returns: str = "a torch.nn.Mo
     _look_in_working_folder()
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:  # the user's own module can raise anything, a SyntaxError among it
+    except (Exception, SystemExit) as error:  # the user's own module can raise anything, a SyntaxError among it
         raise ValueError(
             f"cannot import the {kind} {path!r} ({said(error)}); expected package.module:factory, importable here"
         ) from error
@@ -114,7 +114,7 @@ def code_digest(path: str) -> str | None:
     return sha256(part for name, text in contents.items() for part in (f"{name} {len(text)}\n", text))
 
 
-def said(error: Exception) -> str:
+def said(error: BaseException) -> str:
     """An error of foreign code in one line.
 
     Examples:
@@ -141,5 +141,5 @@ def _called(path: str, kind: str, how: str, factory: Callable[..., Any], /, **gi
         return factory(**given)
     except FileNotFoundError:
         raise
-    except Exception as error:  # the user's own factory can raise anything
+    except (Exception, SystemExit) as error:  # the user's own factory can raise anything
         raise ValueError(f"the {kind}'s factory {path} raised {said(error)}; it is called {how}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scratchcard.pruning.inputs import Inputs, examples, rows
+from scratchcard.pruning.inputs import Inputs, rows, tensors
+from scratchcard.settings import LARGEST
 from scratchcard.workloads.factory import said
 from scratchcard.workloads.objective import Objective
 from scratchcard.workloads.objectives import make_objective
@@ -112,8 +114,14 @@ def _cut(
     total = len(targets)
     if not sizes:
         return dict(given)
-    if examples(inputs) != total:
-        raise ValueError(f"expected as many inputs as targets, got {examples(inputs)} inputs and {total} targets")
+    for count in map(len, tensors(inputs).values()):
+        if count != total:
+            raise ValueError(f"expected as many inputs as targets, got {count} inputs and {total} targets")
+    for which, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int | float) or not -math.inf < size < math.inf:
+            raise ValueError(f"{which}_size is {size!r}, expected a share of the examples or their number")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST:
+        raise ValueError(f"the seed of the cut is {seed!r}, expected a whole number in [0, {LARGEST}]")
     counts = {which: int(size) if size >= 1 else round(size * total) for which, size in sizes.items()}
     if min(counts.values()) < 1 or sum(counts.values()) >= total:
         asked = " and ".join(f"{count} for {which}" for which, count in counts.items())
@@ -139,7 +147,12 @@ def _pair(inputs: Any, targets: Any, which: str) -> tuple[Inputs, Tensor]:
         inputs, targets = _read(inputs, which)
     what = f"the {which} inputs"
     if isinstance(inputs, Mapping):
-        inputs = {str(key): tensor_of(value, f"{what} {key!r}") for key, value in inputs.items()}
+        if not inputs or any(not isinstance(key, str) or not key for key in inputs):
+            raise ValueError(
+                f"the {which} inputs are called {', '.join(map(repr, inputs)) or 'nothing'}; name each as the "
+                "network's `forward` calls it"
+            )
+        inputs = {key: tensor_of(value, f"{what} {key!r}") for key, value in inputs.items()}
     else:
         inputs = tensor_of(inputs, what)
     return inputs, tensor_of(targets, f"the {which} targets")
@@ -161,40 +174,58 @@ def tensor_of(value: Any, what: str) -> Tensor:
     """
     if isinstance(value, np.memmap) and not value.flags.writeable:
         raise ValueError(f"{what} are mapped read-only, which torch cannot hold; open the file with mmap_mode='c'")
+    if isinstance(value, Tensor) and (
+        value.layout is not torch.strided or value.is_quantized or value.is_meta or value.is_nested
+    ):
+        raise ValueError(f"{what} are no plain tensor of numbers: expected a dense one, such as `.to_dense()` gives")
     try:
         tensor = value.detach() if isinstance(value, Tensor) else torch.as_tensor(np.require(value, requirements="W"))
     except (TypeError, ValueError) as error:
         several = isinstance(value, tuple | list) and any(isinstance(part, Tensor | np.ndarray) for part in value)
         hint = '; several inputs go by name: {"left": ..., "right": ...}' if several else ""
         raise ValueError(f"{what} are no tensor of numbers ({said(error)}){hint}") from error
-    if tensor.ndim == 0 or tensor.is_complex():
+    if tensor.ndim == 0 or tensor.is_complex() or (tensor.is_floating_point() and tensor.element_size() == 1):
         raise ValueError(f"{what} are {tensor.dtype} of shape {tuple(tensor.shape)}, expected numbers, examples first")
     return tensor.float() if tensor.dtype == torch.float64 else tensor
+
+
+def _plain(value: Any) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    return torch.as_tensor(np.require(value, requirements="W"))
 
 
 def _read(dataset: Any, which: str) -> tuple[Inputs, Tensor]:
     """All items of a map-style dataset, stacked."""
     try:
         total = len(dataset)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(
             f"the {which} dataset has no length, so that it is no map-style Dataset; stack its items and pass tensors"
         ) from error
     kept: dict[str, Tensor] | None = None
     targets: list[Tensor] = []
     for number in range(total):
-        item = dataset[number]
+        try:
+            item = dataset[number]
+        except (Exception, SystemExit) as error:  # a dataset of the user's own can raise anything
+            raise ValueError(f"item {number} of the {which} dataset raised {said(error)}") from error
         if not isinstance(item, tuple | list) or len(item) != 2:
             raise ValueError(f"item {number} of the {which} dataset is {type(item).__name__}, expected (input, target)")
         one = item[0] if isinstance(item[0], Mapping) else {"": item[0]}
         try:
-            found = {str(key): torch.as_tensor(np.asarray(value)) for key, value in one.items()}
-            targets.append(torch.as_tensor(np.asarray(item[1])))
+            found = {str(key): _plain(value) for key, value in one.items()}
+            targets.append(_plain(item[1]))
             if kept is None:
                 kept = {key: value.new_empty((total, *value.shape)) for key, value in found.items()}
+            if found.keys() != kept.keys():
+                raise ValueError(f"its inputs are called {', '.join(found)}, the first one's {', '.join(kept)}")
             for key, value in found.items():
-                if value.shape != kept[key].shape[1:]:
-                    raise ValueError(f"its shape is {tuple(value.shape)}, the first one's {tuple(kept[key].shape[1:])}")
+                first = kept[key]
+                if value.shape != first.shape[1:]:
+                    raise ValueError(f"its shape is {tuple(value.shape)}, the first one's {tuple(first.shape[1:])}")
+                if value.dtype != first.dtype:
+                    raise ValueError(f"its type is {value.dtype}, the first one's {first.dtype}")
                 kept[key][number] = value
         except (TypeError, ValueError, KeyError) as error:
             raise ValueError(

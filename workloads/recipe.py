@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from scratchcard.settings import Settings, make, setting
+from scratchcard.settings import SettingError, Settings, make, setting
+
+_LARGEST = 3e38
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,13 @@ class Recipe(Settings):
         2560, help="Size of the scoring batch; all of a smaller training split", example=1000, low=1
     )
     scoring_balanced: bool = setting(False, help="As many scoring examples of each class", example=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("learning_rate", "weight_decay"):
+            value = getattr(self, name)
+            if value > _LARGEST:
+                raise SettingError(f"{name} is {value!r}, expected a number that float32 can hold", name, self.called)
 
     @classmethod
     def from_json(cls, described: object) -> Recipe:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from scratchcard.artefacts.store import Store
+from scratchcard.workloads.device import choose_device
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""
@@ -29,6 +30,9 @@ class Session:
         progress: called as the work proceeds.
         jobs: seeds or runs at once, each in a process with one torch thread; one job works in this process.
         dask: address of a Dask scheduler, whose workers then do the work; `jobs` is not used.
+
+    Raises:
+        ValueError: a device that is not there, or a value of another type; one sentence.
     """
 
     device: torch.device | str = "cpu"
@@ -41,7 +45,24 @@ class Session:
     @classmethod
     def of(cls, session: Session | None, **changes: Any) -> Session:
         """The session, or the default one, with some changes."""
+        if session is not None and not isinstance(session, Session):
+            raise ValueError(
+                f"the session is {type(session).__name__}, expected a Session, such as Session(device='cuda')"
+            )
         return replace(session or cls(), **changes)
+
+    def __post_init__(self) -> None:
+        device = choose_device(str(self.device))
+        if self.device == "auto":
+            object.__setattr__(self, "device", device)
+        if not isinstance(self.dtype, torch.dtype) or not self.dtype.is_floating_point:
+            raise ValueError(
+                f"a session's dtype is {self.dtype!r}, expected a floating torch.dtype, such as torch.float64"
+            )
+        if self.store is not None and not isinstance(self.store, Store):
+            raise ValueError(f"a session's store is {self.store!r}, expected a Store, such as Store(Path('rounds'))")
+        if isinstance(self.jobs, bool) or not isinstance(self.jobs, int) or self.jobs < 1:
+            raise ValueError(f"jobs must be at least 1, got {self.jobs!r}")
 
     @property
     def placement(self) -> dict[str, Any]:

@@ -74,16 +74,25 @@ def train_once(
     if kind != "cpu":
         described["device"] = kind
     kept = {} if mask is None else dict(mask.tensors)
-    key = content_key("training", described, state=copy_state(network), mask=kept)
-    found = store.get(key)
-    if found is None:
+    before = copy_state(network)
+    key = content_key("training", described, state=before, mask=kept)
+
+    def look() -> TrainingRecord | None:
+        found = store.get(key)
+        try:
+            return None if found is None else _unpack(network, mask, found)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError):
+            network.load_state_dict(before)  # a whole file that holds something else: as good as none
+            return None
+
+    record = look()
+    if record is None:
         with store.claim(key):
-            found = store.get(key)
-            if found is None:
+            record = look()
+            if record is None:
                 record = compute()
                 store.put(key, _pack(network, mask, record))
-                return record
-    return _unpack(network, mask, found)
+    return record
 
 
 def _pack(network: nn.Module, mask: Mask | None, record: TrainingRecord) -> Stored:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from scratchcard.artefacts.digest import sha256
 from scratchcard.pruning.inputs import Inputs, check_finite, device_of, each, one_tensor, rows, tensors
+from scratchcard.settings import LARGEST
 from scratchcard.workloads.objective import Classification, Objective
 
 # So many bytes at once, where all data is read: data that is mapped from a file stays there.
@@ -36,6 +37,10 @@ class Split:
     targets: Tensor
 
     def __post_init__(self) -> None:
+        if not all(
+            isinstance(tensor, Tensor) and tensor.ndim for tensor in (*tensors(self.inputs).values(), self.targets)
+        ):
+            raise ValueError("a split is of tensors, examples first; `Task.of` makes them of arrays and lists")
         counts = {len(tensor) for tensor in tensors(self.inputs).values()}
         if counts != {len(self.targets)} or len(self.targets) == 0:
             raise ValueError(
@@ -107,6 +112,11 @@ class Task:
     objective: Objective = field(default_factory=Classification)
 
     def __post_init__(self) -> None:
+        if isinstance(self.outputs, bool) or not isinstance(self.outputs, int) or not 1 <= self.outputs <= LARGEST:
+            raise ValueError(
+                f"the outputs of {self.name} are {self.outputs!r}, expected a whole number in [1, {LARGEST}]: of "
+                "classes, labels or numbers"
+            )
         kinds = self._kinds(self.train)
         for which in ("train", "validation", "test"):
             split: Split = getattr(self, which)

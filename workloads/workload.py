@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from scratchcard.artefacts.digest import sha256, tensor_bytes
-from scratchcard.pruning.inputs import Inputs, check_tensor, placed, rows
-from scratchcard.pruning.parameters import prunable
+from scratchcard.pruning.inputs import Inputs, check_tensor, each, placed, rows, tensors
+from scratchcard.pruning.parameters import inside, prunable
 from scratchcard.workloads.factory import code_digest, from_factory, said
 from scratchcard.workloads.networks import build_network
 from scratchcard.workloads.recipe import Recipe
@@ -47,6 +48,16 @@ class Workload:
     recipe: Recipe = field(default_factory=Recipe)
     weights: Path | None = None
 
+    def __post_init__(self) -> None:
+        if isinstance(self.network, nn.Module):  # a ticket's names are those inside of wrappers
+            object.__setattr__(self, "network", inside(self.network))
+        if self.weights is not None:
+            object.__setattr__(self, "weights", Path(self.weights))
+        if not isinstance(self.recipe, Recipe):
+            raise ValueError(
+                f"the recipe is {type(self.recipe).__name__}, expected a Recipe, such as Recipe(max_steps=500)"
+            )
+
     def __repr__(self) -> str:
         return f"Workload({self.network_name} on {self.task.name})"
 
@@ -77,6 +88,7 @@ class Workload:
             FileNotFoundError: the weights file does not exist.
         """
         if not isinstance(self.network, str):
+            prunable(self.network)  # a computed weight cannot be copied
             network = copy.deepcopy(self.network)
         elif ":" in self.network:
             network = from_factory(self.network, seed, self.task)
@@ -123,6 +135,8 @@ class Workload:
         Raises:
             FileNotFoundError: the weights file does not exist.
         """
+        if not isinstance(self.network, str):
+            prunable(self.network)  # weights that are not there yet have no digest
         described: dict[str, Any] = {
             "network": self.network_name,
             "task": self.task.name,
@@ -152,12 +166,13 @@ class Workload:
         split = self.task.train
         probe = placed(rows(split.inputs, slice(0, 2)), parameter.device, parameter.dtype)
         targets = split.targets[:2].to(parameter.device)
+        before, probe = probe, each(probe, torch.clone)
         training = network.training
         network.eval()
         try:
-            with torch.no_grad():
+            with torch.enable_grad():
                 outputs = network(**probe) if isinstance(probe, dict) else network(probe)
-        except Exception as error:  # a foreign network can raise anything
+        except (Exception, SystemExit) as error:  # a foreign network can raise anything
             raise ValueError(
                 f"{self.network_name} cannot take a batch of {self.task.name} of {_said(probe)}: {said(error)}"
             ) from error
@@ -165,6 +180,18 @@ class Workload:
             network.train(training)
         what = f"{self.network_name} on {self.task.name}"
         outputs = check_tensor(outputs, what)
+        if any(not tensor.equal(tensors(before)[name]) for name, tensor in tensors(probe).items()):
+            raise ValueError(
+                f"{what} changes its inputs in place, and with them the task; change a copy in its `forward`"
+            )
+        if outputs.layout is not torch.strided or not outputs.is_floating_point():
+            raise ValueError(f"{what} returns {outputs.layout} {outputs.dtype}, expected a dense tensor of floats")
+        if not outputs.requires_grad:
+            raise ValueError(
+                f"{what} gives outputs without a gradient, so that it cannot be trained: all its weights are frozen, "
+                "or its `forward` detaches them"
+            )
+        outputs = outputs.detach()
         self.task.objective.check_outputs(outputs, targets, outputs_expected=self.task.outputs, what=what)
 
 
@@ -184,7 +211,24 @@ def _code_of(network: nn.Module) -> str:
     kinds = {type(module) for module in network.modules()}
     own = sorted({f"{kind.__module__}:" for kind in kinds if not _is_torchs(kind)})
     parts = [repr(network), *(f"{path} {code_digest(path)}" for path in own)]
+    parts += [setting for name, module in network.named_modules() for setting in _attributes_of(name, module)]
     return sha256(["\n".join(parts)])
+
+
+def _attributes_of(name: str, module: nn.Module) -> list[str]:
+    """What a module of the user's own keeps beside its state, such as the slope that its `forward` reads."""
+    if _is_torchs(type(module)):
+        return []
+    own = {key: value for key, value in sorted(vars(module).items()) if key not in _MODULE}
+    code: dict[str, Any] = {key: getattr(value, "__code__", None) for key, value in own.items()}
+    return [
+        f"{name}.{key}={_ADDRESS.sub('', repr(value))}" + ("" if code[key] is None else code[key].co_code.hex())
+        for key, value in own.items()
+    ]
+
+
+_MODULE = frozenset(vars(nn.Module()))
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+.*")
 
 
 def _state_of(network: nn.Module) -> str:

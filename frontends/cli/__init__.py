@@ -132,7 +132,9 @@ def _in_options(error: Exception, command: click.Command | None) -> str:
 
 def _is_out_of_memory(error: BaseException) -> bool:
     torch = sys.modules.get("torch")  # not imported, not its error
-    return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch's own words on the CPU
+        return True
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)
 
 
 def _say(text: str) -> None:

@@ -171,12 +171,14 @@ def given_settings(kind: Any, options: Mapping[str, Any]) -> dict[str, Any]:
 
     words = given(options, (*settings_of(kind), *regime_settings()))
     if options["scorer_settings"]:
-        from scratchcard.apply.method import FIXED
+        from scratchcard.apply.method import FIXED, OF_PREDICTOR
         from scratchcard.registry import lookup
         from scratchcard.scorers import SCORERS
 
         usual = settings_of(kind)["scorer"].default
         scorer = words.get("scorer", usual if isinstance(usual, str) else FIXED)
+        if scorer in OF_PREDICTOR:
+            raise ValueError(f"--set is for settings of a scorer, and {scorer} has none")
         found = parsed(lookup(SCORERS, "scorers", scorer), scorer, options["scorer_settings"])
         words["scorer"] = {"name": scorer} | found
     return words

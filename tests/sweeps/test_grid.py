@@ -161,6 +161,21 @@ def test_a_wrong_file_is_refused_in_one_sentence(tmp_path: Path, change: tuple[s
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("rounds = []", "methods.0.rounds is \\[], of which no method can be made"),  # its methods were dropped
+        ("on = []", "methods.0.on is \\[], of which"),
+        ('restack = { name = "grasp" }', "methods.0.restack is .*, expected true or false"),
+        ("nested = " + "[" * 100_000, "is no TOML file"),
+    ],
+    ids=["no rounds", "no stack", "table", "nested"],
+)
+def test_what_no_method_can_be_made_of(tmp_path: Path, line: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        read_grid(write(tmp_path, f'[[methods]]\nscorer = "snip"\n{line}\n'), tmp_path)
+
+
 def test_a_file_from_windows_is_read(tmp_path: Path) -> None:
     text = HEAD + '[[methods]]\nscorer = "snip"\n'
     path = tmp_path / "grid.toml"

@@ -48,6 +48,8 @@ def make_objective(named: str | Mapping[str, Any] | Objective) -> Objective:
         settings = {key: value for key, value in named.items() if key != "name"}
         named = str(named.get("name"))
     if not isinstance(named, str):
+        if isinstance(named, type) or not hasattr(named, "statistics"):
+            raise ValueError(f"the objective is {named!r}, expected an Objective, such as Regression(), or a name")
         return named
     if ":" not in named:
         family = lookup(OBJECTIVES, "objectives", named)

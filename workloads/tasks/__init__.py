@@ -51,6 +51,8 @@ def load_task(name: str, data_dir: str | Path | None = None) -> Task:
             ...
         ValueError: unknown task 'digit', known are digits, ...; did you mean 'digits'?
     """
+    if not isinstance(name, str):
+        raise ValueError(f"the task is {type(name).__name__}, expected a name that `list` knows or a path to your own")
     if name.startswith(TENSORS):
         return load_tensors(name, Path(name.removeprefix(TENSORS)).absolute())
     return _load(name, None if data_dir is None else Path(data_dir).resolve())

@@ -10,6 +10,7 @@ in a `.npz`, or in the metadata of a `.safetensors`.
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -74,8 +75,9 @@ def tensors_task(name: str, file: Path) -> Task:
         outputs = int(about["outputs"]) if "outputs" in about else None
     except ValueError as error:
         raise ValueError(f"{file} names no objective or number of outputs that can be read ({error})") from error
-    if isinstance(objective, str) and ":" in objective:
-        raise ValueError(f"{file} names {objective!r}; code that a file names is not run: name a task of your own code")
+    called = objective.get("name") if isinstance(objective, dict) else objective
+    if isinstance(called, str) and ":" in called:
+        raise ValueError(f"{file} names {called!r}; code that a file names is not run: name a task of your own code")
     return Task.of(
         *given["train"],
         validation=given.get("validation"),
@@ -132,9 +134,11 @@ def _npz(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     with zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
             key = entry.filename.removesuffix(".npy")
+            if key in found or key in about:
+                raise ValueError(f"{file} has two entries {key!r}; which one is meant cannot be told")
             try:
                 array = _member(file, archive, entry)
-            except ValueError as error:  # numpy's own, of objects and headers
+            except (ValueError, TypeError, OverflowError) as error:  # numpy's own, of objects and headers
                 raise ValueError(f"{file}'s {key} cannot be read ({error}); save arrays of numbers") from error
             if key in _ABOUT:
                 about[key] = str(array)
@@ -150,10 +154,14 @@ def _member(file: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
         }
-        if entry.compress_type == zipfile.ZIP_STORED and version in read:
+        if version in read:
             shape, fortran, dtype = read[version](stream)
             header = stream.tell()
-            if not dtype.hasobject and shape and 0 not in shape and dtype.isnative:
+            size = math.prod(shape) * dtype.itemsize
+            if not dtype.hasobject and size != entry.file_size - header:
+                raise ValueError(f"its header declares {size:,} bytes, and it has {entry.file_size - header:,}")
+            stored = entry.compress_type == zipfile.ZIP_STORED
+            if stored and not dtype.hasobject and shape and 0 not in shape and dtype.isnative:
                 with file.open("rb") as raw:
                     raw.seek(entry.header_offset + 26)
                     sizes = np.frombuffer(raw.read(4), dtype="<u2")

@@ -1,0 +1,65 @@
+"""Settings: what every declared setting refuses in one sentence, whatever its value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scratchcard.apply.method import Method
+from scratchcard.dataset_builder.recording import Recording
+from scratchcard.pruning.schedules import SCHEDULES
+from scratchcard.regimes import UMS
+from scratchcard.scorers import GraSP, Random
+from scratchcard.settings import LARGEST, SettingError, parsed
+from scratchcard.workloads.recipe import Recipe
+
+
+@pytest.mark.parametrize("value", [LARGEST + 1, 10**30, -(10**400)])
+def test_whole_numbers_that_are_too_large(value: int) -> None:
+    with pytest.raises(SettingError, match=f"at most {LARGEST}") as caught:
+        UMS(rounds=value)
+    assert len(str(caught.value)) < 400
+    with pytest.raises(SettingError):
+        Recipe(batch_size=value)
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
+    regime = UMS(rounds=np.int64(3))  # type: ignore[arg-type]
+    assert type(regime.rounds) is int
+    assert regime == UMS(rounds=3)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values())
+def test_more_rounds_than_memory_holds(schedule: Any) -> None:
+    with pytest.raises(ValueError, match="rounds must be at most 1,000,000"):
+        schedule(0.5, 10**9)
+
+
+@pytest.mark.parametrize("predictor", [5, float("nan"), [], {}, True, object()])
+def test_a_predictor_that_is_no_path(predictor: Any) -> None:
+    with pytest.raises(SettingError, match=r"predictor is .*, expected a text"):
+        Method("predicted", predictor=predictor)
+
+
+@pytest.mark.parametrize("scorer", [int, lambda: 1, 5, None])
+def test_a_recording_of_what_is_no_scorer(scorer: Any) -> None:
+    with pytest.raises(ValueError, match=r"scorer"):
+        Recording("ISS", scorer)
+
+
+def test_names_and_values_of_the_command_line() -> None:
+    with pytest.raises(SettingError, match="temperature is given twice"):
+        parsed(GraSP, "grasp", ["temperature=1", "temperature=2"])
+    with pytest.raises(SettingError, match="temperature is '"):
+        parsed(GraSP, "grasp", ["temperature=" + "[" * 100_000])
+    with pytest.raises(SettingError, match=rf"random's seed is '-1', .* {LARGEST}]") as caught:
+        parsed(Random, "random", ["seed=-1"])
+    assert caught.value.setting == ""  # or the command line says its own --seed
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "weight_decay"])
+def test_numbers_that_no_weight_can_hold(name: str) -> None:
+    with pytest.raises(SettingError, match=f"{name} is 1e\\+308"):
+        Recipe(**{name: 1e308})
