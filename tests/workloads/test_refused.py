@@ -258,7 +258,7 @@ def test_networks_that_differ_in_an_attribute_share_no_scores(tmp_path: Path) ->
         ({"device": "gpu9"}, "unknown device 'gpu9'"),
         ({"dtype": torch.int64}, "dtype is torch.int64"),
         ({"store": "folder"}, "store is 'folder'"),
-        ({"threads": 0}, "threads are 0"),
+        ({"jobs": 0}, "jobs must be at least 1"),
     ],
 )
 def test_words_of_prune(words: dict[str, Any], sentence: str) -> None:
