@@ -30,6 +30,7 @@ _HOMES = {
     "hold": "pruning.hold",
     "keep_top": "pruning.mask",
     "prunable": "pruning.parameters",
+    "register_prunable": "pruning.parameters",
     "compact": "pruning.compaction",
     "SCHEDULES": "pruning.schedules",
     "SCORERS": "scorers",

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
+from scratchcard.pruning.parameters import input_first
+
 _CONVOLUTIONS = (
     nn.Conv1d,
     nn.Conv2d,
@@ -28,6 +30,7 @@ class Units:
     | convolution | `(out, in/groups, k...)` | output channel | input channel |
     | transposed convolution | `(in, out/groups, k...)` | output channel | input channel |
     | embedding | `(entries, width)` | dimension of the vector | entry |
+    | others: attention, recurrent, bilinear | `(out, in, ...)` | first axis | second axis |
 
     An embedding is thus read as a linear layer on one-hot vectors, whose weight is stored transposed.
 
@@ -39,6 +42,7 @@ class Units:
         spatial: axes behind the channel axis of inputs and outputs; 0 where units are the last axis.
         one_hot: an embedding, whose inputs are tokens.
         flat_input: a linear layer, which may follow a flattened block of units.
+        observed: whether the layer's own inputs and outputs are those of the units, as they are for the four above.
     """
 
     outputs: int
@@ -49,10 +53,11 @@ class Units:
     spatial: int
     one_hot: bool = False
     flat_input: bool = False
+    observed: bool = True
 
     @classmethod
-    def of(cls, layer: nn.Module) -> Units:
-        """The units of a prunable layer."""
+    def of(cls, layer: nn.Module, name: str = "weight") -> Units:
+        """The units of a prunable layer's weight, which may have a qualified name."""
         if isinstance(layer, nn.Linear):
             return cls(layer.out_features, layer.in_features, 1, 1, False, 0, flat_input=True)
         if isinstance(layer, nn.Embedding):
@@ -66,7 +71,14 @@ class Units:
                 layer.transposed,
                 len(layer.kernel_size),
             )
-        raise ValueError(f"features are defined for linear, convolution and embedding layers, not for {layer}")
+        shape = layer.get_parameter(name.rpartition(".")[2]).shape
+        if len(shape) < 2:
+            raise ValueError(
+                f"features are defined for weights with at least two axes, {name} has shape {tuple(shape)}"
+            )
+        first, second = shape[:2]
+        outputs, inputs = (second, first) if input_first(layer) else (first, second)
+        return cls(outputs, inputs, 1, math.prod(shape[2:]), input_first(layer), 0, observed=False)
 
     @property
     def _first(self) -> int:
