@@ -43,7 +43,7 @@ class LinearImage:
 
     >>> image = LinearImage(nn.Sequential(nn.Linear(2, 3), nn.Sigmoid(), nn.Linear(3, 1)))
     >>> image.put({name: torch.ones_like(leaf) for name, leaf in image.leaves.items()})
-    >>> float(image(torch.ones(1, 2, dtype=torch.float64)).sum())
+    >>> float(image(torch.ones(1, 2, dtype=torch.float64)).detach().sum())
     6.0
     """
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import inside
 from scratchcard.pruning.scores import Scores
-from scratchcard.scorers.gradients import detached_state, own_generators, placed
+from scratchcard.scorers.gradients import detached_state, own_generators, placed, twice_differentiable
 from scratchcard.scorers.scorer import Batch, Loss, check_mask, hand_over, without_pruned
 
 Product = Callable[[list[Tensor]], list[Tensor]]
@@ -77,15 +78,20 @@ def gauss_newton_step(
     transpose is J. Both graphs are made once and serve all iterations.
 
     Raises:
-        ValueError: nothing to prune, or a mask of another layout.
+        ValueError: nothing to prune, a mask of another layout, or an operation without a second derivative.
     """
     own = check_mask(network, mask)
     inputs, targets = placed(batch, next(iter(own.values())))
-    with torch.inference_mode(False), torch.enable_grad(), own_generators(network):
+    with torch.inference_mode(False), torch.enable_grad(), own_generators(network), twice_differentiable(network):
         state = detached_state(network, own, mask)
         leaves = state.leaves
         moving = [other.requires_grad_() for other in state.others.values() if other.is_floating_point()]
-        outputs = functional_call(network, tuple(state), (inputs,))
+        outputs = functional_call(inside(network), tuple(state), (inputs,))
+        if not isinstance(outputs, Tensor):
+            raise ValueError(
+                f"Gauss-Newton needs a network that returns one tensor, {type(network).__name__} returns "
+                f"{type(outputs).__name__}; wrap it so that its forward returns the logits"
+            )
         free = [*leaves.values(), *moving]
         direction = outputs.detach().new_zeros(outputs.shape).requires_grad_()
         pulled = torch.autograd.grad(outputs, free, direction, create_graph=True, materialize_grads=True)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import NamedTuple
+from contextlib import contextmanager, nullcontext
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import inside
 from scratchcard.scorers.scorer import Batch, Loss, check_mask
 
 
@@ -52,7 +56,7 @@ def loss_gradients(
     inputs, targets = placed(batch, next(iter(own.values())))
     with torch.inference_mode(False), torch.enable_grad(), own_generators(network):
         state = detached_state(network, own, mask)
-        outputs = functional_call(network, tuple(state), (inputs,))
+        outputs = functional_call(inside(network), tuple(state), (inputs,))
         value = loss(outputs, targets)
         leaves = list(state.leaves.values())
         gradients = torch.autograd.grad(value, leaves, create_graph=create_graph, materialize_grads=True)
@@ -85,9 +89,9 @@ def detached_state(network: nn.Module, weights: Mapping[str, nn.Parameter], mask
             value = value.masked_fill(~mask.tensors[name].to(value.device), 0)
         leaves[name] = value.requires_grad_()
     prunable_ids = {id(weight) for weight in weights.values()}
-    named = network.named_parameters()
+    named, buffers = inside(network).named_parameters(), inside(network).named_buffers()
     others = {name: parameter.detach() for name, parameter in named if id(parameter) not in prunable_ids}
-    return DetachedState(leaves, others, {name: buffer.clone() for name, buffer in network.named_buffers()})
+    return DetachedState(leaves, others, {name: buffer.clone() for name, buffer in buffers})
 
 
 def placed(batch: Batch, weight: Tensor) -> Batch:
@@ -101,6 +105,46 @@ def placed(batch: Batch, weight: Tensor) -> Batch:
             inputs.clone() if inputs.is_inference() else inputs,
             targets.clone() if targets.is_inference() else targets,
         )
+
+
+class _Composed(TorchFunctionMode):
+    """Writes `hardsigmoid`, whose gradient torch cannot differentiate, as what it is: `clamp(x / 6 + 1/2, 0, 1)`.
+
+    Under any mode of this kind attention takes no fused path of the whole layer either.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name.rstrip("_") != "hardsigmoid":
+            return func(*args, **kwargs)
+        value = (args[0] / 6 + 0.5).clamp(0, 1)
+        return args[0].copy_(value) if name.endswith("_") or kwargs.get("inplace") else value
+
+
+@contextmanager
+def twice_differentiable(network: nn.Module) -> Iterator[None]:
+    """Let the network be computed by operations whose gradient can be differentiated again.
+
+    Attention is not fused, hard sigmoids are composed, recurrent layers on a GPU do without cuDNN.
+
+    Raises:
+        ValueError: (in place of torch's RuntimeError) an operation that has no second derivative, by name.
+    """
+    recurrent = any(isinstance(module, nn.RNNBase) for module in network.modules())
+    plain = torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
+    with sdpa_kernel(SDPBackend.MATH), _Composed(), plain:
+        try:
+            yield
+        except RuntimeError as error:
+            found = re.search(r"derivative for '?(?:aten::)?(\w+)'? is not implemented", str(error))
+            if found is None and "ifferentiate twice" not in str(error) and "ouble backward" not in str(error):
+                raise
+            what = found.group(1) if found else str(error).splitlines()[0]
+            raise ValueError(
+                f"{type(network).__name__} cannot be scored by second derivatives, as torch has none for {what!r}; "
+                "replace that operation, or use a criterion of first order, such as SNIP"
+            ) from None
 
 
 @contextmanager

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
-from scratchcard.scorers.gradients import loss_gradients, own_generators
+from scratchcard.scorers.gradients import loss_gradients, own_generators, twice_differentiable
 from scratchcard.scorers.scorer import Batch, Loss, hand_over, without_pruned
 
 
@@ -72,22 +73,27 @@ def check_temperature(temperature: float) -> None:
 def gradient_flow(
     network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None, temperature: float
 ) -> dict[str, Tensor]:
-    """`w * (H g)` by weight name, at `w * mask` and with `g` restricted to kept weights."""
+    """`w * (H g)` by weight name, at `w * mask` and with `g` restricted to kept weights.
+
+    Raises:
+        ValueError: what `loss_gradients` raises, or an operation without a second derivative.
+    """
 
     def tempered(outputs: Tensor, targets: Tensor) -> Tensor:
-        return loss(outputs / temperature, targets)
+        return loss(tree_map_only(Tensor, lambda logits: logits / temperature, outputs), targets)
 
     # One graph serves both: g is differentiated again rather than computed twice, so H and g cannot disagree.
-    weights, gradients, _ = loss_gradients(network, batch, tempered, mask, create_graph=True)
-    direction = without_pruned(gradients, mask)
-    with torch.inference_mode(False), torch.enable_grad(), own_generators(network):
-        through = {name: gradient for name, gradient in gradients.items() if gradient.requires_grad}
-        if not through:  # a loss that is linear in the weights: H = 0
-            return {name: torch.zeros_like(weight) for name, weight in weights.items()}
-        products = torch.autograd.grad(
-            list(through.values()),
-            list(weights.values()),
-            grad_outputs=[direction[name] for name in through],
-            materialize_grads=True,
-        )
+    with twice_differentiable(network):
+        weights, gradients, _ = loss_gradients(network, batch, tempered, mask, create_graph=True)
+        direction = without_pruned(gradients, mask)
+        with torch.inference_mode(False), torch.enable_grad(), own_generators(network):
+            through = {name: gradient for name, gradient in gradients.items() if gradient.requires_grad}
+            if not through:  # a loss that is linear in the weights: H = 0
+                return {name: torch.zeros_like(weight) for name, weight in weights.items()}
+            products = torch.autograd.grad(
+                list(through.values()),
+                list(weights.values()),
+                grad_outputs=[direction[name] for name in through],
+                materialize_grads=True,
+            )
     return {name: weight.detach() * product for (name, weight), product in zip(weights.items(), products, strict=True)}

@@ -47,7 +47,8 @@ class SynFlowL2Data:
         if inputs.is_floating_point():
             variance = inputs.detach().double().var(dim=0, correction=0, keepdim=True)
             return Paths.of(network, variance, power=2)
-        entries = max((m.num_embeddings for m in network.modules() if isinstance(m, nn.Embedding)), default=0)
+        tables = (m for m in network.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag))
+        entries = max((table.num_embeddings for table in tables), default=0)
         return Paths.of(network, one_hot_variance(inputs, entries), inputs[:1], power=2)
 
 
