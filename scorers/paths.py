@@ -59,14 +59,14 @@ class Paths:
 
         Raises:
             ValueError: a mask of another layout, an operation that has no linear image, or an image that is not
-                linear (`_check`).
+                linear (`_fault`).
         """
         own = check_mask(self.network, mask)
         image = self.image
         with torch.inference_mode(False), torch.enable_grad(), own_generators(self.network):
             image.put(own, mask, self.power)
             scores: dict[str, Tensor] = {}
-            vanished = False
+            vanished, fault = False, ""
             for exponent in (0, -500, 500):
                 if vanished and exponent < 0:
                     continue
@@ -93,33 +93,40 @@ class Paths:
                 entered = torch.vdot(self.features.detach().reshape(-1), source.reshape(-1))
                 entered += image.begin.detach() * begun
                 sums = torch.stack([flow.detach() * scale, entered, *(part.sum() for part in found.values())]).tolist()
-                self._check(sums[0], sums[1], dict(zip(found, sums[2:], strict=True)))
+                # Numbers out of range break the identity too, so another scale may mend it.
+                now = self._fault(sums[0], sums[1], dict(zip(found, sums[2:], strict=True)))
+                if now:
+                    fault = fault or now
+                    continue
                 # Scores are not negative, so a layer's sum is finite only if each of them is.
                 total = sum(sums[2:])
                 if not scores or math.isfinite(total):
                     scores = found
                 if math.isfinite(total) and total > 0:
-                    break
+                    return scores
                 vanished = sums[0] == 0
+        if fault:
+            raise ValueError(fault)
         return scores
 
-    def _check(self, flow: float, entered: float, sums: Mapping[str, float]) -> None:
-        """Refuse an image that is not linear, at no cost: Euler's identity over cuts of all paths.
+    def _fault(self, flow: float, entered: float, sums: Mapping[str, float]) -> str:
+        """What shows that the image is not linear, else nothing; at no cost: Euler's identity over cuts of all paths.
 
         `R = x * dR/dx` (`entered`, with the paths that begin at a weight), and `R = sum_w w * dR/dw` over each layer
         that every path crosses exactly once. Both hold for every sum over paths, and fail as soon as one operation
         has another degree than one.
         """
         if not math.isfinite(flow) or abs(flow) < sys.float_info.min / _ROUNDING:
-            return  # another scale will tell, or nothing is left
+            return ""  # another scale will tell, or nothing is left
         crossed = {"the inputs": entered} | {f"the layer {name!r}": sums[name] for name in self.image.cuts}
         for place, found in crossed.items():
             if not abs(found - flow) <= _ROUNDING * flow and math.isfinite(found):
-                raise ValueError(
+                return (
                     f"the linear image of {type(self.network).__name__} is not linear: {found / flow:.4g} of the flow "
                     f"passes {place}, where all of it must; an operation there has a gradient of its own (a custom "
                     "autograd function?), so use a criterion that needs no paths, such as SNIP"
                 )
+        return ""
 
 
 @dataclass(frozen=True, eq=False)

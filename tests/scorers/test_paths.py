@@ -253,3 +253,17 @@ def test_a_sequence_prunes_the_same_prepared_or_not(scorer: SynFlow | SynFlowL2D
     for density in exponential(0.1, 8):
         mask = keep_top(scorer(network, batch, cross_entropy, mask=mask), density, within=mask)
     assert found == mask
+
+
+@BOTH
+def test_trap_numbers_out_of_range_on_the_way_are_no_fault_of_the_network(scorer: SynFlow | SynFlowL2Data) -> None:
+    # Forward the numbers grow to 2^1200 and shrink again (backward the reverse), while R is about 1.
+    network, batch = mlp(sizes=(3, *[4] * 12, 2)), (torch.randn(6, 3, dtype=torch.float64), torch.zeros(6).long())
+    expected = scorer(network, batch, cross_entropy).flat()
+    power = 2 if isinstance(scorer, SynFlowL2Data) else 1
+    with torch.no_grad():
+        weights = list(prunable(network).values())
+        for k, weight in enumerate(weights[:-1]):
+            weight.mul_(2.0 ** ((120 if k < len(weights) // 2 else -120) / power))
+    found = scorer(network, batch, cross_entropy).flat()
+    torch.testing.assert_close(found / found.max(), expected / expected.max(), rtol=1e-12, atol=0)
