@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from scratchcard.pruning.parameters import input_first
 
@@ -60,7 +60,7 @@ class Units:
         """The units of a prunable layer's weight, which may have a qualified name."""
         if isinstance(layer, nn.Linear):
             return cls(layer.out_features, layer.in_features, 1, 1, False, 0, flat_input=True)
-        if isinstance(layer, nn.Embedding):
+        if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
             return cls(layer.embedding_dim, layer.num_embeddings, 1, 1, True, 0, one_hot=True)
         if isinstance(layer, _CONVOLUTIONS):
             return cls(
@@ -71,11 +71,10 @@ class Units:
                 layer.transposed,
                 len(layer.kernel_size),
             )
-        shape = layer.get_parameter(name.rpartition(".")[2]).shape
+        weight = getattr(layer, name.rpartition(".")[2], None)
+        shape = weight.shape if isinstance(weight, Tensor) else ()
         if len(shape) < 2:
-            raise ValueError(
-                f"features are defined for weights with at least two axes, {name} has shape {tuple(shape)}"
-            )
+            raise ValueError(f"features are defined for weights of two axes or more, not for {name!r} of {layer}")
         first, second = shape[:2]
         outputs, inputs = (second, first) if input_first(layer) else (first, second)
         return cls(outputs, inputs, 1, math.prod(shape[2:]), input_first(layer), 0, observed=False)

@@ -108,14 +108,19 @@ def placed(batch: Batch, weight: Tensor) -> Batch:
 
 
 class _Composed(TorchFunctionMode):
-    """Writes `hardsigmoid`, whose gradient torch cannot differentiate, as what it is: `clamp(x / 6 + 1/2, 0, 1)`.
+    """Writes what has a gradient that torch cannot differentiate as what it is made of.
 
-    Under any mode of this kind attention takes no fused path of the whole layer either.
+    `hardsigmoid(x) = clamp(x / 6 + 1/2, 0, 1)`; a bag of embeddings is the sum or mean of embeddings. Under any mode of
+    this kind attention takes no fused path of the whole layer either.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
+        plain = kwargs.get("padding_idx") is None and kwargs.get("per_sample_weights") is None
+        if name == "embedding_bag" and plain and args[0].ndim == 2 and kwargs.get("mode", "mean") != "max":
+            rows = nn.functional.embedding(args[0], args[1])
+            return rows.sum(1) if kwargs.get("mode") == "sum" else rows.mean(1)
         if name.rstrip("_") != "hardsigmoid":
             return func(*args, **kwargs)
         value = (args[0] / 6 + 0.5).clamp(0, 1)

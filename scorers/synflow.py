@@ -15,7 +15,7 @@ from scratchcard.scorers.scorer import Batch, Loss, hand_over
 
 @dataclass(frozen=True)
 class SynFlow:
-    r"""`s = |w| * dR/d|w|`, `R` being the output sum of the linearised absolute network fed with ones.
+    r"""`s = |w| * dR/d|w|`, `R` being the output sum of the network's linear image fed with ones.
 
     `R = 1^T (prod_l |w_l| * mask_l) 1` sums, over all paths from an input to an output, the product of the
     absolute weights on the path; `s` is the share of `R` that passes through the weight (Tanaka et al.,
@@ -24,14 +24,14 @@ class SynFlow:
     hidden unit's incoming scores sum to its outgoing ones. Meant for many rounds (UMS, 100 in the paper); one
     round collapses layers.
 
-    Of the batch only the inputs' shape is used. Biases, normalisation and activations stay out of the product
-    (`linearised`). Scores are float64 whatever the network's dtype: in float32 R is infinite on ResNet-50. An
-    embedding of the network's own input is a linear layer on one-hot vectors, so the all-ones input feeds
-    every entry of it at every position. If R leaves float64's range, see `Paths.scores`.
+    Of the batch only the inputs' shape is used. Biases, normalisation and activations stay out of the product, and a
+    product of two activations (a gate, attention) is on the paths through both: docs/linear_image.md. Scores are
+    float64 whatever the network's dtype: in float32 R is infinite on ResNet-50. An embedding of the network's own input
+    is a linear layer on one-hot vectors, so the all-ones input feeds every entry of it at every position. If R leaves
+    float64's range, see `Paths.scores`.
 
     Raises:
-        ValueError: (when called) softmax, a normalisation or a saturating activation that the network applies by a
-            function, so that R is no sum over paths.
+        ValueError: (when called) an operation that has no linear image, or an image that is no sum over paths.
     """
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:

@@ -151,7 +151,7 @@ def test_small_networks_of_all_kinds(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", [name for name in SMALL if not name.startswith("bag")])
+@pytest.mark.parametrize("name", [name for name in SMALL if name != "bag_max"])
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 def test_second_order_criteria_score_them_too(name: str) -> None:
     torch.manual_seed(0)
@@ -161,7 +161,7 @@ def test_second_order_criteria_score_them_too(name: str) -> None:
 
 
 def test_an_operation_without_second_derivative_is_refused_by_name() -> None:
-    network = Bags("mean")
+    network = Bags("max")
     with pytest.raises(ValueError, match=r"Bags cannot be scored by second derivatives, .* '_embedding_bag_backward'"):
         GraSP()(network, data(network, ()), loss)
 
