@@ -59,10 +59,12 @@ class LinearImage:
         }
         # deepcopy takes what its memo already holds: wherever the network keeps a weight, its signal stands.
         memo: dict[int, Any] = {id(parameter): parameter for parameter in network.parameters()}
+        self._weights: list[Signal] = []
         for k, (name, parameter) in enumerate(own.items()):
             signal = Signal(self.leaves[name], self._run, weight=True, some=1 << k, once=1 << k)
             signal._is_param = True
             memo[id(parameter)] = signal
+            self._weights.append(signal)
         self.network = copy.deepcopy(inside(network), memo).eval()
         self.cuts: tuple[str, ...] = ()
 
@@ -91,6 +93,8 @@ class LinearImage:
             ValueError: an operation that has no linear image, by name; or outputs that no path leads to.
         """
         self._run.tokens, self._run.features = tokens, features
+        for k, (signal, leaf) in enumerate(zip(self._weights, self.leaves.values(), strict=True)):
+            signal.reset(leaf, 1 << k)  # a forward may have changed its own weights (masks them, say)
         given = Signal(features, self._run, once=0) if tokens is None else tokens
         try:
             outputs = self.network(given)

@@ -121,6 +121,10 @@ class Signal(Tensor):
             family=self.family if view else None,
         )
 
+    def reset(self, value: Tensor, bit: int) -> None:
+        """Make it a weight of this value again."""
+        self.value, self.open, self.some, self.once, self.seen = value, None, bit, bit, self.family[0]
+
     def begun(self) -> Signal:
         """This signal; of a weight, the paths that begin at it."""
         if not self.weight:

@@ -339,3 +339,23 @@ def test_cuts_are_the_layers_that_every_path_crosses_once() -> None:
     image.put({name: torch.ones_like(leaf) for name, leaf in image.leaves.items()})
     image(torch.ones(1, 2, dtype=torch.float64))
     assert image.cuts == ("stem.weight", "head.weight")
+
+
+def test_trap_a_forward_that_masks_its_own_weight_scores_the_same_in_every_round() -> None:
+    class Masking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 2)
+            self.register_buffer("kept", torch.tensor([1.0, 0.0, 1.0]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                self.layer.weight.mul_(self.kept)
+            return self.layer(x)
+
+    network = filled(Masking().double())
+    data = batch(3)
+    prepared = SynFlow().prepare(network, data, F.cross_entropy)
+    expected = network.layer.weight.detach().abs() * network.kept
+    for _ in range(3):
+        assert torch.equal(prepared(network, data, F.cross_entropy).tensors["layer.weight"], expected)
