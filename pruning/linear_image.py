@@ -72,6 +72,9 @@ class LinearImage:
         """Set the leaves to `|w|^power * mask` (with `power` None to `w * mask`), in place."""
         with torch.no_grad():
             for name, leaf in self.leaves.items():
+                if power == 1 and mask is not None:  # in one pass less
+                    torch.mul(weights[name].abs(), mask.tensors[name].to(leaf.device), out=leaf)
+                    continue
                 leaf.copy_(weights[name])
                 if power is not None:
                     leaf.abs_()

@@ -137,13 +137,17 @@ class Signal(Tensor):
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        first = next(iter(signals((*args, *kwargs.values()))), None)
+        first = args[0] if args else None
+        if not isinstance(first, Signal):
+            first = next(iter(signals((*args, *kwargs.values()))), None)
         rule, in_place = (None, False) if first is None else first.run.rule(func)
         if rule is None:
             raise UnknownOperation(repr(name_of(func)))
-        # A network's `no_grad` means its training; paths are followed everywhere.
-        with torch.enable_grad():
+        if torch.is_grad_enabled():
             result = rule(func, *args, **kwargs)
+        else:  # a network's `no_grad` means its training; paths are followed everywhere
+            with torch.enable_grad():
+                result = rule(func, *args, **kwargs)
         if in_place and result is not args[0]:
             return become(args[0], result)
         return result
