@@ -4,14 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 DEMO ?= demo
+SITE ?= site
 # Small networks train several times slower with two torch threads than with one; parallelism goes across runs.
 export OMP_NUM_THREADS ?= 1
 
+PACKAGES = $(filter-out %/tests %/experiments %/benchmarks,$(patsubst %/__init__.py,%,$(wildcard $(CURDIR)/*/__init__.py)))
 GRIDS := last_table baselines regimes combined stacks saw meta features
 RUNS ?= runs/results
 OURS ?= runs/ours
 
-.PHONY: help setup demo test test-all bench lint format results thesis publish predictor ours clean
+.PHONY: help setup demo test test-all bench lint format results thesis publish report example predictor ours table docs clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -60,11 +62,18 @@ thesis: setup ## the source thesis' experiments as grids, on MNIST and Fashion-M
 	$(BIN)/scratchcard sweep experiments/thesis_anatomy.toml --out $(RUNS) --jobs $(JOBS) --keep-tickets
 	$(MAKE) publish
 
-publish: setup ## tables, Parquet files and the report of what `make thesis` has run so far
+publish: setup ## tables and Parquet files of what `make thesis` has run so far, and the report
 	$(BIN)/scratchcard results $(RUNS) --out results/thesis/runs.parquet
 	$(BIN)/scratchcard anatomy $(RUNS) --out results/thesis/anatomy.parquet > results/thesis/anatomy.txt
 	$(BIN)/python -m experiments.tables $(RUNS) --out results/thesis
-	$(BIN)/scratchcard report $(RUNS) --anatomy results/thesis/anatomy.parquet --out docs/report.html
+	$(MAKE) report
+
+example: demo ## docs/example_report.html, from the demo's results
+	$(BIN)/scratchcard report $(DEMO)/results --title "The demo: tickets of one density on digits" --out docs/example_report.html
+
+report: setup ## docs/report.html: one page of all published results, the shipped predictor's among them
+	$(BIN)/scratchcard report results/thesis/runs.parquet results/ours/runs.parquet \
+		--anatomy results/thesis/anatomy.parquet --title "Everything that was run" --out docs/report.html
 
 predictor: setup ## refit the predictor that is shipped, from nothing (two hours; goes on where it stopped)
 	$(BIN)/python -m experiments.default_predictor --jobs $(JOBS) --runs $(RUNS)
@@ -75,8 +84,17 @@ ours: setup ## the shipped predictor beside all rivals, and its ablation: grids,
 		$(BIN)/scratchcard sweep experiments/ours_$$grid.toml --out $(OURS) --jobs $(JOBS) || exit 1; done
 	$(BIN)/scratchcard results $(OURS) --out results/ours/runs.parquet
 	$(BIN)/python -m experiments.tables $(OURS) --out results/ours
-	$(BIN)/python -m experiments.publish experiments/ours_mnist.toml --runs $(OURS) --density 0.005 --floor 80 --passes --results results/cost
+	$(MAKE) table
 	$(BIN)/python -m experiments.publish experiments/ours_fashion.toml --runs $(OURS) --density 0.005 --floor 70 --passes --results results/cost
+	$(MAKE) report
+
+table: setup ## the table and the picture of README (needs MNIST; finished runs are reused)
+	$(BIN)/python -m experiments.publish experiments/ours_mnist.toml --runs $(OURS) --density 0.005 --floor 80 --passes --results results/cost --jobs $(JOBS)
+
+docs: setup ## the site, in site/: pages, cards of all methods, API reference; warnings are errors
+	@rm -rf $(VENV)/pages && mkdir -p $(VENV)/pages/scratchcard # the packages alone: the whole checkout takes ten times as long
+	@ln -s $(CURDIR)/*.py $(PACKAGES) $(VENV)/pages/scratchcard/
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=$(VENV)/pages $(BIN)/mkdocs build --strict --quiet --site-dir $(SITE)
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist demo site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

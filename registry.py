@@ -1,22 +1,47 @@
 """Families: scorers, schedules, regimes, networks, tasks and predictors by name.
 
-A family is a plain dict, name -> factory. Other packages add members through entry points of the group
-`scratchcard.<family>` (for example `scorers`).
+A family is a plain dict, name -> member, in its own package. Other packages add members through entry points of the
+group `scratchcard.<family>` (for example `scratchcard.scorers`).
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from importlib.metadata import entry_points
-from typing import TypeVar
+from functools import lru_cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
 
 Member = TypeVar("Member")
+
+FAMILIES = {
+    "scorers": "scratchcard.scorers:SCORERS",
+    "schedules": "scratchcard.pruning.schedules:SCHEDULES",
+    "regimes": "scratchcard.regimes:REGIMES",
+    "networks": "scratchcard.workloads.networks:NETWORKS",
+    "tasks": "scratchcard.workloads.tasks:TASKS",
+    "predictors": "scratchcard.meta.predictors:PREDICTORS",
+}
+"""Where each family's dict lies: for what goes through all of them, such as a list of all that can be named."""
+
+
+def family(name: str) -> dict[str, Any]:
+    """All members of a family of `FAMILIES`, those of installed packages too; imports its package.
+
+    Raises:
+        ValueError: no such family.
+
+    >>> "snip" in family("scorers")
+    True
+    """
+    module, _, members_there = lookup(FAMILIES, "families", name).partition(":")
+    return members(getattr(import_module(module), members_there), name)
 
 
 def members(family: Mapping[str, Member], group: str) -> dict[str, Member]:
     """The family with what installed packages add to it under `scratchcard.<group>`; ours win on a clash."""
-    return {point.name: point.load() for point in entry_points(group=f"scratchcard.{group}")} | dict(family)
+    return {point.name: point.load() for point in _added(f"scratchcard.{group}")} | dict(family)
 
 
 def lookup(family: Mapping[str, Member], group: str, name: str) -> Member:
@@ -24,6 +49,11 @@ def lookup(family: Mapping[str, Member], group: str, name: str) -> Member:
 
     Raises:
         ValueError: no such member; says which are known and which is nearest.
+
+    >>> lookup({"snip": 1, "synflow": 2}, "examples", "sinflow")
+    Traceback (most recent call last):
+        ...
+    ValueError: unknown example 'sinflow', known are snip, synflow; did you mean 'synflow'?
     """
     if name in family:
         return family[name]
@@ -32,4 +62,11 @@ def lookup(family: Mapping[str, Member], group: str, name: str) -> Member:
         return known[name]
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    raise ValueError(f"unknown {group.rstrip('s')} {name!r}, known are {', '.join(sorted(known))}{hint}")
+    one = f"{group.removesuffix('ies')}y" if group.endswith("ies") else group.rstrip("s")
+    raise ValueError(f"unknown {one} {name!r}, known are {', '.join(sorted(known))}{hint}")
+
+
+@lru_cache
+def _added(group: str) -> tuple[EntryPoint, ...]:
+    """What installed packages add to a group: looked for once, as that reads a file of every package that there is."""
+    return tuple(entry_points(group=group))

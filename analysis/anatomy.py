@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchcard.analysis.layers import layer_rows
-from scratchcard.analysis.origins import Origin, labels_of, ticket_files, workloads_of
 from scratchcard.analysis.overlap import PackedMask, chance_matrix, core_curve, jaccard_matrix
+from scratchcard.analysis.ticket_layers import layer_rows
+from scratchcard.analysis.ticket_origins import Origin, labels_of, ticket_files, workloads_of
 from scratchcard.analysis.weights import EDGES, Distribution, same_sign, weight_distributions
-from scratchcard.apply.experiment import read_result
 from scratchcard.artefacts.files import written_beside
 from scratchcard.pruning.ticket import Ticket
+from scratchcard.sweeps.run_records import read_result
 
 if TYPE_CHECKING:
     import pandas as pd

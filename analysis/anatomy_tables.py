@@ -1,12 +1,10 @@
-"""What is read off an anatomy: matrices of overlap, sizes of cores, means over seeds, histograms."""
+"""What is read off an anatomy: matrices of overlap, sizes of cores, means over seeds."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from scratchcard.analysis.weights import EDGES, PARTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,29 +78,6 @@ def means(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     table.insert(0, "seeds", rows.groupby(keys)["seed"].nunique())
     table.columns.name = None
     return table.reset_index().sort_values([*_PLACE, "label"], kind="stable", ignore_index=True)
-
-
-def histogram(
-    frame: pd.DataFrame, workload: str, density: float, label: str, part: str, layer: str = ""
-) -> pd.DataFrame:
-    """The histogram of a method's weights over all seeds: low, high, count and share of every bin, the empty ones too.
-
-    In units of the layer's initial standard deviation; the outermost bins count what lies beyond. All counts are 0
-    where the anatomy has no such weights, as of tickets that were not trained.
-
-    Raises:
-        ValueError: a part that is not one of `PARTS`, or a workload and density that the anatomy lacks.
-    """
-    import pandas as pd
-
-    if part not in PARTS:
-        raise ValueError(f"unknown part {part!r}, expected one of {', '.join(PARTS)}")
-    rows = _at(frame, workload, density, "histogram")
-    rows = rows[(rows["label"] == label) & (rows["name"] == part) & (rows["layer"] == layer)]
-    counts = np.zeros(len(EDGES) - 1)
-    counts[np.searchsorted(EDGES, rows["at"].to_numpy()) - 1] = rows["value"]
-    share = counts / max(1.0, counts.sum())
-    return pd.DataFrame({"low": EDGES[:-1], "high": EDGES[1:], "count": counts.astype(np.int64), "share": share})
 
 
 def _at(frame: pd.DataFrame, workload: str, density: float, kind: str) -> pd.DataFrame:

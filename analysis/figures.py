@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.labels import GAP, place_labels
 from scratchcard.analysis.statistics import Summary, pareto
@@ -43,28 +43,25 @@ def comparison(summaries: Sequence[Summary], path: str | Path, title: str, subti
     Raises:
         ValueError: another ending, or altair and vl-convert are not installed.
     """
-    path = picture_path(path)
-    try:
-        import altair as alt
-        import vl_convert  # noqa: F401  (altair saves through it)
-    except ImportError as error:
-        raise ValueError("pictures need altair and vl-convert: pip install 'scratchcard[report]'") from error
+    path, alt = picture_path(path), _altair()
+    headline = summaries[0].headline
+    scale, digits = headline.scale, headline.digits - 1
     order = [s.label for s in sorted(summaries, key=lambda s: s.test_accuracy.mean, reverse=True)]
     means = [
         {
             "method": s.label,
-            "accuracy": 100 * s.test_accuracy.mean,
-            "low": max(0.0, 100 * (s.test_accuracy.mean - _width(s))),
-            "high": min(100.0, 100 * (s.test_accuracy.mean + _width(s))),
-            "text": f"{100 * s.test_accuracy.mean:.1f}",
+            "accuracy": scale * s.test_accuracy.mean,
+            "low": _low(s, scale),
+            "high": _high(s, scale),
+            "text": f"{scale * s.test_accuracy.mean:.{digits}f}",
         }
         for s in summaries
     ]
-    seeds = [{"method": s.label, "accuracy": 100 * value} for s in summaries for value in s.accuracies]
+    seeds = [{"method": s.label, "accuracy": scale * value} for s in summaries for value in s.accuracies]
     y = alt.Y("method:N", sort=order, title=None)
-    x = alt.X("accuracy:Q", title="test accuracy, %", scale=alt.Scale(zero=False, nice=True))
+    x = alt.X("accuracy:Q", title=headline.title, scale=alt.Scale(zero=False, nice=True))
     base = alt.Chart(alt.Data(values=means))
-    low = alt.X("low:Q", title="test accuracy, %")
+    low = alt.X("low:Q", title=headline.title)
     rule = base.mark_rule(strokeWidth=2, color="#4c78a8").encode(y=y, x=low, x2="high:Q")
     point = base.mark_point(filled=True, size=70, color="#1f3f66", opacity=1).encode(y=y, x=x)
     dots = alt.Chart(alt.Data(values=seeds)).mark_circle(size=22, color="#f58518", opacity=0.75).encode(y=y, x=x)
@@ -90,12 +87,7 @@ def cost_front(
     Raises:
         ValueError: another ending, nothing above the floor, or altair and vl-convert are not installed.
     """
-    path = picture_path(path)
-    try:
-        import altair as alt
-        import vl_convert  # noqa: F401  (altair saves through it)
-    except ImportError as error:
-        raise ValueError("pictures need altair and vl-convert: pip install 'scratchcard[report]'") from error
+    path, alt = picture_path(path), _altair()
     found = [s for s in summaries if 100 * s.test_accuracy.mean >= floor]
     if not found:
         raise ValueError(f"no method reaches {floor:g} %, so that there is nothing to draw")
@@ -181,6 +173,30 @@ def _without_doubles(summaries: Sequence[Summary]) -> tuple[list[Summary], list[
         groups.setdefault((*summary.accuracies, summary.effective_density.mean), []).append(summary)
     cheapest = [min(group, key=lambda s: s.pruning_seconds.mean) for group in groups.values()]
     return cheapest, [" = ".join(s.label for s in group) for group in groups.values()]
+
+
+def _altair() -> Any:
+    """The module.
+
+    Raises:
+        ValueError: altair or vl-convert, through which it saves, is not installed.
+    """
+    try:
+        import altair
+        import vl_convert  # noqa: F401
+    except ImportError as error:
+        raise ValueError("pictures need altair and vl-convert: pip install 'scratchcard[report]'") from error
+    return altair
+
+
+def _low(summary: Summary, scale: float) -> float:
+    value = scale * (summary.test_accuracy.mean - _width(summary))
+    return max(0.0, value) if summary.headline.share else value
+
+
+def _high(summary: Summary, scale: float) -> float:
+    value = scale * (summary.test_accuracy.mean + _width(summary))
+    return min(scale, value) if summary.headline.share else value
 
 
 def _width(summary: Summary) -> float:

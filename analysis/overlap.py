@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from scratchcard.pruning.mask import Mask
@@ -54,18 +53,6 @@ class PackedMask:
         """Number of weights of each tensor."""
         return np.array([np.prod(shape, dtype=np.int64) for _, shape in self.layout], dtype=np.int64)
 
-    def unpack(self) -> Mask:
-        """The mask again, on the CPU."""
-        sizes = self.sizes
-        flat = np.unpackbits(self.bits.view(np.uint8), count=int(sizes.sum())).astype(bool)
-        parts = np.split(flat, np.cumsum(sizes)[:-1])
-        return Mask(
-            {
-                name: torch.from_numpy(part.copy()).reshape(shape)
-                for (name, shape), part in zip(self.layout, parts, strict=True)
-            }
-        )
-
 
 def jaccard(a: Mask | PackedMask, b: Mask | PackedMask) -> float:
     """`|A ∩ B| / |A ∪ B|` of the kept weights (Jaccard 1912); 1 for two masks that keep nothing, which are equal.
@@ -75,30 +62,6 @@ def jaccard(a: Mask | PackedMask, b: Mask | PackedMask) -> float:
     """
     packed = _packed({"a": a, "b": b})
     return float(_jaccards(packed)[0, 1])
-
-
-def chance(p: float, q: float) -> float:
-    """Jaccard index to expect of two independent, uniformly random masks of densities p and q: `pq / (p + q - pq)`.
-
-    The ratio of the expected intersection to the expected union, exact as the network grows. 1 for p = q = 0.
-    """
-    for density in (p, q):
-        if not 0.0 <= density <= 1.0:
-            raise ValueError(f"a density lies in [0, 1], got {density}")
-    union = p + q - p * q
-    return p * q / union if union else 1.0
-
-
-def chance_by_layer(a: Mask | PackedMask, b: Mask | PackedMask) -> float:
-    """Jaccard index to expect of two masks that keep what `a` and `b` keep of each layer, but at random places.
-
-    `Σ n_l p_l q_l / Σ n_l (p_l + q_l - p_l q_l)` over layers l of n_l weights. Criteria that agree only on how many
-    weights each layer needs reach this; agreement on *which* weights shows above it.
-
-    Raises:
-        ValueError: the masks are of different networks.
-    """
-    return float(_chances(_packed({"a": a, "b": b}), by_layer=True)[0, 1])
 
 
 def jaccard_matrix(masks: Mapping[str, Mask | PackedMask]) -> pd.DataFrame:
@@ -111,25 +74,17 @@ def jaccard_matrix(masks: Mapping[str, Mask | PackedMask]) -> pd.DataFrame:
 
 
 def chance_matrix(masks: Mapping[str, Mask | PackedMask], *, by_layer: bool = False) -> pd.DataFrame:
-    """`chance` of every pair, or `chance_by_layer`; the diagonal too is that of two independent masks.
+    """Jaccard index to expect of every two masks if they were random; the diagonal too is that of two such masks.
+
+    Of two independent masks of densities p and q it is `pq / (p + q - pq)`, the ratio of the expected intersection to
+    the expected union, exact as the network grows; 1 for p = q = 0. By layer, of masks that keep as much of each layer
+    at random places, `Σ n_l p_l q_l / Σ n_l (p_l + q_l - p_l q_l)` over layers l of n_l weights: criteria that agree
+    only on how many weights each layer needs reach this; agreement on *which* weights shows above it.
 
     Raises:
         ValueError: no mask, or masks of different networks.
     """
     return _labelled(_chances(_packed(masks), by_layer=by_layer), masks)
-
-
-def core(masks: Iterable[Mask | PackedMask]) -> Mask:
-    """The weights that every one of the masks keeps: the common core.
-
-    Raises:
-        ValueError: no mask, or masks of different networks.
-    """
-    packed = _packed({str(place): mask for place, mask in enumerate(masks)})
-    bits = packed[0].bits.copy()
-    for mask in packed[1:]:
-        bits &= mask.bits
-    return PackedMask(packed[0].layout, packed[0].kept, bits).unpack()
 
 
 def core_curve(masks: Iterable[Mask | PackedMask]) -> pd.DataFrame:

@@ -153,7 +153,7 @@ def _method(scorer: str, on: str | None, regime: str, weights: str) -> dict[str,
     regime = REGIMES[scorer] if regime == "published" else regime
     # Both scorers of a stack score in every round: only so do the source's figures make sense (docs/reproduction.md).
     method = Method(scorer, on=on, regime=regime, restack=on is not None, **_initial(weights))
-    described = {"label": method.label, "scorer": scorer, "on": on, "regime": method.regime}
+    described = {"label": method.label, "scorer": scorer, "on": on, "regime": method.make_regime().name}
     return described | {"initial": method.initial, "initial_scorer": method.initial_scorer}
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scratchcard.analysis.export import Manifests, check_ending, read_export, read_manifests, write_export
-from scratchcard.analysis.record_columns import to_frame
-from scratchcard.analysis.records import (
+from scratchcard.analysis.groups import SETTINGS, Group, differing, groups
+from scratchcard.analysis.results_file import Manifests, check_ending, read_export, read_manifests, write_export
+from scratchcard.analysis.run_columns import to_frame
+from scratchcard.analysis.run_files import (
     DamagedRecordWarning,
     closed_connection,
     import_duckdb,
@@ -18,7 +20,7 @@ from scratchcard.analysis.records import (
     read_predictors,
     read_records,
 )
-from scratchcard.analysis.statistics import interval
+from scratchcard.analysis.statistics import Interval
 from scratchcard.registry import lookup
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ class MixedRunsWarning(UserWarning):
 
 
 def frame(source: str | Path, *, grid: str | None = None) -> pd.DataFrame:
-    """One row a finished run, in the columns of `analysis.record_columns`; sorted, accuracies as shares in [0, 1].
+    """One row a finished run, in the columns of `analysis.run_columns`; sorted, accuracies as shares in [0, 1].
 
     Args:
         source: a folder of results, or a `.parquet` file that `export` wrote. Both give the same frame, to the bit.
@@ -144,9 +146,10 @@ def unfinished(frame: pd.DataFrame, grids: Sequence[Mapping[str, Any]]) -> dict[
 
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row a (task, network, density, label, predictor): the mean test accuracy and its 95 % interval over the seeds.
+    """A row a (task, network, density, label, predictor, metric): the mean headline metric over the seeds, with its
+    95 % interval.
 
-    Columns: these five, `test_accuracy`, `half_width` (NaN for a single run), `seeds`. In the frame's order.
+    Columns: these six, `test_accuracy`, `half_width` (NaN for a single run), `seeds`. In the frame's order.
 
     Warns:
         MixedRunsWarning: a group holds a seed more than once, so that its runs differ in more than the seed.
@@ -154,23 +157,22 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for key, runs in frame.groupby(list(GROUP), dropna=False, sort=False):
-        seeds = runs["seed"].nunique()
-        if seeds < len(runs):
-            _warn_of_mixed(dict(zip(GROUP, key, strict=True)), runs)
-        found = interval([float(value) for value in runs["test_accuracy"]])
-        rows.append((*key, found.mean, found.half_width, seeds))
-    summed = pd.DataFrame(rows, columns=[*GROUP, "test_accuracy", "half_width", "seeds"])
+    for group in groups(frame, GROUP):
+        if group.repeated:
+            _warn_of_mixed(group, frame.iloc[list(group.rows)])
+        found = group.interval if group.values else Interval(math.nan, math.nan, 0)
+        rows.append((*group.key, group.metric, found.mean, found.half_width, len(group.every_seed)))
+    summed = pd.DataFrame(rows, columns=[*GROUP, "metric", "test_accuracy", "half_width", "seeds"])
     return summed.astype({name: frame[name].dtype for name in GROUP})
 
 
-def _warn_of_mixed(group: dict[str, Any], runs: pd.DataFrame) -> None:
-    settings = ("data_digest", "rounds", "towards", "scoring_examples", "max_steps", "device", "results_version")
-    differ = [name for name in settings if runs[name].nunique(dropna=False) > 1]
+def _warn_of_mixed(group: Group, runs: pd.DataFrame) -> None:
+    task, _, density, label, _ = group.key
+    differ = differing(runs, SETTINGS)
     reason = f"they differ in {', '.join(differ)}" if differ else "see their configurations"
     warnings.warn(
-        f"{len(runs)} runs of {group['label']!r} on {group['task']} at density {group['density']:g} share "
-        f"{runs['seed'].nunique()} seeds: {reason}; tell them apart with SQL or a grid",
+        f"{len(runs)} runs of {label!r} on {task} at density {density:g} share {len(group.every_seed)} seeds: "
+        f"{reason}; tell them apart with SQL or a grid",
         MixedRunsWarning,
         stacklevel=3,
     )

@@ -6,64 +6,27 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from scratchcard.analysis.cells import Cell, Cells, cells
-from scratchcard.analysis.comparison import Comparison, paired, welch
-from scratchcard.analysis.effect import RESAMPLES, bootstrap_interval, hedges_g
-from scratchcard.analysis.family import Pair, absent, declared
+from scratchcard.analysis.declared import Pair, absent, declared
+from scratchcard.analysis.groups import MEASURE, Group, Methods, methods
+from scratchcard.analysis.headline import Headline
+from scratchcard.analysis.two_samples import holm, paired, welch
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "COLUMNS",
-    "Comparison",
-    "bootstrap_interval",
-    "compare",
-    "comparison_table",
-    "hedges_g",
-    "holm",
-    "paired",
-    "welch",
-]
-
 COLUMNS = (
-    *("family", "of", "against", "network", "task", "density", "n_of", "n_against", "mean_of", "mean_against"),
-    *("difference", "low", "high", "p", "p_adjusted", "hedges_g", "significant"),
-    *("bootstrap_low", "bootstrap_high", "hedges_g_low", "hedges_g_high", "degrees_of_freedom"),
-    *("paired", "counted", "family_size", "note"),
+    *("family", "of", "against", "network", "task", "density", "metric", "n_of", "n_against", "mean_of"),
+    *("mean_against", "difference", "low", "high", "p", "p_adjusted", "hedges_g", "significant"),
+    *("degrees_of_freedom", "paired", "counted", "family_size", "note"),
 )
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: `p_adjusted_(i) = max_{j <= i} min(1, (m - j + 1) p_(j))` over the ascending p.
-
-    Holds the probability of one or more false discoveries in the family, whatever the tests' dependence. NaN are no
-    tests: they stay NaN and do not count in m. Holm (1979), Scandinavian Journal of Statistics 6(2).
-
-    Raises:
-        ValueError: a p below 0 or above 1.
-    """
-    values = np.asarray(p_values, dtype=np.float64)
-    tested = ~np.isnan(values)
-    if not np.all((values[tested] >= 0) & (values[tested] <= 1)):
-        raise ValueError("p values must lie in [0, 1]")
-    count = int(tested.sum())
-    order = np.argsort(np.where(tested, values, np.inf), kind="stable")[:count]
-    adjusted = np.full(values.shape, math.nan)
-    # statsmodels' multipletests gives the same, and runs the garbage collector at every call (0.1 s)
-    adjusted[order] = np.maximum.accumulate(np.minimum(1.0, np.arange(count, 0, -1) * values[order]))
-    return [float(value) for value in adjusted]
 
 
 def compare(
     frame: pd.DataFrame,
     comparisons: Sequence[Mapping[str, Any]],
     *,
-    metric: str = "test_accuracy",
+    measure: str = MEASURE,
     alpha: float = 0.05,
-    resamples: int = RESAMPLES,
 ) -> pd.DataFrame:
     """One row a declared test, with p values corrected over its family.
 
@@ -74,21 +37,20 @@ def compare(
 
     Args:
         frame: runs, from `analysis.results.frame`.
-        comparisons: declared in grids; see `analysis.family.declared`.
-        metric: the column that is compared.
+        comparisons: declared in grids; see `analysis.declared.declared`.
+        measure: the column that is compared.
         alpha: family-wise level of `significant`: p_adjusted <= alpha.
-        resamples: of the bootstrap intervals; 0 leaves them NaN.
 
     Returns:
         Columns `COLUMNS`; accuracies are shares. The order of the comparisons changes the order of rows only.
 
     Raises:
-        ValueError: see `analysis.cells.cells` and `analysis.family.declared`.
+        ValueError: see `analysis.groups.methods` and `analysis.declared.declared`.
     """
     import pandas as pd
 
-    found = cells(frame, metric)
-    rows = [_row(found, pair, resamples) for pair in declared(found, comparisons)]
+    found = methods(frame, measure)
+    rows = [_row(found, pair) for pair in declared(found, comparisons)]
     for family in dict.fromkeys(row["family"] for row in rows):
         counted = [row for row in rows if row["family"] == family and row["counted"]]
         adjusted = holm([1.0 if math.isnan(row["p"]) else row["p"] for row in counted])
@@ -102,78 +64,70 @@ def compare(
     return table.astype({"density": float, "significant": bool, "counted": bool, "paired": bool})
 
 
-def _row(found: Cells, pair: Pair, resamples: int) -> dict[str, Any]:
+def _row(found: Methods, pair: Pair) -> dict[str, Any]:
     of, against, notes = _groups(found, pair)
-    counted = min(len(of.seeds), len(against.seeds)) >= 2
+    counted = min(len(of.every_seed), len(against.every_seed)) >= 2
     if pair.paired:
-        common = frozenset(of.values) & frozenset(against.values)
+        common = frozenset(of.seeds) & frozenset(against.seeds)
         of, against = of.only(common), against.only(common)
-    test = (paired if pair.paired else welch)(
-        list(of.values.values()), list(against.values.values()), resamples=resamples
-    )
+    test = (paired if pair.paired else welch)(of.values, against.values)
     if test.note:
         notes.append(test.note + (" (counts in the family as p = 1)" if counted else " (not counted in the family)"))
     return {
         **{"family": pair.family, "of": pair.of, "against": pair.against},
-        **{"network": pair.network, "task": pair.task},
+        **{"network": pair.network, "task": pair.task, "metric": of.metric if of.rows else against.metric},
         "density": math.nan if pair.density is None else pair.density,
         **{"n_of": test.n_a, "n_against": test.n_b, "mean_of": test.mean_a, "mean_against": test.mean_b},
-        **{name: getattr(test, name) for name in ("difference", "low", "high", "p", "hedges_g")},
-        **{name: getattr(test, name) for name in ("bootstrap_low", "bootstrap_high", "degrees_of_freedom")},
-        **{name: getattr(test, name) for name in ("hedges_g_low", "hedges_g_high")},
+        **{name: getattr(test, name) for name in ("difference", "low", "high", "p", "hedges_g", "degrees_of_freedom")},
         **{"p_adjusted": math.nan, "significant": False, "paired": pair.paired, "counted": counted},
         **{"family_size": 0, "note": "; ".join(notes)},
     }
 
 
-def _groups(found: Cells, pair: Pair) -> tuple[Cell, Cell, list[str]]:
-    """The two cells (paired: their common seeds), and what a reader must know of them."""
+def _groups(found: Methods, pair: Pair) -> tuple[Group, Group, list[str]]:
+    """The two groups (paired: their common seeds), and what a reader must know of them."""
     groups, notes = [], []
     for label in (pair.of, pair.against):
-        group = Cell()
+        group = Group()
         if pair.place is not None and pair.density is not None:
             group = found.get(label, pair.place, pair.density)
-            if found.is_dense(label, pair.place) and pair.density != 1 and group.seeds:
+            if found.is_dense(label, pair.place) and pair.density != 1 and group.every_seed:
                 notes.append(f"{label!r}: dense networks, density 1")
-        if not group.seeds:
+        if not group.every_seed:
             notes.append(absent(found, label))
         groups.append((label, group))
     if pair.paired:
-        common = groups[0][1].seeds & groups[1][1].seeds
-        alone = len((groups[0][1].seeds | groups[1][1].seeds) - common)
+        common = groups[0][1].every_seed & groups[1][1].every_seed
+        alone = len((groups[0][1].every_seed | groups[1][1].every_seed) - common)
         if alone and common:
             notes.append(f"{alone} runs without a partner of the same seed left out")
         groups = [(label, group.only(common)) for label, group in groups]
     for label, group in groups:
         if group.missing:
-            notes.append(f"{len(group.missing)} of {len(group.seeds)} runs of {label!r} have no finite value, left out")
+            notes.append(
+                f"{len(group.missing)} of {len(group.every_seed)} runs of {label!r} have no finite value, left out"
+            )
         if group.diverged:
             notes.append(f"{len(group.diverged)} runs of {label!r} diverged, measured at their best before")
     return groups[0][1], groups[1][1], notes
 
 
-def comparison_table(table: pd.DataFrame, *, scale: float = 100.0, digits: int = 2) -> str:
-    """Markdown of what `compare` returns: one table a family, its size, and the notes below.
-
-    Args:
-        table: rows of `compare`.
-        scale: of means and differences; 100 shows shares as percent and their differences in points.
-        digits: after the point.
-    """
-    return "\n\n".join(
-        _family_table(str(name), part, scale, digits) for name, part in table.groupby("family", sort=False)
-    )
+def comparison_table(table: pd.DataFrame) -> str:
+    """Markdown of what `compare` returns: one table a family, its size, and the notes below; accuracies in per cent."""
+    return "\n\n".join(_family_table(str(name), part) for name, part in table.groupby("family", sort=False))
 
 
-def _family_table(name: str, table: pd.DataFrame, scale: float, digits: int) -> str:
-    def number(value: float, sign: str = "") -> str:
-        return "–" if math.isnan(value) else f"{value:{sign}.{digits}f}"
-
+def _family_table(name: str, table: pd.DataFrame) -> str:
     networks = table["network"].nunique(dropna=False) > 1
 
     def one(row: Any, mark: str) -> str:
+        headline = Headline(row.metric)
+
+        def number(value: float, sign: str = "") -> str:
+            return "–" if math.isnan(value) else headline.text(value, sign)
+
         density = "–" if math.isnan(row.density) else f"{row.density:g}"
-        interval = "" if math.isnan(row.low) else f" [{number(scale * row.low, '+')}, {number(scale * row.high, '+')}]"
+        interval = "" if math.isnan(row.low) else f" [{number(row.low, '+')}, {number(row.high, '+')}]"
         verdict = "yes" if row.significant else "no" if not math.isnan(row.p) else "not tested"
         parts = [
             f"{row.of}{' (paired)' if row.paired else ''}",
@@ -182,9 +136,9 @@ def _family_table(name: str, table: pd.DataFrame, scale: float, digits: int) -> 
             _text(row.task),
             density,
             f"{row.n_of}, {row.n_against}",
-            f"{number(scale * row.mean_of)}, {number(scale * row.mean_against)}",
-            number(scale * row.difference, "+") + interval,
-            number(row.hedges_g, "+"),
+            f"{number(row.mean_of)}, {number(row.mean_against)}",
+            number(row.difference, "+") + interval,
+            "–" if math.isnan(row.hedges_g) else f"{row.hedges_g:+.2f}",
             p_text(row.p),
             p_text(row.p_adjusted),
             verdict + mark,

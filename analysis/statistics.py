@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scratchcard.analysis.headline import ACCURACY, Headline
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -48,7 +50,18 @@ def interval(values: Sequence[float]) -> Interval:
 
 @dataclass(frozen=True)
 class Summary:
-    """One method's results over seeds."""
+    """One method's results over seeds.
+
+    Attributes:
+        label: of the method, with density and task where they differ.
+        density: of its tickets.
+        test_accuracy: the headline metric.
+        best_step: training steps to the lowest validation loss.
+        pruning_seconds: spent on the ticket.
+        effective_density: of the tickets.
+        accuracies: of each seed, ascending.
+        metric: name of the headline metric.
+    """
 
     label: str
     density: float
@@ -57,6 +70,12 @@ class Summary:
     pruning_seconds: Interval
     effective_density: Interval
     accuracies: tuple[float, ...]
+    metric: str = ACCURACY
+
+    @property
+    def headline(self) -> Headline:
+        """The metric."""
+        return Headline(self.metric)
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> set[int]:
@@ -76,31 +95,43 @@ def summarise(results: Iterable[Mapping[str, Any]]) -> list[Summary]:
     Raises:
         ValueError: two results of a group have one seed, so that they are no independent values of one method.
     """
-    groups: dict[tuple[str, float, str], list[Mapping[str, Any]]] = {}
-    for result in results:
-        configuration = result["configuration"]
-        task = str(configuration.get("workload", {}).get("task", ""))
-        groups.setdefault((str(result["label"]), float(configuration["density"]), task), []).append(result)
-    several = [len({key[k] for key in groups}) > 1 for k in range(3)]
-    for (label, density, task), group in groups.items():
-        seeds = [result["configuration"]["seed"] for result in group]
-        if len(set(seeds)) < len(seeds):
+    import pandas as pd
+
+    from scratchcard.analysis.groups import groups
+
+    rows = pd.DataFrame([_row(result) for result in results])
+    measures = ("test_accuracy", "best_step", "pruning_seconds", "effective_density")
+    found = [groups(rows, ("label", "density", "task"), measure) for measure in measures] if len(rows) else []
+    several = [len({group.key[k] for group in found[0]}) > 1 for k in range(3)] if found else []
+    summaries = []
+    for accuracy, *others in zip(*found, strict=True):
+        label, density, task = accuracy.key
+        if accuracy.repeated:
             raise ValueError(
-                f"{len(seeds)} results of {label!r} at density {density:g} {task} share {len(set(seeds))} seeds: they "
-                "differ in something that the label does not say; summarise those of one grid and setting"
+                f"{len(accuracy.rows)} results of {label!r} at density {density:g} {task} share "
+                f"{len(accuracy.every_seed)} seeds: they differ in something that the label does not say; summarise "
+                "those of one grid and setting"
             )
-    return [
-        Summary(
-            label + (f", density {density:g}" if several[1] else "") + (f", {task}" if several[2] and task else ""),
-            density,
-            interval([float(r["test_accuracy"]) for r in group]),
-            interval([float(r["training"]["best_step"]) for r in group]),
-            interval([float(r["pruning_seconds"]) for r in group]),
-            interval([float(r["effective_density"]) for r in group]),
-            tuple(float(r["test_accuracy"]) for r in group),
-        )
-        for (label, density, task), group in groups.items()
-    ]
+        name = label + (f", density {density:g}" if several[1] else "") + (f", {task}" if several[2] and task else "")
+        steps, seconds, effective = (group.interval for group in others)
+        reached = accuracy.interval, steps, seconds, effective
+        summaries.append(Summary(name, density, *reached, accuracy.values, accuracy.metric))
+    return summaries
+
+
+def _row(result: Mapping[str, Any]) -> dict[str, Any]:
+    configuration = result["configuration"]
+    return {
+        "label": str(result["label"]),
+        "density": float(configuration["density"]),
+        "task": str(configuration.get("workload", {}).get("task", "")),
+        "seed": int(configuration["seed"]),
+        "metric": result.get("metric"),
+        "test_accuracy": float(result["test_accuracy"]),
+        "best_step": float(result["training"]["best_step"]),
+        "pruning_seconds": float(result["pruning_seconds"]),
+        "effective_density": float(result["effective_density"]),
+    }
 
 
 def markdown(summaries: Sequence[Summary], passes: Mapping[str, float] | None = None) -> str:
@@ -109,13 +140,14 @@ def markdown(summaries: Sequence[Summary], passes: Mapping[str, float] | None = 
     With `passes` (by label) one of the cost: passes over the data in place of the steps, the best first.
     """
     cost = "steps to best validation loss" if passes is None else "passes over the data"
+    titles = " or ".join(dict.fromkeys(s.headline.title for s in summaries))
     lines = [
-        f"| method | test accuracy, % | {cost} | pruning time, s | effective density | seeds |",
+        f"| method | {titles} | {cost} | pruning time, s | effective density | seeds |",
         "|---|---|---|---|---|---|",
     ]
     shown = summaries if passes is None else sorted(summaries, key=lambda s: -s.test_accuracy.mean)
     lines += [
-        f"| {s.label} | {s.test_accuracy.text(2, 100)} | "
+        f"| {s.label} | {s.test_accuracy.text(s.headline.digits, s.headline.scale)} | "
         f"{s.best_step.text(0) if passes is None else _three(passes[s.label])} | {_seconds(s.pruning_seconds)} | "
         f"{s.effective_density.mean:.4f} | {s.test_accuracy.count} |"
         for s in shown

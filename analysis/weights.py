@@ -24,8 +24,6 @@ BIN = 0.25
 REACH = 20.0
 EDGES: NDArray[np.float64] = np.linspace(-REACH, REACH, 161)
 """Bins of `BIN` standard deviations, the same for every ticket; what lies beyond is counted in the first or last."""
-UNIFORM_BIMODALITY = 5.0 / 9.0
-"""The bimodality coefficient of a uniform distribution: more hints at two modes."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,25 +1,24 @@
-"""Experiment: prune, train, evaluate; one result record, one JSON file."""
+"""Experiment: prune, train, evaluate; one result record."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 import time
-from dataclasses import dataclass
-from pathlib import Path
+import warnings
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from scratchcard.apply.method import Method
-from scratchcard.apply.pipeline import Progress, evaluate_ticket, find_ticket, history, train_ticket, training_summary
-from scratchcard.artefacts.files import written_beside
-from scratchcard.artefacts.store import Store
+from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, finite, history, train_ticket, training_summary
+from scratchcard.artefacts.digest import json_digest
+from scratchcard.artefacts.json_file import as_read
 from scratchcard.artefacts.version import RESULTS_VERSION, machine, versions
+from scratchcard.clock import utc_now
 from scratchcard.pruning.connectivity import Connectivity
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.workloads.engines.training import TrainingRecord
+from scratchcard.workloads.session import Session
 from scratchcard.workloads.workload import Workload
 
 
@@ -33,6 +32,12 @@ class Experiment:
         density: kept weights / prunable weights.
         seed: of the initial weights, the scoring batch, ties and the data order.
         dtype: precision.
+
+    Examples:
+        >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
+        >>> run = Experiment(workload, sc.Method("snip"), density=0.05, seed=0)
+        >>> run.label, len(run.digest)
+        ('snip', 64)
     """
 
     workload: Workload
@@ -67,72 +72,59 @@ class Experiment:
         names = ("predictor", "predictor_name", "predictor_identity")  # its digest is what counts
         described["method"] = {k: v for k, v in described["method"].items() if k not in names}
         described["workload"].pop("weights", None)  # and so is that of their file
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+        return json_digest(described)
 
-    def run(
-        self,
-        *,
-        device: torch.device | str = "cpu",
-        store: Store | None = None,
-        progress: Progress | None = None,
-    ) -> tuple[dict[str, Any], Ticket]:
+    def run(self, session: Session | None = None) -> tuple[dict[str, Any], Ticket]:
         """Prune, train, evaluate; returns the result record (plain JSON) and the trained ticket.
 
-        `store` keeps what other runs share with this one (see `prune`), and lets an interrupted run go on.
+        The session's store keeps what other runs share with this one, and lets an interrupted run go on; its dtype is
+        the run's own.
         """
         begin = time.perf_counter()
-        placement: dict[str, Any] = {"device": device, "dtype": self.dtype}
-        ticket = find_ticket(
-            self.workload, self.method, self.density, self.seed, store=store, progress=progress, **placement
-        )
-        ticket, record = train_ticket(ticket, self.workload, self.seed, store=store, progress=progress, **placement)
-        return self.result(ticket, record, seconds=time.perf_counter() - begin, device=device), ticket
+        session = replace(session or Session(), dtype=self.dtype)
+        ticket = find_ticket(self.workload, self.method, self.density, self.seed, session)
+        ticket, record = train_ticket(ticket, self.workload, self.seed, session)
+        return self.result(ticket, record, seconds=time.perf_counter() - begin, device=session.device), ticket
 
     def result(
         self, ticket: Ticket, record: TrainingRecord, *, seconds: float, device: torch.device | str = "cpu"
     ) -> dict[str, Any]:
         """Evaluate the trained ticket; the run's record. `seconds` were spent on it before."""
         begin = time.perf_counter()
-        network = self.workload.build(0, dtype=self.dtype)
-        found = Connectivity.of(network, ticket.mask, self.workload.task.input_shape)
-        tested = evaluate_ticket(ticket, self.workload, device=device, dtype=self.dtype)
+        found = self._connectivity(ticket)
+        tested = evaluate_ticket(ticket, self.workload, session=Session(device, self.dtype))
         result = {
             "digest": self.digest,
             "label": self.label,
             "configuration": self.describe(),
             "kept": ticket.mask.kept,
             "prunable": ticket.mask.total,
-            "effective_density": found.effective_density,
-            "layer_density": dict(found.density),
-            "live_units": dict(found.live_units),
+            "effective_density": None if found is None else found.effective_density,
+            "layer_density": {name: int(kept.sum()) / kept.numel() for name, kept in ticket.mask.tensors.items()},
+            "live_units": {} if found is None else dict(found.live_units),
             "pruning_seconds": ticket.provenance["pruning_seconds"],
             "rounds": ticket.provenance.get("rounds", []),
             "training": training_summary(record),
             "history": history(record),
-            "test_accuracy": tested.accuracy,
-            "test_loss": tested.loss if math.isfinite(tested.loss) else None,
+            "test_accuracy": finite(tested.metric),
+            "test_loss": finite(tested.loss),
             "wall_seconds": seconds + time.perf_counter() - begin,
             "device": str(device),
             "machine": machine(),
             "versions": versions(),
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "finished": utc_now(),
         }
-        decoded: dict[str, Any] = json.loads(json.dumps(result))
-        return decoded
+        headline = next(iter(tested.metrics))
+        if headline != "accuracy":
+            measured = {name: finite(value) for name, value in tested.metrics.items()}
+            result |= {"metric": headline, "test_metrics": measured}
+        return as_read(result)
 
-
-def write_result(result: dict[str, Any], folder: Path) -> Path:
-    """Write a record as `<digest>.json`; written beside and renamed."""
-    path = folder / f"{result['digest']}.json"
-    with written_beside(path) as beside:
-        beside.write_text(json.dumps(result, indent=1, sort_keys=True, allow_nan=False) + "\n")
-    return path
-
-
-def read_result(folder: Path, digest: str) -> dict[str, Any] | None:
-    """The record of a run that is done, or None; a damaged file counts as not done."""
-    try:
-        result = json.loads((folder / f"{digest}.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-        return None
-    return result if isinstance(result, dict) and result.get("digest") == digest else None
+    def _connectivity(self, ticket: Ticket) -> Connectivity | None:
+        """None for a network whose paths cannot be told, such as one that sorts its activations."""
+        try:
+            network = self.workload.build(0, dtype=self.dtype)
+            return Connectivity.of(network, ticket.mask, self.workload.task.example)
+        except ValueError as error:
+            warnings.warn(f"the effective density is not known: {error}", stacklevel=2)
+            return None

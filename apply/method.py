@@ -3,59 +3,67 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
-from torch import nn
+from scratchcard.regimes import REGIMES, Regime, make_regime, owners
+from scratchcard.settings import SettingError, Settings, changed, described, make, setting, settings_of
 
-from scratchcard.apply.predicted import PredictedScorer
-from scratchcard.apply.saw import bimodal, scores_as_weights
-from scratchcard.apply.shipped import SHIPPED, load_tickets, shipped
-from scratchcard.apply.stacked import StackedScorer
-from scratchcard.apply.tickets import TicketLibrary, Transplanted, put_signs, put_values
-from scratchcard.meta.bundle import load_bundle
-from scratchcard.meta.predictor import Predictor
-from scratchcard.pruning.mask import SCOPES, Scope
-from scratchcard.pruning.schedules import SCHEDULES, check_density
-from scratchcard.regimes import REGIMES, Regime, make_regime
-from scratchcard.registry import lookup, members
-from scratchcard.scorers import SCORERS, make_scorer
-from scratchcard.scorers.scorer import Scorer
-from scratchcard.scorers.stored_scores import Shared
-from scratchcard.workloads.workload import Workload
+if TYPE_CHECKING:
+    from torch import nn
+
+    from scratchcard.scorers.scorer import Scorer
+    from scratchcard.scorers.stored_scores import Shared
+    from scratchcard.workloads.workload import Workload
+else:  # scorers need torch, and settings are read without it: a scorer is what can be called
+    Scorer = Callable
 
 PREDICTED = "predicted"
-TRANSPLANTED = "transplanted"
-TRANSPLANTED_LAYERS = "transplanted_layers"
-OF_PREDICTOR = (PREDICTED, TRANSPLANTED, TRANSPLANTED_LAYERS)
-"""Scorers that read a predictor or its stored tickets."""
-INITIAL = ("given", "saw", "saw_variance", "bimodal", "signed", "transplanted")
-SHOTS = 10
+OF_PREDICTOR = {
+    PREDICTED: "What a predictor expects of the slow regime, or the stored ticket that it lays into the network.",
+    "transplanted": "The mask of a predictor's first stored ticket that has the network's layout, as it lies.",
+    "transplanted_layers": "Random weights, as many of each layer as that stored ticket has.",
+}
+"""Scorers that read a predictor or its stored tickets, and what they are."""
+INITIAL = {
+    "given": "As built.",
+    "signed": "As given, with the signs of the stored ticket that the predictor lays into the network, if any.",
+    "saw": "The scores of the initial scorer, scaled to [-1, 1].",
+    "saw_variance": "The scores of the initial scorer, scaled to the weights' variance.",
+    "bimodal": "Signs at random, sizes around one value.",
+    "transplanted": "The stored ticket's own weights.",
+}
+"""Initial weights, and what they are."""
+_SCORERS = ("scorer", "on", "initial_scorer")
+
+
+def named_scorers() -> tuple[Mapping[str, Any], str]:
+    """Scorers that a method can name, and their group of entry points."""
+    from scratchcard.scorers import SCORERS
+
+    return SCORERS | OF_PREDICTOR, "scorers"
 
 
 @dataclass(frozen=True)
-class Method:
+class Method(Settings):
     """A scorer, perhaps on another's scores, in a regime, from some initial weights.
 
+        >>> from scratchcard.regimes import UMS
+        >>> from scratchcard.scorers import GraSP
+        >>> Method("synflow") == Method("synflow", regime=UMS(rounds=100))
+        True
+        >>> Method(GraSP(temperature=1.0)).label
+        'grasp(temperature=1.0)'
+
     Attributes:
-        scorer: a registered name, or `predicted` for the predictor's scores; `transplanted` for the mask of the first
-            of its stored tickets that has the network's layout, as it lies, `transplanted_layers` for random weights,
-            as many of each layer as that ticket has.
+        scorer: a registered name, or a scorer with its settings, `GraSP(temperature=1.0)`; `predicted` for the
+            predictor's scores, and the other names of `OF_PREDICTOR`.
         on: stacked scoring: the scorer whose scores stand in for the weights, or None.
         predictor: the bundle's folder, or the name of one that is shipped, for these.
-        regime: USS, UMS, ISS or IMS.
-        rounds: pruning rounds; None takes the regime's default (1, 100, 10, 10).
-        shots: scoring and pruning steps after each training, for IMS.
-        schedule: density after each round.
-        scope: compare all weights with each other (`global`) or each layer's among themselves (`layer`, `expected`):
-            see `keep_top`.
-        rewind_step: for iterative regimes: rewind to the weights after this many steps (0 = initialisation).
-        towards: for iterative regimes: the last density of the path whose rounds all densities share, see `Iterative`.
-        round_steps: for iterative regimes: training steps of each round, at most; None takes the recipe's.
+        regime: a name (the regime with its defaults), or a regime with its settings, `UMS(rounds=16)`. None: what the
+            scorer or the predictor wants. Once made, a method holds the regime itself.
         initial: `given`, or `saw`, `saw_variance` (weights from the scores of `initial_scorer`), or `bimodal`;
             `signed`: as given, with the signs of the stored ticket that the predictor lays into the network (as given
             where it has none); `transplanted`: the stored ticket's own weights.
@@ -68,116 +76,150 @@ class Method:
 
     Raises:
         ValueError: unknown names, or parts that do not go together.
+        FileNotFoundError: there is no such predictor to say which regime it wants.
     """
 
-    scorer: str
-    on: str | None = None
-    predictor: str | None = None
-    regime: str = "USS"
-    rounds: int | None = None
-    shots: int = SHOTS
-    schedule: str = "exponential"
-    scope: Scope = "global"
-    rewind_step: int = 0
-    initial: Literal["given", "saw", "saw_variance", "bimodal", "signed", "transplanted"] = "given"
-    initial_scorer: str | None = None
-    towards: float | None = None
-    restack: bool = False
-    predictor_name: str | None = None
-    predictor_identity: str | None = None
-    round_steps: int | None = None
+    called: ClassVar[str] = "the method"
+
+    scorer: str | Scorer = setting(
+        help="Whose scores decide: a registered criterion, or `predicted` for a predictor's",
+        example="snip",
+        choices=named_scorers,
+    )
+    on: str | Scorer | None = setting(
+        None,
+        help="Stacked scoring: whose scores stand in for the weights",
+        example="predicted",
+        choices=named_scorers,
+    )
+    predictor: str | None = setting(
+        None,
+        help="For scorers that need one: `default`, which is shipped, `policy` (the same without stored tickets), or a "
+        "bundle's folder",
+        example="default",
+    )
+    regime: str | Regime | None = setting(
+        None,
+        help="When scores are taken and the network trained in between: USS, UMS, ISS or IMS",
+        example="ISS",
+        choices=lambda: (REGIMES, "regimes"),
+        unset="the scorer's or the predictor's own: UMS for synflow and synflow_l2_data, else USS",
+    )
+    initial: Literal["given", "signed", "saw", "saw_variance", "bimodal", "transplanted"] = setting(
+        "given",
+        help="Initial weights: as built; with the signs, or the weights, of the predictor's stored ticket (signed, "
+        "transplanted); a scorer's scores, scaled to [-1, 1] (saw) or keeping variance (saw_variance); bi-modal",
+        example="signed",
+    )
+    initial_scorer: str | Scorer | None = setting(
+        None, help="Whose scores become the weights (saw, saw_variance)", example="snip", choices=named_scorers
+    )
+    restack: bool = setting(
+        False, help="Stacks in several rounds: the first scorer scores anew in every round", example=True
+    )
+    predictor_name: str | None = setting(None, help="The predictor's name in tables", unset="its family")
+    predictor_identity: str | None = setting(None, help="Digest of what the predictor is fitted from", unset="its own")
 
     def __post_init__(self) -> None:
-        for name in (self.scorer, self.on, self.initial_scorer):
-            if name is not None and name not in OF_PREDICTOR:
-                lookup(members(SCORERS, "scorers") | dict.fromkeys(OF_PREDICTOR, PredictedScorer), "scorers", name)
+        given = {name: _normal(getattr(self, name)) for name in _SCORERS}
+        if self.predictor is not None:
+            given["predictor"] = os.fspath(self.predictor)
+        for name, value in given.items():
+            object.__setattr__(self, name, value)
+        super().__post_init__()
         asking = [name for name in (self.scorer, self.on, self.initial_scorer) if name in OF_PREDICTOR]
         asking += [self.initial] if self.initial in ("signed", "transplanted") else []
         if asking and self.predictor is None:
             raise ValueError(
-                f"{asking[0]!r} needs a predictor: name a bundle's folder, or the shipped 'default', with --predictor"
+                f"{asking[0]!r} needs a predictor: a bundle's folder, or the name of a shipped one such as 'default'"
             )
         if not asking and self.predictor is not None:
             raise ValueError(f"a predictor was given but the scorer is {self.scorer!r}; use the scorer 'predicted'")
-        trains = lookup(REGIMES, "regimes", self.regime).trains
-        lookup(SCHEDULES, "schedules", self.schedule)
-        if self.scope not in SCOPES:
-            raise ValueError(f"unknown scope {self.scope!r}, expected one of {', '.join(SCOPES)}")
-        if self.initial not in INITIAL:
-            raise ValueError(f"unknown initial weights {self.initial!r}, expected one of {', '.join(INITIAL)}")
         if self.initial.startswith("saw") != (self.initial_scorer is not None):
             raise ValueError(
                 "initial weights 'saw' and 'saw_variance' need an initial scorer, the others take none; got "
                 f"initial={self.initial!r} with initial_scorer={self.initial_scorer!r}"
             )
-        if self.rounds is not None and self.rounds < 1:
-            raise ValueError(f"rounds must be at least 1, got {self.rounds}")
-        if self.shots < 1:
-            raise ValueError(f"shots must be at least 1, got {self.shots}")
-        if self.rewind_step < 0:
-            raise ValueError(f"the rewind step must be 0 or more, got {self.rewind_step}")
-        if self.shots != SHOTS and self.regime != "IMS":
-            raise ValueError(f"{self.regime} has no shots: only IMS scores several times after a training")
-        if self.rewind_step and not trains:
-            raise ValueError(f"{self.regime} does not train, so that there is no step to rewind to")
-        if self.restack and (self.on is None or self.regime == "USS"):
-            raise ValueError(
-                "restack has both scorers of a stack score in every round; it needs a scorer `on` another and several "
-                f"rounds, got on={self.on!r} in {self.regime}"
-            )
-        if self.towards is not None:
-            if not trains:
-                raise ValueError(f"{self.regime} does not train: it has no rounds to share towards a density")
-            check_density(self.towards)
-        if self.round_steps is not None and (not trains or self.round_steps < 1):
-            raise ValueError(
-                f"round_steps are the training steps of a round, at least 1, in a regime that trains; got "
-                f"{self.round_steps} in {self.regime}"
-            )
         if (self.predictor_name or self.predictor_identity) and self.predictor is None:
             raise ValueError("a predictor's name or identity was given without a predictor")
-        if self.schedule != "exponential" and self.regime == "USS":
-            raise ValueError("USS prunes once, so that a schedule has no effect; leave it away or use UMS")
-        self.make_regime()
+        regime = self._wanted() if self.regime is None else self.regime
+        regime = make_regime(regime) if isinstance(regime, str) else regime
+        object.__setattr__(self, "regime", regime)
+        if self.restack and (self.on is None or not regime.named):
+            raise ValueError(
+                "restack has both scorers of a stack score in every round; it needs a scorer `on` another and several "
+                f"rounds, got on={self.on!r} in {regime.name}"
+            )
+
+    @classmethod
+    def of(cls, scorer: str | Mapping[str, Any] | Scorer | None = None, **words: Any) -> Method:
+        """A method from flat words, as the command line and grids have them: its own settings and its regime's.
+
+            >>> Method.of("snip", regime="UMS", rounds=16, schedule="cubic").label
+            'snip, UMS 16, cubic'
+            >>> Method.of("snip", rounds=16)
+            Traceback (most recent call last):
+            ...
+            scratchcard.settings.SettingError: USS has no setting rounds (UMS, ISS, IMS have it); it has scope
+
+        Args:
+            scorer: as for `Method`, or a name with settings, `{"name": "grasp", "temperature": 1.0}`. None: the
+                predictor's scores where one is given, else SynFlow.
+            words: the other settings; None is a value, not a default.
+
+        Raises:
+            ValueError: a setting that neither methods nor the regime have, or what `Method` refuses.
+        """
+        if scorer is None:
+            scorer = PREDICTED if words.get("predictor") is not None and words.get("on") is None else "synflow"
+        own = {name: words.pop(name) for name in settings_of(cls) if name in words}
+        for name in words:
+            if not owners(name):
+                raise SettingError(f"a method has no setting {name}, and no regime has it", name)
+        method = cls(scorer, **own)  # type: ignore[arg-type]
+        regime = method.make_regime()
+        if not words:
+            return method
+        return dataclasses.replace(method, regime=make(type(regime), regime.name, changed(regime) | words, owners))
+
+    def make_regime(self) -> Regime:
+        """The regime."""
+        assert isinstance(self.regime, Regime)  # noqa: S101  (since it was made)
+        return self.regime
+
+    def _wanted(self) -> str | Regime:
+        """The regime that the scorer or its predictor wants."""
+        from scratchcard.scorers import make_scorer
+
+        if self.scorer == PREDICTED and self.predictor_identity is None:
+            from scratchcard.apply.shipped import own_regime
+
+            return own_regime(str(self.predictor)) or "USS"
+        return "USS" if self.scorer in OF_PREDICTOR else make_scorer(self.scorer).regime
 
     @property
     def label(self) -> str:
         """Short name for tables: `snip`, `synflow on predicted, UMS 100` ..."""
+        from scratchcard.apply.shipped import SHIPPED
+        from scratchcard.scorers import scorer_name
+
         own = self.predictor_name or (self.predictor if self.predictor in SHIPPED else None)
-        names = [name if name != PREDICTED else own or name for name in (self.scorer, self.on) if name]
-        name = " on ".join(names) + (" every round" if self.restack else "")
-        regime = self.make_regime()
-        text = name if self.regime == "USS" else f"{name}, {self.regime} {regime.rounds}"
-        text += f" x {self.shots}" if self.shots != SHOTS else ""
-        text += f", {self.schedule}" if self.schedule != "exponential" else ""
-        text += f", scope {self.scope}" if self.scope != "global" else ""
-        text += f", rewind {self.rewind_step}" if self.rewind_step else ""
-        text += f" towards {self.towards:g}" if self.towards is not None else ""
-        text += f", {self.round_steps} steps a round" if self.round_steps is not None else ""
-        return f"{text}, {self.start_label}" if self.start_label else text
+        names = [scorer_name(name) for name in (self.scorer, self.on) if name]
+        text = " on ".join(own or name if name == PREDICTED else name for name in names)
+        text += " every round" if self.restack else ""
+        return ", ".join(filter(None, (text, self.make_regime().label, self.start_label)))
 
     @property
     def start_label(self) -> str:
         """Short name of the initial weights; empty where they are as given."""
+        from scratchcard.scorers import scorer_name
+
         if self.initial == "given":
             return ""
         if self.initial == "transplanted":
             return "with its weights"
         name = self.predictor_name if self.initial_scorer == PREDICTED else None
-        return " ".join(filter(None, (self.initial, name or self.initial_scorer)))
-
-    def make_regime(self) -> Regime:
-        """The regime object."""
-        return make_regime(
-            self.regime,
-            rounds=self.rounds,
-            shots=self.shots,
-            schedule=self.schedule,
-            scope=self.scope,
-            rewind_step=self.rewind_step,
-            towards=self.towards,
-            round_steps=self.round_steps,
-        )
+        return " ".join(filter(None, (self.initial, name or scorer_name(self.initial_scorer or ""))))
 
     def make_scorer(self, density: float, seed: int, shared: Shared | None = None) -> Scorer:
         """The scorer object for a final density and a seed (of the random scorer).
@@ -187,82 +229,49 @@ class Method:
             seed: of the random scorer.
             shared: collects and reuses the scores of whole networks.
         """
-        second = self._single(self.scorer, density, seed, shared)
-        if self.on is None:
-            return second
-        first = self._single(self.on, density, seed, shared)
-        return StackedScorer(first, second, "zero" if self.on == PREDICTED else "keep", self.restack)
+        from scratchcard.apply import method_parts
+
+        return method_parts.scorer(self, density, seed, shared)
 
     def start(
         self, workload: Workload, density: float, seed: int, *, shared: Shared | None = None, **placement: Any
     ) -> nn.Module:
         """The network with the initial weights that this method prunes and trains from."""
-        network = workload.build(seed, **placement)
-        if self.initial == "bimodal":
-            bimodal(network, generator=torch.Generator().manual_seed(seed))
-        elif self.initial == "transplanted":
-            put_values(network, self._tickets().alike(network, density))
-        elif self.initial == "signed":
-            laid = self._tickets().lay(network, workload.scoring_batch(seed, **placement), density)
-            if laid is not None:
-                put_signs(network, laid.signs)
-        elif self.initial_scorer is not None:
-            batch = workload.scoring_batch(seed, **placement)
-            scores = self._single(self.initial_scorer, density, seed, shared)(network, batch, workload.task.loss)
-            scores_as_weights(network, scores, scale="unit" if self.initial == "saw" else "variance")
-        return network
+        from scratchcard.apply import method_parts
+
+        return method_parts.initial_network(self, workload, density, seed, shared, **placement)
 
     def describe(self) -> dict[str, Any]:
         """Plain JSON; a predictor is named by the digest of its manifest, not by its path alone.
 
         Settings that came later than the first results are left out where they are at their default, so that earlier
-        runs keep their identity.
+        runs keep their identity. A scorer or regime of the user's own counts with its code.
         """
-        described = dataclasses.asdict(self) | {"rounds": self.make_regime().rounds}
-        for late in ("towards", "restack", "predictor_name", "predictor_identity", "round_steps"):
-            if described[late] in (None, False):
-                del described[late]
+        from scratchcard.apply import method_parts
+        from scratchcard.scorers import scorer_name
+
+        found = described(self, dict.fromkeys(("scorer", "on", "predictor", "initial", "initial_scorer")))
+        found |= {name: scorer_name(found[name]) for name in _SCORERS if found[name] is not None}
+        found |= self.make_regime().describe()
         if self.predictor is not None:
-            described["predictor_digest"] = self.predictor_identity or self._digest()
+            found["predictor_digest"] = self.predictor_identity or method_parts.predictor_digest(self.predictor)
         if self.predictor_identity is not None:  # where it lies in the folder of results, wherever that is
-            described["predictor"] = f"predictors/{self.predictor_identity}"
-        return described
-
-    def _single(self, name: str, density: float, seed: int, shared: Shared | None) -> Scorer:
-        if name == PREDICTED:
-            folder, with_tickets = shipped(str(self.predictor))
-            tickets = load_tickets(folder) if with_tickets else None
-            return _shared(
-                PredictedScorer(_predictor(str(folder)), density, str(self.predictor_name or self.predictor), tickets),
-                shared,
-            )
-        if name in (TRANSPLANTED, TRANSPLANTED_LAYERS):
-            return Transplanted(self._tickets(), density, name == TRANSPLANTED_LAYERS, seed)
-        return _shared(make_scorer(name, seed), shared)
-
-    def _tickets(self) -> TicketLibrary:
-        tickets = load_tickets(shipped(str(self.predictor))[0])
-        if tickets is None:
-            raise ValueError(f"the predictor {self.predictor} holds no tickets, which {self.label!r} asks for")
-        return tickets
-
-    def _digest(self) -> str:
-        """Of all that decides the scores: the predictor's, and its tickets' where they are used."""
-        folder, with_tickets = shipped(str(self.predictor))
-        tickets = load_tickets(folder) if with_tickets else None
-        digest = _predictor(str(folder)).digest
-        return digest if tickets is None else hashlib.sha256(f"{digest} {tickets.digest}".encode()).hexdigest()
+            found["predictor"] = f"predictors/{self.predictor_identity}"
+        code = method_parts.own_code((self.regime, *(getattr(self, name) for name in _SCORERS)))
+        return found | ({"code": code} if code else {})
 
 
-def _shared(scorer: Scorer, shared: Shared | None) -> Scorer:
-    return scorer if shared is None else shared.of(scorer)
+def _normal(wanted: Any) -> Any:
+    """A scorer with default settings is its name, so that both are one method; one with others is an object."""
+    from scratchcard.scorers import known_as, make_scorer
 
-
-def _predictor(folder: str) -> Predictor:
-    """The bundle's predictor, read and checked once as long as its manifest stays the same."""
-    return _load(folder, (Path(folder) / "manifest.json").read_bytes() if Path(folder).is_dir() else b"")
-
-
-@lru_cache(maxsize=8)
-def _load(folder: str, _manifest: bytes) -> Predictor:
-    return load_bundle(folder)
+    if wanted is None or isinstance(wanted, str):
+        return wanted
+    scorer = make_scorer(wanted) if isinstance(wanted, Mapping) else wanted
+    if isinstance(scorer, type) or not isinstance(scorer, Settings):
+        raise ValueError(
+            f"{scorer!r} cannot be a method's scorer: expected a registered name or a frozen dataclass of settings, as "
+            "class SNIP(Settings, Scorer) is; for a predictor say scorer='predicted' and name the predictor"
+        )
+    name = known_as(scorer)  # type: ignore[arg-type]
+    return scorer if name is None or changed(scorer) else name

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from scratchcard.apply.method import Method
-from scratchcard.artefacts.store import Store
 from scratchcard.artefacts.version import versions
 from scratchcard.clock import spent
-from scratchcard.pruning.schedules import check_density
 from scratchcard.pruning.ticket import Ticket, copy_state
 from scratchcard.scorers.stored_scores import Shared
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord, evaluate
+from scratchcard.workloads.session import Session
 from scratchcard.workloads.stored_training import train_once
 from scratchcard.workloads.workload import Workload
-
-Progress = Callable[[int, int], None]
 
 
 def find_ticket(
@@ -29,12 +25,9 @@ def find_ticket(
     method: Method,
     density: float,
     seed: int = 0,
+    session: Session | None = None,
     *,
     data_seed: int | None = None,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    store: Store | None = None,
-    progress: Progress | None = None,
 ) -> Ticket:
     """Find a ticket of `workload`'s network at initialisation `seed`.
 
@@ -43,12 +36,9 @@ def find_ticket(
         method: scorer, regime, initial weights.
         density: kept weights / prunable weights, in (0, 1].
         seed: of the initial weights, the scoring batch, ties, and the data order unless `data_seed` is given.
+        session: where and how; with a store, finished trainings and scores of whole networks are kept there, so that a
+            second call goes on and other searches share them, and the seconds that they once took count as this one's.
         data_seed: of the data order in regimes that train.
-        device: where to score and train.
-        dtype: precision of the network.
-        store: where finished trainings and scores of whole networks are kept, so that a second call goes on and other
-            searches share them; the seconds that they once took count as this search's.
-        progress: called with (done, total).
 
     Returns:
         The ticket: initial weights, mask and provenance; not yet trained.
@@ -57,32 +47,18 @@ def find_ticket(
         ValueError: a density outside (0, 1] or one that keeps no weight, a rewind step that the training does not
             reach, or anything that does not fit together; one sentence.
     """
-    check_density(density)
+    session = session or Session()
+    device = session.device
     regime = method.make_regime()
-    if regime.trains and method.rewind_step >= workload.recipe.max_steps:
-        raise ValueError(
-            f"cannot rewind to step {method.rewind_step}: the training has {workload.recipe.max_steps} steps; "
-            "take an earlier step or a longer training"
-        )
+    regime.check(workload.recipe, density)
     begin = spent(device)
-    shared = None if store is None else Shared(store)
-    network = method.start(workload, density, seed, shared=shared, dtype=dtype, device=device)
+    shared = None if session.store is None else Shared(session.store)
+    network = method.start(workload, density, seed, shared=shared, **session.placement)
     # Weights as built cost the method nothing; weights made from scores are part of it.
     begin = spent(device) if method.initial == "given" else begin
     scorer = method.make_scorer(density, seed, shared)
     preparation = spent(device) - begin
-    found = regime.find(
-        workload,
-        scorer,
-        density,
-        seed,
-        network=network,
-        data_seed=data_seed,
-        device=device,
-        dtype=dtype,
-        store=store,
-        progress=progress,
-    )
+    found = regime.find(workload, scorer, density, seed, session, network=network, data_seed=data_seed)
     provenance = {
         "workload": workload.describe(),
         "method": method.describe(),
@@ -111,14 +87,18 @@ def check_belongs(ticket: Ticket, workload: Workload) -> None:
 
     `train_ticket` and `evaluate_ticket` don't ask, so that a ticket can be moved to another task on purpose.
 
+    A module has no name that says all of it: where one is in play, its layout alone must be the ticket's.
+
     Raises:
         ValueError: names both.
     """
     recorded = ticket.provenance.get("workload")
     described = recorded if isinstance(recorded, Mapping) else {}
-    network, digest = described.get("network", workload.network), described.get("data_digest", workload.task.digest)
-    if network != workload.network:
-        raise ValueError(f"the ticket is one of the network {network!r}, not of {workload.network!r}")
+    name = workload.network_name
+    network, digest = described.get("network", name), described.get("data_digest", workload.task.digest)
+    of_module = "network_state" in described or not isinstance(workload.network, str)
+    if network != name and not of_module:
+        raise ValueError(f"the ticket is one of the network {network!r}, not of {name!r}")
     if digest != workload.task.digest:
         raise ValueError(
             f"the data of {workload.task.name} here is not the data that the ticket was found with "
@@ -130,25 +110,30 @@ def train_ticket(
     ticket: Ticket,
     workload: Workload,
     seed: int,
-    *,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    store: Store | None = None,
-    progress: Progress | None = None,
+    session: Session | None = None,
 ) -> tuple[Ticket, TrainingRecord]:
     """Train a ticket's kept weights; returns it with its trained weights, and the record.
 
-    `seed` is that of the data order. With a `store`, a training that it holds is not done again: methods that
-    find the same ticket share it. The ticket's provenance says under `training` what was done:
+    `seed` is that of the data order. With a store in the session, a training that it holds is not done again:
+    methods that find the same ticket share it. The ticket's provenance says under `training` what was done:
     the record in short, the recipe, the data's digest, and the history as `[step, train loss, validation loss,
-    validation accuracy]`.
+    validation metric]`; a metric that is no accuracy is named.
 
     Raises:
         ValueError: the ticket is one of another network.
     """
-    network = workload.build(0, dtype=dtype, device=device)
+    session = session or Session()
+    network = workload.build(0, **session.placement)
     ticket.apply_to(network)
-    record = train_once(network, workload, store=store, mask=ticket.mask, seed=seed, device=device, progress=progress)
+    record = train_once(
+        network,
+        workload,
+        store=session.store,
+        mask=ticket.mask,
+        seed=seed,
+        device=session.device,
+        progress=session.progress,
+    )
     return with_training(ticket, network, record, workload, seed), record
 
 
@@ -160,6 +145,8 @@ def with_training(ticket: Ticket, network: nn.Module, record: TrainingRecord, wo
         "recipe": dataclasses.asdict(workload.recipe),
         "history": history(record),
     }
+    headline = workload.task.objective.metric_names[0]
+    training |= {} if headline == "accuracy" else {"metric": headline}
     provenance = dict(ticket.provenance) | {"training": training}
     return dataclasses.replace(ticket, trained=copy_state(network), provenance=provenance)
 
@@ -169,8 +156,8 @@ def training_summary(record: TrainingRecord) -> dict[str, Any]:
     return {
         "steps": record.steps,
         "best_step": record.best_step,
-        "validation_loss": _finite(record.best_validation_loss),
-        "validation_accuracy": _finite(record.best_validation_accuracy),
+        "validation_loss": finite(record.best_validation_loss),
+        "validation_accuracy": finite(record.best_validation_metric),
         "early_stopped": record.early_stopped,
         "diverged": record.diverged,
         "engine": record.engine,
@@ -179,36 +166,36 @@ def training_summary(record: TrainingRecord) -> dict[str, Any]:
 
 
 def history(record: TrainingRecord) -> list[list[float | None]]:
-    """The evaluations of a training as `[step, train loss, validation loss, validation accuracy]`, six digits each."""
+    """The evaluations of a training as `[step, train loss, validation loss, validation metric]`, six digits each."""
     return [_rounded(dataclasses.astuple(entry)) for entry in record.history]
 
 
 def _finite_entries(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _finite(value) if isinstance(value, float) else value for name, value in entry.items()}
+    return {name: finite(value) if isinstance(value, float) else value for name, value in entry.items()}
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """The number, or None for NaN and infinity, which JSON does not know."""
     return value if math.isfinite(value) else None
 
 
 def _rounded(values: Sequence[float]) -> list[float | None]:
     """Six digits tell all that a curve shows, and keep the ticket's header small."""
-    return [value if isinstance(value, int) else _finite(float(f"{value:.6g}")) for value in values]
+    return [value if isinstance(value, int) else finite(float(f"{value:.6g}")) for value in values]
 
 
 def evaluate_ticket(
     ticket: Ticket,
     workload: Workload,
     split: Literal["train", "validation", "test"] = "test",
-    *,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    session: Session | None = None,
 ) -> Evaluated:
-    """Loss and accuracy of a trained ticket.
+    """Loss and metrics of a trained ticket.
 
     Raises:
         ValueError: the ticket was not trained, or is one of another network.
     """
-    network = workload.build(0, dtype=dtype, device=device)
+    session = session or Session()
+    network = workload.build(0, **session.placement)
     ticket.apply_to(network, trained=True)
-    return evaluate(network, workload.task, split, device=device)
+    return evaluate(network, workload.task, split, device=session.device)

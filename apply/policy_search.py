@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from scratchcard.apply.pipeline import Progress
 from scratchcard.apply.predicted import PredictedScorer
-from scratchcard.artefacts.files import written_beside
+from scratchcard.artefacts.json_file import as_read, parse_object, write_json
 from scratchcard.artefacts.version import versions
 from scratchcard.dataset_builder.features import column
 from scratchcard.meta.predictor import Predictor
 from scratchcard.meta.predictors.multishot import CLOCK, arrays
-from scratchcard.regimes.upfront import prune_upfront
-from scratchcard.workers.pool import Workers
+from scratchcard.regimes.rounds import prune_upfront
+from scratchcard.workers.pool import open_pool, ordered
 from scratchcard.workloads.engines.training import train
 from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.session import Progress
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
 
@@ -73,6 +72,10 @@ class PolicySearch:
         features: names and scales.
         start: coefficients to begin with; the others, and all drift, begin at 0.
         drift: whether coefficients may change from round to round.
+
+    Examples:
+        >>> PolicySearch(generations=2).population
+        16
     """
 
     tasks: tuple[str, ...] = ("mnist", "mnist_blurred", "mnist_thick", "mnist_background", "mnist_textured")
@@ -114,17 +117,19 @@ class PolicySearch:
         search = CMA(mean=begin / scales, sigma=self.sigma, population_size=self.population, seed=self.seed)
         done = self._read(file)
         draw = np.random.default_rng(self.seed)
-        with Workers(jobs) as workers:
+        with open_pool(jobs) as pool:
             for generation in range(self.generations):
                 candidates = [search.ask() for _ in range(self.population)]
                 seeds = self.first_seed + draw.choice(self.seeds, len(self.tasks), replace=False)
                 if generation >= len(done):
                     meets = list(zip(self.tasks, seeds.tolist(), strict=True))
                     calls = [
-                        (data_dir, device, scales * candidate, *meet) for candidate in candidates for meet in meets
+                        partial(self._accuracy, data_dir, device, scales * candidate, *meet)
+                        for candidate in candidates
+                        for meet in meets
                     ]
                     values = []
-                    for value in workers.call(self._accuracy, calls):
+                    for value in ordered(calls, pool, what="training"):
                         values.append(value)
                         if progress is not None:
                             progress(generation * len(calls) + len(values), self.generations * len(calls))
@@ -159,7 +164,7 @@ class PolicySearch:
         )
         return train(
             network, workload.task, workload.recipe, mask=mask, seed=seed, device=device
-        ).best_validation_accuracy
+        ).best_validation_metric
 
     def _accuracy(self, data_dir: str | None, device: str, theta: np.ndarray, task: str, seed: int) -> float:
         return self.accuracy(self.predictor(theta), _workload(task, self.network, data_dir), seed, device)
@@ -168,7 +173,7 @@ class PolicySearch:
         if not file.exists():
             return []
         try:
-            found = json.loads(file.read_text())
+            found = parse_object(file.read_bytes())
             settings, done = found["settings"], found["generations"]
             if np.shape(done)[1:] not in ((), (self.population, len(self.tasks))):
                 raise ValueError("generations of another size")
@@ -179,14 +184,12 @@ class PolicySearch:
         return list(done)
 
     def _write(self, file: Path, done: Sequence[Any]) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with written_beside(file) as beside:
-            beside.write_text(json.dumps({"settings": self._settings(), "generations": done}) + "\n")
+        write_json(file, {"settings": self._settings(), "generations": done}, indent=None)
 
     def _settings(self) -> dict[str, Any]:
         """All but how long to search: a longer search goes on from a shorter one."""
         settings = {name: value for name, value in asdict(self).items() if name != "generations"}
-        return dict(json.loads(json.dumps(settings)))
+        return as_read(settings)
 
 
 @lru_cache(maxsize=8)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from scratchcard.apply.shipped import FALLBACK, load_tickets, shipped
-from scratchcard.apply.tickets import TicketLibrary
+from scratchcard.apply.ticket_library import TicketLibrary
 from scratchcard.dataset_builder.feature_network import SCORED
 from scratchcard.dataset_builder.features import compute_features, prepared_scorers
 from scratchcard.meta.bundle import load_bundle
@@ -29,11 +29,16 @@ OUTSIDE = 0.1
 
 
 class OutsideWarning(UserWarning):
-    """A network unlike those that a predictor was fitted on."""
+    """A network unlike those that a predictor was fitted on.
+
+    Examples:
+        >>> issubclass(OutsideWarning, UserWarning)
+        True
+    """
 
 
 @dataclass(frozen=True)
-class PredictedScorer:
+class PredictedScorer(Scorer):
     """Scores = what a predictor expects of the slow regime, from each weight's features.
 
     The features of the (masked) network are computed exactly as they were for the predictor's table; in a multi-shot
@@ -45,6 +50,17 @@ class PredictedScorer:
         source: where the predictor came from, for the provenance.
         tickets: stored tickets. Where one of them is of the batch's task and fits the network (`TicketLibrary.lay`),
             its matched weights are what is predicted, from first round to last; elsewhere the predictor scores.
+
+    Examples:
+        >>> scorer = PredictedScorer.from_bundle("policy", density=0.25)
+        >>> network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> batch = torch.rand(8, 4), torch.arange(8) % 2
+        >>> import warnings
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore", OutsideWarning)  # such a small network is unlike those of the fit
+        ...     scores = scorer(network, batch, nn.functional.cross_entropy)
+        >>> sc.keep_top(scores, 0.25).kept
+        4
     """
 
     predictor: Predictor

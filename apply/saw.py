@@ -23,6 +23,13 @@ def scores_as_weights(network: nn.Module, scores: Scores, *, scale: Scale = "uni
     Raises:
         ValueError: scores of another layout, all scores zero (in the network, or in a layer with `scale="variance"`),
             or an unknown scale.
+
+    Examples:
+        >>> network = nn.Linear(2, 1)
+        >>> network.weight.data = torch.tensor([[-1.0, 3.0]])
+        >>> scores_as_weights(network, Scores({"weight": torch.tensor([[0.2, 0.1]])}, "by hand"))
+        >>> network.weight.data
+        tensor([[-1.0000,  0.5000]])
     """
     weights = prunable(network)
     check_same_layout(weights, scores.tensors, "the scores")
@@ -55,6 +62,12 @@ def bimodal(network: nn.Module, *, generator: torch.Generator, share: float = 0.
 
     Raises:
         ValueError: share outside [0, 1].
+
+    Examples:
+        >>> network = nn.Linear(8, 1)
+        >>> bimodal(network, generator=torch.Generator().manual_seed(0), share=1.0)
+        >>> network.weight.data.abs().unique()
+        tensor([0.5000])
     """
     if not 0.0 <= share <= 1.0:
         raise ValueError(f"share must lie in [0, 1], got {share}")

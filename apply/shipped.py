@@ -5,18 +5,23 @@ from __future__ import annotations
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-from scratchcard.apply.tickets import TicketLibrary
+from scratchcard.apply.ticket_library import TicketLibrary
 from scratchcard.meta.bundle import read_manifest
+from scratchcard.regimes import REGIMES, Regime, make_regime
+from scratchcard.registry import lookup
+from scratchcard.settings import settings_of
 
-SHIPPED = {"default": True, "policy": False}
-"""Names, and whether stored tickets are laid into networks of tasks that they know. `policy` is `default` without."""
+SHIPPED = {
+    "default": "SynFlow-like products whose exponents were searched for; stored tickets where it knows the task.",
+    "policy": "The same without stored tickets.",
+}
+"""Names, and what they are."""
 
 TICKETS = "tickets"
 """Folder of ticket paths within a bundle's folder."""
 
-FALLBACK = "--scorer synflow_l2_data --regime UMS"
+FALLBACK = "Method('synflow_l2_data')"
 """What needs no fitting and serves any network, for what lies outside of what a predictor saw."""
 
 
@@ -25,9 +30,14 @@ def shipped(predictor: str) -> tuple[Path, bool]:
 
     Raises:
         FileNotFoundError: neither; says which name is nearest.
+
+    Examples:
+        >>> folder, with_tickets = shipped("policy")
+        >>> folder.name, with_tickets
+        ('default', False)
     """
     if predictor in SHIPPED:
-        return Path(__file__).parent / "default", SHIPPED[predictor]
+        return Path(__file__).parent / "default", predictor != "policy"
     if not Path(predictor).exists():
         near = get_close_matches(predictor, SHIPPED, 1)
         raise FileNotFoundError(
@@ -37,28 +47,36 @@ def shipped(predictor: str) -> tuple[Path, bool]:
     return Path(predictor), True
 
 
-def own_regime(predictor: str) -> dict[str, Any]:
-    """Regime and rounds that a predictor was made for, as its manifest has them; empty where it has none.
+def own_regime(predictor: str) -> Regime | None:
+    """The regime that a predictor was made for, as its manifest has it; None where it names none.
+
+        >>> own_regime("policy")
+        UMS(scope='global', rounds=16, schedule='exponential')
 
     Raises:
         FileNotFoundError, ValueError: no usable bundle.
+
     """
     folder = shipped(predictor)[0]
     options = read_manifest(folder).get("options")
-    own = {name: options[name] for name in _OWN if name in options} if isinstance(options, dict) else {}
-    for name, value in own.items():
-        if type(value) is not _OWN[name]:
-            raise ValueError(
-                f"{folder} is no usable predictor bundle: its {name} is {value!r}, expected {_OWN[name].__name__}"
-            )
-    return own
-
-
-_OWN = {"regime": str, "rounds": int}
+    if not isinstance(options, dict) or "regime" not in options:
+        return None
+    try:
+        if not isinstance(options["regime"], str):
+            raise ValueError(f"its regime is {options['regime']!r}, expected a name")
+        known = settings_of(lookup(REGIMES, "regimes", options["regime"]))
+        return make_regime(options["regime"], **{name: options[name] for name in known if name in options})
+    except ValueError as error:
+        raise ValueError(f"{folder} is no usable predictor bundle: {error}") from error
 
 
 def load_tickets(folder: Path) -> TicketLibrary | None:
-    """The tickets of a bundle's folder, read once as long as its files stay the same; None if it has none."""
+    """The tickets of a bundle's folder, read once as long as its files stay the same; None if it has none.
+
+    Examples:
+        >>> [*load_tickets(shipped("default")[0]).paths]
+        ['mnist-lenet_300_100']
+    """
     files = sorted((folder / TICKETS).glob("*.safetensors")) if (folder / TICKETS).is_dir() else []
     return (
         _load(folder / TICKETS, tuple((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in files))

@@ -22,7 +22,7 @@ EXTENT = 1e36
 
 
 @dataclass(frozen=True)
-class StackedScorer:
+class StackedScorer(Scorer):
     """`second` scores a copy of the network whose prunable weights are `first`'s scores.
 
     With `first` = a and `second` = magnitude the scores are |a|; with `second` = SynFlow they are each a's share in all
@@ -46,6 +46,15 @@ class StackedScorer:
 
     Raises:
         ValueError: another word for `negatives`.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> batch = torch.eye(3)[:2], torch.tensor([0, 1])
+        >>> scorer = StackedScorer(sc.make_scorer("snip"), sc.make_scorer("magnitude"))
+        >>> stacked = scorer(network, batch, nn.functional.cross_entropy)
+        >>> alone = sc.make_scorer("snip")(network, batch, nn.functional.cross_entropy)
+        >>> stacked.flat().equal(alone.flat())  # magnitude on SNIP is SNIP
+        True
     """
 
     first: Scorer
@@ -73,7 +82,7 @@ class StackedScorer:
 
 
 @dataclass(frozen=True, eq=False)
-class StandInScorer:
+class StandInScorer(Scorer):
     """A scorer applied to a copy of one network whose prunable weights are given scores.
 
     Attributes:
@@ -81,6 +90,13 @@ class StandInScorer:
         stand_in: the copy with the scores as weights.
         scorer: who scores the copy.
         name: its `repr`, the provenance of the scores.
+
+    Examples:
+        >>> network, batch = nn.Linear(2, 1), (torch.ones(1, 2), torch.ones(1, 1))
+        >>> scores = Scores({"weight": torch.tensor([[0.2, -0.1]])}, "by hand")
+        >>> scorer = StandInScorer.of(network, batch, nn.functional.mse_loss, scores, sc.make_scorer("magnitude"))
+        >>> scorer(network, batch, nn.functional.mse_loss).flat()
+        tensor([0.2000, 0.1000])
     """
 
     network: nn.Module
@@ -99,7 +115,7 @@ class StandInScorer:
         *,
         mask: Mask | None = None,
     ) -> StandInScorer:
-        """Put the scores in place of the weights, and let `scorer` prepare itself for the copy if it can.
+        """Put the scores in place of the weights, and let `scorer` prepare itself for the copy.
 
         Raises:
             ValueError: the scores are of another network.
@@ -124,10 +140,7 @@ class StandInScorer:
                 # Divided in the scores' own precision: the network's may not hold them.
                 weight.copy_(scores.tensors[name] if within else scores.tensors[name] / largest)
         name = f"StackedScorer({scores.criterion} -> {scorer!r})"
-        prepare = getattr(scorer, "prepare", None)
-        if prepare is not None:
-            scorer = prepare(stand_in, batch, loss, mask=mask)
-        return cls(network, stand_in, scorer, name)
+        return cls(network, stand_in, scorer.prepare(stand_in, batch, loss, mask=mask), name)
 
     def __repr__(self) -> str:
         return self.name

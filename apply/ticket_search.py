@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 import torch
 
-from scratchcard.apply.tickets import TicketLibrary, class_means
+from scratchcard.apply.ticket_library import TicketLibrary, class_means
 from scratchcard.artefacts.store import Store
 from scratchcard.artefacts.version import versions
 from scratchcard.pruning.mask import keep_top
 from scratchcard.pruning.ticket_path import TicketPath
-from scratchcard.regimes.iterative import Iterative
+from scratchcard.regimes import ISS
 from scratchcard.scorers import make_scorer
 from scratchcard.workloads.engines.training import train
+from scratchcard.workloads.session import Session
 from scratchcard.workloads.workload import Workload
 
 
@@ -28,7 +29,7 @@ def find_path(
 ) -> TicketPath:
     """The nested tickets of iterative magnitude pruning at several densities.
 
-    One path of `rounds` rounds leads to the lowest density; every other leaves it at its place (`Iterative.towards`).
+    One path of `rounds` rounds leads to the lowest density; every other leaves it at its place (`ISS.towards`).
 
     Args:
         workload: where.
@@ -40,10 +41,10 @@ def find_path(
         device: where to train.
     """
     last = min(densities)
-    regime, scorer = Iterative(rounds=rounds, towards=last), make_scorer("magnitude")
-    found = {density: regime.find(workload, scorer, density, seed, store=store, device=device) for density in densities}
+    regime, scorer, session = ISS(rounds=rounds, towards=last), make_scorer("magnitude"), Session(device, store=store)
+    found = {density: regime.find(workload, scorer, density, seed, session) for density in densities}
     split = workload.task.train
-    means = class_means((split.inputs.cpu(), split.targets.cpu()), workload.task.classes)
+    means = class_means((split.tensor.cpu(), split.targets.cpu()), workload.task.classes)
     about = workload.describe() | {"regime": "ISS", "rounds": rounds, "seed": seed, "versions": versions()}
     return TicketPath.of({density: f.mask for density, f in found.items()}, found[last].start, means, about)
 
@@ -65,5 +66,5 @@ def accuracy_elsewhere(
             raise ValueError(f"the ticket of seed {path.about.get('seed')} does not fit the initialisation {seed}")
         mask = keep_top(laid(network, batch, workload.task.loss), density, seed=seed)
         record = train(network, workload.task, workload.recipe, mask=mask, seed=seed, device=device)
-        accuracies.append(record.best_validation_accuracy)
+        accuracies.append(record.best_validation_metric)
     return sum(accuracies) / len(accuracies)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 
-def check_place(path: str | Path, kind: Literal["file", "folder"] = "file") -> None:
+def check_destination(path: str | Path, kind: Literal["file", "folder"] = "file") -> None:
     """Refuse a place that nothing can be written to; leaves nothing behind.
 
     What is missing on the way is not made: the nearest folder that exists must take a new (unnamed) file.
@@ -15,6 +15,9 @@ def check_place(path: str | Path, kind: Literal["file", "folder"] = "file") -> N
     Raises:
         OSError: a folder stands where the file should go (or the other way round), or the folder above cannot be
             written to; one sentence.
+
+    Examples:
+        >>> check_destination("ticket.safetensors")
     """
     path = Path(path)
     if path.is_dir() and kind == "file":

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from scratchcard.artefacts.files import written_beside
+from scratchcard.artefacts.digest import canonical, sha256, tensor_bytes
+from scratchcard.artefacts.tensor_file import read_tensors, write_tensors
 from scratchcard.artefacts.version import RESULTS_VERSION
 
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
@@ -25,7 +22,12 @@ NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
 
 @dataclass(frozen=True)
 class Stored:
-    """What was computed: tensors by name, and plain JSON about them."""
+    """What was computed: tensors by name, and plain JSON about them.
+
+    Examples:
+        >>> Stored({"weight": torch.ones(2)}, {"seconds": 0.1}).about
+        {'seconds': 0.1}
+    """
 
     tensors: Mapping[str, Tensor]
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -38,6 +40,16 @@ class Store:
     A file is written beside and renamed; a damaged one counts as missing and is computed again. Two processes that want
     the same key at once wait for each other (`claim`), so that neither computes in vain; a process that is killed
     leaves its lock to the next. Nothing is removed by itself: a folder grows by what is computed for it.
+
+    Examples:
+        >>> import tempfile
+        >>> store = Store(Path(tempfile.mkdtemp()))
+        >>> key = content_key("example", {"seed": 1})
+        >>> store.get(key) is None
+        True
+        >>> store.put(key, Stored({"weight": torch.ones(2)}))
+        >>> store.get(key).tensors
+        {'weight': tensor([1., 1.])}
     """
 
     folder: Path
@@ -45,11 +57,9 @@ class Store:
     def get(self, key: str) -> Stored | None:
         """What is stored under `key`, or None."""
         try:
-            with safe_open(self._path(key), framework="pt") as file:
-                about = json.loads((file.metadata() or {})["about"])
-                # Copies: a tensor that the file backs would not outlive it on a network's disk.
-                return Stored({name: file.get_tensor(name).clone() for name in file.keys()}, about)  # noqa: SIM118
-        except (FileNotFoundError, SafetensorError, KeyError, json.JSONDecodeError):
+            tensors, texts = read_tensors(self._path(key))
+            return Stored(tensors, json.loads(texts["about"]))
+        except (FileNotFoundError, ValueError, KeyError):
             return None
 
     def put(self, key: str, found: Stored) -> None:
@@ -58,12 +68,8 @@ class Store:
         Raises:
             OSError: the folder cannot be written to.
         """
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in found.tensors.items()}
-        with written_beside(self._path(key)) as beside:
-            try:
-                save_file(tensors, beside, {"about": json.dumps(dict(found.about))})
-            except SafetensorError as error:
-                raise OSError(f"cannot write {self._path(key)}: {error}") from error
+        # A loss may be NaN here, which is no plain JSON: nobody else reads these texts.
+        write_tensors(self._path(key), found.tensors, {"about": json.dumps(dict(found.about))})
 
     @contextlib.contextmanager
     def claim(self, key: str) -> Iterator[None]:
@@ -98,13 +104,16 @@ def content_key(kind: str, described: Mapping[str, Any], **groups: Mapping[str, 
         kind: what is computed, so that different work on equal inputs has different keys.
         described: settings, plain JSON.
         groups: tensors by name: their names, types, shapes and bytes count.
+
+    Examples:
+        >>> one = content_key("scores", {"scorer": "snip"}, state={"weight": torch.ones(2)})
+        >>> other = content_key("scores", {"scorer": "snip"}, state={"weight": torch.zeros(2)})
+        >>> one == other, len(one)
+        (False, 64)
     """
     head = {"kind": kind, "described": described, "results_version": RESULTS_VERSION}
-    digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
+    parts: list[str | memoryview] = [canonical(head)]
     for group, tensors in groups.items():
         for name, tensor in tensors.items():
-            digest.update(f"{group}/{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-            if tensor.numel():
-                flat = tensor.detach().cpu().contiguous().reshape(-1)
-                digest.update(flat.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+            parts += [f"{group}/{name}{tensor.dtype}{tuple(tensor.shape)}", tensor_bytes(tensor)]
+    return sha256(parts)

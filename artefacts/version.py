@@ -17,7 +17,12 @@ LIBRARIES = ("scratchcard", "torch", "numpy", "numba", "scikit-learn", "lightgbm
 
 
 def versions() -> dict[str, str]:
-    """The versions of this package, its results, Python and the libraries that numbers depend on."""
+    """The versions of this package, its results, Python and the libraries that numbers depend on.
+
+    Examples:
+        >>> versions()["results"] == str(RESULTS_VERSION)
+        True
+    """
     found = {"results": str(RESULTS_VERSION), "python": platform.python_version()}
     for name in LIBRARIES:
         try:
@@ -29,7 +34,12 @@ def versions() -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def machine() -> str:
-    """The machine in words: architecture, cores that this process may use, the processor's name where it is known."""
+    """The machine in words: architecture, cores that this process may use, the processor's name where it is known.
+
+    Examples:
+        >>> "cores" in machine()
+        True
+    """
     name = ""
     with contextlib.suppress(OSError):
         found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)

@@ -14,7 +14,6 @@ import torch
 
 from scratchcard.apply.method import Method
 from scratchcard.apply.pipeline import find_ticket
-from scratchcard.apply.shipped import own_regime
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
 
@@ -30,12 +29,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     workload = Workload("lenet_300_100", load_task("mnist", options.data_dir))
-    own = own_regime("default")
     methods = {
-        "SynFlow, 100 rounds": Method("synflow", regime="UMS"),
-        "default": Method("predicted", predictor="default", **own),
-        "default, signs set": Method("predicted", predictor="default", initial="signed", **own),
-        "policy": Method("predicted", predictor="policy", **own),
+        "SynFlow, 100 rounds": Method("synflow"),
+        "default": Method("predicted", predictor="default"),
+        "default, signs set": Method("predicted", predictor="default", initial="signed"),
+        "policy": Method("predicted", predictor="policy"),
     }
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     for seed in range(options.repeats + 1):  # the first warms up

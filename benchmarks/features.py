@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from scratchcard.dataset_builder.features import FEATURES, compute_features
 from scratchcard.meta.predictor import Predictor
 from scratchcard.pruning.parameters import count, prunable
-from scratchcard.score_tables.table import THESIS_FEATURES
+from scratchcard.score_tables.schema import THESIS_FEATURES
 from scratchcard.scorers.scorer import Batch
 
 TREES = 200

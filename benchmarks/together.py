@@ -8,7 +8,7 @@
 For each K the same K tickets (their own initial weights, masks and data orders, density 0.005 on LeNet-300-100) are
 trained for the same steps with one evaluation of the validation split, the data on the device beforehand:
 
-- together: `train_together`;
+- together: `train_stacked`;
 - the same work one after another: `train(engine="autograd", compact=False)`;
 - as a sweep does it: `train`, which compacts the tickets and takes the engine that is fastest on the device.
 
@@ -34,7 +34,7 @@ from scratchcard.artefacts.version import machine
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.workloads.device import choose_device
-from scratchcard.workloads.engines.grouped import train_together
+from scratchcard.workloads.engines.stacked_training import train_stacked
 from scratchcard.workloads.engines.training import Recipe, train
 from scratchcard.workloads.networks import build_network
 from scratchcard.workloads.networks.mlp import initialise
@@ -93,7 +93,7 @@ def trainings(network: str, count: int, task: Task, recipe: Recipe, device: torc
 
     return {
         "together": case(
-            lambda networks, masks: train_together(
+            lambda networks, masks: train_stacked(
                 networks, task, recipe, masks=masks, seeds=range(count), device=device
             )
         ),

@@ -163,7 +163,7 @@ def observe(network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None, uni
     Raises:
         ValueError: an empty batch, or what `loss_gradients` raises.
     """
-    examples = batch[0].shape[0]
+    examples = len(batch[1])
     if not examples:
         raise ValueError("the scoring batch is empty: features need at least one example")
     layers = {

@@ -258,7 +258,12 @@ FEATURES: tuple[Column, ...] = tuple(feature.column for feature in _ALL)
 
 
 def feature_table() -> str:
-    """All features as a Markdown table: name, transform, meaning."""
+    """All features as a Markdown table: name, transform, meaning.
+
+    Examples:
+        >>> len(feature_table().splitlines()) > 40
+        True
+    """
     lines = ["| feature | transform | meaning |", "|---|---|---|"]
     for column in FEATURES:
         description = column.description.replace("|", "\\|")

@@ -10,7 +10,7 @@ import numpy as np
 from scratchcard.dataset_builder.activations import LayerActivity, UnitStatistics
 from scratchcard.dataset_builder.feature_network import NetworkPicture, Scale
 from scratchcard.dataset_builder.pairs import LayerPairs
-from scratchcard.dataset_builder.ranks import ascending, share_ranks
+from scratchcard.dataset_builder.share_ranks import ascending, share_ranks
 
 _CHUNK = 2**20
 

@@ -30,6 +30,10 @@ def column(name: str) -> Column:
 
     Raises:
         ValueError: no such feature; says which is nearest.
+
+    Examples:
+        >>> column("snip").transform
+        'minmax_network'
     """
     return lookup(_KNOWN, "features", name).column
 
@@ -69,6 +73,14 @@ def compute_features(
     Raises:
         ValueError: unknown or doubled names, a density outside (0, 1], nothing to prune, a mask of another
             layout or without kept weights, or features that are not finite.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> batch = torch.rand(8, 4), torch.arange(8) % 2
+        >>> loss, names = nn.functional.cross_entropy, ["magnitude", "snip"]
+        >>> blocks = compute_features(network, batch, loss, density=0.1, names=names)
+        >>> [(block.parameter, block.values.shape) for block in blocks]
+        [('0.weight', (12, 2)), ('2.weight', (6, 2))]
     """
     chosen = [column.name for column in FEATURES] if names is None else list(names)
     features = [lookup(_KNOWN, "features", name) for name in chosen]
@@ -92,13 +104,17 @@ def prepared_scorers(names: Sequence[str], network: nn.Module, batch: Batch, los
 
     Raises:
         ValueError: an unknown name.
+
+    Examples:
+        >>> network, batch = nn.Linear(4, 2), (torch.rand(8, 4), torch.arange(8) % 2)
+        >>> prepared_scorers(["synflow"], network, batch, nn.functional.cross_entropy)
+        {'synflow': SynFlow()}
     """
     needs = _needs([lookup(_KNOWN, "features", name) for name in names])
     found: dict[str, Scorer] = {}
     for name, scorer in SCORED.items():
         if name in needs:
-            prepare = getattr(scorer, "prepare", None)
-            found[name] = scorer if prepare is None else prepare(network, batch, loss)
+            found[name] = scorer.prepare(network, batch, loss)
     return found
 
 

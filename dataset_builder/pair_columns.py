@@ -110,7 +110,7 @@ _ALL: tuple[Feature, ...] = (
     _pair("output_correlation_size", "output_correlation", "absolute", "its absolute value", np.abs),
     _pair(
         "company",
-        "company",
+        "kept_correlation",
         "asinh",
         "sum over the output unit's other kept weights of the inputs' correlation, cubed, times both signs",
         np.arcsinh,

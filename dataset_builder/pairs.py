@@ -98,11 +98,11 @@ class LayerPairs:
         return self._sign * torch.bmm(_standardised(self._samples.outputs), self._standard.mT) / self._count
 
     @property
-    def company(self) -> Tensor:
+    def kept_correlation(self) -> Tensor:
         """`s sum over the unit's other kept weights of s' corr(input, their input)^3`.
 
-        Cubed, near neighbours count and the many faint correlations do not. An input without a kept weight is in
-        nobody's company: after the first rounds most have none.
+        Cubed, near neighbours count and the many faint correlations do not. An input without a kept weight correlates
+        with nobody: after the first rounds most have none.
         """
         live = self._sign.any(dim=1).any(dim=0).nonzero()[:, 0]
         standard, sign = self._standard[:, live], self._sign[:, :, live]

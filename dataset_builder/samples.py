@@ -47,7 +47,7 @@ def take_samples(network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None
     Raises:
         ValueError: a layer other than linear or 1d or 2d convolution, or what `loss_gradients` raises.
     """
-    examples = batch[0].shape[0]
+    examples = len(batch[1])
     found: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {}
     layers = prunable_layers(network)
     for name, layer in layers.items():

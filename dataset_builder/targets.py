@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scratchcard.regimes import Found
-from scratchcard.score_tables.table import Column
+from scratchcard.score_tables.schema import Column
 
 TARGETS: tuple[Column, ...] = (
     Column(

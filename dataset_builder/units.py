@@ -8,16 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor, nn
 
-from scratchcard.pruning.parameters import input_first
-
-_CONVOLUTIONS = (
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-)
+from scratchcard.pruning.known_layers import CONVOLUTIONS, input_first
 
 
 @dataclass(frozen=True)
@@ -43,6 +34,13 @@ class Units:
         one_hot: an embedding, whose inputs are tokens.
         flat_input: a linear layer, which may follow a flattened block of units.
         observed: whether the layer's own inputs and outputs are those of the units, as they are for the four above.
+
+    Examples:
+        >>> units = Units.of(nn.Linear(4, 3))
+        >>> units.outputs, units.inputs
+        (3, 4)
+        >>> units.of_weights(np.array([0, 5]))
+        (array([0, 1]), array([0, 1]))
     """
 
     outputs: int
@@ -62,7 +60,7 @@ class Units:
             return cls(layer.out_features, layer.in_features, 1, 1, False, 0, flat_input=True)
         if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
             return cls(layer.embedding_dim, layer.num_embeddings, 1, 1, True, 0, one_hot=True)
-        if isinstance(layer, _CONVOLUTIONS):
+        if isinstance(layer, CONVOLUTIONS):
             return cls(
                 layer.out_channels,
                 layer.in_channels,

@@ -9,8 +9,9 @@ from typing import Any
 from torch.utils.flop_counter import FlopCounterMode
 
 from scratchcard.apply.experiment import Experiment
-from scratchcard.apply.method import SHOTS
 from scratchcard.apply.pipeline import find_ticket
+from scratchcard.regimes import UMS, Iterative
+from scratchcard.workloads.session import Session
 
 STEP = 3
 """A training step's forward and backward pass, in forward passes."""
@@ -32,11 +33,12 @@ def passes(experiment: Experiment, record: Mapping[str, Any]) -> float:
     workload, method, recipe = experiment.workload, experiment.method, experiment.workload.recipe
     trained = [int(entry["steps"]) for entry in record["rounds"]]
     if trained:  # scored as often at the initial weights: the products have the same shapes
-        rounds = len(trained) * (method.shots if method.regime == "IMS" else 1)
-        untrained: dict[str, Any] = {"shots": SHOTS, "rewind_step": 0, "towards": None, "round_steps": None}
-        method = dataclasses.replace(method, regime="UMS", rounds=rounds, **untrained)
+        regime = method.make_regime()
+        assert isinstance(regime, Iterative)  # noqa: S101
+        rounds = len(trained) * regime.scorings
+        method = dataclasses.replace(method, regime=UMS(rounds=rounds, schedule=regime.schedule, scope=regime.scope))
     with FlopCounterMode(display=False) as counter:
-        find_ticket(workload, method, experiment.density, experiment.seed, dtype=experiment.dtype)
+        find_ticket(workload, method, experiment.density, experiment.seed, Session(dtype=experiment.dtype))
     network = workload.build(experiment.seed, dtype=experiment.dtype)
     with FlopCounterMode(display=False) as once:
         network(workload.task.train.inputs[:1].to(experiment.dtype))

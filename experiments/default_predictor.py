@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from experiments.options import run_command
@@ -28,7 +29,7 @@ from scratchcard.dataset_builder.features import compute_features
 from scratchcard.meta.bundle import save_bundle
 from scratchcard.meta.predictor import Predictor
 from scratchcard.pruning.ticket_path import TicketPath
-from scratchcard.workers.pool import Workers
+from scratchcard.workers.pool import open_pool, ordered
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
 
@@ -78,8 +79,8 @@ def main() -> None:
     folder = options.runs / "default"
     workload = Workload(NETWORK, load_task(TASK, options.data_dir))
     paths = []
-    with Workers(options.jobs) as workers:
-        for accuracy, path in workers.call(judged, [(folder, workload, seed) for seed in TICKET_SEEDS]):
+    with open_pool(options.jobs) as pool:
+        for accuracy, path in ordered([partial(judged, folder, workload, seed) for seed in TICKET_SEEDS], pool):
             print(
                 f"ticket of seed {path.about['seed']}: validation accuracy elsewhere {100 * accuracy:.2f} %", flush=True
             )

@@ -14,7 +14,6 @@ Tables, predictors and records lie in `runs/`; what is there is not made again.
 from __future__ import annotations
 
 import csv
-import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from experiments.options import Options, arguments, publish, run_command
 from scratchcard.analysis.statistics import summarise
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
+from scratchcard.artefacts.digest import canonical
 from scratchcard.artefacts.files import written_beside
 from scratchcard.artefacts.version import RESULTS_VERSION
 from scratchcard.dataset_builder.build import Recording, build
@@ -120,7 +120,7 @@ def main() -> None:
         path = str(root / "bundles" / wanted.name)
         methods[f"{wanted.name}, top-k"] = Method("predicted", predictor=path)
         if wanted.objective == "classification":  # only probabilities sum to expected counts
-            methods[f"{wanted.name}, expected"] = Method("predicted", predictor=path, scope="expected")
+            methods[f"{wanted.name}, expected"] = Method.of("predicted", predictor=path, scope="expected")
         methods[f"SynFlow on {wanted.name}"] = Method("synflow", on="predicted", predictor=path, regime="UMS")
     experiments = {
         label: [Experiment(workload, method, DENSITY, seed) for seed in options.seeds]
@@ -144,7 +144,7 @@ def _fitted(wanted: Fit, table: ScoreTable, root: Path, options: Options) -> Pre
     train = TABLES[wanted.table][1]
     # The order of these settings is part of the key, so that a change of this file fits anew.
     settings = {name: value for name, value in vars(wanted).items() if name != "suffix"}
-    key = json.dumps([table.digest, train, HELD_OUT, settings, RESULTS_VERSION], sort_keys=True)
+    key = canonical([table.digest, train, HELD_OUT, settings, RESULTS_VERSION])
     note = root / "bundles" / f"{wanted.name}.key"
     if note.exists() and note.read_text() == key and folder.exists():
         return load_bundle(folder)

@@ -8,12 +8,14 @@ border pixels are -0.42; `raw` inputs are pixels / 255, so that they are 0 and t
 
 from __future__ import annotations
 
-import joblib
+from functools import partial
+
 import torch
 
 from experiments.options import arguments, run_command
 from scratchcard.regimes import make_regime
 from scratchcard.scorers import make_scorer
+from scratchcard.workers.pool import open_pool, ordered
 from scratchcard.workloads.task import Split, Task, task_digest
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
@@ -50,9 +52,9 @@ def main() -> None:
     data_dir = None if options.data_dir is None else str(options.data_dir)
     work = [(scale, seed) for scale in ("normalised", "raw") for seed in options.seeds]
     print("| inputs | seed | kept by both | kept | share |\n|---|---|---|---|---|")
-    pool = joblib.Parallel(n_jobs=options.jobs, return_as="generator")
-    for scale, seed, both, kept in pool(joblib.delayed(shared)(data_dir, *pair) for pair in work):
-        print(f"| {scale} | {seed} | {both} | {kept} | {both / kept:.3f} |", flush=True)
+    with open_pool(options.jobs) as pool:
+        for scale, seed, both, kept in ordered([partial(shared, data_dir, *pair) for pair in work], pool):
+            print(f"| {scale} | {seed} | {both} | {kept} | {both / kept:.3f} |", flush=True)
 
 
 if __name__ == "__main__":

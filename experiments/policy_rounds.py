@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from scratchcard.analysis.statistics import interval
 from scratchcard.apply.policy_search import PolicySearch
 from scratchcard.apply.shipped import shipped
 from scratchcard.meta.bundle import load_bundle
-from scratchcard.workers.pool import Workers
+from scratchcard.workers.pool import open_pool, ordered
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
 
@@ -42,8 +43,8 @@ def main() -> None:
     options = parser.parse_args()
     tasks = PolicySearch().tasks
     cases = list(itertools.product(tasks, ROUNDS, SEEDS))
-    with Workers(options.jobs) as workers:
-        found = list(workers.call(accuracy, [(options.data_dir, *case) for case in cases]))
+    with open_pool(options.jobs) as pool:
+        found = list(ordered([partial(accuracy, options.data_dir, *case) for case in cases], pool))
     table = np.reshape(found, (len(tasks), len(ROUNDS), len(SEEDS)))
     print("| task | " + " | ".join(f"{rounds} rounds" for rounds in ROUNDS) + " |")
     print("|---" * (len(ROUNDS) + 1) + "|")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from experiments.bill import passes
 from experiments.options import Options, publish, run_command
-from scratchcard.apply.experiment import read_result
 from scratchcard.sweeps.grid import read_grid
 from scratchcard.sweeps.run_grid import run_grid
+from scratchcard.sweeps.run_records import read_result
 from scratchcard.workloads.device import choose_device
 
 

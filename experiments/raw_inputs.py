@@ -52,7 +52,7 @@ def main() -> None:
     print(f"held out: average precision {held['average_precision']:.3f}, overlap {held['overlap']:.3f}\n")
     methods = [
         Method("predicted", predictor=bundle),
-        Method("predicted", predictor=bundle, scope="expected"),
+        Method.of("predicted", predictor=bundle, scope="expected"),
         Method("synflow", on="predicted", predictor=bundle, regime="UMS"),
         Method("synflow_l2_data", regime="UMS"),
         Method("magnitude", regime="ISS"),

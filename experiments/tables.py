@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.options import run_command
-from scratchcard.analysis.identical import Identical, identical, note, others, repeated
+from scratchcard.analysis.equal_tickets import Identical, identical, note, others, repeated
+from scratchcard.analysis.friedman import friedman
+from scratchcard.analysis.groups import groups as grouped
+from scratchcard.analysis.headline import Headline, metric_of
 from scratchcard.analysis.power import power_table
 from scratchcard.analysis.published import beside
-from scratchcard.analysis.ranks import friedman
-from scratchcard.analysis.report.groups import usual_seeds
-from scratchcard.analysis.report.material import named
+from scratchcard.analysis.report.density_rows import usual_seeds, workloads
+from scratchcard.analysis.report.sources import named
 from scratchcard.analysis.results import frame, grids, predictors, unfinished
 from scratchcard.analysis.significance import compare, comparison_table
-from scratchcard.analysis.statistics import interval
 from scratchcard.artefacts.files import written_beside
 from scratchcard.registry import lookup
 
@@ -32,14 +33,17 @@ def page(runs: pd.DataFrame, manifest: dict[str, Any]) -> str:
     """The page of one grid."""
     runs = named(runs)
     parts = [f"# {manifest['title']}", f"Grid `{manifest['file']}`. {manifest['source']}".strip()]
+    headlines = [Headline(name) for name in dict.fromkeys(map(metric_of, runs["metric"]))]
+    titles = " or ".join(headline.title for headline in headlines).replace(", %", "")
+    unit = ", %" if any(headline.share for headline in headlines) else ""
     done, planned = len(runs), len(set(manifest["digests"]))
     parts.append(
-        f"{done:,} of {planned:,} runs; mean test accuracy ± 95 % interval (Student's t), %; *published* in italics."
+        f"{done:,} of {planned:,} runs; mean {titles} ± 95 % interval (Student's t){unit}; *published* in italics."
         + ("" if done == planned else " **Not finished**: every number will change with the runs that are missing.")
     )
-    for (network, task), some in runs.groupby(["network", "task"]):
+    for _, task, _, some in workloads(runs.sort_values(["network", "task"], kind="stable")):
         groups = identical(some)
-        parts.append(f"## {network} on {task}\n\n{_accuracies(some, groups)}")
+        parts.append(f"## {some['network'].iloc[0]} on {task}\n\n{_accuracies(some, groups)}")
         parts.append(note(groups))
         parts.append(_ranks(some, groups))
     if manifest["comparisons"]:
@@ -50,24 +54,22 @@ def page(runs: pd.DataFrame, manifest: dict[str, Any]) -> str:
 
 def _accuracies(runs: pd.DataFrame, groups: Sequence[Identical]) -> str:
     """Seeds stand in the table's head; in a cell where it has another number."""
-    sizes = runs.groupby(["method", "density"])["seed"].nunique().rename("n").reset_index()
-    usual = usual_seeds([{"density": density, "n": n} for density, n in zip(sizes["density"], sizes["n"], strict=True)])
+    cells = {(group.key[0], group.key[2]): group for group in grouped(runs, ("method", "label", "density"))}
+    usual = usual_seeds([{"density": density, "n": len(g.every_seed)} for (_, density), g in cells.items()])
     known, stands = beside(runs), others(groups)
     heads = [f"{density:g} ({n} {'seed' if n == 1 else 'seeds'})" for density, n in usual.items()]
     lines = ["| method | " + " | ".join(heads) + " |", "|---" * (len(usual) + 1) + "|"]
-    for (method, label), some in runs.groupby(["method", "label"]):
-        cells = []
+    for method, label in sorted({group.key[:2] for group in cells.values()}):
+        line = [str(method) + (f"<br>identical to {stands[str(method)]}" if method in stands else "")]
         for density, seeds in usual.items():
-            found = some[some["density"] == density]
-            values = found["test_accuracy"].dropna().tolist()
-            cell = "" if not values else interval(values).text(2, 100)
-            if values and len(values) != seeds:
-                cell += f" ({len(values)})"
+            group = cells.get((method, density))
+            cell = ""
+            if group is not None and group.values:
+                cell = group.interval.text(group.headline.digits, group.headline.scale)
+                cell += f" ({len(group.values)})" if len(group.values) != seeds else ""
             there = known[(known["label"] == label) & (known["density"] == density)]["test_accuracy"].unique()
-            cell += "".join(f"<br>*{100 * value:.2f}*" for value in there)
-            cells.append(cell)
-        name = str(method) + (f"<br>identical to {stands[str(method)]}" if method in stands else "")
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+            line.append(cell + "".join(f"<br>*{100 * value:.2f}*" for value in there))
+        lines.append(f"| {' | '.join(line)} |")
     return "\n".join(lines)
 
 
@@ -77,7 +79,7 @@ def _ranks(runs: pd.DataFrame, groups: Sequence[Identical]) -> str:
     if pruned["method"].nunique() < 3:
         return ""
     try:
-        found = friedman(pruned.assign(label=pruned["method"]))
+        found = friedman(pruned, "method")
     except ValueError as error:
         return f"No ranks: {error}"
     in_order = sorted(found.mean_ranks.items(), key=lambda item: item[1])
@@ -94,7 +96,7 @@ def _ranks(runs: pd.DataFrame, groups: Sequence[Identical]) -> str:
 def _tests(runs: pd.DataFrame, manifest: dict[str, Any]) -> str:
     """All tasks at once, since a family may hold several: the correction is over all of it."""
     try:
-        tested = compare(runs, manifest["comparisons"], resamples=0)
+        tested = compare(runs, manifest["comparisons"])
     except ValueError as error:
         return f"They could not be tested: {error}"
     groups = identical(runs, "label")
@@ -107,7 +109,7 @@ def _tests(runs: pd.DataFrame, manifest: dict[str, Any]) -> str:
 def _power(runs: pd.DataFrame) -> str:
     pruned = runs[runs["density"] < 1]
     try:
-        table = power_table(pruned.assign(label=pruned["method"]), (0.002, 0.005, 0.01, 0.02))
+        table = power_table(pruned, label="method")
     except ValueError as error:
         return f"No numbers: {error}"
     rows = table.to_dict("records")

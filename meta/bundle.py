@@ -7,7 +7,6 @@ array is checked by the family that will use it (see `Family.forward`) before an
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -21,12 +20,14 @@ import numpy as np
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
+from scratchcard.artefacts.digest import sha256
+from scratchcard.artefacts.json_file import parse_object
 from scratchcard.meta.arrays import WIDTH, plain
 from scratchcard.meta.predictor import Predictor
 from scratchcard.meta.predictors import PREDICTORS
 from scratchcard.meta.trees import FILE_LIMIT
 from scratchcard.registry import lookup
-from scratchcard.score_tables.table import Column
+from scratchcard.score_tables.schema import Column
 
 BUNDLE_VERSION = 1
 FORMAT = "scratchcard-predictor"
@@ -43,6 +44,15 @@ def save_bundle(predictor: Predictor, folder: str | Path) -> Path:
 
     Raises:
         ValueError: `folder` is something other than a bundle, or the arrays exceed the 50 MB of a bundle.
+
+    Examples:
+        >>> from scratchcard.score_tables.schema import Column
+        >>> columns = (Column("magnitude", "feature", "raw", "|w|"),)
+        >>> arrays = {"coefficients": np.array([2.0]), "intercept": np.array([1.0])}
+        >>> import tempfile
+        >>> predictor = Predictor("linear", "regression", "score", columns, arrays)
+        >>> sorted(file.name for file in save_bundle(predictor, Path(tempfile.mkdtemp()) / "bundle").iterdir())
+        ['manifest.json', 'model.safetensors']
     """
     folder = Path(folder)
     if folder.exists() and not _is_bundle(folder):
@@ -63,7 +73,7 @@ def save_bundle(predictor: Predictor, folder: str | Path) -> Path:
         "options": plain(predictor.options),
         "training": plain(predictor.training),
         "metrics": plain(predictor.metrics),
-        "files": {ARRAYS: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}},
+        "files": {ARRAYS: {"sha256": sha256([data]), "bytes": len(data)}},
     }
     text = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False) + "\n"
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -98,6 +108,11 @@ def load_bundle(folder: str | Path) -> Predictor:
         FileNotFoundError: there is nothing at `folder`.
         ValueError: a file is missing, damaged, too large, of another digest or version, or holds arrays that
             are not what its family needs; one sentence says which.
+
+    Examples:
+        >>> from scratchcard.apply.shipped import shipped
+        >>> load_bundle(shipped("policy")[0]).family
+        'multishot'
     """
     folder = Path(folder)
     if not folder.exists():
@@ -109,7 +124,7 @@ def load_bundle(folder: str | Path) -> Predictor:
         size, digest = entry["bytes"], entry["sha256"]
     except (KeyError, TypeError):
         _refuse(folder, f"its {MANIFEST} does not list {ARRAYS}")
-    if size != len(data) or digest != hashlib.sha256(data).hexdigest():
+    if size != len(data) or digest != sha256([data]):
         _refuse(folder, f"{ARRAYS} is not the file that {MANIFEST} lists (other size or sha256)")
     try:
         family, objective, target = (_text(manifest, key) for key in ("family", "objective", "target"))
@@ -126,14 +141,19 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
 
     Raises:
         ValueError: missing, damaged, or of another format or version.
+
+    Examples:
+        >>> from scratchcard.apply.shipped import shipped
+        >>> read_manifest(shipped("policy")[0])["family"]
+        'multishot'
     """
     folder = Path(folder)
     text = _read(folder, MANIFEST, MANIFEST_LIMIT)
     try:
-        manifest = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{folder} is no usable predictor bundle: {MANIFEST} is not plain JSON") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        manifest = parse_object(text)
+    except ValueError as error:
+        raise ValueError(f"{folder} is no usable predictor bundle: {MANIFEST} is not plain JSON ({error})") from error
+    if manifest.get("format") != FORMAT:
         _refuse(folder, f"{MANIFEST} does not say {FORMAT!r}")
     found = manifest.get("schema_version")
     if type(found) is not int or found != BUNDLE_VERSION:
@@ -176,10 +196,6 @@ def _read(folder: Path, name: str, limit: int) -> bytes:
 
 def _refuse(folder: Path, reason: str) -> NoReturn:
     raise ValueError(f"{folder} is no usable predictor bundle: {reason}")
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON number")
 
 
 def _text(manifest: Mapping[str, Any], key: str) -> str:

@@ -103,6 +103,10 @@ def overlap(scores: np.ndarray, kept: np.ndarray) -> float | None:
 
     With a weights above the cut's score and t on it, a + (k - a) weights are chosen, k - a of them at random
     among t: the expected number of kept ones is (kept above) + (k - a)/t · (kept on the cut).
+
+    Examples:
+        >>> overlap(np.array([0.9, 0.2, 0.4]), np.array([True, False, True]))
+        1.0
     """
     k = int(kept.sum())
     if not k:
@@ -115,7 +119,14 @@ def overlap(scores: np.ndarray, kept: np.ndarray) -> float | None:
 
 @dataclass
 class Sums:
-    """Streamed sums of a target and its prediction; centres merge by Chan's update."""
+    """Streamed sums of a target and its prediction; centres merge by Chan's update.
+
+    Examples:
+        >>> sums = Sums()
+        >>> sums.add(np.array([1.0, 3.0]), np.array([1.5, 2.5]))
+        >>> sums.mse, sums.r2
+        (0.25, 0.75)
+    """
 
     count: int = 0
     mean: float = 0.0

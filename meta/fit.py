@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from scratchcard.artefacts.version import versions
@@ -13,7 +13,9 @@ from scratchcard.meta.predictor import Predictor, check_objective
 from scratchcard.meta.predictors import PREDICTORS, Family, Progress
 from scratchcard.meta.rows import Key, Rows, networks_of
 from scratchcard.registry import lookup
-from scratchcard.score_tables.table import THESIS_FEATURES, ScoreTable
+from scratchcard.score_tables.schema import THESIS_FEATURES
+from scratchcard.score_tables.table import ScoreTable
+from scratchcard.settings import make
 
 TARGETS = {"regression": "score", "classification": "kept", "ranking": "kept"}
 """What an objective is fitted to by default."""
@@ -21,7 +23,12 @@ TARGETS = {"regression": "score", "classification": "kept", "ranking": "kept"}
 
 @dataclass(frozen=True)
 class Split:
-    """Networks (workload and seed) to fit on and to hold out; never a part of one network's rows."""
+    """Networks (workload and seed) to fit on and to hold out; never a part of one network's rows.
+
+    Examples:
+        >>> Split(train=(("lenet-digits", 0),), held_out=(("lenet-digits", 1),)).held_out
+        (('lenet-digits', 1),)
+    """
 
     train: tuple[Key, ...]
     held_out: tuple[Key, ...]
@@ -89,13 +96,12 @@ def make_family(name: str, **options: Any) -> Family:
 
     Raises:
         ValueError: an unknown family or option.
+
+    Examples:
+        >>> make_family("tree", leaves=8)
+        Tree(leaves=8, depth=None, leaf_rows=20, balanced=False)
     """
-    family = lookup(PREDICTORS, "predictors", name)
-    known = [item.name for item in fields(family)]  # type: ignore[arg-type]
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise ValueError(f"the family {name!r} has no option {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
-    return family(**options)
+    return make(lookup(PREDICTORS, "predictors", name), name, options)
 
 
 def fit(
@@ -134,6 +140,15 @@ def fit(
     Raises:
         ValueError: anything unknown, an objective that the family lacks, a classification target other than
             0 and 1 or of one class alone, a seed on both sides, or a target that is NaN.
+
+    Examples:
+        >>> import tempfile
+        >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
+        >>> recording = sc.Recording("USS", "magnitude", 0.1)
+        >>> table = sc.build(workload, seeds=[0, 1], out=tempfile.mkdtemp(), recording=recording)
+        >>> predictor = fit(table, "linear", features=["magnitude"], train_seeds=[0], held_out_seeds=[1])
+        >>> predictor.features, predictor.objective
+        (('magnitude',), 'regression')
     """
     made = make_family(family, **options)
     chosen = check_objective(family, objective)

@@ -1,4 +1,4 @@
-"""Compiled loops over array trees (numba); import only where numba may be missing and is asked for.
+"""Compiled loops over array trees (numba, which takes a second to import).
 
 All loops run over blocks of rows, trees outside and rows inside: a tree's nodes stay in the nearest cache,
 and each row still adds its trees in their order, so that sums are those of the library to the bit.
@@ -7,28 +7,19 @@ and each row still adds its trees in their order, so that sums are those of the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped,unused-ignore]
 from numba.extending import intrinsic
+
+from scratchcard.artefacts.compiled import compiled
 
 ROWS = 512
 """Rows of one block: bit vectors and transposed features of 12 columns take 30 kB."""
 
 UNROLL = 4
 """Nodes whose masks are joined before a bit vector is touched; node lists are padded to a multiple."""
-
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function compiled by numba; cached on disk where a cache folder can be written."""
-    try:
-        loop: Callable[..., Any] = numba.njit(cache=True)(function)
-    except RuntimeError:  # no writable place for the cache
-        loop = numba.njit(function)
-    return loop
 
 
 @intrinsic  # type: ignore[untyped-decorator,unused-ignore]
@@ -119,6 +110,6 @@ def _logistic(values: np.ndarray) -> np.ndarray:
     return out
 
 
-bit_vectors = compiled(_bit_vectors)
-walk = compiled(_walk)
-logistic = compiled(_logistic)
+bit_vectors = compiled()(_bit_vectors)
+walk = compiled()(_walk)
+logistic = compiled()(_logistic)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -11,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from scratchcard.artefacts.digest import canonical, sha256
 from scratchcard.meta.arrays import WIDTH, Arrays, Forward
 from scratchcard.meta.predictors import PREDICTORS
 from scratchcard.meta.predictors.family import OBJECTIVES, Objective
 from scratchcard.registry import lookup
-from scratchcard.score_tables.table import Column, FeatureBlock
+from scratchcard.score_tables.schema import Column, FeatureBlock
 
 ROWS = 65_536
 """Rows predicted at a time: bounds what a prediction takes beside the features and the result."""
@@ -36,6 +35,14 @@ class Predictor:
 
     Raises:
         ValueError: an unknown family or objective, no features, or arrays that are not the family's.
+
+    Examples:
+        >>> from scratchcard.score_tables.schema import Column
+        >>> columns = (Column("magnitude", "feature", "raw", "|w|"),)
+        >>> arrays = {"coefficients": np.array([2.0]), "intercept": np.array([1.0])}
+        >>> predictor = Predictor("linear", "regression", "score", columns, arrays)
+        >>> predictor.predict(FeatureBlock("weight", np.arange(1), ("magnitude",), np.array([[0.5]], np.float32)))
+        array([2.])
     """
 
     family: str
@@ -67,12 +74,11 @@ class Predictor:
     def digest(self) -> str:
         """sha256 of what decides the predictions: family, objective, features and arrays."""
         columns = [asdict(column) for column in self.columns]
-        digest = hashlib.sha256(json.dumps([self.family, self.objective, columns], sort_keys=True).encode())
+        parts: list[str | bytes] = [canonical([self.family, self.objective, columns])]
         for name in sorted(self.arrays):
-            array = np.ascontiguousarray(self.arrays[name])
-            digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
-            digest.update(array.tobytes())
-        return digest.hexdigest()
+            array = self.arrays[name]
+            parts += [f"\n{name} {array.dtype.str} {array.shape}\n", array.tobytes()]
+        return sha256(parts)
 
     def __repr__(self) -> str:
         return (
@@ -129,6 +135,14 @@ def check_objective(family: str, objective: str | None) -> Objective:
 
     Raises:
         ValueError: the family lacks it.
+
+    Examples:
+        >>> check_objective("gbm", None)
+        'classification'
+        >>> check_objective("linear", "ranking")
+        Traceback (most recent call last):
+            ...
+        ValueError: the family 'linear' has no objective 'ranking'; it can be fitted for regression
     """
     known = lookup(PREDICTORS, "predictors", family).objectives
     if objective is None:

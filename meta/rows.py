@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from scratchcard.score_tables.table import ScoreTable, TableBlock
+from scratchcard.score_tables.schema import TableBlock
+from scratchcard.score_tables.table import ScoreTable
 
 Key = tuple[str, int]
 """Workload and seed: one initialisation of one network."""

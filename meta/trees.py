@@ -1,19 +1,17 @@
-"""Tree ensembles as plain arrays: a validator, and three ways to sum them that agree to the bit.
+"""Tree ensembles as plain arrays: a validator, and two ways to sum them that agree to the bit.
 
 Up to 64 leaves a tree is evaluated with bit vectors (Lucchese et al., "QuickScorer: a fast algorithm to rank
 documents with additive ensembles of regression trees", SIGIR 2015): every leaf is a bit, every inner node
 whose condition x <= t is false clears the leaves of its left subtree, and the lowest bit that is left is the
 leaf. No branch depends on the data, so that rows are taken many at a time. Deviation: whole trees over blocks
-of rows, not nodes sorted over the ensemble for one row. Larger trees are walked; without numba, with NumPy.
+of rows, not nodes sorted over the ensemble for one row. Larger trees are walked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache, cached_property
-from importlib import import_module
-from types import ModuleType
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,15 +30,6 @@ WORD_LEAVES = 64
 MAX_DEPTH = 4096
 
 
-@cache
-def kernels() -> ModuleType | None:
-    """The compiled loops, or None where numba is missing."""
-    try:
-        return import_module("scratchcard.meta.kernels")
-    except ImportError:
-        return None
-
-
 def round_down(thresholds: np.ndarray) -> np.ndarray:
     """Float64 thresholds as float32, rounded towards minus infinity.
 
@@ -49,6 +38,10 @@ def round_down(thresholds: np.ndarray) -> np.ndarray:
 
     Raises:
         ValueError: NaN, or below the lowest float32, which no split of float32 features can be.
+
+    Examples:
+        >>> bool(round_down(np.array([0.1]))[0] <= 0.1)
+        True
     """
     thresholds = np.asarray(thresholds, dtype=np.float64)
     largest = float(np.finfo(np.float32).max)
@@ -241,29 +234,14 @@ class Trees:
         """The trees' values added in their order: `(n, F)` float32, C-ordered, to `(n,)` float64."""
         if x.dtype != np.float32 or x.ndim != 2 or x.shape[1] != self.features:
             raise ValueError(f"expected float32 features (n, {self.features}), got {x.dtype} {x.shape}")
-        fast = kernels()
-        if fast is None:
-            return self.sum_slowly(x)
+        # numba takes a second to import: only where it is used.
+        from scratchcard.meta import kernels
+
         out = np.empty(len(x), dtype=np.float64)
         if self.leaves <= WORD_LEAVES:
-            fast.bit_vectors(x, *self._vectors, out)
+            kernels.bit_vectors(x, *self._vectors, out)
         else:
-            fast.walk(x, *self._nodes, out)
-        return out
-
-    def sum_slowly(self, x: np.ndarray) -> np.ndarray:
-        """The same with NumPy alone, a level of one tree at a time."""
-        out = np.zeros(len(x), dtype=np.float64)
-        for first in self.offsets[:-1]:
-            node = np.full(len(x), first, dtype=np.int64)
-            rows = np.arange(len(x))
-            while len(rows):
-                at = node[rows]
-                inner = self.feature[at] != LEAF
-                rows, at = rows[inner], at[inner]
-                goes_left = x[rows, self.feature[at]] <= self.threshold[at]
-                node[rows] = first + np.where(goes_left, self.left[at], self.right[at])
-            out += self.value[node]
+            kernels.walk(x, *self._nodes, out)
         return out
 
 

@@ -28,6 +28,13 @@ class Alignment:
         units: for each hidden layer, the network's unit that stands for each of the template's; -1 for a template's
             unit without kept weights.
         agreement: share of the template's weights whose sign the network's weight has.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+        >>> template = {"0.weight": torch.tensor([[1, -1]]), "2.weight": torch.tensor([[1]])}
+        >>> found = align(template, network)
+        >>> found.agreement, found.units
+        (0.3333333333333333, (tensor([0]),))
     """
 
     signs: Mapping[str, Tensor]
@@ -87,6 +94,15 @@ def align(
     Raises:
         NotAChainError: the network is no chain.
         ValueError: the template does not fit.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+        >>> network[0].weight.data = torch.tensor([[1.0, 1.0], [-1.0, 1.0]])
+        >>> network[2].weight.data = torch.tensor([[1.0, 1.0]])
+        >>> template = {"0.weight": torch.tensor([[-1, 1]]), "2.weight": torch.tensor([[1]])}
+        >>> align(template, network).signs["0.weight"]  # the ticket's one unit is the network's second
+        tensor([[ 0,  0],
+                [-1,  1]], dtype=torch.int8)
     """
     links = [link for link in chain(network) if link.prunable]
     own = {name: weight.detach().cpu() for name, weight in prunable(network).items()}

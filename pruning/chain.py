@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from scratchcard.pruning.layers import ELEMENTWISE
+from scratchcard.pruning.elementwise import ELEMENTWISE
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -30,7 +30,14 @@ POOLINGS = (
 
 
 class NotAChainError(ValueError):
-    """The network is not a chain of layers that compaction knows."""
+    """The network is not a chain of layers that compaction knows.
+
+    Examples:
+        >>> chain(nn.Sequential(nn.LSTM(2, 2)))
+        Traceback (most recent call last):
+            ...
+        scratchcard.pruning.chain.NotAChainError: the layer '0' (LSTM) is none of the layers that can be compacted
+    """
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,14 @@ class Link:
         space: number of prunable layers before it: 0 for what sees the inputs.
         units: units (features or channels) of the tensor that enters, None before the first prunable layer.
         block: features of the entering tensor for each unit: 1, or places of a map that was flattened.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> first, activation, second = chain(network)
+        >>> second.name, second.space, second.units, second.prunable
+        ('2', 1, 3, True)
+        >>> second.parameter("weight")
+        '2.weight'
     """
 
     name: str
@@ -69,6 +84,11 @@ def chain(network: nn.Module) -> tuple[Link, ...]:
 
     Raises:
         NotAChainError: any other network, in one sentence.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(4, 3), nn.ReLU()), nn.Linear(3, 2))
+        >>> [link.name for link in chain(network)]
+        ['0', '1.0', '1.1', '2']
     """
     layers = _leaves(network, "")
     seen: set[int] = set()
@@ -127,13 +147,23 @@ def _features_after(layers: list[tuple[str, nn.Module]], otherwise: int) -> int:
 
 
 def features(units: Tensor, block: int) -> Tensor:
-    """Indices of the flattened features of `units` `(k,)`: `(k * block,)`."""
+    """Indices of the flattened features of `units` `(k,)`: `(k * block,)`.
+
+    Examples:
+        >>> features(torch.tensor([0, 2]), block=3)
+        tensor([0, 1, 2, 6, 7, 8])
+    """
     if block == 1:
         return units
     return (units[:, None] * block + torch.arange(block, device=units.device)).reshape(-1)
 
 
 def by_unit(kept: Tensor, block: int) -> Tensor:
-    """Which units each unit keeps a weight from: `(out, in * block, ...)` -> boolean `(out, in)`."""
+    """Which units each unit keeps a weight from: `(out, in * block, ...)` -> boolean `(out, in)`.
+
+    Examples:
+        >>> by_unit(torch.tensor([[True, False, False, False]]), block=2)
+        tensor([[ True, False]])
+    """
     places = math.prod(kept.shape[2:])
     return kept.reshape(kept.shape[0], kept.shape[1] // block, block * places).any(2)

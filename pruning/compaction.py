@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from scratchcard.pruning.chain import CONVOLUTIONS, DROPOUTS, NORMALISATIONS, Link, by_unit, chain, features
-from scratchcard.pruning.constant_units import CONSTANT, SIGNAL, Constancy, follow, padded, summed
-from scratchcard.pruning.layers import ELEMENTWISE
+from scratchcard.pruning.constant_units import CONSTANT, SIGNAL, UnitStates, follow, padded, summed
+from scratchcard.pruning.elementwise import ELEMENTWISE
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable
 
@@ -32,6 +32,14 @@ class Compacted:
         folded: whether constants were folded; such a network cannot be expanded.
         places: for each tensor of the small network's state its indices in the full-size tensor, one vector
             for each of the leading dimensions; the others are whole.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1))
+        >>> first = torch.tensor([[True, False, True], [False, False, False]])
+        >>> small = compact(network, Mask({"0.weight": first, "2.weight": torch.tensor([[True, False]])}))
+        >>> small.gather(torch.tensor([[1.0, 2.0, 3.0]]))  # the input that no path uses is gone
+        tensor([[1., 3.]])
+        >>> small.expand_into(network)
     """
 
     network: nn.Module
@@ -118,6 +126,20 @@ def compact(
     Raises:
         NotAChainError: (a ValueError) the network is not a chain.
         ValueError: a mask of another layout, or unknown `constants`.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
+        >>> first = torch.zeros(4, 3, dtype=torch.bool)
+        >>> first[0] = True
+        >>> second = torch.tensor([[True, False, False, False]])
+        >>> network[0].bias.data.fill_(-1.0)  # units that nothing feeds stay shut
+        tensor([-1., -1., -1., -1.])
+        >>> compact(network, Mask({"0.weight": first, "2.weight": second})).network
+        Sequential(
+          (0): Linear(in_features=3, out_features=1, bias=True)
+          (1): ReLU()
+          (2): Linear(in_features=1, out_features=1, bias=True)
+        )
     """
     if constants not in ("keep", "fold"):
         raise ValueError(f"unknown constants {constants!r}, expected 'keep' or 'fold'")
@@ -159,7 +181,7 @@ def _gathers(links: Sequence[Link]) -> bool:
 def _needed(
     links: Sequence[Link],
     kept: Mapping[str, Tensor],
-    entering: Sequence[Constancy],
+    entering: Sequence[UnitStates],
     lowest: int,
     gathers: bool,
 ) -> list[Tensor]:
@@ -211,7 +233,7 @@ def _fold(
     links: Sequence[Link],
     kept: Mapping[str, Tensor],
     units: Sequence[Tensor],
-    entering: Sequence[Constancy],
+    entering: Sequence[UnitStates],
     tensors: dict[str, Tensor],
 ) -> None:
     """Add to each layer's small bias what the removed constants would have sent to it."""

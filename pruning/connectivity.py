@@ -12,15 +12,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from scratchcard.pruning.inputs import Inputs, tensors
+from scratchcard.pruning.known_layers import input_first
 from scratchcard.pruning.linear_image import LinearImage
 from scratchcard.pruning.mask import Mask
-from scratchcard.pruning.parameters import check_same_layout, input_first, prunable, prunable_layers
+from scratchcard.pruning.parameters import check_same_layout, prunable, prunable_layers
 from scratchcard.pruning.signal_arithmetic import NOTHING
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
+Example = tuple[int, ...] | Inputs
 
-def effective_mask(network: nn.Module, mask: Mask, input_shape: tuple[int, ...]) -> Mask:
+
+def effective_mask(network: nn.Module, mask: Mask, input_shape: Example) -> Mask:
     """The kept weights that lie on a path of kept weights from an input to an output.
 
     The linear image with 0/1 weights counts paths: a weight is on one exactly when the gradient of the summed output
@@ -31,11 +35,21 @@ def effective_mask(network: nn.Module, mask: Mask, input_shape: tuple[int, ...])
     Args:
         network: any module; left untouched.
         mask: the kept weights.
-        input_shape: of one input, without the batch, such as `(1, 28, 28)`.
+        input_shape: of one input, without the batch, such as `(1, 28, 28)`; or inputs of the network, needed where it
+            takes several, or tokens elsewhere than in its first layer. Of these, floating values play no part; the
+            first example's whole numbers and booleans are taken as they are (masks).
 
     Raises:
         ValueError: a mask of another layout, an input shape that the network does not take, or no path even if all
             weights are kept, or what `LinearImage` refuses.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+        >>> first = torch.tensor([[True, False], [False, True]])
+        >>> mask = Mask({"0.weight": first, "2.weight": torch.tensor([[True, False]])})
+        >>> effective_mask(network, mask, (2,)).tensors["0.weight"]  # the second unit leads nowhere
+        tensor([[ True, False],
+                [False, False]])
     """
     check_same_layout(prunable(network), mask.tensors, "the mask")
     found = _effective(network, mask, input_shape)
@@ -47,22 +61,20 @@ def effective_mask(network: nn.Module, mask: Mask, input_shape: tuple[int, ...])
     return found
 
 
-def _effective(network: nn.Module, mask: Mask, input_shape: tuple[int, ...]) -> Mask:
+def _effective(network: nn.Module, mask: Mask, input_shape: Example) -> Mask:
     own = prunable(network)
     image = LinearImage(network, pooling="average", cut=True)
     image.put(mask.tensors)
     first = next(iter(prunable_layers(network).values()))
-    inputs = torch.ones((1, *input_shape), dtype=torch.float64, device=image.begin.device)
+    features, tokens = _ones(input_shape, isinstance(first, nn.Embedding | nn.EmbeddingBag), image.begin)
     with torch.inference_mode(False), torch.enable_grad():
         try:
-            if isinstance(first, nn.Embedding | nn.EmbeddingBag):
-                # Every entry of a table is an input: one look-up stands for all of them.
-                output = image(torch.ones_like(image.begin), torch.zeros_like(inputs, dtype=torch.int64))
-            else:
-                output = image(inputs)
+            output = image(features, tokens)
         except (RuntimeError, IndexError) as error:
             reason = str(error).splitlines()[0]
-            raise ValueError(f"the network does not take an input of shape {tuple(input_shape)}: {reason}") from error
+            shapes = {name: tuple(tensor.shape[1:]) for name, tensor in (features | tokens).items()}
+            shape = shapes.get("", shapes)
+            raise ValueError(f"the network does not take an input of shape {shape}: {reason}") from error
         gradients = torch.autograd.grad(output.sum(), list(image.leaves.values()), materialize_grads=True)
     return Mask(
         {
@@ -72,8 +84,28 @@ def _effective(network: nn.Module, mask: Mask, input_shape: tuple[int, ...]) -> 
     )
 
 
-def effective_density(network: nn.Module, mask: Mask, input_shape: tuple[int, ...]) -> float:
-    """Kept weights on a path from an input to an output / prunable weights."""
+def _ones(example: Example, tokens: bool, like: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Features and tokens of one example: ones; of a table every entry is an input, so one look-up stands for all."""
+    if isinstance(example, tuple):
+        example = torch.zeros((1, *example), dtype=torch.int64 if tokens else torch.float64)
+    given = {name: tensor[:1].to(like.device) for name, tensor in tensors(example).items()}
+    features = {
+        name: torch.ones(tensor.shape if tensor.is_floating_point() else (1,), dtype=like.dtype, device=like.device)
+        for name, tensor in given.items()
+    }
+    return features, {name: tensor for name, tensor in given.items() if not tensor.is_floating_point()}
+
+
+def effective_density(network: nn.Module, mask: Mask, input_shape: Example) -> float:
+    """Kept weights on a path from an input to an output / prunable weights.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+        >>> first = torch.tensor([[True, False], [False, True]])
+        >>> mask = Mask({"0.weight": first, "2.weight": torch.tensor([[True, False]])})
+        >>> mask.density, round(effective_density(network, mask, (2,)), 3)
+        (0.5, 0.333)
+    """
     return effective_mask(network, mask, input_shape).density
 
 
@@ -81,12 +113,21 @@ def dead_units(mask: Mask) -> dict[str, Tensor]:
     """For each layer a boolean vector `(out,)`: True where the unit keeps no incoming weight.
 
     A unit is a row of the weight, its first dimension: a linear layer's output, a convolution's channel.
+
+    Examples:
+        >>> dead_units(Mask({"weight": torch.tensor([[True, False], [False, False]])}))
+        {'weight': tensor([False,  True])}
     """
     return {name: ~kept.reshape(kept.shape[0], -1).any(1) for name, kept in mask.tensors.items()}
 
 
 def collapsed_layers(mask: Mask) -> tuple[str, ...]:
-    """The names of the weights of which nothing is kept (layer collapse)."""
+    """The names of the weights of which nothing is kept (layer collapse).
+
+    Examples:
+        >>> collapsed_layers(Mask({"a": torch.tensor([[True]]), "b": torch.tensor([[False]])}))
+        ('b',)
+    """
     return tuple(name for name, kept in mask.tensors.items() if not bool(kept.any()))
 
 
@@ -100,6 +141,14 @@ class Connectivity:
         live_units: how many of them lie on a path from an input to an output.
         effective_density: kept weights on such a path / prunable weights.
         collapsed: the names of the weights of which nothing is kept.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+        >>> first = torch.tensor([[True, False], [False, False]])
+        >>> mask = Mask({"0.weight": first, "2.weight": torch.tensor([[True, False]])})
+        >>> found = Connectivity.of(network, mask, (2,))
+        >>> found.live_units, round(found.effective_density, 3), found.collapsed
+        ({'0.weight': 1, '2.weight': 1}, 0.333, ())
     """
 
     density: Mapping[str, float]
@@ -109,7 +158,7 @@ class Connectivity:
     collapsed: tuple[str, ...]
 
     @classmethod
-    def of(cls, network: nn.Module, mask: Mask, input_shape: tuple[int, ...]) -> Connectivity:
+    def of(cls, network: nn.Module, mask: Mask, input_shape: Example) -> Connectivity:
         """Summarise `mask` on `network`; arguments and errors as of `effective_mask`."""
         effective = effective_mask(network, mask, input_shape)
         units, live = {}, {}

@@ -1,4 +1,4 @@
-"""Constancy: which units of a masked chain no input reaches, and what they put out instead."""
+"""UnitStates: which units of a masked chain no input reaches, and what they put out instead."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from scratchcard.pruning.chain import CONVOLUTIONS, NORMALISATIONS, Link, by_unit
-from scratchcard.pruning.layers import ELEMENTWISE
+from scratchcard.pruning.elementwise import ELEMENTWISE
 
 DEAD, CONSTANT, SIGNAL = 0, 1, 2
 # With these, an input <= 0 gives output 0 *and* derivative 0.
 _CLOSING = (nn.ReLU, nn.ReLU6)
 
 
-class Constancy:
+class UnitStates:
     """What is known of the units at one place of the chain.
 
     Attributes:
@@ -24,19 +24,24 @@ class Constancy:
             stays zero under any training.
         value: `(units,)` float64: what a CONSTANT unit puts out in evaluation mode, zero for the others.
         closable: `(units,)`: a ReLU next would make the unit dead, as it stays <= 0 under any training.
+
+    Examples:
+        >>> found = UnitStates.of_inputs(2, torch.device("cpu"))
+        >>> found.status.tolist() == [SIGNAL, SIGNAL]
+        True
     """
 
     def __init__(self, status: Tensor, value: Tensor, closable: Tensor) -> None:
         self.status, self.value, self.closable = status, value, closable
 
     @classmethod
-    def of_inputs(cls, count: int, device: torch.device) -> Constancy:
+    def of_inputs(cls, count: int, device: torch.device) -> UnitStates:
         """The inputs: all of them signals."""
         status = torch.full((count,), SIGNAL, device=device)
         none = torch.zeros(count, device=device)
         return cls(status, none.double(), none.bool())
 
-    def through(self, link: Link, kept: Mapping[str, Tensor], decay: bool) -> Constancy:
+    def through(self, link: Link, kept: Mapping[str, Tensor], decay: bool) -> UnitStates:
         """The same behind the next layer."""
         layer = link.layer
         if link.prunable:
@@ -48,10 +53,10 @@ class Constancy:
         if "AvgPool" in type(layer).__name__ and padded(layer):
             # A padded zero is the same everywhere.
             uneven = (self.status == CONSTANT) & (self.value != 0)
-            return Constancy(self.status.masked_fill(uneven, SIGNAL), self.value, self.closable)
+            return UnitStates(self.status.masked_fill(uneven, SIGNAL), self.value, self.closable)
         return self
 
-    def _through_weights(self, link: Link, kept: Tensor, decay: bool) -> Constancy:
+    def _through_weights(self, link: Link, kept: Tensor, decay: bool) -> UnitStates:
         layer = link.layer
         from_units = by_unit(kept, link.block)
         signal = from_units[:, self.status == SIGNAL].any(1)
@@ -68,11 +73,11 @@ class Constancy:
         status = torch.where(signal, SIGNAL, CONSTANT)
         if bias is None:
             status[unfed] = DEAD
-        return Constancy(status, value, unfed & stays)
+        return UnitStates(status, value, unfed & stays)
 
-    def _through_normalisation(self, layer: Any, block: int, decay: bool) -> Constancy:
+    def _through_normalisation(self, layer: Any, block: int, decay: bool) -> UnitStates:
         if block > 1:  # the places of one unit are normalised apart
-            return Constancy(torch.full_like(self.status, SIGNAL), self.value, torch.zeros_like(self.closable))
+            return UnitStates(torch.full_like(self.status, SIGNAL), self.value, torch.zeros_like(self.closable))
         zero = (self.status == DEAD) | (self.closable & (self.value == 0))
         value = self._outgoing()
         mean, variance = layer.running_mean, layer.running_var
@@ -86,33 +91,40 @@ class Constancy:
             value = value * layer.weight.detach().double() + layer.bias.detach().double()
             status = torch.where(status == DEAD, CONSTANT, status)
             zero &= _stays_closed(layer.bias, decay)
-        return Constancy(status, value, zero)
+        return UnitStates(status, value, zero)
 
-    def _through_activation(self, layer: nn.Module) -> Constancy:
+    def _through_activation(self, layer: nn.Module) -> UnitStates:
         with torch.no_grad():
             # Out of place, whatever the layer does to its own input.
             value = layer(self._outgoing().clone())
         status = torch.where((self.status == DEAD) & (value != 0), CONSTANT, self.status)
         if isinstance(layer, _CLOSING):
             status = torch.where(self.closable, DEAD, status)
-        return Constancy(status, value.masked_fill(status != CONSTANT, 0), status == DEAD)
+        return UnitStates(status, value.masked_fill(status != CONSTANT, 0), status == DEAD)
 
     def _outgoing(self) -> Tensor:
         return self.value.masked_fill(self.status != CONSTANT, 0)
 
 
-def follow(links: Sequence[Link], kept: Mapping[str, Tensor], decay: bool) -> list[Constancy]:
-    """The constancy of what enters each prunable layer, in order.
+def follow(links: Sequence[Link], kept: Mapping[str, Tensor], decay: bool) -> list[UnitStates]:
+    """The states of the units that enter each prunable layer, in order.
 
     Args:
         links: of the chain.
         kept: the mask's tensors, on the network's device.
         decay: whether weight decay may move a bias.
+
+    Examples:
+        >>> from scratchcard.pruning.chain import chain
+        >>> network = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 1))
+        >>> kept = {"0.weight": torch.tensor([[True, True], [False, False]]), "2.weight": torch.tensor([[True, True]])}
+        >>> follow(chain(network), kept, decay=False)[1].status.tolist() == [SIGNAL, DEAD]
+        True
     """
     first = next(link for link in links if link.prunable)
     weight = kept[first.parameter("weight")]
-    entering: list[Constancy] = []
-    current = Constancy.of_inputs(weight.shape[1], weight.device)
+    entering: list[UnitStates] = []
+    current = UnitStates.of_inputs(weight.shape[1], weight.device)
     for link in links:
         if link.prunable:
             entering.append(current)
@@ -122,7 +134,14 @@ def follow(links: Sequence[Link], kept: Mapping[str, Tensor], decay: bool) -> li
 
 
 def summed(layer: nn.Module, kept: Tensor) -> Tensor:
-    """The kept weights `(out, in)`, float64, summed over a kernel's places: what a constant map meets."""
+    """The kept weights `(out, in)`, float64, summed over a kernel's places: what a constant map meets.
+
+    Examples:
+        >>> layer = nn.Linear(2, 1)
+        >>> layer.weight.data = torch.tensor([[3.0, 4.0]])
+        >>> summed(layer, torch.tensor([[True, False]]))
+        tensor([[3., 0.]], dtype=torch.float64)
+    """
     full: Any = layer.weight
     weight: Tensor = full.detach().double().masked_fill(~kept, 0)
     return weight.flatten(2).sum(2) if weight.dim() > 2 else weight
@@ -133,6 +152,11 @@ def _stays_closed(bias: Tensor, decay: bool) -> Tensor:
 
 
 def padded(layer: nn.Module) -> bool:
-    """Whether a convolution or pooling layer pads its input, so that a constant differs at the border."""
+    """Whether a convolution or pooling layer pads its input, so that a constant differs at the border.
+
+    Examples:
+        >>> padded(nn.Conv2d(1, 1, 3, padding=1)), padded(nn.Conv2d(1, 1, 3))
+        (True, False)
+    """
     padding = getattr(layer, "padding", 0)
     return padding not in ("valid", 0) and any(padding if isinstance(padding, tuple | list) else (padding,))

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from scratchcard.pruning.inputs import Inputs, tensors
 from scratchcard.pruning.linear_operations import OPERATIONS
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import inside, prunable
@@ -41,10 +42,11 @@ class LinearImage:
     Raises:
         ValueError: nothing to prune.
 
-    >>> image = LinearImage(nn.Sequential(nn.Linear(2, 3), nn.Sigmoid(), nn.Linear(3, 1)))
-    >>> image.put({name: torch.ones_like(leaf) for name, leaf in image.leaves.items()})
-    >>> float(image(torch.ones(1, 2, dtype=torch.float64)).detach().sum())
-    6.0
+    Examples:
+        >>> image = LinearImage(nn.Sequential(nn.Linear(2, 3), nn.Sigmoid(), nn.Linear(3, 1)))
+        >>> image.put({name: torch.ones_like(leaf) for name, leaf in image.leaves.items()})
+        >>> float(image(torch.ones(1, 2, dtype=torch.float64)).detach().sum())
+        6.0
     """
 
     def __init__(self, network: nn.Module, *, pooling: Literal["keep", "average"] = "keep", cut: bool = False) -> None:
@@ -83,24 +85,26 @@ class LinearImage:
                 if mask is not None:
                     leaf.mul_(mask.tensors[name].to(leaf.device))
 
-    def __call__(self, features: Tensor, tokens: Tensor | None = None) -> Tensor:
+    def __call__(self, features: Inputs, tokens: Inputs | None = None) -> Tensor:
         """The outputs for these inputs, float64; several tensors as one vector.
 
         Afterwards `cuts` has the names of the layers that every path crosses exactly once.
 
         Args:
-            features: `(n, *shape)`, never negative; with `tokens`, what is fed in place of their one-hot vectors.
-            tokens: integer input of a network that begins with an embedding.
+            features: `(n, *shape)`, float64, never negative; where `tokens` has the same name, what is fed in place of
+                their one-hot vectors. Several by name become keyword arguments; the name of a single one is empty.
+            tokens: integer inputs, which a network looks up in an embedding, and masks.
 
         Raises:
             ValueError: an operation that has no linear image, by name; or outputs that no path leads to.
         """
-        self._run.tokens, self._run.features = tokens, features
+        fed, whole = tensors(features), tensors({} if tokens is None else tokens)
+        self._run.looked_up = [(whole[name], fed[name]) for name in whole if name in fed]
         for k, (signal, leaf) in enumerate(zip(self._weights, self.leaves.values(), strict=True)):
             signal.reset(leaf, 1 << k)  # a forward may have changed its own weights (masks them, say)
-        given = Signal(features, self._run, once=0) if tokens is None else tokens
+        given = {n: Signal(tensor, self._run, once=0) for n, tensor in fed.items() if n not in whole} | whole
         try:
-            outputs = self.network(given)
+            outputs = self.network(given[""]) if "" in given else self.network(**given)
             outputs = outputs["logits"] if isinstance(outputs, Mapping) and "logits" in outputs else outputs
             found = [leaf.begun() for leaf in tree_leaves(outputs) if isinstance(leaf, Signal)]
             values = [signal.now for signal in found]

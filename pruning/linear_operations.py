@@ -24,27 +24,33 @@ from scratchcard.pruning.linear_arithmetic import (
     reversed_matmul,
     reversed_power,
 )
-from scratchcard.pruning.linear_layers import LAYERS
+from scratchcard.pruning.linear_layers import bilinear, convolution, embedding, embedding_bag, linear_layer
+from scratchcard.pruning.linear_reductions import largest, max_pool, root_of_sum, spread
 from scratchcard.pruning.linear_rules import (
     asked,
     cat,
     fresh,
     getitem,
     interpolate,
-    largest,
     linear,
     masked_fill,
-    max_pool,
     moved,
     pad,
     passing,
     reshape,
-    root_of_sum,
     setitem,
-    spread,
     unchanged,
     view,
     where,
+)
+from scratchcard.pruning.linear_sequences import (
+    attention,
+    gru_step,
+    lstm_step,
+    multi_head_attention,
+    recurrent,
+    recurrent_cell,
+    rnn_step,
 )
 from scratchcard.pruning.signals import Rule
 
@@ -125,6 +131,18 @@ OPERATIONS: dict[str, Rule] = {
     "lerp": lerp,
     "glu": glu,
     "cosine_similarity": cosine_similarity,
-    **LAYERS,
+    "linear": linear_layer,
+    **_table(convolution, "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d"),
+    "bilinear": bilinear,
+    "embedding": embedding,
+    "embedding_bag": embedding_bag,
+    "scaled_dot_product_attention": attention,
+    "multi_head_attention_forward": multi_head_attention,
+    "lstm": recurrent(lstm_step, 2),
+    "gru": recurrent(gru_step, 1),
+    **_table(recurrent(rnn_step, 1), "rnn_tanh rnn_relu"),
+    "lstm_cell": recurrent_cell(lstm_step, 2),
+    "gru_cell": recurrent_cell(gru_step, 1),
+    **_table(recurrent_cell(rnn_step, 1), "rnn_tanh_cell rnn_relu_cell"),
 }
 """By the operation's name, without the underscore of its in-place form; attributes begin with a dot."""

@@ -9,30 +9,54 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scratchcard.pruning.linear_arithmetic import maximum
 from scratchcard.pruning.signal_arithmetic import masked, plus
 from scratchcard.pruning.signals import Signal, UnknownOperation, become, is_signal, joined, name_of, signals
 
 
 def passing(function: Any, signal: Any, *arguments: Any, **keywords: Any) -> Any:
-    """Activations, normalisation, softmax, dropout: scales of what passes, and no path."""
+    """Activations, normalisation, softmax, dropout: scales of what passes, and no path.
+
+    Examples:
+        >>> x = Signal(torch.tensor([1.0, 2.0]))
+        >>> passing(torch.sigmoid, x).value
+        tensor([1., 2.])
+    """
     if not is_signal(signal) or any(True for _ in signals((*arguments, *keywords.values()))):
         raise UnknownOperation(f"{name_of(function)!r} with activations for parameters")
     return signal if keywords.get("inplace") else signal.like()
 
 
 def linear(function: Any, signal: Any, *arguments: Any, **keywords: Any) -> Any:
-    """Moves, sums and averages of the entries of one signal: themselves."""
+    """Moves, sums and averages of the entries of one signal: themselves.
+
+    Examples:
+        >>> x = Signal(torch.tensor([1.0, 2.0]))
+        >>> linear(torch.mean, x).value
+        tensor(1.5000)
+    """
     return _linear(function, signal, arguments, keywords, view=False)
 
 
 def view(function: Any, signal: Any, *arguments: Any, **keywords: Any) -> Any:
-    """The same entries in another shape, often in the same memory."""
+    """The same entries in another shape, often in the same memory.
+
+    Examples:
+        >>> x = Signal(torch.tensor([1.0, 2.0]))
+        >>> view(torch.unsqueeze, x, 0).value
+        tensor([[1., 2.]])
+    """
     return _linear(function, signal, arguments, keywords, view=True)
 
 
 def reshape(function: Any, signal: Any, *shape: Any) -> Any:
-    """`view`, whose numbers may lie in another order here than the network's would."""
+    """`view`, whose numbers may lie in another order here than the network's would.
+
+    Examples:
+        >>> x = Signal(torch.tensor([1.0, 2.0]))
+        >>> reshape(torch.Tensor.view, x, 2, 1).value
+        tensor([[1.],
+                [2.]])
+    """
     if any(isinstance(size, torch.dtype) for size in shape):
         raise UnknownOperation("'view' as another dtype")
     return _linear(Tensor.reshape, signal, shape, {}, view=True)
@@ -53,14 +77,28 @@ def _linear(function: Any, signal: Any, arguments: Sequence[Any], keywords: dict
 
 
 def getitem(function: Any, signal: Any, index: Any) -> Any:
-    """Indexing."""
+    """Indexing.
+
+    Examples:
+        >>> x = Signal(torch.tensor([1.0, 2.0]))
+        >>> getitem(torch.Tensor.__getitem__, x, -1).value
+        tensor(2.)
+    """
     if any(True for _ in signals(index if isinstance(index, tuple) else (index,))):
         raise UnknownOperation("indexing by the values of activations")
     return signal.like(signal.now[index], view=True)
 
 
 def setitem(function: Any, target: Tensor, index: Any, given: Any) -> None:
-    """Writing into a tensor; a constant that signals are written to becomes one."""
+    """Writing into a tensor; a constant that signals are written to becomes one.
+
+    Examples:
+        >>> x = Signal(torch.tensor([1.0, 2.0]))
+        >>> zeros = torch.zeros(3)
+        >>> setitem(torch.Tensor.__setitem__, zeros, slice(1, 3), x)
+        >>> zeros.value
+        tensor([0., 1., 2.], dtype=torch.float64)
+    """
     if is_signal(target):
         same = is_signal(given) and given.family is target.family  # `x[i] += y`: written back where it was taken
         base, flows = (target.value if same else target.now), [target]
@@ -77,7 +115,13 @@ def setitem(function: Any, target: Tensor, index: Any, given: Any) -> None:
 
 
 def cat(function: Any, tensors: Any, *arguments: Any, **keywords: Any) -> Signal:
-    """Concatenating and stacking; constants are on no path."""
+    """Concatenating and stacking; constants are on no path.
+
+    Examples:
+        >>> x = Signal(torch.tensor([1.0, 2.0]))
+        >>> cat(torch.cat, [x, torch.ones(1)]).value
+        tensor([1., 2., 0.], dtype=torch.float64)
+    """
     found = list(signals(tensors))
     if any(signal.weight for signal in found) and len({signal.weight for signal in found}) > 1:
         tensors = [tensor.begun() if is_signal(tensor) else tensor for tensor in tensors]
@@ -89,7 +133,13 @@ def cat(function: Any, tensors: Any, *arguments: Any, **keywords: Any) -> Signal
 
 
 def where(function: Any, condition: Any, *choices: Any) -> Any:
-    """Choosing by a constant condition."""
+    """Choosing by a constant condition.
+
+    Examples:
+        >>> x = Signal(torch.tensor([1.0, 2.0]))
+        >>> where(torch.where, torch.tensor([True, False]), x, 7.0).value
+        tensor([1., 0.])
+    """
     if is_signal(condition) or len(choices) != 2:
         raise UnknownOperation("'where' by the values of activations")
     left, right = choices
@@ -102,63 +152,49 @@ def where(function: Any, condition: Any, *choices: Any) -> Any:
 
 
 def masked_fill(function: Any, signal: Any, mask: Tensor, value: Any) -> Signal:
-    """Filling with a constant: no path there."""
+    """Filling with a constant: no path there.
+
+    Examples:
+        >>> x = Signal(torch.tensor([1.0, 2.0]))
+        >>> masked_fill(torch.masked_fill, x, torch.tensor([True, False]), -1.0).value
+        tensor([0., 2.])
+    """
     if not is_signal(signal) or is_signal(mask) or is_signal(value):
         raise UnknownOperation("'masked_fill' by the values of activations")
     return masked(signal, ~mask.to(signal.value.device))
 
 
-def largest(function: Any, signal: Any, *arguments: Any, **keywords: Any) -> Any:
-    """The largest over axes: by the rule of pooling."""
-    if name_of(function) == "max" and (arguments or keywords):
-        other = arguments[0] if arguments else keywords.get("other")
-        if isinstance(other, Tensor):
-            return maximum(function, signal, other)
-        dim, keep = _dim(arguments, keywords)
-        value, places = torch.max(signal.now, dim, keep)
-        kept = value if signal.run.pooling == "keep" else signal.now.mean(dim, keep)
-        return torch.return_types.max((signal.like(kept), places))
-    if signal.run.pooling == "keep":
-        return signal.like(function(signal.now, *arguments, **keywords))
-    return signal.like(torch.mean(signal.now, *arguments, **keywords))
-
-
-def _dim(arguments: Sequence[Any], keywords: dict[str, Any]) -> tuple[int, bool]:
-    dim = arguments[0] if arguments else keywords["dim"]
-    return dim, bool(arguments[1] if len(arguments) > 1 else keywords.get("keepdim", False))
-
-
-def max_pool(function: Any, signal: Signal, *arguments: Any, **keywords: Any) -> Any:
-    """Max pooling: by the rule of pooling."""
-    if name_of(function).endswith("_with_indices"):
-        raise UnknownOperation("pooling that returns indices")
-    average = getattr(F, name_of(function).replace("max", "avg"))
-    if signal.run.pooling == "keep":
-        return signal.like(function(signal.now, *arguments, **keywords))
-    if "adaptive" in name_of(function):
-        return signal.like(average(signal.now, arguments[0] if arguments else keywords["output_size"]))
-    names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
-    given = dict(zip(names, arguments, strict=False)) | {k: v for k, v in keywords.items() if k in names}
-    dilation = given.pop("dilation", 1)
-    if dilation not in (1, [1], (1,), (1, 1), (1, 1, 1)):
-        return signal.like(function(signal.now, *arguments, **keywords))
-    return signal.like(average(signal.now, **given))
-
-
 def interpolate(function: Any, signal: Signal, *arguments: Any, **keywords: Any) -> Signal:
-    """Resizing; bicubic weights are partly negative, so bilinear ones stand for them."""
+    """Resizing; bicubic weights are partly negative, so bilinear ones stand for them.
+
+    Examples:
+        >>> interpolate(F.interpolate, Signal(torch.tensor([[[1.0, 2.0]]])), scale_factor=2).value
+        tensor([[[1., 1., 2., 2.]]])
+    """
     if keywords.get("mode") == "bicubic":
         keywords["mode"] = "bilinear"
     return signal.like(function(signal.now, *arguments, **keywords))
 
 
 def pad(function: Any, signal: Signal, padding: Any, mode: str = "constant", value: Any = None) -> Signal:
-    """Padding; a constant border is on no path."""
+    """Padding; a constant border is on no path.
+
+    Examples:
+        >>> x = Signal(torch.tensor([1.0, 2.0]))
+        >>> pad(F.pad, x, (0, 1), value=9.0).value
+        tensor([1., 2., 0.])
+    """
     return signal.like(F.pad(signal.now, padding, mode))
 
 
 def moved(function: Any, signal: Any, *arguments: Any, **keywords: Any) -> Any:
-    """Another device or precision; the numbers stay float64."""
+    """Another device or precision; the numbers stay float64.
+
+    Examples:
+        >>> x = Signal(torch.tensor([1.0, 2.0]))
+        >>> moved(torch.Tensor.half, x).value
+        tensor([1., 2.])
+    """
     if not is_signal(signal):
         like = [torch.empty(0, dtype=a.run.dtype, device=a.value.device) if is_signal(a) else a for a in arguments]
         return function(signal, *like, **keywords)
@@ -173,36 +209,34 @@ def moved(function: Any, signal: Any, *arguments: Any, **keywords: Any) -> Any:
 
 
 def fresh(function: Any, signal: Signal, *arguments: Any, **keywords: Any) -> Any:
-    """`zeros_like` and its kind: constants."""
+    """`zeros_like` and its kind: constants.
+
+    Examples:
+        >>> x = Signal(torch.tensor([1.0, 2.0]))
+        >>> fresh(torch.zeros_like, x)
+        tensor([0., 0.])
+    """
     return function(torch.empty_like(signal.value, dtype=signal.run.dtype), *arguments, **keywords)
 
 
 def asked(function: Any, *arguments: Any, **keywords: Any) -> Any:
-    """Shape, dtype, device and the like."""
+    """Shape, dtype, device and the like.
+
+    Examples:
+        >>> x = Signal(torch.tensor([1.0, 2.0]))
+        >>> asked(torch.Tensor.dim, x)
+        1
+    """
     with torch._C.DisableTorchFunctionSubclass():
         return function(*arguments, **keywords)
 
 
 def unchanged(function: Any, signal: Signal, *_: Any, **__: Any) -> Signal:
-    """`requires_grad_` and its kind."""
+    """`requires_grad_` and its kind.
+
+    Examples:
+        >>> x = Signal(torch.tensor([1.0, 2.0]))
+        >>> unchanged(torch.Tensor.requires_grad_, x) is x
+        True
+    """
     return signal
-
-
-def root_of_sum(function: Any, signal: Signal, *arguments: Any, **keywords: Any) -> Signal:
-    """Norms and other roots of sums of powers, of degree one: sums."""
-    if "norm" in name_of(function):
-        keywords = {k: v for k, v in keywords.items() if k not in ("p", "ord")}
-        arguments = arguments[1:]
-    return signal.like(signal.now.sum(*_axes(signal.now, arguments, keywords)))
-
-
-def spread(function: Any, signal: Signal, *arguments: Any, **keywords: Any) -> Any:
-    """Standard deviations and variances: means."""
-    found = signal.like(signal.now.mean(*_axes(signal.now, arguments, keywords)))
-    return (found, found.like()) if name_of(function).endswith("_mean") else found
-
-
-def _axes(value: Tensor, arguments: Sequence[Any], keywords: dict[str, Any]) -> tuple[Any, bool]:
-    given = [argument for argument in arguments if not isinstance(argument, bool)]
-    dim = keywords.get("dim", given[0] if given else None)
-    return (tuple(range(value.ndim)) if dim is None else dim), bool(keywords.get("keepdim", False))

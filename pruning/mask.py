@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -12,10 +11,9 @@ from torch import Tensor, nn
 
 from scratchcard.pruning.parameters import check_same_layout, count, flatten, prunable, unflatten
 from scratchcard.pruning.schedules import check_density
+from scratchcard.pruning.scopes import SCOPES, Scope
 from scratchcard.pruning.scores import Scores
-
-Scope = Literal["global", "layer", "expected", "erk"]
-SCOPES: tuple[Scope, ...] = ("global", "layer", "expected", "erk")
+from scratchcard.words import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +22,15 @@ class Mask:
 
     Raises:
         ValueError: a tensor is not boolean.
+
+    Examples:
+        >>> mask = Mask({"weight": torch.tensor([[True, False, False, True]])})
+        >>> mask.kept, mask.total, mask.density
+        (2, 4, 0.5)
+        >>> network = nn.Linear(4, 1)
+        >>> mask.apply_to(network)
+        >>> network.weight != 0
+        tensor([[ True, False, False,  True]])
     """
 
     tensors: Mapping[str, Tensor]
@@ -32,6 +39,10 @@ class Mask:
         for name, tensor in self.tensors.items():
             if tensor.dtype is not torch.bool:
                 raise ValueError(f"the mask of {name!r} is {tensor.dtype}, expected bool (True = kept)")
+
+    def __repr__(self) -> str:
+        layers = counted(len(self.tensors), "layer")
+        return f"Mask({self.kept:,} of {self.total:,} weights in {layers}, density {self.density:.4g})"
 
     @classmethod
     def dense(cls, network: nn.Module) -> Mask:
@@ -121,6 +132,11 @@ def keep_top(
     Raises:
         ValueError: density outside (0, 1], an unknown scope, `within` of another layout, or negative scores (or only
             zeros) with scope `"expected"`.
+
+    Examples:
+        >>> scores = Scores({"weight": torch.tensor([[0.1, 0.7, 0.4, 0.2]])}, "by hand")
+        >>> keep_top(scores, density=0.5).tensors["weight"]
+        tensor([[False,  True,  True, False]])
     """
     check_density(density)
     if within is not None:

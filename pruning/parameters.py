@@ -9,38 +9,15 @@ prunable weights as its denominator.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from fnmatch import fnmatchcase
-from functools import lru_cache
+from collections.abc import Iterator, Mapping
 from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-PRUNABLE: dict[type[nn.Module], tuple[str, ...]] = {
-    **dict.fromkeys(
-        (
-            nn.Linear,
-            nn.Conv1d,
-            nn.Conv2d,
-            nn.Conv3d,
-            nn.ConvTranspose1d,
-            nn.ConvTranspose2d,
-            nn.ConvTranspose3d,
-            nn.Embedding,
-            nn.EmbeddingBag,
-            nn.Bilinear,
-        ),
-        ("weight",),
-    ),
-    nn.MultiheadAttention: ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"),
-    nn.RNNBase: ("weight_ih_l*", "weight_hh_l*", "weight_hr_l*"),
-    nn.RNNCellBase: ("weight_ih", "weight_hh"),
-}
-"""Names of prunable parameters by the type of their layer (or a subclass of it); `*` stands for anything."""
+from scratchcard.pruning.known_layers import weights_of
 
-_BY_CLASS_NAME = {"Conv1D": ("weight",)}  # of the library transformers, which is not imported for this
 _NORMALISATIONS = (
     nn.modules.batchnorm._BatchNorm,
     nn.modules.instancenorm._InstanceNorm,
@@ -51,54 +28,20 @@ _NORMALISATIONS = (
 
 
 class NotPrunableWarning(UserWarning):
-    """A network has matrices that nothing of this project prunes or counts."""
+    """A network has matrices that nothing of this project prunes or counts.
 
-
-def register_prunable(kind: type[nn.Module], names: Iterable[str]) -> None:
-    """Let parameters of a layer of one's own count as prunable, from now on and in this process.
-
-    Args:
-        kind: the layer's class; its subclasses are meant too.
-        names: of its parameters, such as `("weight",)`; `*` stands for anything.
-
-    Raises:
-        ValueError: not a class of modules, or no names.
-
-    >>> class Outer(nn.Module):
-    ...     def __init__(self):
-    ...         super().__init__()
-    ...         self.table = nn.Parameter(torch.ones(2, 3))
-    >>> register_prunable(Outer, ["table"])
-    >>> list(prunable(Outer()))
-    ['table']
+    Examples:
+        >>> import warnings
+        >>> class Scaled(nn.Linear):
+        ...     def __init__(self):
+        ...         super().__init__(2, 2)
+        ...         self.scale = nn.Parameter(torch.ones(2, 2))
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     _ = prunable(Scaled())
+        >>> str(caught[0].message)[:24]
+        '4 weights of Scaled in m'
     """
-    names = (names,) if isinstance(names, str) else tuple(names)
-    if not (isinstance(kind, type) and issubclass(kind, nn.Module)) or not names:
-        raise ValueError(
-            f"expected a class of torch.nn.Module and names of its parameters, got {kind!r} and {names!r}, such as "
-            'register_prunable(MyLayer, ("weight",))'
-        )
-    PRUNABLE[kind] = names
-    _patterns.cache_clear()
-
-
-@lru_cache(maxsize=4096)
-def _patterns(kind: type[nn.Module]) -> tuple[str, ...]:
-    found = [name for known, names in PRUNABLE.items() if issubclass(kind, known) for name in names]
-    return tuple(dict.fromkeys([*found, *_BY_CLASS_NAME.get(kind.__name__, ())]))
-
-
-def _weights_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    patterns = _patterns(type(module))  # type: ignore[arg-type]
-    if not patterns:
-        return
-    for name, parameter in module._parameters.items():
-        if parameter is not None and (name in patterns or any(fnmatchcase(name, pattern) for pattern in patterns)):
-            yield name, parameter
-    for name in patterns:
-        # Computed, as by a parametrisation: not to be overlooked, but refused (`prunable`).
-        if name not in module._parameters and isinstance(weight := getattr(module, name, None), Tensor):
-            yield name, weight
 
 
 def inside(network: nn.Module) -> nn.Module:
@@ -121,20 +64,20 @@ def prunable_layers(network: nn.Module) -> dict[str, nn.Module]:
 
     A weight shared by several layers is listed once, under the first layer that owns it. Names are those of the network
     inside of wrappers (`inside`): no `module.` stands before them.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> [*prunable_layers(network)]
+        ['0.weight', '2.weight']
     """
     found: dict[str, nn.Module] = {}
     seen: set[int] = set()
     for name, module in inside(network).named_modules():
-        for own, weight in _weights_of(module):
+        for own, weight in weights_of(module):
             if id(weight) not in seen:
                 seen.add(id(weight))
                 found[f"{name}.{own}" if name else own] = module
     return found
-
-
-def input_first(layer: nn.Module) -> bool:
-    """Whether the first axis of the layer's `weight` is its input's: tables, `transformers`' Conv1D."""
-    return isinstance(layer, nn.Embedding | nn.EmbeddingBag) or type(layer).__name__ in _BY_CLASS_NAME
 
 
 def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
@@ -148,6 +91,11 @@ def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
 
     Warns:
         NotPrunableWarning: it has other matrices, which stay dense and are not counted; once for each kind of network.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
+        >>> {name: tuple(weight.shape) for name, weight in prunable(network).items()}
+        {'0.weight': (3, 4), '2.weight': (2, 3)}
     """
     weights: dict[str, nn.Parameter] = {}
     for name, module in prunable_layers(network).items():
@@ -211,22 +159,41 @@ def all_finite(tensor: Tensor) -> bool:
 
     NaN and infinity survive a sum, so a finite sum answers at a tenth of the cost; where the sum is not
     finite, it may have overflowed, and every entry is looked at.
+
+    Examples:
+        >>> all_finite(torch.tensor([1.0, float("nan")]))
+        False
     """
     return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
 
 
 def count(tensors: Mapping[str, Tensor]) -> int:
-    """Number of entries in all tensors together."""
+    """Number of entries in all tensors together.
+
+    Examples:
+        >>> count({"a": torch.ones(2, 3), "b": torch.ones(4)})
+        10
+    """
     return sum(tensor.numel() for tensor in tensors.values())
 
 
 def flatten(tensors: Mapping[str, Tensor]) -> Tensor:
-    """All entries as one vector `(n,)`, in the order of the mapping."""
+    """All entries as one vector `(n,)`, in the order of the mapping.
+
+    Examples:
+        >>> flatten({"a": torch.tensor([[1, 2]]), "b": torch.tensor([3])})
+        tensor([1, 2, 3])
+    """
     return torch.cat([tensor.reshape(-1) for tensor in tensors.values()])
 
 
 def unflatten(vector: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `flatten`: cuts `(n,)` into tensors with the names and shapes of `like`."""
+    """The inverse of `flatten`: cuts `(n,)` into tensors with the names and shapes of `like`.
+
+    Examples:
+        >>> unflatten(torch.arange(3), {"a": torch.ones(1, 2), "b": torch.ones(1)})
+        {'a': tensor([[0, 1]]), 'b': tensor([2])}
+    """
     if vector.numel() != count(like):
         raise ValueError(f"expected a vector of {count(like)} entries, got {vector.numel()}")
     return dict(_cut(vector, like))
@@ -244,6 +211,13 @@ def check_same_layout(expected: Mapping[str, Tensor], found: Mapping[str, Tensor
 
     Raises:
         ValueError: naming the first difference; `what` says whose tensors `found` are.
+
+    Examples:
+        >>> check_same_layout({"a": torch.ones(2)}, {"a": torch.ones(2)}, "the mask")
+        >>> check_same_layout({"a": torch.ones(2)}, {"a": torch.ones(3)}, "the mask")
+        Traceback (most recent call last):
+            ...
+        ValueError: the mask: 'a' has shape (3,), expected (2,)
     """
     if list(expected) != list(found):
         missing = [name for name in expected if name not in found]

@@ -16,6 +16,14 @@ def check_density(density: float) -> float:
 
     Raises:
         ValueError: naming the value.
+
+    Examples:
+        >>> check_density(0.05)
+        0.05
+        >>> check_density(0.0)
+        Traceback (most recent call last):
+            ...
+        ValueError: density must lie in (0, 1], got 0.0: it is the share of prunable weights to keep, for example 0.005
     """
     if not 0.0 < density <= 1.0:
         raise ValueError(
@@ -29,6 +37,13 @@ def check_count(density: float, total: int) -> None:
 
     Raises:
         ValueError: naming the smallest that would do.
+
+    Examples:
+        >>> check_count(0.05, total=1_000)
+        >>> check_count(0.0001, total=1_000)
+        Traceback (most recent call last):
+            ...
+        ValueError: density 0.0001 keeps none of the 1,000 prunable weights; ask for at least 0.001
     """
     check_density(density)
     if round(density * total) == 0:
@@ -44,19 +59,34 @@ def _check(final_density: float, rounds: int) -> None:
 
 
 def exponential(final_density: float, rounds: int) -> tuple[float, ...]:
-    """`d_t = d^(t/T)`: every round keeps the same share of what is left (Tanaka et al. 2020, arXiv 2006.05467)."""
+    """`d_t = d^(t/T)`: every round keeps the same share of what is left (Tanaka et al. 2020, arXiv 2006.05467).
+
+    Examples:
+        >>> [round(density, 3) for density in exponential(0.125, rounds=3)]
+        [0.5, 0.25, 0.125]
+    """
     _check(final_density, rounds)
     return (*(final_density ** (t / rounds) for t in range(1, rounds)), final_density)
 
 
 def linear(final_density: float, rounds: int) -> tuple[float, ...]:
-    """`d_t = 1 - (1 - d) t/T`: every round removes the same number of weights."""
+    """`d_t = 1 - (1 - d) t/T`: every round removes the same number of weights.
+
+    Examples:
+        >>> [round(density, 3) for density in linear(0.125, rounds=3)]
+        [0.708, 0.417, 0.125]
+    """
     _check(final_density, rounds)
     return (*(1.0 - (1.0 - final_density) * t / rounds for t in range(1, rounds)), final_density)
 
 
 def cubic(final_density: float, rounds: int) -> tuple[float, ...]:
-    """`d_t = d + (1 - d) (1 - t/T)^3`: fast at first, slow at the end (Zhu & Gupta 2017, arXiv 1710.01878)."""
+    """`d_t = d + (1 - d) (1 - t/T)^3`: fast at first, slow at the end (Zhu & Gupta 2017, arXiv 1710.01878).
+
+    Examples:
+        >>> [round(density, 3) for density in cubic(0.125, rounds=3)]
+        [0.384, 0.157, 0.125]
+    """
     _check(final_density, rounds)
     return (
         *(final_density + (1.0 - final_density) * (1.0 - t / rounds) ** 3 for t in range(1, rounds)),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from scratchcard.pruning.parameters import all_finite, count, flatten
+from scratchcard.words import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +21,13 @@ class Scores:
 
     Raises:
         ValueError: a tensor is not floating, or holds NaN or infinity.
+
+    Examples:
+        >>> scores = Scores({"weight": torch.tensor([[0.1, 0.7, 0.4]])}, "by hand")
+        >>> scores.total
+        3
+        >>> scores.flat()
+        tensor([0.1000, 0.7000, 0.4000])
     """
 
     tensors: Mapping[str, Tensor]
@@ -34,6 +42,9 @@ class Scores:
                     f"scores of {name!r} by {self.criterion} hold NaN or infinity; "
                     "check the network's weights and the scoring batch, or score in float64"
                 )
+
+    def __repr__(self) -> str:
+        return f"Scores({counted(self.total, 'weight')} in {counted(len(self.tensors), 'layer')}, by {self.criterion})"
 
     @property
     def total(self) -> int:

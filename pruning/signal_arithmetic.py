@@ -32,7 +32,12 @@ SHUT = -1e4
 
 
 def pattern(constant: Any, like: Tensor) -> Tensor:
-    """A constant factor as 0 and 1, on the device and in the precision of `like`."""
+    """A constant factor as 0 and 1, on the device and in the precision of `like`.
+
+    Examples:
+        >>> pattern(torch.tensor([3.0, 0.0]), torch.ones(1))
+        tensor([1., 0.])
+    """
     if not isinstance(constant, Tensor):
         return like.new_tensor(float(constant != 0))
     if _trained(constant):
@@ -45,7 +50,13 @@ def _trained(constant: Tensor) -> bool:
 
 
 def product(apply: Callable[..., Tensor], *factors: Any) -> Signal:
-    """The image of an operation that is linear in each of its factors: signals, weights or constants."""
+    """The image of an operation that is linear in each of its factors: signals, weights or constants.
+
+    Examples:
+        >>> weight = Signal(torch.tensor([[2.0, 3.0]]), weight=True)
+        >>> product(torch.nn.functional.linear, Signal(torch.tensor([[1.0, 10.0]])), weight).value
+        tensor([[32.]])
+    """
     found = [factor for factor in factors if is_signal(factor)]
     run, flows = found[0].run, [factor for factor in found if not factor.weight]
     some, once = joined(flows) if flows else (0, 0)
@@ -74,7 +85,15 @@ def _factor(factor: Any, flow: Signal | None, like: Tensor) -> Tensor:
 
 
 def times(left: Any, right: Any) -> Signal:
-    """The image of `left * right`, element by element."""
+    """The image of `left * right`, element by element.
+
+    Examples:
+        >>> left, right = Signal(torch.tensor([1.0, 2.0])), Signal(torch.tensor([10.0, 20.0]))
+        >>> times(left, right).value  # the paths through both
+        tensor([11., 22.])
+        >>> times(left, torch.tensor([0.0, 7.0])).value
+        tensor([0., 2.])
+    """
     if is_signal(left) and is_signal(right):
         if left.now is right.now:
             return left.like()
@@ -95,7 +114,13 @@ def times(left: Any, right: Any) -> Signal:
 
 
 def plus(left: Any, right: Any) -> Signal:
-    """The image of `left + right` and of `left - right`."""
+    """The image of `left + right` and of `left - right`.
+
+    Examples:
+        >>> signal = Signal(torch.tensor([1.0, 2.0]))
+        >>> plus(signal, torch.tensor([5.0, float("-inf")])).value
+        tensor([1., 0.])
+    """
     if is_signal(left) and is_signal(right):
         if left.now is right.now:
             return left.like()
@@ -115,7 +140,12 @@ def plus(left: Any, right: Any) -> Signal:
 
 
 def masked(signal: Signal, held: Tensor) -> Signal:
-    """The signal where `held` is true."""
+    """The signal where `held` is true.
+
+    Examples:
+        >>> masked(Signal(torch.tensor([1.0, 2.0])), torch.tensor([True, False])).value
+        tensor([1., 0.])
+    """
     value = torch.where(held, signal.now, 0.0)
     return signal.like(value, open=(held if signal.open is None else held & signal.open.bool()).expand(value.shape))
 
@@ -126,7 +156,12 @@ def _spread(signal: Signal, shape: torch.Size) -> Signal:
 
 
 class Cut(torch.autograd.Function):
-    """1 where positive, else 0, in both directions: how many paths there are does not matter."""
+    """1 where positive, else 0, in both directions: how many paths there are does not matter.
+
+    Examples:
+        >>> Cut.apply(torch.tensor([3.0, 0.0]))
+        tensor([1., 0.])
+    """
 
     @staticmethod
     def forward(ctx: Any, counts: Tensor) -> Tensor:

@@ -22,7 +22,15 @@ Rule = Callable[..., Any]
 
 
 class UnknownOperation(ValueError):
-    """An operation that has no linear image; `LinearImage` says where it stands."""
+    """An operation that has no linear image; `LinearImage` says where it stands.
+
+    Examples:
+        >>> try:
+        ...     Signal(torch.ones(2)).relu()
+        ... except UnknownOperation as error:
+        ...     print(error)
+        'relu'
+    """
 
 
 @dataclass(eq=False)
@@ -35,17 +43,21 @@ class Run:
         pooling: `"keep"`: a maximum is a maximum; `"average"`: a mean, so that every path carries something.
         cut: cut numbers of paths back to 0 and 1 behind every weight and product, in both directions.
         begin: `()`, what paths carry that begin at a weight (a table, a constant that is fed to a layer).
-        tokens: the network's own integer input.
-        features: what is fed in place of its one-hot vectors, see `linear_operations.embedding`.
+        looked_up: the network's own tokens, each with what is fed in place of their one-hot vectors, see
+            `linear_layers.embedding`.
+
+    Examples:
+        >>> run = Run({"relu": lambda function, signal: signal})
+        >>> float(Signal(torch.tensor(2.0), run).relu().value)
+        2.0
     """
 
-    rules: Mapping[str, Rule]
-    dtype: torch.dtype
-    pooling: Literal["keep", "average"]
-    cut: bool
-    begin: Tensor
-    tokens: Tensor | None = None
-    features: Tensor | None = None
+    rules: Mapping[str, Rule] = field(default_factory=dict)
+    dtype: torch.dtype = torch.float32
+    pooling: Literal["keep", "average"] = "keep"
+    cut: bool = False
+    begin: Tensor = field(default_factory=lambda: torch.ones(()))
+    looked_up: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     known: dict[Any, tuple[Rule | None, bool]] = field(default_factory=dict)
 
     def rule(self, function: Any) -> tuple[Rule | None, bool]:
@@ -64,7 +76,7 @@ class Signal(Tensor):
     It has a shape, a dtype and a device, but no numbers of its own: those are in `value`, where autograd follows them.
 
     Attributes:
-        run: see `Run`.
+        run: see `Run`; if none is given, one of its own, without rules.
         value: float64, never negative.
         weight: whether it is a weight (or made of weights alone).
         some: bits of the layers that some path has crossed.
@@ -72,6 +84,11 @@ class Signal(Tensor):
         open: `bool` or 0/1, where it is not shut by a mask; None: everywhere.
         family: `[n]`, shared with its views: how often one of them was changed in place.
         seen: `n` when `value` was made.
+
+    Examples:
+        >>> signal = Signal(torch.tensor([1.0, 2.0]), some=1, once=1)
+        >>> signal, signal.value
+        (Signal((2,), weight=False), tensor([1., 2.]))
     """
 
     run: Run
@@ -84,13 +101,14 @@ class Signal(Tensor):
     seen: int
 
     @staticmethod
-    def __new__(cls: type[Signal], value: Tensor, run: Run, **_: Any) -> Signal:
-        return Tensor._make_wrapper_subclass(cls, value.shape, dtype=run.dtype, device=value.device)
+    def __new__(cls: type[Signal], value: Tensor, run: Run | None = None, **_: Any) -> Signal:
+        dtype = value.dtype if run is None else run.dtype
+        return Tensor._make_wrapper_subclass(cls, value.shape, dtype=dtype, device=value.device)
 
     def __init__(
         self,
         value: Tensor,
-        run: Run,
+        run: Run | None = None,
         *,
         weight: bool = False,
         some: int = 0,
@@ -98,7 +116,8 @@ class Signal(Tensor):
         open: Tensor | None = None,
         family: list[int] | None = None,
     ) -> None:
-        self.run, self.value, self.weight, self.some, self.once, self.open = run, value, weight, some, once, open
+        self.run = Run(dtype=value.dtype) if run is None else run
+        self.value, self.weight, self.some, self.once, self.open = value, weight, some, once, open
         self.family = [0] if family is None else family
         self.seen = self.family[0]
 
@@ -160,18 +179,33 @@ class Signal(Tensor):
 
 
 def name_of(function: Any) -> str:
-    """An operation's name, whichever of its forms was called; of an attribute, `.name`."""
+    """An operation's name, whichever of its forms was called; of an attribute, `.name`.
+
+    Examples:
+        >>> name_of(torch.relu_), name_of(torch.Tensor.shape.__get__)
+        ('relu_', '.shape')
+    """
     name = getattr(function, "__name__", str(function))
     return f".{function.__self__.__name__}" if name in ("__get__", "__set__") else name
 
 
 def is_signal(thing: Any) -> TypeGuard[Signal]:
-    """Whether it is one."""
+    """Whether it is one.
+
+    Examples:
+        >>> is_signal(Signal(torch.ones(2))), is_signal(torch.ones(2))
+        (True, False)
+    """
     return isinstance(thing, Signal)
 
 
 def signals(things: Iterable[Any]) -> Iterable[Signal]:
-    """The signals among arguments, also within lists and tuples."""
+    """The signals among arguments, also within lists and tuples.
+
+    Examples:
+        >>> list(signals([1, [Signal(torch.ones(2)), None]]))
+        [Signal((2,), weight=False)]
+    """
     for thing in things:
         if isinstance(thing, Signal):
             yield thing
@@ -180,7 +214,13 @@ def signals(things: Iterable[Any]) -> Iterable[Signal]:
 
 
 def become(target: Tensor, result: Signal) -> Tensor:
-    """Let a tensor that is changed in place hold the result; a constant becomes a signal."""
+    """Let a tensor that is changed in place hold the result; a constant becomes a signal.
+
+    Examples:
+        >>> zeros = torch.zeros(2)
+        >>> become(zeros, Signal(torch.tensor([1.0, 2.0]))).value is zeros.value
+        True
+    """
     if not isinstance(target, Signal):
         target.__class__ = Signal
         family = [0]
@@ -193,7 +233,12 @@ def become(target: Tensor, result: Signal) -> Tensor:
 
 
 def joined(flows: Iterable[Signal]) -> tuple[int, int]:
-    """`(some, once)` where signals meet: bits of some path, and of every path."""
+    """`(some, once)` where signals meet: bits of some path, and of every path.
+
+    Examples:
+        >>> joined([Signal(torch.ones(2), some=0b11, once=0b11), Signal(torch.ones(2), some=0b01, once=0b01)])
+        (3, 1)
+    """
     some, once = 0, _EVERY
     for flow in flows:
         some |= flow.some

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from scratchcard.artefacts.files import written_beside
+from scratchcard.artefacts.tensor_file import read_tensors, write_tensors
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable
 
@@ -30,12 +29,38 @@ class Ticket:
         mask: the kept weights.
         provenance: plain JSON: workload, scorer, regime, density, seed, versions ...
         trained: the network's whole state after training, or None.
+
+    Examples:
+        >>> network = nn.Linear(4, 2)
+        >>> ticket = Ticket.of(network, Mask({"weight": torch.eye(2, 4, dtype=torch.bool)}), {"method": "by hand"})
+        >>> ticket
+        Ticket(2 of 8 weights, density 0.25, by hand, untrained)
+        >>> ticket.apply_to(network)
+        >>> int((network.weight != 0).sum())
+        2
     """
 
     initial: Mapping[str, Tensor]
     mask: Mask
     provenance: Mapping[str, Any] = field(default_factory=dict)
     trained: Mapping[str, Tensor] | None = None
+
+    def __repr__(self) -> str:
+        method = self.provenance.get("label") or self.provenance.get("method")
+        found = f", {method}" if isinstance(method, str) else ""
+        state = "untrained" if self.trained is None else "trained"
+        mask = self.mask
+        return f"Ticket({mask.kept:,} of {mask.total:,} weights, density {mask.density:.4g}{found}, {state})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a row for each layer."""
+        rows = [
+            f"<tr><td>{escape(name)}</td><td>{' × '.join(map(str, kept.shape))}</td>"
+            f"<td>{int(kept.sum()):,}</td><td>{float(kept.float().mean()):.4f}</td></tr>"
+            for name, kept in self.mask.tensors.items()
+        ]
+        head = "".join(f"<th>{word}</th>" for word in ("layer", "shape", "kept", "density"))
+        return f"<p>{escape(repr(self))}</p><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
     @classmethod
     def of(cls, network: nn.Module, mask: Mask, provenance: Mapping[str, Any] | None = None) -> Ticket:
@@ -63,36 +88,22 @@ class Ticket:
     def save(self, path: str | Path) -> Path:
         """Write the ticket to `path` (safetensors); written beside and renamed, so never half there.
 
-        The file gets the mode that any new file of this process gets.
-
         Raises:
             OSError: `path` is a folder, or nothing can be written there.
             ValueError: the provenance holds NaN or infinity, which JSON has no word for.
             TypeError: the provenance is not plain JSON.
         """
-        path = Path(path)
-        if path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder, expected the name of the ticket's file")
-        tensors = {f"initial/{name}": tensor.contiguous() for name, tensor in self.initial.items()}
-        tensors |= {f"mask/{name}": tensor.contiguous() for name, tensor in self.mask.tensors.items()}
-        for name, tensor in (self.trained or {}).items():
-            tensors[f"trained/{name}"] = tensor.contiguous()
-        metadata = {
+        tensors = {f"initial/{name}": tensor for name, tensor in self.initial.items()}
+        tensors |= {f"mask/{name}": tensor for name, tensor in self.mask.tensors.items()}
+        tensors |= {f"trained/{name}": tensor for name, tensor in (self.trained or {}).items()}
+        texts = {
             "format": FORMAT,
             "version": str(FORMAT_VERSION),
             "weights": json.dumps(list(self.mask.tensors)),
             "state": json.dumps(list(self.initial)),
             "provenance": json.dumps(dict(self.provenance), sort_keys=True, allow_nan=False),
         }
-        with written_beside(path) as beside:
-            beside.touch()
-            mode = beside.stat().st_mode
-            try:
-                save_file({name: tensor.cpu().clone() for name, tensor in tensors.items()}, beside, metadata)
-            except SafetensorError as error:
-                raise OSError(f"cannot write the ticket {path}: {error}") from error
-            beside.chmod(mode)  # safetensors makes files that only their owner can read
-        return path
+        return write_tensors(path, tensors, texts)
 
     @classmethod
     def load(cls, path: str | Path) -> Ticket:
@@ -106,17 +117,16 @@ class Ticket:
         if not path.is_file():
             raise FileNotFoundError(f"no ticket at {path}: expected a .safetensors file that `scratchcard prune` wrote")
         try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != FORMAT:
-                    raise ValueError(f"{path} is a safetensors file but not a ticket (no {FORMAT!r} in its metadata)")
-                if metadata.get("version") != str(FORMAT_VERSION):
-                    raise ValueError(
-                        f"{path} has ticket version {metadata.get('version')}, this release reads {FORMAT_VERSION}"
-                    )
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            weights, state = json.loads(metadata["weights"]), json.loads(metadata["state"])
-            provenance = json.loads(metadata["provenance"])
+            tensors, texts = read_tensors(path)
+        except ValueError as error:
+            raise ValueError(_damaged(path, error)) from error
+        if texts.get("format") != FORMAT:
+            raise ValueError(f"{path} is a safetensors file but not a ticket (no {FORMAT!r} in its metadata)")
+        if texts.get("version") != str(FORMAT_VERSION):
+            raise ValueError(f"{path} has ticket version {texts.get('version')}, this release reads {FORMAT_VERSION}")
+        try:
+            weights, state = json.loads(texts["weights"]), json.loads(texts["state"])
+            provenance = json.loads(texts["provenance"])
             if not isinstance(provenance, dict):
                 raise TypeError(f"its provenance is no JSON object but {type(provenance).__name__}")
             mask = Mask({name: tensors[f"mask/{name}"] for name in weights})
@@ -125,20 +135,39 @@ class Ticket:
             if trained and len(trained) != len(initial):
                 raise KeyError("trained weights")
             check_same_layout({name: initial[name] for name in weights}, mask.tensors, "the mask")
-        except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, RecursionError, OSError) as error:
-            raise ValueError(
-                f"{path} is damaged or truncated ({error}); make the ticket again or restore the file from a copy"
-            ) from error
+        except (KeyError, TypeError, json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(_damaged(path, error)) from error
         return cls(initial, mask, provenance, trained or None)
 
 
+def _damaged(path: Path, error: Exception) -> str:
+    return f"{path} is damaged or truncated ({error}); make the ticket again or restore the file from a copy"
+
+
 def copy_state(network: nn.Module) -> dict[str, Tensor]:
-    """A copy of the network's whole state on the CPU that shares no memory with it."""
+    """A copy of the network's whole state on the CPU that shares no memory with it.
+
+    Examples:
+        >>> network = nn.Linear(2, 1)
+        >>> state = copy_state(network)
+        >>> state["weight"].data_ptr() == network.weight.data_ptr()
+        False
+    """
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in network.state_dict().items()}
 
 
 def nonzero_pruned(network: nn.Module, mask: Mask) -> int:
-    """How many pruned weights of `network` are not exactly zero (0 for a well-kept ticket)."""
+    """How many pruned weights of `network` are not exactly zero (0 for a well-kept ticket).
+
+    Examples:
+        >>> network = nn.Linear(2, 1)
+        >>> mask = Mask({"weight": torch.tensor([[True, False]])})
+        >>> nonzero_pruned(network, mask)
+        1
+        >>> mask.apply_to(network)
+        >>> nonzero_pruned(network, mask)
+        0
+    """
     weights = prunable(network)
     check_same_layout(weights, mask.tensors, "the mask")
     with torch.no_grad():

@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from scratchcard.artefacts.files import written_beside
+from scratchcard.artefacts.tensor_file import read_tensors, write_tensors
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import count
 
@@ -37,6 +35,17 @@ class TicketPath:
 
     Raises:
         ValueError: what does not fit together.
+
+    Examples:
+        >>> masks = {
+        ...     0.5: Mask({"weight": torch.tensor([[True, True, False, False]])}),
+        ...     0.25: Mask({"weight": torch.tensor([[True, False, False, False]])}),
+        ... }
+        >>> path = TicketPath.of(masks, {"weight": torch.tensor([[0.4, -0.3, 0.2, -0.1]])}, inputs=torch.zeros(2, 4))
+        >>> path.densities, path.kept
+        ((0.5, 0.25), (2, 1))
+        >>> path.signs(0.5)["weight"]
+        tensor([[ 1, -1,  0,  0]], dtype=torch.int8)
     """
 
     densities: tuple[float, ...]
@@ -64,6 +73,9 @@ class TicketPath:
                 raise ValueError(f"the values of {name!r} hold NaN or infinity")
         if self.inputs.ndim != 2 or not bool(torch.isfinite(self.inputs).all()):
             raise ValueError("a path needs the mean input of each class as finite numbers (classes, features)")
+
+    def __repr__(self) -> str:
+        return f"TicketPath({self.kept[0]:,} to {self.kept[-1]:,} of {self.total:,} weights, {len(self.kept)} tickets)"
 
     @classmethod
     def of(
@@ -127,25 +139,20 @@ class TicketPath:
 
     def save(self, path: str | Path) -> Path:
         """Write the kept weights alone, as safetensors with JSON metadata; written beside and renamed."""
-        path = Path(path)
         tensors = {"inputs": self.inputs.half()}
         for name, level in self.levels.items():
             places = level.reshape(-1).nonzero()[:, 0]
             tensors[f"places/{name}"] = places.to(torch.int32)
             tensors[f"levels/{name}"] = level.reshape(-1)[places]
             tensors[f"values/{name}"] = self.values[name].reshape(-1)[places].half()
-        metadata = {
+        texts = {
             "format": FORMAT,
             "version": str(FORMAT_VERSION),
             "densities": json.dumps(self.densities),
             "shapes": json.dumps({name: list(level.shape) for name, level in self.levels.items()}),
             "about": json.dumps(dict(self.about), sort_keys=True, allow_nan=False),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with written_beside(path) as beside:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside, metadata)
-            beside.chmod(0o644)
-        return path
+        return write_tensors(path, tensors, texts)
 
     @classmethod
     def load(cls, path: str | Path) -> TicketPath:
@@ -161,12 +168,10 @@ class TicketPath:
                 f"no ticket path at {path}: expected a .safetensors file that TicketPath.save wrote"
             )
         try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                if (metadata.get("format"), metadata.get("version")) != (FORMAT, str(FORMAT_VERSION)):
-                    raise ValueError(f"no {FORMAT!r} of version {FORMAT_VERSION} in its metadata")
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            shapes = json.loads(metadata["shapes"])
+            tensors, texts = read_tensors(path)
+            if (texts.get("format"), texts.get("version")) != (FORMAT, str(FORMAT_VERSION)):
+                raise ValueError(f"no {FORMAT!r} of version {FORMAT_VERSION} in its metadata")
+            shapes = json.loads(texts["shapes"])
             levels, values = {}, {}
             for name, shape in shapes.items():
                 places = tensors[f"places/{name}"].long()
@@ -174,10 +179,10 @@ class TicketPath:
                 values[name] = torch.zeros(shape)
                 levels[name].view(-1)[places] = tensors[f"levels/{name}"]
                 values[name].view(-1)[places] = tensors[f"values/{name}"].float()
-            densities = tuple(float(density) for density in json.loads(metadata["densities"]))
-            about = json.loads(metadata["about"])
+            densities = tuple(float(density) for density in json.loads(texts["densities"]))
+            about = json.loads(texts["about"])
             if not isinstance(about, dict):
                 raise ValueError("what is said about it is no JSON object")
             return cls(densities, levels, values, tensors["inputs"].float(), about)
-        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, IndexError, RecursionError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError, IndexError, RecursionError) as error:
             raise ValueError(f"{path} is no usable ticket path: {' '.join(str(error).split())}") from error

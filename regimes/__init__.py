@@ -2,42 +2,61 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Callable
 from typing import Any
 
-from scratchcard.regimes.iterative import Iterative
+from scratchcard.regimes.iterative import IMS, ISS, Iterative
 from scratchcard.regimes.regime import Found, Regime
-from scratchcard.regimes.upfront import Upfront
-from scratchcard.registry import lookup
+from scratchcard.regimes.upfront import UMS, USS, Upfront
+from scratchcard.registry import lookup, members
+from scratchcard.settings import Setting, make, settings_of
 
-REGIMES: dict[str, Regime] = {
-    "USS": Upfront(rounds=1),
-    "UMS": Upfront(rounds=100),
-    "ISS": Iterative(rounds=10, shots=1),
-    "IMS": Iterative(rounds=10, shots=10),
-}
+REGIMES: dict[str, Callable[..., Regime]] = {"USS": USS, "UMS": UMS, "ISS": ISS, "IMS": IMS}
 
 
-def make_regime(name: str, *, rounds: int | None = None, shots: int | None = None, **settings: Any) -> Regime:
-    """The regime called `name` with other settings than its own.
+def make_regime(name: str, /, **settings: Any) -> Regime:
+    """The regime called `name` with some settings of its own.
 
-    Args:
-        name: one of `REGIMES`, or what an entry point of the group `regimes` adds.
-        rounds: pruning rounds; None keeps the regime's.
-        shots: scoring and pruning steps after each training; only IMS takes it, the others leave it aside.
-        settings: further fields of the regime (`schedule`, `scope`, `rewind_step`); those it lacks are left aside.
+        >>> make_regime("UMS", rounds=16)
+        UMS(scope='global', rounds=16, schedule='exponential')
+        >>> make_regime("ISS", shots=3)
+        Traceback (most recent call last):
+        ...
+        scratchcard.settings.SettingError: ISS has no setting shots (IMS has it); it has scope, rounds, schedule, \
+rewind_step, towards, round_steps
 
     Raises:
-        ValueError: unknown name, or a USS of several rounds.
+        ValueError: an unknown name, a setting that the regime does not have, or a value that the setting cannot have.
     """
-    regime = lookup(REGIMES, "regimes", name)
-    if not isinstance(regime, Upfront | Iterative):
-        return regime
-    if name == "USS" and rounds not in (None, 1):
-        raise ValueError(f"USS has one round, got {rounds}; for several use UMS")
-    wanted: dict[str, Any] = {"rounds": rounds, "shots": shots if name == "IMS" else None} | settings
-    known = {field.name for field in dataclasses.fields(regime)}
-    return dataclasses.replace(regime, **{k: v for k, v in wanted.items() if v is not None and k in known})
+    factory = lookup(REGIMES, "regimes", name)
+    return make(factory, name, settings, owners)
 
 
-__all__ = ["REGIMES", "Found", "Iterative", "Regime", "Upfront", "make_regime"]
+def owners(setting: str) -> tuple[str, ...]:
+    """The regimes that have a setting."""
+    return tuple(name for name, regime in members(REGIMES, "regimes").items() if setting in settings_of(regime))
+
+
+def regime_settings() -> dict[str, dict[str, Setting]]:
+    """Each setting that some regime has: its declaration by regime."""
+    found: dict[str, dict[str, Setting]] = {}
+    for name, regime in members(REGIMES, "regimes").items():
+        for word, declared in settings_of(regime).items():
+            found.setdefault(word, {})[name] = declared
+    return found
+
+
+__all__ = [
+    "IMS",
+    "ISS",
+    "REGIMES",
+    "UMS",
+    "USS",
+    "Found",
+    "Iterative",
+    "Regime",
+    "Upfront",
+    "make_regime",
+    "owners",
+    "regime_settings",
+]

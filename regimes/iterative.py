@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch import nn
-
-from scratchcard.artefacts.store import Store
-from scratchcard.clock import spent
-from scratchcard.pruning.mask import Scope
-from scratchcard.pruning.parameters import count, prunable
-from scratchcard.pruning.schedules import SCHEDULES, check_count
-from scratchcard.pruning.scores import Scores
-from scratchcard.pruning.ticket import copy_state
-from scratchcard.regimes.regime import Found, Progress
-from scratchcard.regimes.upfront import prune_upfront
+from scratchcard.pruning.schedules import SCHEDULES
+from scratchcard.regimes.regime import Found, Regime, Search
+from scratchcard.regimes.upfront import by_schedule, in_rounds
 from scratchcard.registry import lookup
-from scratchcard.scorers.scorer import Scorer
-from scratchcard.workloads.stored_training import train_once
-from scratchcard.workloads.workload import Workload
+from scratchcard.settings import setting
+
+if TYPE_CHECKING:
+    from scratchcard.workloads.recipe import Recipe
+    from scratchcard.workloads.session import Progress
+
+_FIRST = ("Iterative", {"rounds": 10, "shots": 1, "schedule": "exponential", "scope": "global", "rewind_step": 0})
 
 
-@dataclass(frozen=True)
-class Iterative:
+@dataclass(frozen=True, kw_only=True)
+class Iterative(Regime):
     """Train, score the trained network, prune, rewind; `rounds` times.
-
-    One shot a round is ISS; with the magnitude scorer that is iterative magnitude pruning (Frankle & Carbin 2019,
-    arXiv 1803.03635). Several shots a round are IMS: a multi-shot sequence on the trained network, on the scorer's
-    own exponential way from this round's density to the next.
 
     Attributes:
         rounds: number of train-prune-rewind cycles.
-        shots: scoring and pruning steps after each training.
         schedule: density after each round.
-        scope: compare all weights with each other or each layer's among themselves.
         rewind_step: rewind to the weights after this many training steps of the dense network (0 = initialisation;
             Frankle et al. 2020, arXiv 1912.05671).
         towards: the density that the schedule's rounds lead to; a search for a higher density leaves that path at
@@ -46,19 +34,44 @@ class Iterative:
         round_steps: training steps of each round, at most; None: the recipe's. The ticket is trained by the recipe.
     """
 
-    rounds: int = 10
-    shots: int = 1
-    schedule: str = "exponential"
-    scope: Scope = "global"
-    rewind_step: int = 0
-    # Not in the repr, by which score tables know the regimes that they were recorded with: none of them has these.
-    towards: float | None = field(default=None, repr=False)
-    round_steps: int | None = field(default=None, repr=False)
+    trains: ClassVar[bool] = True
+    first = _FIRST
+
+    rounds: int = in_rounds(10)
+    schedule: str = by_schedule()
+    rewind_step: int = setting(
+        0,
+        help="Rewind to the weights after this many steps of the first training",
+        example=100,
+        low=0,
+        label=", rewind {}",
+    )
+    towards: float | None = setting(
+        None,
+        help="One path of rounds down to this density, which all densities leave at their place",
+        example=0.005,
+        above=0,
+        high=1,
+        label=" towards {:g}",
+    )
+    round_steps: int | None = setting(
+        None,
+        help="Training steps of each round, at most",
+        example=859,
+        low=1,
+        unset="as many as at the end",
+        label=", {} steps a round",
+    )
 
     @property
-    def trains(self) -> bool:
-        """Iterative regimes train the network in every round."""
-        return True
+    def scorings(self) -> int:
+        """Scoring and pruning steps after each training."""
+        return 1
+
+    @property
+    def begins_dense(self) -> bool:
+        """Without a rewind step, at which the training would be kept, and without a shorter training."""
+        return self.rewind_step == 0 and self.round_steps is None
 
     def densities(self, density: float) -> tuple[float, ...]:
         """The density after each round.
@@ -73,33 +86,35 @@ class Iterative:
             raise ValueError(f"a path towards density {self.towards} never reaches {density}; take a lower `towards`")
         return (*(share for share in path(self.towards, self.rounds) if share > density), density)
 
-    def find(
-        self,
-        workload: Workload,
-        scorer: Scorer,
-        density: float,
-        seed: int,
-        *,
-        network: nn.Module | None = None,
-        data_seed: int | None = None,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-        store: Store | None = None,
-        progress: Progress | None = None,
-    ) -> Found:
-        """See `Regime.find`. With a `store` each finished training is kept, so that the next call goes on after it."""
-        network = (
-            workload.build(seed, dtype=dtype, device=device) if network is None else copy.deepcopy(network).to(device)
-        )
-        check_count(density, count(prunable(network)))
+    def check(self, recipe: Recipe, density: float) -> None:
+        """See `Regime.check`; refuses a step to rewind to that the training does not reach, too."""
+        super().check(recipe, density)
+        steps = recipe.max_steps if self.round_steps is None else self.round_steps
+        if self.rewind_step and self.rewind_step >= steps:
+            raise ValueError(
+                f"cannot rewind to step {self.rewind_step}: the training has {steps} steps; take an earlier step or a "
+                "longer training"
+            )
+        self.densities(density)
+
+    def _search(self, asked: Search) -> Found:
+        """With a store each finished training is kept, so that the next call goes on after it."""
+        import torch
+
+        from scratchcard.clock import spent
+        from scratchcard.pruning.parameters import prunable
+        from scratchcard.pruning.scores import Scores
+        from scratchcard.pruning.ticket import copy_state
+        from scratchcard.regimes.rounds import prune_upfront
+        from scratchcard.workloads.stored_training import train_once
+
+        workload, network, session = asked.workload, asked.network, asked.session
         if self.round_steps is not None:
             workload = replace(workload, recipe=replace(workload.recipe, max_steps=self.round_steps))
-        initial = copy_state(network)
-        batch = workload.scoring_batch(seed, dtype=dtype, device=device)
-        densities = self.densities(density)
+        densities = self.densities(asked.density)
         rounds, steps = len(densities), workload.recipe.max_steps
         survived = {n: torch.zeros_like(w, dtype=torch.int32, device="cpu") for n, w in prunable(network).items()}
-        rewind, mask, scores = initial, None, None
+        rewind, mask, scores = copy_state(network), None, None
         training: list[dict[str, Any]] = []
         for number, target in enumerate(densities, start=1):
             network.load_state_dict(rewind)
@@ -107,12 +122,12 @@ class Iterative:
             record = train_once(
                 network,
                 workload,
-                store=store,
+                store=session.store,
                 mask=mask,
-                seed=seed if data_seed is None else data_seed,
-                device=device,
+                seed=asked.data_seed,
+                device=session.device,
                 snapshot_steps=snapshot_steps,
-                progress=_shifted(progress, (number - 1) * steps, rounds * steps),
+                progress=_shifted(session.progress, (number - 1) * steps, rounds * steps),
             )
             if snapshot_steps:
                 if self.rewind_step not in record.snapshots:
@@ -120,17 +135,17 @@ class Iterative:
                         f"cannot rewind to step {self.rewind_step}: training ended after {record.steps} steps"
                     )
                 rewind = dict(record.snapshots[self.rewind_step])
-            begin = spent(device)
+            begin = spent(session.device)
             pruned, scores, _, _ = prune_upfront(
                 network,
-                batch,
+                asked.batch,
                 workload.task.loss,
-                scorer,
+                asked.scorer,
                 target,
-                rounds=self.shots,
+                rounds=self.scorings,
                 scope=self.scope,
                 within=mask,
-                seed=seed,
+                seed=asked.seed,
             )
             mask = pruned.to("cpu")
             for name, tensor in mask.tensors.items():
@@ -141,16 +156,39 @@ class Iterative:
                     "steps": record.steps,
                     "best_step": record.best_step,
                     "validation_loss": record.best_validation_loss,
-                    "validation_accuracy": record.best_validation_accuracy,
-                    "seconds": record.seconds + spent(device) - begin,
+                    "validation_accuracy": record.best_validation_metric,
+                    "seconds": record.seconds + spent(session.device) - begin,
                 }
             )
-            if progress is not None:
-                progress(number * steps, rounds * steps)
+            if session.progress is not None:
+                session.progress(number * steps, rounds * steps)
         assert mask is not None and scores is not None  # noqa: S101, PT018  (a schedule has at least one round)
         last = {name: tensor.detach().cpu() for name, tensor in scores.tensors.items()}
         seconds = sum(float(entry["seconds"]) for entry in training)
-        return Found(mask, Scores(last, repr(scorer)), survived, densities, rewind, seconds, tuple(training))
+        return Found(mask, Scores(last, repr(asked.scorer)), survived, densities, rewind, seconds, tuple(training))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ISS(Iterative):
+    """Iterative single-shot: one scoring after each training.
+
+    With the magnitude scorer that is iterative magnitude pruning (Frankle & Carbin 2019, arXiv 1803.03635).
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class IMS(Iterative):
+    """Iterative multi-shot: a multi-shot sequence after each training.
+
+    It goes on the exponential way from one round's density to the next, whatever the schedule of the rounds.
+    """
+
+    shots: int = setting(10, help="Scoring and pruning steps after each training", example=5, low=1, label=" x {}")
+
+    @property
+    def scorings(self) -> int:
+        """See `shots`."""
+        return self.shots
 
 
 def _shifted(progress: Progress | None, done: int, total: int) -> Progress | None:

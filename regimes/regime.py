@@ -1,22 +1,29 @@
-"""What every regime takes and gives."""
+"""What every regime takes and gives. Torch and what needs it are imported on use: settings are read without them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch import Tensor, nn
+from scratchcard.pruning.schedules import check_count, check_density
+from scratchcard.pruning.scopes import Scope
+from scratchcard.settings import Settings, described, setting, settings_of
 
-from scratchcard.artefacts.store import Store
-from scratchcard.pruning.mask import Mask
-from scratchcard.pruning.scores import Scores
-from scratchcard.scorers.scorer import Scorer
-from scratchcard.workloads.workload import Workload
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
-Progress = Callable[[int, int], None]
-"""Called with (steps done, steps in all)."""
+    from scratchcard.pruning.mask import Mask
+    from scratchcard.pruning.scores import Scores
+    from scratchcard.scorers.scorer import Batch, Scorer
+    from scratchcard.workloads.recipe import Recipe
+    from scratchcard.workloads.session import Session
+    from scratchcard.workloads.workload import Workload
+
+METHOD_FIRST = {"rounds": 1, "shots": 10, "schedule": "exponential", "scope": "global", "rewind_step": 0}
+"""The regimes' settings that the first methods were described by, and what stood there for regimes without them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,23 +61,104 @@ class Found:
         Raises:
             ValueError: no such round.
         """
+        from scratchcard.pruning.mask import Mask
+
         if not 0 <= round_ <= self.rounds:
             raise ValueError(f"round must lie in 0 ... {self.rounds}, got {round_}")
         return Mask({name: tensor >= round_ for name, tensor in self.survived.items()})
 
 
-class Regime(Protocol):
-    """Finds a mask for a workload's network."""
+@dataclass(frozen=True, eq=False)
+class Search:
+    """What a regime is asked for; `network` may be changed, `batch` is the scoring batch."""
+
+    workload: Workload
+    network: nn.Module
+    batch: Batch
+    scorer: Scorer
+    density: float
+    seed: int
+    data_seed: int
+    session: Session
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regime(Settings, ABC):
+    """Finds a mask for a workload's network. A regime is a frozen dataclass of the settings that it has.
+
+    Attributes:
+        trains: whether the network is trained between rounds.
+        named: whether labels name it.
+        first: how the regime was described when the first tables were recorded, which `identity` keeps: a name, and the
+            settings in their order with what stands for those that it does not have.
+        scope: compare all weights with each other or each layer's among themselves.
+    """
+
+    trains: ClassVar[bool] = False
+    named: ClassVar[bool] = True
+    first: ClassVar[tuple[str, Mapping[str, Any]]] = ("", {})
+
+    scope: Scope = setting(
+        "global",
+        help="Compare all weights with each other (global), or each layer's among themselves with layers as dense as "
+        "each other (layer), as the expected scores have it (expected), or by Erdos-Renyi-Kernel (erk)",
+        example="layer",
+        label=", scope {}",
+    )
 
     @property
+    def name(self) -> str:
+        """The regime's name."""
+        return type(self).__name__
+
+    @property
+    @abstractmethod
     def rounds(self) -> int:
         """Number of pruning rounds."""
-        ...
 
     @property
-    def trains(self) -> bool:
-        """Whether the network is trained between rounds."""
-        ...
+    def identity(self) -> str:
+        """By which score tables know the regime that they were recorded with.
+
+        >>> from scratchcard.regimes import ISS
+        >>> ISS().identity
+        "Iterative(rounds=10, shots=1, schedule='exponential', scope='global', rewind_step=0)"
+        """
+        known, settings = self.first
+        own = described(self, settings)
+        return f"{known or self.name}({', '.join(f'{name}={value!r}' for name, value in own.items())})"
+
+    def describe(self) -> dict[str, Any]:
+        """Plain JSON, as methods are described: settings that came later only where they are not at their default."""
+        return {"regime": self.name} | described(self, METHOD_FIRST | {"rounds": self.rounds})
+
+    @property
+    def label(self) -> str:
+        """For tables: `UMS 100`, `IMS 10 x 5, cubic` ...; empty for the plainest.
+
+        >>> from scratchcard.regimes import IMS
+        >>> IMS(shots=5, schedule="cubic").label
+        'IMS 10 x 5, cubic'
+        """
+        known = settings_of(type(self))
+        text = f"{self.name} {self.rounds}" if self.named else ""
+        for name in dict.fromkeys((*self.first[1], *known)):
+            if name in known and name != "rounds" and getattr(self, name) != known[name].default:
+                text += (known[name].label or f", {name.replace('_', ' ')} {{}}").format(getattr(self, name))
+        return text.removeprefix(", ")
+
+    @property
+    def begins_dense(self) -> bool:
+        """Whether it begins with the dense network's whole training, which other searches of the same begin with."""
+        return False
+
+    def check(self, recipe: Recipe, density: float) -> None:
+        """Refuse what the regime cannot do with a recipe or at a density.
+
+        Raises:
+            ValueError: one sentence.
+        """
+        check_density(density)
 
     def find(
         self,
@@ -78,13 +166,10 @@ class Regime(Protocol):
         scorer: Scorer,
         density: float,
         seed: int,
+        session: Session | None = None,
         *,
         network: nn.Module | None = None,
         data_seed: int | None = None,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-        store: Store | None = None,
-        progress: Progress | None = None,
     ) -> Found:
         """Prune the network of `workload` at initialisation `seed` down to `density`.
 
@@ -93,15 +178,28 @@ class Regime(Protocol):
             scorer: the criterion.
             density: kept weights / prunable weights, in (0, 1].
             seed: of the initial weights, the scoring batch and the order of ties.
+            session: where and how; with a store, each finished training is kept there, so that the next call goes on
+                after it and other searches share it.
             network: a copy of it is used in place of `workload.build(seed)`.
             data_seed: of the data order in training; `seed` if not given. Upfront regimes do not train.
-            device: where to score and train.
-            dtype: precision of the network.
-            store: where finished trainings are kept, so that a second call goes on and other searches share them;
-                unused by regimes without training.
-            progress: called as rounds (upfront) or training steps (iterative) finish.
 
         Raises:
-            ValueError: a density outside (0, 1], or one that the regime's path does not reach.
+            ValueError: a density outside (0, 1], or what the regime cannot do (`check`).
         """
-        ...
+        from scratchcard.pruning.parameters import count, prunable
+        from scratchcard.workloads.session import Session
+
+        session = session or Session()
+        self.check(workload.recipe, density)
+        if network is None:
+            network = workload.build(seed, **session.placement)
+        else:
+            network = copy.deepcopy(network).to(session.device)
+        check_count(density, count(prunable(network)))
+        batch = workload.scoring_batch(seed, **session.placement)
+        data_seed = seed if data_seed is None else data_seed
+        return self._search(Search(workload, network, batch, scorer, density, seed, data_seed, session))
+
+    @abstractmethod
+    def _search(self, asked: Search) -> Found:
+        """The regime's own part of `find`."""

@@ -25,6 +25,10 @@ class Column:
         transform: how the raw number became the stored one (`raw`, `log`, `rank` ...); applied by whoever
             computes the column, never by who reads it.
         description: formula and meaning.
+
+    Examples:
+        >>> Column("magnitude", "feature", "raw", "|w|")
+        Column(name='magnitude', role='feature', transform='raw', description='|w|')
     """
 
     name: str
@@ -45,6 +49,14 @@ class TableSchema:
 
     Raises:
         ValueError: two columns of one name.
+
+    Examples:
+        >>> columns = Column("magnitude", "feature", "raw", "|w|"), Column("kept", "target", "raw", "1 if kept")
+        >>> schema = TableSchema(1, columns)
+        >>> schema.features, schema.targets
+        (('magnitude',), ('kept',))
+        >>> TableSchema.from_json(schema.to_json()) == schema
+        True
     """
 
     version: int
@@ -126,6 +138,11 @@ class FeatureBlock:
 
     Raises:
         ValueError: shapes that do not fit together.
+
+    Examples:
+        >>> block = FeatureBlock("weight", np.arange(2), ("magnitude",), np.array([[0.5], [0.1]], np.float32))
+        >>> block.rows
+        2
     """
 
     parameter: str
@@ -157,6 +174,11 @@ class TableBlock:
 
     Raises:
         ValueError: a column of another length than `indices`.
+
+    Examples:
+        >>> block = TableBlock("toy", 0, 0, "weight", np.arange(2), {"magnitude": np.array([0.5, 0.1], np.float32)})
+        >>> block.features(("magnitude",)).values.tolist()[0]
+        [0.5]
     """
 
     workload: str

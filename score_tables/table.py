@@ -6,7 +6,6 @@ one such file, which describes itself. Keys (workload, seed, round, parameter, i
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,42 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from scratchcard.score_tables.file import RowGroup, TableFile, read_groups
-from scratchcard.score_tables.schema import (
-    KEYS,
-    TABLE_VERSION,
-    THESIS_FEATURES,
-    Column,
-    FeatureBlock,
-    TableBlock,
-    TableSchema,
-)
-from scratchcard.score_tables.writer import (
-    MANIFEST,
-    MAX_ROWS,
-    TableWriter,
-    file_name,
-    read_manifest,
-    write_manifest,
-)
-
-__all__ = [
-    "KEYS",
-    "MAX_ROWS",
-    "TABLE_VERSION",
-    "THESIS_FEATURES",
-    "Column",
-    "FeatureBlock",
-    "RowGroup",
-    "ScoreTable",
-    "TableBlock",
-    "TableFile",
-    "TableSchema",
-    "TableWriter",
-    "file_name",
-    "read_manifest",
-    "write_manifest",
-]
+from scratchcard.artefacts.digest import sha256
+from scratchcard.score_tables.manifest import MANIFEST, read_manifest
+from scratchcard.score_tables.schema import TableBlock, TableSchema
+from scratchcard.score_tables.table_file import RowGroup, TableFile, read_groups
+from scratchcard.words import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +31,31 @@ class ScoreTable:
         schema: the columns, the same in every file.
         manifest: the folder's `manifest.json` ({} if the build has not finished), or one file's own metadata.
         files: the whole files, sorted by workload and seed.
+
+    Examples:
+        >>> from scratchcard.score_tables.schema import Column
+        >>> from scratchcard.score_tables.writer import TableWriter
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "toy-seed0.parquet"
+        >>> schema = TableSchema(1, (Column("magnitude", "feature", "raw", "|w|"),))
+        >>> sizes = np.array([0.5, 0.1], np.float32)
+        >>> with TableWriter(schema, path, "toy", 0) as writer:
+        ...     writer.write(TableBlock("toy", 0, 0, "weight", np.arange(2), {"magnitude": sizes}))
+        >>> table = ScoreTable.open(path.parent)
+        >>> table.rows, table.seeds
+        (2, {'toy': (0,)})
+        >>> table.columns(["magnitude"])["magnitude"].tolist()[0]
+        0.5
     """
 
     path: Path
     schema: TableSchema
     manifest: dict[str, Any]
     files: tuple[TableFile, ...]
+
+    def __repr__(self) -> str:
+        networks, columns = counted(len(self.files), "network"), counted(len(self.schema.columns), "column")
+        return f"ScoreTable({str(self.path)!r}, {counted(self.rows, 'row')} of {networks}, {columns})"
 
     @classmethod
     def open(cls, path: str | Path) -> ScoreTable:
@@ -124,7 +111,7 @@ class ScoreTable:
     @cached_property
     def digest(self) -> str:
         """sha256 over the files' sha256 in the order of workload and seed; their names do not matter."""
-        return hashlib.sha256("\n".join(file.digest for file in self.files).encode()).hexdigest()
+        return sha256(["\n".join(file.digest for file in self.files)])
 
     def groups(
         self,

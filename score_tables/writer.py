@@ -17,7 +17,6 @@ from scratchcard.score_tables.schema import TABLE_VERSION, TableBlock, TableSche
 
 FORMAT = "scratchcard-table"
 MAX_ROWS = 1_000_000
-MANIFEST = "manifest.json"
 
 
 def file_name(workload: str, seed: int) -> str:
@@ -25,6 +24,10 @@ def file_name(workload: str, seed: int) -> str:
 
     Raises:
         ValueError: a workload name that cannot be part of a file name.
+
+    Examples:
+        >>> file_name("lenet_300_100-mnist", 3)
+        'lenet_300_100-mnist-seed3.parquet'
     """
     if not workload or any(sign in workload for sign in '/\\:*?"<>|\0') or workload.startswith("."):
         raise ValueError(f"the workload name {workload!r} cannot be part of a file name; leave out / \\ : and the like")
@@ -32,7 +35,13 @@ def file_name(workload: str, seed: int) -> str:
 
 
 def arrow_schema(schema: TableSchema) -> pa.Schema:
-    """Keys, then one float32 column for each column of `schema`."""
+    """Keys, then one float32 column for each column of `schema`.
+
+    Examples:
+        >>> from scratchcard.score_tables.schema import Column
+        >>> arrow_schema(TableSchema(1, (Column("magnitude", "feature", "raw", "|w|"),))).names
+        ['workload', 'seed', 'round', 'parameter', 'index', 'magnitude']
+    """
     text = pa.dictionary(pa.int32(), pa.string())
     keys = [
         ("workload", text),
@@ -61,6 +70,17 @@ class TableWriter:
     Raises:
         ValueError: rows that do not fit the schema or the file, features that are not finite, no rows at
             all, or another writer took the same path over in the meantime.
+
+    Examples:
+        >>> import pathlib, tempfile
+        >>> from scratchcard.score_tables.schema import Column
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "toy-seed0.parquet"
+        >>> schema = TableSchema(1, (Column("magnitude", "feature", "raw", "|w|"),))
+        >>> sizes = np.array([0.5, 0.1], np.float32)
+        >>> with TableWriter(schema, path, "toy", 0) as writer:
+        ...     writer.write(TableBlock("toy", 0, 0, "weight", np.arange(2), {"magnitude": sizes}))
+        >>> writer.rows, path.exists()
+        (2, True)
     """
 
     def __init__(
@@ -203,36 +223,3 @@ class TableWriter:
 
 def _repeated(text: str, size: int) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(size, dtype=np.int32)), pa.array([text]))
-
-
-def write_manifest(folder: str | Path, manifest: Mapping[str, Any]) -> Path:
-    """Write `manifest.json` into the folder; written beside and renamed, so never half there."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / MANIFEST
-    beside = folder / f".{MANIFEST}.{os.getpid()}.part"
-    try:
-        beside.write_text(json.dumps(dict(manifest), indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return path
-
-
-def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """The manifest of a table's folder.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is damaged.
-    """
-    path = Path(folder) / MANIFEST
-    if not path.is_file():
-        raise FileNotFoundError(f"no {MANIFEST} in {folder}: expected a folder that `scratchcard build` wrote")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); build the table again") from error
-    if not isinstance(manifest, dict):
-        raise ValueError(f"{path} is damaged: expected a JSON object; build the table again")
-    return manifest

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from scratchcard.registry import lookup
+from scratchcard.registry import lookup, members
 from scratchcard.scorers.gauss_newton import GaussNewton
 from scratchcard.scorers.grasp import GraSP, GraSPAbs
 from scratchcard.scorers.magnitude import Magnitude
@@ -14,6 +16,7 @@ from scratchcard.scorers.scorer import Batch, Loss, NoEffectWarning, Scorer
 from scratchcard.scorers.snip import SNIP
 from scratchcard.scorers.synflow import SynFlow
 from scratchcard.scorers.synflow_l2_data import SynFlowL2Data
+from scratchcard.settings import changed, make, settings_of
 
 SCORERS: dict[str, Callable[..., Scorer]] = {
     "random": Random,
@@ -27,14 +30,53 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
 }
 
 
-def make_scorer(name: str, seed: int = 0) -> Scorer:
-    """The scorer called `name`, with its default settings; `seed` goes to those that take one.
+def make_scorer(wanted: str | Mapping[str, Any] | Scorer, seed: int = 0) -> Scorer:
+    """A scorer by its name, by its name and settings, or as it is.
+
+    A scorer that has a `seed` gets this one, unless it has one of its own already (another than its default).
+
+        >>> make_scorer("grasp")
+        GraSP(temperature=200.0)
+        >>> make_scorer({"name": "grasp", "temperature": 1})
+        GraSP(temperature=1.0)
 
     Raises:
-        ValueError: no such scorer; says which are known and which is nearest.
+        ValueError: no such scorer (says which are known and which is nearest), or a setting that it does not have.
+
+    Examples:
+        >>> make_scorer("grasp")
+        GraSP(temperature=200.0)
+        >>> make_scorer("random", seed=7)
+        Random(seed=7)
     """
-    factory = lookup(SCORERS, "scorers", name)
-    return factory(seed=seed) if "seed" in inspect.signature(factory).parameters else factory()
+    if isinstance(wanted, str | Mapping):
+        settings = {"name": wanted} if isinstance(wanted, str) else dict(wanted)
+        name = settings.pop("name", None)
+        if not isinstance(name, str):
+            raise ValueError(f'a scorer with settings has a name: expected {{ name = "grasp", ... }}, got {wanted!r}')
+        factory = lookup(SCORERS, "scorers", name)
+        if not dataclasses.is_dataclass(factory) and "seed" in inspect.signature(factory).parameters:
+            return factory(**{"seed": seed} | settings)
+        wanted = make(factory, name, settings)
+    own = settings_of(type(wanted)).get("seed")
+    return dataclasses.replace(wanted, seed=seed) if own and wanted.seed == own.default else wanted  # type: ignore
+
+
+def known_as(scorer: Scorer) -> str | None:
+    """The name that the scorer is registered under, whatever its settings; None if it is not."""
+    return next((name for name, made in members(SCORERS, "scorers").items() if made is type(scorer)), None)
+
+
+def scorer_name(wanted: str | Scorer) -> str:
+    """As labels and digests say it: the name, and the settings that are not at their default.
+
+    >>> scorer_name(GraSP()), scorer_name(GraSP(temperature=1.0))
+    ('grasp', 'grasp(temperature=1.0)')
+    """
+    if isinstance(wanted, str):
+        return wanted
+    settings = ", ".join(f"{name}={value!r}" for name, value in changed(wanted).items())
+    return (known_as(wanted) or type(wanted).__qualname__) + (f"({settings})" if settings else "")
 
 
 __all__ = [
@@ -51,5 +93,7 @@ __all__ = [
     "Scorer",
     "SynFlow",
     "SynFlowL2Data",
+    "known_as",
     "make_scorer",
+    "scorer_name",
 ]

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from scratchcard.pruning.inputs import forward, rows
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import inside
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.gradients import detached_state, own_generators, placed, twice_differentiable
-from scratchcard.scorers.scorer import Batch, Loss, check_mask, hand_over, without_pruned
+from scratchcard.scorers.scorer import Batch, Loss, Scorer, check_mask, hand_over, without_pruned
+from scratchcard.settings import Settings, setting
 
 Product = Callable[[list[Tensor]], list[Tensor]]
 
 
 @dataclass(frozen=True)
-class GaussNewton:
+class GaussNewton(Settings, Scorer):
     r"""`s = |w + d|`, where `d` minimises the loss of the network linearised at its weights.
 
     `d` solves `(G + damping * I) d = -g` approximately, by `steps` iterations of conjugate gradients from 0. `g` is
@@ -41,18 +42,21 @@ class GaussNewton:
 
     Raises:
         ValueError: no steps or examples, or a negative damping.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> GaussNewton(steps=1)(network, batch, nn.functional.cross_entropy).tensors["weight"]
+        tensor([[2.6802, 0.6864, 0.1630],
+                [1.5802, 2.4864, 2.6630]])
     """
 
-    steps: int = 3
-    damping: float = 1e-3
-    examples: int = 400
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.examples < 1 or not 0.0 <= self.damping < float("inf"):
-            raise ValueError(
-                f"expected at least 1 step and 1 example and a damping of 0 or more, got steps={self.steps}, "
-                f"examples={self.examples}, damping={self.damping}"
-            )
+    steps: int = setting(3, help="Steps of conjugate gradients", example=5, low=1)
+    damping: float = setting(1e-3, help="Added to the diagonal of the Gauss-Newton matrix", example=0.01, low=0)
+    examples: int = setting(
+        400, help="Of the scoring batch, at most so many, evenly spread over it", example=1000, low=1
+    )
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
         batch = spread(batch, self.examples)
@@ -61,12 +65,18 @@ class GaussNewton:
 
 
 def spread(batch: Batch, examples: int) -> Batch:
-    """At most so many examples, evenly spread over the batch, whose order may be that of classes."""
+    """At most so many examples, evenly spread over the batch, whose order may be that of classes.
+
+    Examples:
+        >>> inputs, targets = spread((torch.arange(10.0)[:, None], torch.arange(10)), 4)
+        >>> targets
+        tensor([0, 2, 5, 7])
+    """
     held = len(batch[1])
     if held <= examples:
         return batch
-    places = torch.arange(examples, device=batch[0].device) * held // examples
-    return batch[0][places], batch[1][places.to(batch[1].device)]
+    places = torch.arange(examples, device=batch[1].device) * held // examples
+    return rows(batch[0], places), batch[1][places]
 
 
 def gauss_newton_step(
@@ -79,6 +89,15 @@ def gauss_newton_step(
 
     Raises:
         ValueError: nothing to prune, a mask of another layout, or an operation without a second derivative.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> weights, step = gauss_newton_step(network, batch, nn.functional.cross_entropy, steps=1)
+        >>> step["weight"]
+        tensor([[ 1.6802,  2.6864, -0.3370],
+                [-1.6802, -2.6864,  0.3370]])
     """
     own = check_mask(network, mask)
     inputs, targets = placed(batch, next(iter(own.values())))
@@ -86,12 +105,7 @@ def gauss_newton_step(
         state = detached_state(network, own, mask)
         leaves = state.leaves
         moving = [other.requires_grad_() for other in state.others.values() if other.is_floating_point()]
-        outputs = functional_call(inside(network), tuple(state), (inputs,))
-        if not isinstance(outputs, Tensor):
-            raise ValueError(
-                f"Gauss-Newton needs a network that returns one tensor, {type(network).__name__} returns "
-                f"{type(outputs).__name__}; wrap it so that its forward returns the logits"
-            )
+        outputs = forward(inside(network), inputs, tuple(state))
         free = [*leaves.values(), *moving]
         direction = outputs.detach().new_zeros(outputs.shape).requires_grad_()
         pulled = torch.autograd.grad(outputs, free, direction, create_graph=True, materialize_grads=True)
@@ -123,6 +137,11 @@ def conjugate_gradients(product: Product, right: list[Tensor], steps: int) -> li
     """`x` after so many iterations towards `A x = right`, from 0; `product(v) = A v`, A positive semi-definite.
 
     Ends earlier where nothing is left, or where A has no curvature along the direction.
+
+    Examples:
+        >>> matrix = torch.tensor([[2.0, 0.0], [0.0, 4.0]])
+        >>> conjugate_gradients(lambda v: [matrix @ v[0]], [torch.tensor([2.0, 2.0])], steps=2)
+        [tensor([1.0000, 0.5000])]
     """
     found = [torch.zeros_like(part) for part in right]
     rest, towards = list(right), list(right)

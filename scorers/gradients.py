@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from scratchcard.pruning.inputs import each, forward
+from scratchcard.pruning.inputs import placed as inputs_placed
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import inside
 from scratchcard.scorers.scorer import Batch, Loss, check_mask
@@ -26,6 +27,14 @@ class LossGradients(NamedTuple):
             parameters.
         gradients: `g = dL/d(w * mask)`, also at pruned places (where it says what a revived weight would do).
         loss: `()`, the mean over the batch's examples.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> found = loss_gradients(network, batch, nn.functional.cross_entropy)
+        >>> found._fields, round(found.loss.item(), 3)
+        (('weights', 'gradients', 'loss'), 2.011)
     """
 
     weights: dict[str, Tensor]
@@ -50,14 +59,23 @@ def loss_gradients(
         create_graph: keep the graph, so that the gradients can be differentiated again.
 
     Raises:
-        ValueError: nothing to prune, or a mask of another layout.
+        ValueError: nothing to prune, a mask of another layout, or outputs that are no tensor.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> loss_gradients(network, batch, nn.functional.cross_entropy).gradients["weight"]
+        tensor([[-0.4853, -0.7760,  0.0973],
+                [ 0.4853,  0.7760, -0.0973]])
+        >>> network.weight.grad is None
+        True
     """
     own = check_mask(network, mask)
     inputs, targets = placed(batch, next(iter(own.values())))
     with torch.inference_mode(False), torch.enable_grad(), own_generators(network):
         state = detached_state(network, own, mask)
-        outputs = functional_call(inside(network), tuple(state), (inputs,))
-        value = loss(outputs, targets)
+        value = loss(forward(inside(network), inputs, tuple(state)), targets)
         leaves = list(state.leaves.values())
         gradients = torch.autograd.grad(value, leaves, create_graph=create_graph, materialize_grads=True)
     return LossGradients(state.leaves, dict(zip(state.leaves, gradients, strict=True)), value)
@@ -70,6 +88,12 @@ class DetachedState(NamedTuple):
         leaves: `w * mask` by weight name, which gradients can be taken of; copies or views, never the parameters.
         others: the parameters that are not prunable (biases, normalisations), detached: they cost no gradient.
         buffers: copies.
+
+    Examples:
+        >>> network = nn.Linear(3, 2)
+        >>> state = detached_state(network, check_mask(network, None), None)
+        >>> [*state.leaves], [*state.others], [*state.buffers]
+        (['weight'], ['bias'], [])
     """
 
     leaves: dict[str, Tensor]
@@ -81,6 +105,12 @@ def detached_state(network: nn.Module, weights: Mapping[str, nn.Parameter], mask
     """The network's state with its prunable `weights` as masked leaves; for `functional_call`.
 
     There, by `tie_weights`, shared weights stay shared.
+
+    Examples:
+        >>> network = nn.Linear(2, 1)
+        >>> mask = Mask({"weight": torch.tensor([[True, False]])})
+        >>> detached_state(network, check_mask(network, mask), mask).leaves["weight"][0, 1].item()
+        0.0
     """
     leaves = {}
     for name, weight in weights.items():
@@ -95,16 +125,22 @@ def detached_state(network: nn.Module, weights: Mapping[str, nn.Parameter], mask
 
 
 def placed(batch: Batch, weight: Tensor) -> Batch:
-    """The batch on the device of `weight`, floating tensors in its dtype (integers, such as tokens, stay)."""
-    inputs, targets = (
-        tensor.to(weight.device, weight.dtype if tensor.is_floating_point() else tensor.dtype) for tensor in batch
-    )
-    # Tensors made under `torch.inference_mode()` cannot take part in a backward pass; copies can.
+    """The batch on the device of `weight`, floating tensors in its dtype (integers, such as tokens, stay).
+
+    Examples:
+        >>> inputs, targets = placed((torch.ones(2, 3), torch.tensor([0, 1])), torch.ones(1, dtype=torch.float64))
+        >>> inputs.dtype, targets.dtype
+        (torch.float64, torch.int64)
+    """
+
+    def usable(tensor: Tensor) -> Tensor:
+        # Tensors made under `torch.inference_mode()` cannot take part in a backward pass; copies can.
+        return tensor.clone() if tensor.is_inference() else tensor
+
+    inputs = inputs_placed(batch[0], weight.device, weight.dtype)
+    targets = batch[1].to(weight.device, weight.dtype if batch[1].is_floating_point() else batch[1].dtype)
     with torch.inference_mode(False):
-        return (
-            inputs.clone() if inputs.is_inference() else inputs,
-            targets.clone() if targets.is_inference() else targets,
-        )
+        return each(inputs, usable), usable(targets)
 
 
 class _Composed(TorchFunctionMode):
@@ -135,6 +171,14 @@ def twice_differentiable(network: nn.Module) -> Iterator[None]:
 
     Raises:
         ValueError: (in place of torch's RuntimeError) an operation that has no second derivative, by name.
+
+    Examples:
+        >>> x = torch.zeros(1, requires_grad=True)
+        >>> network = nn.Hardsigmoid()
+        >>> with twice_differentiable(network):
+        ...     (slope,) = torch.autograd.grad(network(x).square(), x, create_graph=True)
+        ...     torch.autograd.grad(slope, x)
+        (tensor([0.0556]),)
     """
     recurrent = any(isinstance(module, nn.RNNBase) for module in network.modules())
     plain = torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
@@ -158,6 +202,15 @@ def own_generators(network: nn.Module) -> Iterator[None]:
 
     So the scores do not depend on what was drawn before. Covers the CPU and the CUDA devices that `network`
     is on.
+
+    Examples:
+        >>> layer = nn.Dropout()
+        >>> with own_generators(layer):
+        ...     first = layer(torch.ones(5))
+        >>> with own_generators(layer):
+        ...     again = layer(torch.ones(5))
+        >>> first.equal(again)
+        True
     """
     devices = sorted({p.device.index or 0 for p in network.parameters() if p.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices):

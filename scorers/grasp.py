@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.gradients import loss_gradients, own_generators, twice_differentiable
-from scratchcard.scorers.scorer import Batch, Loss, hand_over, without_pruned
+from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over, without_pruned
+from scratchcard.settings import Settings, setting
 
 
 @dataclass(frozen=True)
-class GraSP:
+class GraSP(Settings, Scorer):
     r"""`s = w * (H g)`: to first order, how much of the squared gradient norm goes when the weight goes.
 
     Removing the weight `w_q` is the step `-w_q e_q`, so `g^T g` changes by `-2 w_q (H g)_q`: a weight with a
@@ -32,19 +32,26 @@ class GraSP:
 
     Raises:
         ValueError: a temperature that is not positive.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> GraSP(temperature=1.0)(network, batch, nn.functional.cross_entropy).tensors["weight"]
+        tensor([[-0.0580,  0.5777, -0.0432],
+                [ 0.0058,  0.0578, -0.2594]])
     """
 
-    temperature: float = 200.0
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
+    temperature: float = setting(
+        200.0, help="What the logits are divided by; 1 is the loss as it is", example=1.0, above=0
+    )
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
         return hand_over(gradient_flow(network, batch, loss, mask, self.temperature), mask, self)
 
 
 @dataclass(frozen=True)
-class GraSPAbs:
+class GraSPAbs(Settings, Scorer):
     """`s = |w * (H g)|`: keeps what changes the gradient flow most, in either direction.
 
     Attributes:
@@ -52,22 +59,23 @@ class GraSPAbs:
 
     Raises:
         ValueError: a temperature that is not positive.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> GraSPAbs(temperature=1.0)(network, batch, nn.functional.cross_entropy).tensors["weight"]
+        tensor([[0.0580, 0.5777, 0.0432],
+                [0.0058, 0.0578, 0.2594]])
     """
 
-    temperature: float = 200.0
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
+    temperature: float = setting(
+        200.0, help="What the logits are divided by; 1 is the loss as it is", example=1.0, above=0
+    )
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
         flow = gradient_flow(network, batch, loss, mask, self.temperature)
         return hand_over({name: tensor.abs() for name, tensor in flow.items()}, mask, self)
-
-
-def check_temperature(temperature: float) -> None:
-    """Refuse a temperature that is not positive and finite."""
-    if not 0.0 < temperature < float("inf"):
-        raise ValueError(f"temperature must be positive, got {temperature}: it divides the logits; GraSP uses 200")
 
 
 def gradient_flow(
@@ -77,10 +85,18 @@ def gradient_flow(
 
     Raises:
         ValueError: what `loss_gradients` raises, or an operation without a second derivative.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> gradient_flow(network, batch, nn.functional.cross_entropy, None, temperature=1.0)["weight"]
+        tensor([[-0.0580,  0.5777, -0.0432],
+                [ 0.0058,  0.0578, -0.2594]])
     """
 
     def tempered(outputs: Tensor, targets: Tensor) -> Tensor:
-        return loss(tree_map_only(Tensor, lambda logits: logits / temperature, outputs), targets)
+        return loss(outputs / temperature, targets)
 
     # One graph serves both: g is differentiated again rather than computed twice, so H and g cannot disagree.
     with twice_differentiable(network):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from scratchcard.pruning.inputs import Inputs, tensors
 from scratchcard.pruning.linear_image import LinearImage
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
@@ -28,26 +29,46 @@ class Paths:
     Attributes:
         network: whose present weights are scored; left untouched.
         image: its linear image.
-        features: the non-negative input `(1, *shape)`, float64; with `tokens`, what is fed in place of the one-hot
-            vectors: `(positions, entries)`, or `(1,)` for the same value everywhere.
-        tokens: integer input `(1, *positions)` of a network that begins with an embedding.
+        features: by the input's name (empty if there is but one), float64 and not negative: the input `(1, *shape)`; of
+            tokens, what is fed in place of their one-hot vectors: `(positions, entries)`, or `(1,)` for the same value
+            everywhere.
+        tokens: integer inputs `(1, *positions)` by name, such as what a network looks up in an embedding.
         power: 1 for SynFlow, 2 for its L2 form.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+        >>> network[0].weight.data = torch.tensor([[1.0, -1.0], [0.0, 2.0]])
+        >>> network[2].weight.data = torch.tensor([[3.0, 0.5]])
+        >>> Paths.of(network, torch.ones(1, 2)).scores(None)["2.weight"]  # two paths of 3, one of 1
+        tensor([[6., 1.]], dtype=torch.float64)
     """
 
     network: nn.Module
     image: LinearImage
-    features: Tensor
-    tokens: Tensor | None
+    features: Mapping[str, Tensor]
+    tokens: Mapping[str, Tensor]
     power: int
 
     @classmethod
-    def of(cls, network: nn.Module, features: Tensor, tokens: Tensor | None = None, *, power: int = 1) -> Paths:
-        """Make the linear image; raises ValueError if there is nothing to prune."""
+    def of(cls, network: nn.Module, features: Inputs, inputs: Inputs | None = None, *, power: int = 1) -> Paths:
+        """Make the linear image; of `inputs`, the first example's tokens are taken.
+
+        Raises:
+            ValueError: nothing to prune.
+        """
         with torch.inference_mode(False):
             image = LinearImage(network)
             device = image.begin.device
-            placed = features.detach().to(device, torch.float64, copy=True).requires_grad_()
-            return cls(network, image, placed, None if tokens is None else tokens.to(device, copy=True), power)
+            placed = {
+                name: tensor.detach().to(device, torch.float64, copy=True).requires_grad_()
+                for name, tensor in tensors(features).items()
+            }
+            tokens = {
+                name: tensor[:1].to(device, copy=True)
+                for name, tensor in tensors({} if inputs is None else inputs).items()
+                if not tensor.is_floating_point()
+            }
+            return cls(network, image, placed, tokens, power)
 
     def scores(self, mask: Mask | None) -> dict[str, Tensor]:
         """`|w|^p * dR/d|w|^p` by weight name, in float64; `R` is the linear image's sum of outputs.
@@ -73,16 +94,15 @@ class Paths:
                 scale = math.ldexp(1.0, exponent)
                 with torch.no_grad():
                     image.begin.fill_(scale)
-                flow = image(self.features * scale, self.tokens).sum()
+                flow = image({name: given * scale for name, given in self.features.items()}, self.tokens).sum()
                 if exponent and not bool(torch.isfinite(flow)):
                     continue
-                source, begun, *products = torch.autograd.grad(
-                    flow,
-                    [self.features, image.begin, *image.leaves.values()],
-                    flow.new_tensor(scale),
-                    materialize_grads=True,
+                starts = [image.begin, *self.features.values()]
+                slopes = torch.autograd.grad(
+                    flow, [*starts, *image.leaves.values()], flow.new_tensor(scale), materialize_grads=True
                 )
-                places = Counter(part.data_ptr() for part in (source, begun, *products))
+                products = slopes[len(starts) :]
+                places = Counter(slope.data_ptr() for slope in slopes)
                 found = {
                     # In place where the gradient is memory of its own: fresh pages cost more than the product.
                     name: product.mul_(leaf.detach())
@@ -90,8 +110,11 @@ class Paths:
                     else product * leaf.detach()
                     for (name, leaf), product in zip(image.leaves.items(), products, strict=True)
                 }
-                entered = torch.vdot(self.features.detach().reshape(-1), source.reshape(-1))
-                entered += image.begin.detach() * begun
+                begun = [
+                    torch.vdot(start.detach().reshape(-1), slope.reshape(-1))
+                    for start, slope in zip(starts, slopes[: len(starts)], strict=True)
+                ]
+                entered = torch.stack(begun).sum()
                 sums = torch.stack([flow.detach() * scale, entered, *(part.sum() for part in found.values())]).tolist()
                 # Numbers out of range break the identity too, so another scale may mend it.
                 now = self._fault(sums[0], sums[1], dict(zip(found, sums[2:], strict=True)))
@@ -130,11 +153,22 @@ class Paths:
 
 
 @dataclass(frozen=True, eq=False)
-class PathScorer:
+class PathScorer(Scorer):
     """A path scorer prepared for a multi-shot sequence: same scores, but input and linear image are made once.
 
     It scores the network that it was prepared for, at the weights that it has when asked, on the batch that it was
     prepared with.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> prepared = sc.make_scorer("synflow").prepare(network, batch, nn.functional.cross_entropy)
+        >>> prepared
+        SynFlow()
+        >>> prepared(network, batch, nn.functional.cross_entropy).tensors["weight"]
+        tensor([[1.0000, 2.0000, 0.5000],
+                [0.1000, 0.2000, 3.0000]], dtype=torch.float64)
     """
 
     scorer: Scorer

@@ -9,11 +9,12 @@ from torch import nn
 
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
-from scratchcard.scorers.scorer import Batch, Loss, check_mask, hand_over, without_pruned
+from scratchcard.scorers.scorer import Batch, Loss, Scorer, check_mask, hand_over, without_pruned
+from scratchcard.settings import LARGEST, Settings, setting
 
 
 @dataclass(frozen=True)
-class Random:
+class Random(Settings, Scorer):
     """Uniform scores on [0, 1), independent of weights and data.
 
     Every call starts one new generator from `seed`, on the CPU, and fills the weights in the order of
@@ -22,9 +23,17 @@ class Random:
 
     Attributes:
         seed: of the generator; another seed is another ranking.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> one, other = (Random(seed=1)(network, batch, nn.functional.cross_entropy) for _ in range(2))
+        >>> one.flat().equal(other.flat())
+        True
     """
 
-    seed: int = 0
+    seed: int = setting(0, help="Of the generator; at its default the run's own seed", example=7, low=0, high=LARGEST)
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
         weights = check_mask(network, mask)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from scratchcard.pruning.inputs import Inputs
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable
 from scratchcard.pruning.scores import Scores
 
-Batch = tuple[Tensor, Tensor]
-"""Inputs `(n, *shape)` and targets `(n, ...)`."""
+Batch = tuple[Inputs, Tensor]
+"""Inputs `(n, *shape)`, or several by name, and targets `(n, ...)`."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """`(outputs, targets) -> ()`, the *mean* over the examples."""
@@ -24,19 +25,46 @@ _CHUNK = 4096
 
 
 class NoEffectWarning(UserWarning):
-    """A scorer could not tell the kept weights apart: a mask made from its scores would be a random one."""
+    """A scorer could not tell the kept weights apart: a mask made from its scores would be a random one.
+
+    Examples:
+        >>> import warnings
+        >>> network = nn.Linear(2, 1)
+        >>> _ = network.weight.data.fill_(1.0)
+        >>> batch = torch.ones(1, 2), torch.ones(1, 1)
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     _ = sc.make_scorer("magnitude")(network, batch, nn.functional.mse_loss)
+        >>> caught[0].category.__name__
+        'NoEffectWarning'
+    """
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """One number for each prunable weight; higher = keep.
 
-    A scorer is a frozen dataclass, so that its `repr` is its provenance. Called, it leaves the network as it
-    was: parameters, buffers (also the running statistics of batch normalisation), `.grad`, `requires_grad`,
+    A scorer is a frozen dataclass of its settings (`class SNIP(Settings, Scorer)`), so that its `repr` is its
+    provenance. Called, it leaves the network as it was: parameters,
+    buffers (also the running statistics of batch normalisation), `.grad`, `requires_grad`,
     train or eval mode, dtype and the state of the random number generators; what an earlier backward pass
     left in `.grad` has no influence. The network is evaluated in the mode that it is in. Called again, it
     returns the same scores, bit for bit on a CPU, whatever was drawn in between: random layers (dropout) draw
     from generators of the scorer's own, which start at 0.
+
+    Attributes:
+        regime: the name of the regime that it wants where none is asked for.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> scorer: Scorer = sc.make_scorer("snip")
+        >>> scorer(network, batch, nn.functional.cross_entropy).total
+        6
     """
+
+    regime: ClassVar[str] = "USS"
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
         """Score `network` on one batch.
@@ -55,12 +83,23 @@ class Scorer(Protocol):
         """
         ...
 
+    def prepare(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scorer:
+        """The scorer of one multi-shot sequence on `network` from `mask` on: the same scores, perhaps less work.
+
+        One that does part of its work once for a whole sequence (SynFlow, stacked scoring) returns another scorer.
+        """
+        return self
+
 
 def check_mask(network: nn.Module, mask: Mask | None) -> dict[str, nn.Parameter]:
     """The prunable weights of `network`, after a check that `mask` is one of theirs.
 
     Raises:
         ValueError: nothing to prune, or a mask of another layout.
+
+    Examples:
+        >>> [*check_mask(nn.Linear(3, 2), None)]
+        ['weight']
     """
     weights = prunable(network)
     if mask is not None:
@@ -69,7 +108,13 @@ def check_mask(network: nn.Module, mask: Mask | None) -> dict[str, nn.Parameter]
 
 
 def without_pruned(tensors: Mapping[str, Tensor], mask: Mask | None) -> dict[str, Tensor]:
-    """The tensors, detached, with exact zeros where `mask` prunes."""
+    """The tensors, detached, with exact zeros where `mask` prunes.
+
+    Examples:
+        >>> mask = Mask({"weight": torch.tensor([True, False])})
+        >>> without_pruned({"weight": torch.tensor([0.3, 0.4])}, mask)
+        {'weight': tensor([0.3000, 0.0000])}
+    """
     if mask is None:
         return {name: tensor.detach() for name, tensor in tensors.items()}
     return {
@@ -85,6 +130,10 @@ def hand_over(tensors: Mapping[str, Tensor], mask: Mask | None, scorer: object) 
 
     Warns:
         NoEffectWarning: all kept weights have the same score.
+
+    Examples:
+        >>> hand_over({"weight": torch.tensor([0.3, 0.4])}, None, "my criterion")
+        Scores(2 weights in 1 layer, by 'my criterion')
     """
     scores = Scores({name: tensor.detach() for name, tensor in tensors.items()}, criterion=repr(scorer))
     if not _tells_apart(scores, mask):

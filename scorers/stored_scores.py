@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch.nn import functional as F
 
 from scratchcard.artefacts.store import Store, Stored, content_key
 from scratchcard.clock import spent
+from scratchcard.pruning.inputs import tensors
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.scores import Scores
@@ -30,6 +30,18 @@ class Shared:
     Attributes:
         store: where the scores lie.
         saved: seconds that stored scores once took, less those spent on finding and storing them, so far.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> import pathlib, tempfile
+        >>> shared = Shared(Store(pathlib.Path(tempfile.mkdtemp())))
+        >>> scorer = shared.of(sc.make_scorer("snip"))
+        >>> first = scorer(network, batch, nn.functional.cross_entropy)
+        >>> again = scorer(network, batch, nn.functional.cross_entropy)  # read, not computed
+        >>> again.flat().equal(first.flat())
+        True
     """
 
     store: Store
@@ -41,7 +53,7 @@ class Shared:
 
 
 @dataclass(frozen=True, eq=False)
-class SharedScorer:
+class SharedScorer(Scorer):
     """A scorer whose scores of whole (unmasked) networks are kept in a store; with a mask it computes.
 
     The same network, batch and scorer give the same scores, so that a grid's densities and regimes share them. Only
@@ -51,6 +63,17 @@ class SharedScorer:
     Attributes:
         scorer: who scores.
         shared: where the scores lie.
+
+    Examples:
+        >>> network = nn.Linear(3, 2, bias=False)
+        >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
+        >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
+        >>> import pathlib, tempfile
+        >>> scorer = SharedScorer(sc.make_scorer("snip"), Shared(Store(pathlib.Path(tempfile.mkdtemp()))))
+        >>> scorer
+        SNIP()
+        >>> scorer(network, batch, nn.functional.cross_entropy).total
+        6
     """
 
     scorer: Scorer
@@ -61,8 +84,7 @@ class SharedScorer:
 
     def prepare(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scorer:
         """What the scorer prepares for a multi-shot sequence; itself, if it prepares nothing."""
-        prepare: Callable[..., Scorer] | None = getattr(self.scorer, "prepare", None)
-        prepared = self.scorer if prepare is None else prepare(network, batch, loss, mask=mask)
+        prepared = self.scorer.prepare(network, batch, loss, mask=mask)
         return self if prepared is self.scorer else prepared
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
@@ -86,11 +108,13 @@ class SharedScorer:
             described["modes"] = modes
         if device.type != "cpu":  # its seconds are of another clock
             described["device"] = device.type
-        key = content_key("scores", described, state=copy_state(network), batch={"inputs": inputs, "targets": targets})
+        given = {f"inputs.{name}" if name else "inputs": tensor for name, tensor in tensors(inputs).items()}
+        given["targets"] = targets
+        key = content_key("scores", described, state=copy_state(network), batch=given)
         found = self.shared.store.get(key)
         if found is not None:
-            tensors = {weight: found.tensors[weight].to(device) for weight in prunable(network)}
-            return Scores(tensors, repr(self.scorer)), float(found.about["seconds"])
+            held = {weight: found.tensors[weight].to(device) for weight in prunable(network)}
+            return Scores(held, repr(self.scorer)), float(found.about["seconds"])
         begin = spent(device)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

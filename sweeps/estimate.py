@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scratchcard.apply.experiment import Experiment, read_result
+from scratchcard.apply.experiment import Experiment
+from scratchcard.sweeps.run_records import read_result
 
 
 @dataclass
@@ -63,6 +64,6 @@ def _keys(experiment: Experiment) -> Iterator[tuple[Any, ...]]:
     """From the nearest likeness to the farthest."""
     task, density = experiment.workload.task.name, experiment.density
     yield task, experiment.workload.network, density, experiment.label
-    yield task, density, experiment.method.regime
+    yield task, density, experiment.method.make_regime().name
     yield density, experiment.method.make_regime().trains
     yield (density,)

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import BaseModel, Field, model_validator
 
-from scratchcard.artefacts.files import written_beside
+from scratchcard.artefacts.digest import json_digest
+from scratchcard.artefacts.json_file import find_json, write_json
 from scratchcard.artefacts.store import Store
 from scratchcard.artefacts.version import RESULTS_VERSION
 from scratchcard.dataset_builder.build import Recording, build
 from scratchcard.dataset_builder.features import FEATURES
 from scratchcard.dataset_builder.targets import TARGETS
+from scratchcard.meta.arrays import plain
 from scratchcard.meta.bundle import load_bundle, save_bundle
 from scratchcard.meta.fit import fit, make_family
 from scratchcard.meta.predictor import check_objective
+from scratchcard.regimes import regime_settings
 from scratchcard.registry import lookup
-from scratchcard.score_tables.table import TABLE_VERSION, ScoreTable
-from scratchcard.sweeps.grid_values import STRICT, AsTuple, Density, SeedList, Seeds
+from scratchcard.score_tables.schema import TABLE_VERSION
+from scratchcard.score_tables.table import ScoreTable
+from scratchcard.settings import Setting, settings_of
+from scratchcard.sweeps.grid_values import OPEN, STRICT, AsTuple, SeedList, Seeds, check_key
+from scratchcard.workers.worker import one_thread
 from scratchcard.workloads.workload import Workload
 
 SHARED = ".shared"
@@ -34,20 +37,14 @@ Report = Callable[[str, int, int], None]
 
 
 class TableSpec(BaseModel):
-    """`[predictors.NAME.table]`: the slow ticket that is learned from, see `Recording`."""
+    """`[predictors.NAME.table]`: the slow ticket that is learned from: settings of `Recording` and of its regime."""
 
-    model_config = STRICT
-
-    regime: str = "IMS"
-    scorer: str = "synflow"
-    density: Density = 0.005
-    rounds: Annotated[int, Field(ge=1)] | None = None
-    shots: Annotated[int, Field(ge=1)] = 10
-    every_round: bool = False
-    repeat: bool = False
+    model_config = OPEN
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        for name, value in (self.model_extra or {}).items():
+            check_key(name, value, table_keys(), "the table")
         self.recording()
         return self
 
@@ -55,11 +52,16 @@ class TableSpec(BaseModel):
         """The recording.
 
         Raises:
-            ValueError: an unknown regime or scorer, or rounds or shots that the regime cannot have.
+            ValueError: an unknown regime or scorer, or settings that they do not have.
         """
-        recording = Recording(**self.model_dump())
+        recording = Recording.of(**(self.model_extra or {}))
         recording.describe()
         return recording
+
+
+def table_keys() -> dict[str, Setting]:
+    """The keys of a table: settings of `Recording`, then of the regimes."""
+    return settings_of(Recording) | {name: next(iter(found.values())) for name, found in regime_settings().items()}
 
 
 class FittedSpec(BaseModel):
@@ -108,7 +110,7 @@ class FittedSpec(BaseModel):
         described = self.model_dump(exclude={"learning_curve"})
         described |= {"table": self.table.recording().describe(), "workload": workload.describe()}
         described |= {"table_version": TABLE_VERSION, "results_version": RESULTS_VERSION}
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+        return json_digest(described)
 
     def make(
         self,
@@ -118,6 +120,7 @@ class FittedSpec(BaseModel):
         *,
         jobs: int = 1,
         device: torch.device | str = "cpu",
+        dask: str | None = None,
         report: Report | None = None,
     ) -> dict[str, Any]:
         """Build the table and fit, unless both are there; returns the predictor's record.
@@ -132,16 +135,14 @@ class FittedSpec(BaseModel):
             return found
         with Store(folder / SHARED).claim(identity):  # another sweep of the folder that needs it too waits
             found = self._read(place)
-            return self._make(name, workload, folder, place, jobs, device, report) if found is None else found
+            return self._make(name, workload, folder, place, jobs, device, dask, report) if found is None else found
 
     def _read(self, place: Path) -> dict[str, Any] | None:
         """The record of a bundle that is whole, with its learning curve; None if there is none."""
-        try:
-            found: dict[str, Any] = json.loads(_record(place).read_text())
-            known = set(found["learning_curve"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None
-        return found if set(map(str, self.learning_curve)) <= known and _is_whole(place) else None
+        found = find_json(_record(place)) or {}
+        known = found.get("learning_curve")
+        wanted = {str(count) for count in self.learning_curve}
+        return found if isinstance(known, dict) and wanted <= known.keys() and _is_whole(place) else None
 
     def _make(
         self,
@@ -151,9 +152,10 @@ class FittedSpec(BaseModel):
         place: Path,
         jobs: int,
         device: torch.device | str,
+        dask: str | None,
         report: Report | None,
     ) -> dict[str, Any]:
-        table = self._table(name, workload, folder, jobs, device, report)
+        table = self._table(name, workload, folder, jobs, device, dask, report)
         if report is not None:
             report(f"fitting {name}", 0, 1)
         begin = time.perf_counter()
@@ -172,20 +174,26 @@ class FittedSpec(BaseModel):
             "learning_curve": {str(count): curve[str(count)] for count in self.learning_curve},
             "seconds": seconds,
         }
-        with written_beside(_record(place)) as beside:
-            beside.write_text(json.dumps(made, indent=1, sort_keys=True) + "\n")
+        write_json(_record(place), plain(made))
         if report is not None:
             report(f"fitting {name}", 1, 1)
         return made
 
     def _table(
-        self, name: str, workload: Workload, folder: Path, jobs: int, device: torch.device | str, report: Report | None
+        self,
+        name: str,
+        workload: Workload,
+        folder: Path,
+        jobs: int,
+        device: torch.device | str,
+        dask: str | None,
+        report: Report | None,
     ) -> ScoreTable:
         recording = self.table.recording()
         described = {"recording": recording.describe(), "workload": workload.describe(), "version": TABLE_VERSION}
-        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+        digest = json_digest(described)
         store = Store(folder / SHARED)
-        with store.claim(digest), _one_thread():
+        with store.claim(digest), one_thread():
             return build(
                 workload,
                 tuple(dict.fromkeys((*self.train_seeds, *self.held_out_seeds))),
@@ -193,6 +201,7 @@ class FittedSpec(BaseModel):
                 recording,
                 jobs=jobs,
                 device=device,
+                dask=dask,
                 store=store,
                 progress=None if report is None else lambda *now: report(f"the score table of {name}", *now),
             )
@@ -213,17 +222,6 @@ class FittedSpec(BaseModel):
 
 def _record(place: Path) -> Path:
     return place.with_suffix(".json")
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """As in the runs that share the trainings: with other numbers of threads sums are rounded otherwise."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _is_whole(bundle: Path) -> bool:

@@ -109,13 +109,8 @@ def _expanded(path: Path, file: GridFile, workloads: Sequence[Workload], folder:
             if spec.tasks is not None and workload.task.name not in spec.tasks:
                 continue
             for method in _methods(path, file, spec, workload, folder):
-                _check_steps(path, method, workload)
                 for density, seed in _points(file, spec):
-                    if method.towards is not None and density < method.towards:
-                        raise ValueError(
-                            f"{path}: a path towards density {method.towards:g} never reaches {density:g}, which "
-                            f"{method.label!r} has; give the method densities of its own or a lower `towards`"
-                        )
+                    _check_regime(path, method, workload, density)
                     run = Experiment(workload, method, density, seed)
                     key: object = run.digest if density < 1 else (number, run.label, seed)
                     if _trains(run) < _trains(found.get(key)):  # nothing is to be found: no rounds are needed
@@ -140,12 +135,11 @@ def _fitted(
                 yield name, spec, workload
 
 
-def _check_steps(path: Path, method: Method, workload: Workload) -> None:
-    if method.rewind_step >= workload.recipe.max_steps:
-        raise ValueError(
-            f"{path}: {method.label!r} cannot rewind to step {method.rewind_step}, the recipe's training has "
-            f"{workload.recipe.max_steps} steps"
-        )
+def _check_regime(path: Path, method: Method, workload: Workload, density: float) -> None:
+    try:
+        method.make_regime().check(workload.recipe, density)
+    except ValueError as error:
+        raise ValueError(f"{path}, the method {method.label!r}: {error}") from error
 
 
 def _recipe(path: Path, described: dict[str, Any]) -> Recipe:
@@ -157,7 +151,7 @@ def _recipe(path: Path, described: dict[str, Any]) -> Recipe:
 
 def _methods(path: Path, file: GridFile, spec: MethodSpec, workload: Workload, folder: Path) -> Iterator[Method]:
     for arguments in spec.combinations():
-        name = arguments["predictor"]
+        name = arguments.get("predictor")
         if name in file.predictors:
             identity = file.predictors[name].identity(workload)
             arguments |= {
@@ -174,7 +168,7 @@ def _methods(path: Path, file: GridFile, spec: MethodSpec, workload: Workload, f
                 )
             arguments["predictor_name"] = Path(name).absolute().name  # two bundles are two labels
         try:
-            yield Method(**arguments)
+            yield Method.of(**arguments)
         except ValueError as error:
             given = {key: value for key, value in arguments.items() if value is not None}
             raise ValueError(f"{path}, the method {given}: {error}") from error

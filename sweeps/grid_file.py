@@ -6,12 +6,15 @@ import itertools
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from scratchcard.apply.method import Method
+from scratchcard.regimes import regime_settings
+from scratchcard.settings import Setting, SettingError, settings_of
 from scratchcard.sweeps.fitted import FittedSpec
-from scratchcard.sweeps.grid_values import STRICT, Densities, Names, OptionalNames, Seeds, Some
+from scratchcard.sweeps.grid_values import NO_KEY, OPEN, STRICT, Densities, Names, OptionalNames, Seeds, Some, check_key
 
 
 class WorkloadSpec(BaseModel):
@@ -25,54 +28,54 @@ class WorkloadSpec(BaseModel):
 
 
 class MethodSpec(BaseModel):
-    """One `[[methods]]`: the fields of `Method`; a list of values stands for all of them, in all combinations.
+    """One `[[methods]]`: settings of `Method` and of the regime; a list of values stands for all of them, in all
+    combinations.
 
-    `on = "none"` and `initial_scorer = "none"` stand for none of them within a list. `densities`, `seeds` and `tasks`
-    narrow or widen the grid's for these methods. `predictor` is one of the file's `[predictors]`, a shipped name or a
-    bundle's folder.
+    `"none"` within a list stands for None, and a table `{ name = "grasp", temperature = 1.0 }` for a scorer with
+    settings. `densities`, `seeds` and `tasks` narrow or widen the grid's for these methods. `predictor` is one of the
+    file's `[predictors]`, a shipped name or a bundle's folder.
     """
 
-    model_config = STRICT
+    model_config = OPEN
 
-    scorer: Names
-    on: OptionalNames = [None]
+    scorer: Annotated[list[str | dict[str, Any]], Some, Field(min_length=1)]
     predictor: OptionalNames = [None]
-    regime: Names = ["USS"]
-    rounds: int | None = None
-    shots: int | None = None
-    schedule: Names = ["exponential"]
-    scope: Annotated[list[Literal["global", "layer", "expected", "erk"]], Some] = ["global"]
-    rewind_step: Annotated[list[int], Some] = [0]
-    towards: float | None = None
-    round_steps: int | None = None
-    restack: bool = False
-    initial: Annotated[list[Literal["given", "saw", "saw_variance", "bimodal", "signed", "transplanted"]], Some] = [
-        "given"
-    ]
-    initial_scorer: OptionalNames = [None]
     densities: Densities | None = None
     seeds: Seeds | None = None
     tasks: Names | None = None
 
-    def combinations(self) -> Iterator[dict[str, Any]]:
-        """The keyword arguments of all its methods."""
-        lists: dict[str, list[Any]] = {
-            "scorer": self.scorer,
-            "on": [None if name == "none" else name for name in self.on],
-            "predictor": self.predictor,
-            "regime": self.regime,
-            "schedule": self.schedule,
-            "scope": self.scope,
-            "rewind_step": self.rewind_step,
-            "initial": self.initial,
-            "initial_scorer": [None if name == "none" else name for name in self.initial_scorer],
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name, values in self.words.items():
+            for value in values:
+                check_key(name, value, method_keys(), "the method")
+        return self
+
+    @property
+    def words(self) -> dict[str, list[Any]]:
+        """The values of each setting that is given."""
+        given = {"scorer": self.scorer, "predictor": self.predictor} | (self.model_extra or {})
+        return {
+            name: [None if each == "none" else each for each in (values if isinstance(values, list) else [values])]
+            for name, values in given.items()
         }
-        single = {"rounds": self.rounds, "shots": self.shots, "towards": self.towards, "round_steps": self.round_steps}
-        given = {name: value for name, value in single.items() if value is not None}
-        for values in itertools.product(*lists.values()):
-            arguments = dict(zip(lists, values, strict=True)) | given
+
+    def combinations(self) -> Iterator[dict[str, Any]]:
+        """The words of all its methods; see `Method.of`."""
+        lists = self.words
+        order = sorted(lists, key=list(method_keys()).index)
+        for values in itertools.product(*(lists[name] for name in order)):
+            words = dict(zip(order, values, strict=True))
             # Within a list of stacks and single scorers, only the stacks have a first scorer to score anew.
-            yield arguments | ({"restack": True} if self.restack and arguments["on"] is not None else {})
+            if words.get("on") is None:
+                words.pop("restack", None)
+            yield words
+
+
+def method_keys() -> dict[str, Setting]:
+    """The keys of `[[methods]]` that are settings: of `Method`, then of the regimes."""
+    own = {n: s for n, s in settings_of(Method).items() if n not in ("predictor_name", "predictor_identity")}
+    return own | {name: next(iter(declared.values())) for name, declared in regime_settings().items()}
 
 
 class ComparisonSpec(BaseModel):
@@ -145,9 +148,12 @@ def _sentence(error: ValidationError) -> str:
     place = ".".join(str(part) for part in first["loc"]) or "the file"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        return f"{place} is no key of a grid; docs/grids.md and experiments/*.toml show those that are{more}"
+        return f"{place} {NO_KEY}{more}"
     if first["type"] == "missing":
         return f"{place} is missing{more}"
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, SettingError) and cause.setting and cause.bare.startswith(cause.setting):
+        return f"{place}.{cause.bare}{more}"
     said = first["msg"].removeprefix("Value error, ")
     if isinstance(first["input"], dict):  # a rule over several keys, whose values the sentence names itself
         return f"{place}: {said}{more}"

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from scratchcard.pruning.schedules import check_density
-from scratchcard.settings import LARGEST, whole_numbers
+from scratchcard.scorers import make_scorer
+from scratchcard.settings import LARGEST, Setting, SettingError, whole_numbers
 
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
 """Of the file's models: an unknown key is an error, and so is a value of another type. A text is no number and `true`
 is no 1: such a slip would be a run of another kind, or the same run under another identity."""
+
+OPEN = ConfigDict(**{**STRICT, "extra": "allow"})
+"""Of those whose further keys are settings that a dataclass declares: `check_key`."""
+
+NO_KEY = "is no key of a grid; docs/grids.md and experiments/*.toml show those that are"
+
+
+def check_key(name: str, value: Any, known: Mapping[str, Setting], owner: str) -> None:
+    """Refuse a key that is no setting, or a value that it cannot have.
+
+    Raises:
+        ValueError: one sentence.
+    """
+    if name not in known:
+        raise SettingError(f"{name} {NO_KEY}", name)
+    if isinstance(value, dict):
+        make_scorer(value)
+    else:
+        known[name].checked(value, owner)
 
 
 def _listed(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,12 +11,14 @@ from typing import Any
 import torch
 
 from scratchcard.apply.experiment import Experiment
-from scratchcard.apply.pipeline import Progress, find_ticket, with_training
+from scratchcard.apply.pipeline import find_ticket, with_training
+from scratchcard.artefacts.digest import canonical
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.sweeps.runs import Outcome, describe_error, keep_outcome, unwritable_folder
-from scratchcard.workloads.engines.grouped import train_together
+from scratchcard.workloads.engines.stacked_training import train_stacked
 from scratchcard.workloads.engines.training import TrainingRecord
+from scratchcard.workloads.session import Progress, Session
 
 AT_ONCE = 32
 
@@ -43,7 +44,7 @@ def run_together(
     """Run experiments, training those of one workload and precision together; yields what `Experiment.run` returns.
 
     The records are those of `Experiment.run` but for rounding, seconds, and the engine, which is `together`. Their
-    `training.seconds` is the run's share of its group's training (see `train_together`), part of `wall_seconds`.
+    `training.seconds` is the run's share of its group's training (see `train_stacked`), part of `wall_seconds`.
     Trainings inside a regime (ISS, IMS) are done as always, one by one. A group that does not fit into the GPU's memory
     is halved.
 
@@ -53,7 +54,7 @@ def run_together(
         store: what runs share (see `prune`); the final trainings are neither looked up there nor added.
         at_once: networks trained together at most; memory grows with it.
         failed: called with a run that failed, in the place of its record; None lets the error through.
-        progress: of each group's training, see `train_together`.
+        progress: of each group's training, see `train_stacked`.
 
     Raises:
         ValueError: `at_once` below 1; and, without `failed`, what `Experiment.run` raises.
@@ -62,7 +63,7 @@ def run_together(
         raise ValueError(f"at_once must be at least 1, got {at_once}")
     groups: dict[str, list[Experiment]] = {}
     for experiment in experiments:
-        described = json.dumps(experiment.workload.describe(), sort_keys=True)
+        described = canonical(experiment.workload.describe())
         groups.setdefault(f"{described}{experiment.dtype}", []).append(experiment)
     for group in groups.values():
         for start in range(0, len(group), at_once):
@@ -132,8 +133,8 @@ def _run(
 
 def _find(experiment: Experiment, device: torch.device | str, store: Store | None) -> _Found:
     begin = time.perf_counter()
-    placement: dict[str, Any] = {"device": device, "dtype": experiment.dtype, "store": store}
-    ticket = find_ticket(experiment.workload, experiment.method, experiment.density, experiment.seed, **placement)
+    session = Session(device, experiment.dtype, store)
+    ticket = find_ticket(experiment.workload, experiment.method, experiment.density, experiment.seed, session)
     return _Found(experiment, ticket, time.perf_counter() - begin)
 
 
@@ -148,7 +149,7 @@ def _train(
     for network, found in zip(networks, waiting, strict=True):
         found.ticket.apply_to(network)
     try:
-        records = train_together(
+        records = train_stacked(
             networks,
             workload.task,
             workload.recipe,

@@ -10,14 +10,20 @@ from typing import Any
 
 import torch
 
+from scratchcard.artefacts.json_file import find_json, write_json
 from scratchcard.artefacts.version import RESULTS_VERSION, machine, versions
+from scratchcard.clock import utc_now
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.sweeps.estimate import Estimate
 from scratchcard.sweeps.fitted import Report
 from scratchcard.sweeps.grid import Grid
-from scratchcard.sweeps.records import in_flight, read_failure, read_grid_manifest, write_grid_manifest
+from scratchcard.sweeps.run_records import read_failure
+from scratchcard.sweeps.running import in_flight
 from scratchcard.sweeps.runs import is_done
 from scratchcard.sweeps.sweep import Progress, Swept, sweep
+
+GRIDS = "grids"
+"""Of a folder of results: what is known of the grids that were swept into it."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +87,12 @@ def run_grid(
         ValueError, OSError: as `sweep`.
     """
     folder = Path(folder)
-    manifest = read_grid_manifest(folder, grid.name)
-    session: dict[str, Any] = {"begin": _now(), "jobs": jobs, "device": str(device), "machine": machine()}
-    write_grid_manifest(folder, grid.name, _described(grid, manifest) | {"sessions": manifest.get("sessions", [])})
+    note = folder / GRIDS / f"{grid.name}.json"
+    manifest = find_json(note) or {}
+    session: dict[str, Any] = {"begin": utc_now(), "jobs": jobs, "device": str(device), "machine": machine()}
+    write_json(note, _described(grid, manifest) | {"sessions": manifest.get("sessions", [])})
     for name, spec, workload in grid.fitted:
-        spec.make(name, workload, folder, jobs=jobs, device=device, report=report)
+        spec.make(name, workload, folder, jobs=jobs, device=device, dask=dask, report=report)
     begin, ran = time.perf_counter(), 0
     try:
         swept = sweep(
@@ -103,11 +110,11 @@ def run_grid(
     finally:
         # An interrupted session is noted too; what it ran is seen from the records.
         seconds = time.perf_counter() - begin
-        session |= {"end": _now(), "seconds": seconds}
+        session |= {"end": utc_now(), "seconds": seconds}
         if ran:
             session |= {"runs": ran, "failed": len(swept.failed), "runs_per_minute": 60 * ran / seconds}
         sessions = [*manifest.get("sessions", []), session]
-        write_grid_manifest(folder, grid.name, _described(grid, manifest) | {"sessions": sessions})
+        write_json(note, _described(grid, manifest) | {"sessions": sessions})
     return swept
 
 
@@ -128,7 +135,3 @@ def _described(grid: Grid, earlier: Mapping[str, Any]) -> dict[str, Any]:
         "results_version": RESULTS_VERSION,
         "versions": versions(),
     }
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -6,26 +6,23 @@ import contextlib
 import errno
 import os
 import re
-import threading
 import traceback
-import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from scratchcard.apply.experiment import Experiment, read_result, write_result
+from scratchcard.apply.experiment import Experiment
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.sweeps.fitted import SHARED
-from scratchcard.sweeps.records import clear_failure, mark, write_failure
-from scratchcard.workers.worker import WorkerWarnings, worker_warnings
+from scratchcard.sweeps.run_records import clear_failure, read_result, write_failure, write_result
+from scratchcard.sweeps.running import mark
+from scratchcard.workers.worker import WorkerWarnings, alone
+from scratchcard.workloads.session import Session
 from scratchcard.workloads.stored_training import train_once
 
 TICKETS = "tickets"
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-_ONE_AT_A_TIME = threading.Lock()  # runs use the process's random state; a Dask worker may have several threads
 
 
 @dataclass(frozen=True)
@@ -53,9 +50,7 @@ def is_done(folder: Path, digest: str, keep_tickets: bool = False) -> bool:
 def train_dense(experiment: Experiment, device: str, store: Store) -> None:
     """Train the dense network that several runs begin with, for the store."""
     # What goes wrong here goes wrong in the runs that need it too, and is recorded there.
-    with _ONE_AT_A_TIME, contextlib.suppress(Exception, SystemExit), warnings.catch_warnings():
-        torch.set_num_threads(1)
-        warnings.simplefilter("ignore")
+    with alone(), contextlib.suppress(Exception, SystemExit):
         network = experiment.workload.build(experiment.seed, dtype=experiment.dtype, device=device)
         train_once(network, experiment.workload, store=store, seed=experiment.seed, device=device)
 
@@ -74,12 +69,11 @@ def run_once(experiment: Experiment, device: str, store: Store, tickets: bool, m
         OSError: nothing can be written to the folder of results.
     """
     digest, record, error, ticket = experiment.digest, None, None, None
-    with _ONE_AT_A_TIME, worker_warnings() as caught:
-        torch.set_num_threads(1)
+    with alone() as caught:
         if marks is not None:
             mark(marks, digest, os.getpid())
         try:
-            record, ticket = experiment.run(device=device, store=store)
+            record, ticket = experiment.run(Session(device, store=store))
         except (Exception, SystemExit) as problem:  # a user's own network can do anything
             unwritable = unwritable_folder(problem, store.folder.parent)
             if unwritable is not None:
@@ -119,7 +113,7 @@ def run_and_keep(
     outcome = run_once(experiment, device, store, keep or show, folder)
     try:
         if apart and show and outcome.ticket is not None:
-            outcome.ticket.save(_place(folder, digest))
+            outcome.ticket.save(_handed_over(folder, digest))
         keep_outcome(outcome, experiment, folder, keep)
     except OSError as problem:
         raise unwritable_folder(problem, folder) or problem from problem
@@ -137,13 +131,13 @@ def keep_outcome(outcome: Outcome, experiment: Experiment, folder: Path, keep_ti
     clear_failure(folder, outcome.digest)
 
 
-def _place(folder: Path, digest: str) -> Path:
+def _handed_over(folder: Path, digest: str) -> Path:
     return folder / SHARED / TICKETS / f"{digest}.safetensors"
 
 
 def handed_over(folder: Path, digest: str) -> Ticket | None:
     """The ticket of a run that another process did, once."""
-    path = _place(folder, digest)
+    path = _handed_over(folder, digest)
     try:
         ticket = Ticket.load(path)
     except (FileNotFoundError, ValueError):  # `.shared` may be deleted at any time

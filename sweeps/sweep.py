@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,21 +12,18 @@ from typing import Any
 
 import torch
 
-from scratchcard.apply.experiment import Experiment, read_result
-from scratchcard.artefacts.destination import check_place
+from scratchcard.apply.experiment import Experiment
+from scratchcard.artefacts.destination import check_destination
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.sweeps.estimate import Estimate
 from scratchcard.sweeps.fitted import SHARED
 from scratchcard.sweeps.grouped_runs import keep_together
-from scratchcard.sweeps.records import forget, interrupted, remove_unfinished
+from scratchcard.sweeps.run_records import read_result
+from scratchcard.sweeps.running import forget, interrupted, remove_unfinished
 from scratchcard.sweeps.runs import Outcome, handed_over, is_done, keep_outcome, run_and_keep, run_once, train_dense
-from scratchcard.workers.pool import Calls, Cluster, Died, Pool, Processes, completed
+from scratchcard.workers.pool import Call, Died, completed, open_pool
 
-MOST_DEATHS = 2
-"""A run whose worker died so often is recorded as failed: it is likely to be what kills it."""
-HOPELESS_DEATHS = 12
-"""So many deaths before any run came to its end: it is not the runs."""
 Results = Generator[tuple[Experiment | None, Any], None, None]
 
 
@@ -110,9 +106,7 @@ def sweep(
             worker processes die whatever they run.
     """
     folder = Path(folder).absolute()
-    check_place(folder, "folder")
-    if jobs < 1:
-        raise ValueError(f"jobs must be at least 1, got {jobs}")
+    check_destination(folder, "folder")
     if together > 1 and (jobs > 1 or dask is not None):
         raise ValueError("tickets that are trained together are trained in this process: leave jobs and dask away")
     wanted = {experiment.digest: experiment for experiment in experiments}
@@ -127,65 +121,44 @@ def sweep(
             done = len(wanted) - len(missing) - len(swept.failed)
             progress(Progress(done, len(swept.failed), len(wanted), left))
 
-    pool = _pool(jobs, dask) if missing else None
-    report()
     run = _caller(folder, str(device), jobs, dask, keep_tickets, each is not None)
+    store = Store(folder / SHARED)
     # Last of all come runs at which an earlier sweep was killed: it may have been they who did it.
     last = set(interrupted(folder))
     todo = sorted(in_order(list(missing.values())), key=lambda experiment: experiment.digest in last)
-    calls: Calls[Experiment | None] = deque((experiment, run(experiment)) for experiment in todo)
+    calls: list[tuple[Experiment | None, Call]] = [(experiment, run(experiment)) for experiment in todo]
     if jobs > 1 or dask is not None:
-        store = Store(folder / SHARED)
-        calls.extendleft((None, partial(train_dense, e, str(device), store)) for e in reversed(_shared_dense(todo)))
-    deaths: Counter[str] = Counter()
-    survived = False
-    remove_unfinished(folder)
-    forget(folder)
-    try:
-        results = _finished(calls, pool)
+        calls = [(None, partial(train_dense, e, str(device), store)) for e in _shared_dense(todo)] + calls
+    with contextlib.ExitStack() as stack:
+        pool = stack.enter_context(open_pool(jobs, dask if missing else None))
+        report()
+        remove_unfinished(folder)
+        forget(folder)
+        stack.callback(forget, folder)
+        results: Results = completed(calls, pool, what="run", once=[None])  # what runs share, they train too
         if together > 1:
             results = keep_together(
-                todo,
-                folder,
-                device=device,
-                store=Store(folder / SHARED),
-                keep_tickets=keep_tickets,
-                at_once=together,
+                todo, folder, device=device, store=store, keep_tickets=keep_tickets, at_once=together
             )
-        with contextlib.closing(results) as outcomes:
-            for experiment, outcome in outcomes:
-                if experiment is None:
-                    continue
-                digest = experiment.digest
-                died = isinstance(outcome, Died)
-                if died:
-                    deaths[digest] += 1
-                    if deaths.total() >= HOPELESS_DEATHS and not survived:
-                        raise OSError(
-                            f"{deaths.total()} worker processes died and no run came to its end (killed, or out of "
-                            "memory?): run with fewer jobs or more memory"
-                        )
-                    if deaths[digest] < MOST_DEATHS:
-                        calls.append((experiment, run(experiment)))
-                        continue
-                    text = f"its worker process died {deaths[digest]} times (killed, or out of memory?)"
-                    outcome = Outcome(digest, None, {"error": text, "traceback": str(outcome)})
-                else:
-                    survived = True
-                if died or dask is not None:
-                    keep_outcome(outcome, experiment, folder, keep_tickets)
-                outcome.caught.show_again()
-                del missing[digest]
-                if outcome.record is None:
-                    swept.failed[digest] = (outcome.error or {}).get("error", "")
-                else:
-                    estimate.add(experiment, outcome.record)
-                    swept.ran += not outcome.found
-                    if each is not None and not outcome.found:
-                        each(outcome.record, outcome.ticket or handed_over(folder, digest))
-                report()
-    finally:
-        forget(folder)
+        for experiment, outcome in stack.enter_context(contextlib.closing(results)):
+            if experiment is None:
+                continue
+            digest = experiment.digest
+            died = isinstance(outcome, Died)
+            if died:
+                outcome = Outcome(digest, None, {"error": str(outcome), "traceback": outcome.cause})
+            if died or dask is not None:
+                keep_outcome(outcome, experiment, folder, keep_tickets)
+            outcome.caught.show_again()
+            del missing[digest]
+            if outcome.record is None:
+                swept.failed[digest] = (outcome.error or {}).get("error", "")
+            else:
+                estimate.add(experiment, outcome.record)
+                swept.ran += not outcome.found
+                if each is not None and not outcome.found:
+                    each(outcome.record, outcome.ticket or handed_over(folder, digest))
+            report()
     swept.seconds = time.perf_counter() - begin
     return swept
 
@@ -231,7 +204,7 @@ def _slow(experiment: Experiment) -> bool:
 
 def _caller(
     folder: Path, device: str, jobs: int, dask: str | None, keep_tickets: bool, show_tickets: bool
-) -> Callable[[Experiment], Callable[[], Outcome]]:
+) -> Callable[[Experiment], Call]:
     """Makes an experiment a call that another process can make."""
     store = Store(folder / SHARED)
     if dask is not None:  # its workers may see another disk: the records are written here
@@ -240,31 +213,10 @@ def _caller(
     return lambda e: partial(run_and_keep, e, device, store, folder, keep_tickets, show_tickets, apart)
 
 
-def _pool(jobs: int, dask: str | None) -> Pool | None:
-    """Where runs are done, if not in this process."""
-    if dask is not None:
-        return Cluster(dask)
-    return Processes(jobs) if jobs > 1 else None
-
-
-def _finished(calls: Calls[Experiment | None], pool: Pool | None) -> Results:
-    """The calls' outcomes as they finish."""
-    if pool is not None:
-        yield from completed(calls, pool)
-        return
-    threads = torch.get_num_threads()
-    try:
-        while calls:
-            experiment, call = calls.popleft()
-            yield experiment, call()
-    finally:
-        torch.set_num_threads(threads)
-
-
 def _shared_dense(experiments: Sequence[Experiment]) -> list[Experiment]:
     """One run for each dense training that several others begin with: done first, nobody has to wait for it."""
     found: dict[str, list[Experiment]] = {}
     for e in experiments:
-        if _slow(e) and e.method.rewind_step == 0 and e.method.initial == "given":
+        if e.method.make_regime().begins_dense and e.method.initial == "given":
             found.setdefault(f"{e.workload.describe()}{e.seed}{e.dtype}", []).append(e)
     return [group[0] for group in found.values() if len(group) > 1]

@@ -36,3 +36,16 @@ def test_importing_the_face_imports_nothing_heavy() -> None:
     code = "import scratchcard, sys; print([m for m in ('torch', 'numpy', 'pandas') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_no_two_packages_have_a_module_of_one_name() -> None:
+    """So that a name says which module is meant. Where a file is named for what it adds to a family, or for the command
+    that it is, another may be named for the same thing."""
+    named_for_members = {"networks", "tasks", "predictors", "frontends"}
+    found: dict[str, set[str]] = {}
+    for path in ROOT.rglob("*.py"):
+        packages = path.relative_to(ROOT).parts[:-1]
+        ours = packages and packages[0] not in APART and not packages[0].startswith(".")
+        if ours and path.stem != "__init__" and not named_for_members.intersection(packages):
+            found.setdefault(path.stem, set()).add(packages[0])
+    assert {name: packages for name, packages in found.items() if len(packages) > 1} == {}

@@ -1,12 +1,15 @@
-"""Worker processes: the warnings that they hand back, and Ctrl-C, which is not for them."""
+"""What a worker does around a call: one at a time, with one thread, warnings handed back; Ctrl-C is not for it."""
 
 from __future__ import annotations
 
 import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass
@@ -32,6 +35,29 @@ def worker_warnings() -> Iterator[WorkerWarnings]:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread: with other numbers of threads sums are rounded otherwise."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def alone() -> Iterator[WorkerWarnings]:
+    """What a call runs in wherever it is made: with one thread, its warnings collected, and no other beside it.
+
+    Calls use the process's random state and number of threads, and a Dask worker may have several threads.
+    """
+    with _ONE_AT_A_TIME, one_thread(), worker_warnings() as caught:
+        yield caught
+
+
+@contextmanager
 def without_interrupts() -> Iterator[None]:
     """Processes that are started here inherit that SIGINT is blocked: none shows a traceback while it starts."""
     if not hasattr(signal, "pthread_sigmask"):
@@ -39,7 +65,7 @@ def without_interrupts() -> Iterator[None]:
         return
     from multiprocessing import resource_tracker
 
-    from joblib.externals.loky.backend import resource_tracker as loky_tracker
+    from loky.backend import resource_tracker as loky_tracker
 
     # Where these are not running yet, the first process starts them, and Python 3.11's unblocks SIGINT after that.
     loky_tracker.ensure_running()

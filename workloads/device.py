@@ -12,6 +12,10 @@ def choose_device(name: str = "auto") -> torch.device:
 
     Raises:
         ValueError: an unknown device, or a CUDA device that is not there.
+
+    Examples:
+        >>> choose_device("cpu")
+        device(type='cpu')
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,10 +1,10 @@
-"""Networks of the user's own: `package.module:factory`, imported by name, identified by their code."""
+"""Networks, tasks and objectives of the user's own: `package.module:factory`, imported by name, identified by code."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,17 +13,40 @@ from typing import Any
 import torch
 from torch import nn
 
+from scratchcard.artefacts.digest import sha256
 
-def from_factory(path: str, seed: int) -> nn.Module:
+
+def from_factory(path: str, seed: int, task: object = None) -> nn.Module:
     """What the factory returns with torch's global random state at `seed`; that state stays as it was.
+
+    A factory takes nothing, or the task, by a parameter called `task`.
 
     Raises:
         ValueError: it cannot be imported, raises, or returns no module.
     """
-    return _made(path, load_factory(path), seed)
+    factory = load_factory(path)
+    given = {"task": task} if "task" in _parameters(factory) else {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = _called(path, "network", "without arguments, or with one called `task`", factory, **given)
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"{path} returned {type(network).__name__}, expected a torch.nn.Module")
+    return network
 
 
-def load_factory(path: str) -> Callable[[], Any]:
+def task_from_factory(path: str, data_dir: Path | None) -> Any:
+    """What the factory of a task returns, which takes nothing or `data_dir`.
+
+    Raises:
+        ValueError: it cannot be imported or raises.
+        FileNotFoundError: as the factory raised it, where it finds no data.
+    """
+    factory = load_factory(path, "task", "a Task")
+    given = {"data_dir": data_dir} if "data_dir" in _parameters(factory) else {}
+    return _called(path, "task", "without arguments, or with one called `data_dir`", factory, **given)
+
+
+def load_factory(path: str, kind: str = "network", returns: str = "a torch.nn.Module") -> Callable[..., Any]:
     """The factory that `package.module:factory` names.
 
     Raises:
@@ -35,11 +58,11 @@ def load_factory(path: str) -> Callable[[], Any]:
         factory = getattr(importlib.import_module(module_name), attribute)
     except Exception as error:  # the user's own module can raise anything, a SyntaxError among it
         raise ValueError(
-            f"cannot import the network {path!r} ({said(error)}); expected package.module:factory, importable here"
+            f"cannot import the {kind} {path!r} ({said(error)}); expected package.module:factory, importable here"
         ) from error
     if not callable(factory):
-        raise ValueError(f"{path} is {type(factory).__name__}, expected a function that returns a torch.nn.Module")
-    found: Callable[[], Any] = factory
+        raise ValueError(f"{path} is {type(factory).__name__}, expected a function that returns {returns}")
+    found: Callable[..., Any] = factory
     return found
 
 
@@ -54,16 +77,20 @@ def code_digest(path: str) -> str | None:
     try:
         found = importlib.util.find_spec(module_name)
     except Exception:  # a package above it can raise anything; said where the network is built
+        found = None
+    # A script that is run has no spec, but a file.
+    origin = getattr(sys.modules.get(module_name), "__file__", None) if found is None else found.origin
+    if origin is None or not Path(origin).is_file():
         return None
-    if found is None or found.origin is None or not Path(found.origin).is_file():
-        return None
-    file = Path(found.origin)
-    files = sorted(file.parent.glob("*.py")) if found.parent else [file]
-    digest = hashlib.sha256()
-    for each in files:
-        content = each.read_bytes()
-        digest.update(f"{each.name} {len(content)}\n".encode() + content)
-    return digest.hexdigest()
+    file = Path(origin)
+    files = sorted(file.parent.glob("*.py")) if found is not None and found.parent else [file]
+    contents = {each.name: each.read_bytes() for each in files}
+    return sha256(part for name, text in contents.items() for part in (f"{name} {len(text)}\n", text))
+
+
+def said(error: Exception) -> str:
+    """An error of foreign code in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}" if str(error) else type(error).__name__
 
 
 def _look_in_working_folder() -> None:
@@ -71,21 +98,17 @@ def _look_in_working_folder() -> None:
         sys.path.insert(0, "")  # as `python -m` does: a user's own module lies in the working folder
 
 
-def _made(path: str, factory: Callable[[], Any], seed: int) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            network = factory()
-        except Exception as error:  # and so can the user's own factory
-            raise ValueError(
-                f"the network's factory {path} raised {said(error)}; it is called without arguments and returns a "
-                "torch.nn.Module"
-            ) from error
-    if not isinstance(network, nn.Module):
-        raise ValueError(f"{path} returned {type(network).__name__}, expected a torch.nn.Module")
-    return network
+def _parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    try:
+        return dict(inspect.signature(factory).parameters)
+    except (TypeError, ValueError):  # some callables of compiled modules have no signature
+        return {}
 
 
-def said(error: Exception) -> str:
-    """An error of foreign code in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}" if str(error) else type(error).__name__
+def _called(path: str, kind: str, how: str, factory: Callable[..., Any], /, **given: object) -> object:
+    try:
+        return factory(**given)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # the user's own factory can raise anything
+        raise ValueError(f"the {kind}'s factory {path} raised {said(error)}; it is called {how}") from error

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from scratchcard.pruning.inputs import check_tensor
 
 Function = Callable[[Tensor, Tensor], Tensor]
 
@@ -25,8 +27,13 @@ class Objective(Protocol):
         metric_names: of what `metrics` gives; the first is the headline, by which tickets are compared.
     """
 
-    name: str
-    metric_names: tuple[str, ...]
+    @property
+    def name(self) -> str:
+        """See above."""
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """See above."""
 
     @property
     def loss(self) -> Function:
@@ -54,6 +61,9 @@ class Objective(Protocol):
 
     def outputs_of(self, targets: Tensor) -> int:
         """How many outputs a network for these targets needs: classes, labels or numbers."""
+
+    def describe(self) -> dict[str, Any]:
+        """Plain JSON that identifies the objective: its name, its settings, the code of the user's own functions."""
 
 
 @dataclass(frozen=True)
@@ -85,18 +95,30 @@ class Classification:
                 f"{what} are {targets.dtype} of shape {tuple(targets.shape)}; classification takes class indices, "
                 "int64 of shape (examples,); for several labels an example or for numbers name another objective"
             )
-        low, high = int(targets.min()), int(targets.max())
+        low, high = (int(end) for end in targets.aminmax())
         if low < 0 or high >= outputs:
             wrong = low if low < 0 else high
             raise ValueError(f"{what} hold the class index {wrong}; {outputs} classes go from 0 to {outputs - 1}")
 
     def check_outputs(self, outputs: Tensor, targets: Tensor, *, outputs_expected: int, what: str) -> None:
         """See `Objective`: logits of shape `(n, classes)`."""
-        expected = (len(targets), outputs_expected)
-        if not isinstance(outputs, Tensor) or tuple(outputs.shape) != expected:
-            found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-            raise ValueError(f"{what} returns {found} for {len(targets)} inputs, expected logits of shape {expected}")
+        check_shape(outputs, targets, (len(targets), outputs_expected), "logits", what)
 
     def outputs_of(self, targets: Tensor) -> int:
         """The number of classes: the largest index and one."""
         return int(targets.max()) + 1
+
+    def describe(self) -> dict[str, Any]:
+        """See `Objective`."""
+        return {"name": self.name}
+
+
+def check_shape(outputs: Tensor, targets: Tensor, expected: tuple[int, ...], kind: str, what: str) -> None:
+    """Refuse outputs of another shape.
+
+    Raises:
+        ValueError: names what came and what was expected.
+    """
+    found = tuple(check_tensor(outputs, what).shape)
+    if found != expected:
+        raise ValueError(f"{what} returns {found} for {len(targets)} examples, expected {kind} of shape {expected}")

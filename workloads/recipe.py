@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
-INTEGERS = ("batch_size", "max_steps", "evaluation_interval", "patience", "scoring_examples")
-NUMBERS = ("learning_rate", "momentum", "weight_decay", "epsilon")
+from scratchcard.settings import Settings, setting, settings_of
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Settings):
     """How a network is trained; the default is SGD as in the source thesis, 15 epochs of MNIST.
 
     Updates, with the gradient `g` of the mean loss plus `weight_decay * w`, step `t` from 1:
@@ -41,50 +39,24 @@ class Recipe:
         ValueError: a value of another type, or a number out of its range.
     """
 
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    learning_rate: float = 0.1
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-8
-    batch_size: int = 64
-    max_steps: int = 12_885
-    evaluation_interval: int = 430
-    patience: int = 10
-    scoring_examples: int = 2560
-    scoring_balanced: bool = False
+    called: ClassVar[str] = "the recipe"
 
-    def __post_init__(self) -> None:
-        self._check_types()
-        if self.optimizer not in ("sgd", "adam"):
-            raise ValueError(f"unknown optimizer {self.optimizer!r}, expected 'sgd' or 'adam'")
-        for name in INTEGERS:
-            if getattr(self, name) < 1:
-                raise ValueError(f"the recipe's {name} is {getattr(self, name)}, expected at least 1")
-        for name in ("learning_rate", "epsilon"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"the recipe's {name} is {getattr(self, name)}, expected a positive number")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"the recipe's momentum is {self.momentum}, expected a number in [0, 1)")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"the recipe's weight_decay is {self.weight_decay}, expected zero or more")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"the recipe's betas are {self.betas}, expected two numbers in [0, 1)")
-
-    def _check_types(self) -> None:
-        """Values can come from files, where a number may be a text, a list or null; bool is no number here."""
-        for name in INTEGERS:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise ValueError(f"the recipe's {name} is {value!r}, expected a whole number")
-        for name in NUMBERS:
-            if not _is_number(getattr(self, name)):
-                raise ValueError(f"the recipe's {name} is {getattr(self, name)!r}, expected a number")
-        betas: object = self.betas
-        if not isinstance(betas, tuple | list) or len(betas) != 2 or not all(map(_is_number, betas)):
-            raise ValueError(f"the recipe's betas are {betas!r}, expected two numbers in [0, 1)")
-        if not isinstance(self.scoring_balanced, bool):
-            raise ValueError(f"the recipe's scoring_balanced is {self.scoring_balanced!r}, expected true or false")
+    optimizer: Literal["sgd", "adam"] = setting("sgd", help="How steps are made", example="adam")
+    learning_rate: float = setting(0.1, help="Constant over the training", example=0.05, above=0)
+    momentum: float = setting(0.0, help="Of SGD", example=0.9, low=0, below=1)
+    weight_decay: float = setting(0.0, help="L2, biases included", example=0.0005, low=0)
+    betas: tuple[float, float] = setting((0.9, 0.999), help="Of Adam", example=(0.8, 0.9), low=0, below=1)
+    epsilon: float = setting(1e-8, help="Of Adam", example=1e-6, above=0)
+    batch_size: int = setting(64, help="Examples a step", example=128, low=1)
+    max_steps: int = setting(
+        12_885, help="Longest training, in steps", example=2000, low=1, unset="12885, 15 epochs of MNIST"
+    )
+    evaluation_interval: int = setting(430, help="Steps between looks at the validation loss", example=100, low=1)
+    patience: int = setting(10, help="Looks without a lower validation loss before stopping", example=5, low=1)
+    scoring_examples: int = setting(
+        2560, help="Size of the scoring batch; all of a smaller training split", example=1000, low=1
+    )
+    scoring_balanced: bool = setting(False, help="As many scoring examples of each class", example=True)
 
     @classmethod
     def from_json(cls, described: object) -> Recipe:
@@ -98,19 +70,9 @@ class Recipe:
         unknown = sorted(set(map(str, described)) - set(cls.names()))
         if unknown:
             raise ValueError(f"a recipe has no setting {', '.join(unknown)}; it has {', '.join(cls.names())}")
-        given = {str(name): value for name, value in described.items()}
-        # `momentum = 0` in a file is the recipe that `momentum = 0.0` is, and the same run.
-        given |= {name: float(given[name]) for name in NUMBERS if _is_number(given.get(name))}
-        betas = given.get("betas")
-        if isinstance(betas, list | tuple):
-            given["betas"] = tuple(float(beta) if _is_number(beta) else beta for beta in betas)
-        return cls(**given)
+        return cls(**{str(name): value for name, value in described.items()})
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """The names of all settings, in order."""
-        return tuple(field.name for field in fields(cls))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+        return tuple(settings_of(cls))

@@ -14,8 +14,8 @@ from scratchcard.artefacts.store import Store, Stored, content_key
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.ticket import copy_state
 from scratchcard.workloads.device import choose_device
+from scratchcard.workloads.engines.loop import Evaluation
 from scratchcard.workloads.engines.training import TrainingRecord, train
-from scratchcard.workloads.engines.training_loop import Evaluation
 from scratchcard.workloads.workload import Workload
 
 
@@ -96,6 +96,7 @@ def _pack(network: nn.Module, mask: Mask | None, record: TrainingRecord) -> Stor
     about: dict[str, Any] = {
         f.name: getattr(record, f.name) for f in dataclasses.fields(record) if f.name not in ("snapshots", "history")
     }
+    about["best_validation_accuracy"] = about.pop("best_validation_metric")  # as stores have called it from the start
     return Stored(tensors, about | {"history": [dataclasses.astuple(entry) for entry in record.history]})
 
 
@@ -113,5 +114,6 @@ def _unpack(network: nn.Module, mask: Mask | None, found: Stored) -> TrainingRec
     # In the network's order: the file's is alphabetical.
     snapshots = {int(step): {name: state[name] for name in network.state_dict()} for step, state in states.items()}
     about = dict(copy.deepcopy(found.about))
+    about["best_validation_metric"] = about.pop("best_validation_accuracy")
     history = tuple(Evaluation(*entry) for entry in about.pop("history"))
     return TrainingRecord(**about, history=history, snapshots=snapshots)

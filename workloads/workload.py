@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
+from scratchcard.artefacts.digest import sha256, tensor_bytes
+from scratchcard.pruning.inputs import Inputs, check_tensor, placed, rows
 from scratchcard.pruning.parameters import prunable
-from scratchcard.workloads.engines.training import Recipe
 from scratchcard.workloads.factory import code_digest, from_factory, said
 from scratchcard.workloads.networks import build_network
+from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Task
 
 
@@ -25,41 +27,66 @@ class Workload:
     """What is pruned, on which data, and how it is trained.
 
     Attributes:
-        network: a registered name (`lenet_300_100`) or `package.module:factory`; the factory takes no argument,
-            uses torch's global random state and returns a `torch.nn.Module` from inputs to logits.
-        task: the data, the loss and the metric.
+        network: a registered name (`lenet_300_100`); `package.module:factory`, where the factory takes no argument or
+            `task`, uses torch's global random state and returns a `torch.nn.Module`; or such a module as it is, which
+            is copied and never changed: its weights are the initial weights.
+        task: the data and the objective.
         recipe: the training recipe.
-        weights: a safetensors file with the network's state, loaded after it was built; then the seed changes only
-            the scoring batch and the data order.
+        weights: a safetensors file with the network's state, loaded after it was built.
+
+    With a module or with weights, the seed changes only the scoring batch and the data order.
+
+    >>> from scratchcard.workloads.tasks import load_task
+    >>> workload = Workload(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), load_task("digits"))
+    >>> workload
+    Workload(Sequential on digits)
     """
 
-    network: str
+    network: str | nn.Module
     task: Task
     recipe: Recipe = field(default_factory=Recipe)
     weights: Path | None = None
 
+    def __repr__(self) -> str:
+        return f"Workload({self.network_name} on {self.task.name})"
+
+    @property
+    def network_name(self) -> str:
+        """The network's name; of a module `package.module:Class`, or `Sequential` and the like of torch's own."""
+        if isinstance(self.network, str):
+            return self.network
+        kind = type(self.network)
+        return kind.__qualname__ if _is_torchs(kind) else f"{kind.__module__}:{kind.__qualname__}"
+
     @property
     def name(self) -> str:
         """`network-task`, for file names and tables."""
-        return f"{self.network.rpartition(':')[2]}-{self.task.name}"
+        return f"{self.network_name.rpartition(':')[2]}-{Path(self.task.name.rpartition(':')[2]).stem}"
+
+    @property
+    def has_fixed_weights(self) -> bool:
+        """Whether all seeds give the same network."""
+        return self.weights is not None or not isinstance(self.network, str)
 
     def build(self, seed: int, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> nn.Module:
         """The network with the initial weights of `seed`; the global random state stays as it was.
 
         Raises:
             ValueError: unknown network, a factory that cannot be imported or returns no module, weights that do not
-                fit, nothing to prune, or logits of the wrong shape.
+                fit, nothing to prune, or outputs that do not fit the task's objective.
             FileNotFoundError: the weights file does not exist.
         """
-        if ":" in self.network:
-            network = from_factory(self.network, seed)
+        if not isinstance(self.network, str):
+            network = copy.deepcopy(self.network)
+        elif ":" in self.network:
+            network = from_factory(self.network, seed, self.task)
         else:
-            network = build_network(self.network, self.task.input_shape, self.task.classes, seed)
+            network = build_network(self.network, self.task.input_shape, self.task.outputs, seed)
         if self.weights is not None:
             _load_weights(network, self.weights)
         prunable(network)
         network = network.to(device=device, dtype=dtype)
-        self._check_logits(network)
+        self._check_outputs(network)
         return network
 
     @property
@@ -73,59 +100,93 @@ class Workload:
             return asked
         if not self.recipe.scoring_balanced:
             return len(self.task.train)
-        smallest = int(self.task.train.targets.bincount(minlength=self.task.classes).min())
-        return self.task.classes * smallest or len(self.task.train)
+        return self.task.outputs * min(self.task.class_sizes()) or len(self.task.train)
 
     def scoring_batch(
         self, seed: int, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Inputs, Tensor]:
         """The recipe's scoring batch (`scoring_examples` of them), drawn from the training split with `seed`."""
         balanced = self.recipe.scoring_balanced
         inputs, targets = self.task.scoring_batch(self.scoring_examples, seed=seed, balanced=balanced)
-        return inputs.to(device=device, dtype=dtype), targets.to(device)
+        return placed(inputs, device, dtype), targets.to(device)
 
     def describe(self) -> dict[str, Any]:
         """Plain JSON that identifies the workload: network, task, data digest, recipe; the weights' file and sha256.
 
-        A network of the user's own has its code's digest too: edited, it is another network.
+        A network or task of the user's own has its code's digest too: edited, it is another one. A module also has the
+        digest of its structure and state, and an objective other than classification is named.
 
         Raises:
             FileNotFoundError: the weights file does not exist.
         """
         described: dict[str, Any] = {
-            "network": self.network,
+            "network": self.network_name,
             "task": self.task.name,
             "data_digest": self.task.digest,
             "recipe": dataclasses.asdict(self.recipe),
         }
-        code = code_digest(self.network) if ":" in self.network else None
-        if code is not None:
-            described["network_code"] = code
+        objective = self.task.objective.describe()
+        if objective != {"name": "classification"}:
+            described["objective"] = objective
+        if self.task.code is not None:
+            described["task_code"] = self.task.code
+        if not isinstance(self.network, str):
+            described["network_code"] = _code_of(self.network)
+            described["network_state"] = _state_of(self.network)
+        elif ":" in self.network:
+            code = code_digest(self.network)
+            if code is not None:
+                described["network_code"] = code
         if self.weights is not None:
             described["weights"] = str(self.weights)
-            described["weights_sha256"] = hashlib.sha256(_read(self.weights)).hexdigest()
+            described["weights_sha256"] = sha256([_read(self.weights)])
         return described
 
-    def _check_logits(self, network: nn.Module) -> None:
+    def _check_outputs(self, network: nn.Module) -> None:
+        """Call the network once on two examples; the objective says whether its outputs fit."""
         parameter = next(network.parameters())
-        probe = self.task.train.inputs[:2].to(parameter.device, parameter.dtype)
+        split = self.task.train
+        probe = placed(rows(split.inputs, slice(0, 2)), parameter.device, parameter.dtype)
+        targets = split.targets[:2].to(parameter.device)
         training = network.training
         network.eval()
         try:
             with torch.no_grad():
-                logits = network(probe)
+                outputs = network(**probe) if isinstance(probe, dict) else network(probe)
         except Exception as error:  # a foreign network can raise anything
             raise ValueError(
-                f"{self.network} cannot take a batch of {self.task.name} of shape {tuple(probe.shape)}: {said(error)}"
+                f"{self.network_name} cannot take a batch of {self.task.name} of {_said(probe)}: {said(error)}"
             ) from error
         finally:
             network.train(training)
-        if not isinstance(logits, Tensor) or tuple(logits.shape) != (len(probe), self.task.classes):
-            shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise ValueError(
-                f"{self.network} returns {shape} for {len(probe)} inputs of {self.task.name}, expected logits of shape "
-                f"{(len(probe), self.task.classes)}"
-            )
+        what = f"{self.network_name} on {self.task.name}"
+        outputs = check_tensor(outputs, what)
+        self.task.objective.check_outputs(outputs, targets, outputs_expected=self.task.outputs, what=what)
+
+
+def _said(probe: Inputs) -> str:
+    """Type and shape of inputs in words."""
+    if isinstance(probe, Tensor):
+        return f"{probe.dtype} and shape {tuple(probe.shape)}"
+    return ", ".join(f"{name} {tensor.dtype} {tuple(tensor.shape)}" for name, tensor in probe.items())
+
+
+def _is_torchs(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] in ("torch", "torchvision")
+
+
+def _code_of(network: nn.Module) -> str:
+    """sha256 of a module's structure and of the files of all classes in it that are not torch's own."""
+    kinds = {type(module) for module in network.modules()}
+    own = sorted({f"{kind.__module__}:" for kind in kinds if not _is_torchs(kind)})
+    parts = [repr(network), *(f"{path} {code_digest(path)}" for path in own)]
+    return sha256(["\n".join(parts)])
+
+
+def _state_of(network: nn.Module) -> str:
+    """sha256 of a module's parameters and buffers."""
+    state = network.state_dict().items()
+    return sha256(part for name, t in state for part in (f"{name} {t.dtype} {tuple(t.shape)}\n", tensor_bytes(t)))
 
 
 def _read(path: Path) -> bytes:

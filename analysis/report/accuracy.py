@@ -4,74 +4,73 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from scratchcard.analysis.identical import Identical, identical, note, others
-from scratchcard.analysis.report.groups import (
-    PER_CENT,
-    dense_accuracy,
+from scratchcard.analysis.equal_tickets import Identical, identical, note, others
+from scratchcard.analysis.headline import Headline
+from scratchcard.analysis.report.charts import curves, dots, log_density
+from scratchcard.analysis.report.density_rows import (
+    dense_reference,
     density_table,
-    limits,
     means,
     pruned,
     seeds_text,
-    split,
     starts,
     workloads,
 )
-from scratchcard.analysis.report.page import Block, Cell, Chart, Data, Entry, Panels, Section, Style, Table, Text, plain
-from scratchcard.analysis.report.specs import curves, dots, log_density
+from scratchcard.analysis.report.page import Block, Cell, Chart, Data, Panels, Section, Table, Text, plain
+from scratchcard.analysis.report.panels import limits, split
 from scratchcard.analysis.statistics import Interval
 from scratchcard.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TIP = {"entry": "method", "x": "density", "text": "test accuracy, %", "n": "seeds", "values": "each seed"}
 Published = Sequence[Mapping[str, Any]]
 """Rows with method, density, accuracy (%), source, starred, steps, of one network and task."""
 
 
 def accuracy(
-    name: str,
-    runs: pd.DataFrame,
-    everything: pd.DataFrame,
-    published: Mapping[tuple[str, str], Published],
-    data: Data,
+    runs: pd.DataFrame, everything: pd.DataFrame, published: Mapping[tuple[str, str], Published], data: Data
 ) -> list[Section]:
     """One section for each network and task of a grid, and one for dense networks where several were trained.
 
     `everything` has the runs of all grids: a dense network of another grid is a reference too.
     """
-    sections = []
-    for network, task, group in workloads(runs):
-        sparse = pruned(group)
-        if sparse.empty:
-            continue
-        rows = means(sparse, "test_accuracy", scale=PER_CENT)
+    sections: list[Section] = []
+    for network, task, headline, sparse in workloads(pruned(runs)):
+        rows = means(sparse)
         figures = [row for row in published.get((network, task), ()) if row["density"] < 1]
-        dense = dense_accuracy(everything, sparse)
-        key = f"accuracy {name} {network} {task}"
-        drawn = _panels if sparse["density"].nunique() > 1 else _dots
+        dense = dense_reference(everything, sparse)
+        key = f"accuracy {network} {task} {headline.name}"
+        drawn = curves_of if sparse["density"].nunique() > 1 else dots_of
         groups = identical(sparse)
-        blocks: list[Block] = [drawn(key, sparse, rows, figures, dense, data), _table(rows, figures, groups)]
+        blocks: list[Block] = [drawn(key, headline, sparse, rows, figures, dense, data)]
+        blocks += [_table(headline, rows, figures, groups)]
         blocks += [Text(note(groups))] if groups else []
         blocks += _differences(rows, figures)
         blocks += _twice(sparse)
         text = (
-            "Test accuracy of the trained sparse networks; each point is the mean over seeds with its 95 % interval "
-            "(Student's t), the test set read once after training. "
+            f"{headline.title.partition(',')[0].capitalize()} of the trained sparse networks; each point is the mean "
+            "over seeds with its 95 % interval (Student's t), the test set read once after training. "
         )
         if len(sparse["density"].unique()) == 1:
             text += f"All runs have density {float(sparse['density'].iloc[0]):g}. "
         if figures:
             text += f"Open marks are published figures ({'; '.join(dict.fromkeys(f['source'] for f in figures))}). "
-        sections.append(Section(f"Accuracy against density: {network} on {task}", text.strip(), tuple(blocks), 3))
+        title = f"{headline.words.capitalize()} against density: {network} on {task}"
+        sections.append(Section(title, text.strip(), tuple(blocks), folded=bool(sections)))
     return sections + _dense(runs, published)
 
 
-def _panels(
+def tip(headline: Headline) -> dict[str, str]:
+    """What a mark of a mean shows when it is pointed at."""
+    return {"entry": "method", "x": "density", "text": headline.title, "n": "seeds", "values": "each seed"}
+
+
+def curves_of(
     name: str,
+    headline: Headline,
     sparse: pd.DataFrame,
     rows: Sequence[Mapping[str, Any]],
     figures: Published,
@@ -92,7 +91,7 @@ def _panels(
     more = [float(figure["accuracy"]) for figure in figures] + ([dense.mean] if dense is not None else [])
     domain, cut = limits(rows, more)
     scale = {"domainMax": plain(domain[1])} if cut else {"domain": plain(domain), "nice": False}
-    y = {"title": "test accuracy, %", "scale": scale}
+    y = {"title": headline.title, "scale": scale}
     shares = split(sparse)
     every = [entry.name for _, entries in shares for entry in entries]
     charts = []
@@ -103,13 +102,13 @@ def _panels(
             entries,
             log_density([row["density"] for row in rows]),
             y,
-            TIP,
+            tip(headline),
             context=[method for method in every if method not in mine],
             reference=None if dense is None else dense.mean,
             published=reference if any(figure["method"] in mine for figure in figures) else None,
             floor=cut[0] if cut else None,
         )
-        text = f"Line plot of test accuracy against density for {', '.join(entry.name for entry in entries)}."
+        text = f"Line plot of test {headline.words} against density for {', '.join(entry.name for entry in entries)}."
         charts.append(Chart(spec, title, text, tuple(entries), floor=cut))
     caption = "Press a method to see it alone, several to compare them; point at a mark for its seeds."
     if len(shares) > 1:
@@ -122,8 +121,9 @@ def _panels(
     return Panels(tuple(charts), caption)
 
 
-def _dots(
+def dots_of(
     name: str,
+    headline: Headline,
     sparse: pd.DataFrame,
     rows: Sequence[Mapping[str, Any]],
     figures: Published,
@@ -138,12 +138,12 @@ def _dots(
         for row in ordered
     ]
     data.add(name, marks)
-    x = {"title": "test accuracy, %", "scale": {"zero": False}}
+    x = {"title": headline.title, "scale": {"zero": False}}
     names = [str(row["method"]) for row in ordered]
-    spec = dots(name, names, x, TIP, reference=None if dense is None else dense.mean)
-    text = f"Dot plot of test accuracy of {len(names)} methods at density {float(sparse['density'].iloc[0]):g}."
+    spec = dots(name, names, x, tip(headline), reference=None if dense is None else dense.mean, published=bool(beside))
+    text = f"Dot plot of test {headline.words} of {len(names)} methods at density {float(sparse['density'].iloc[0]):g}."
     caption = "Point at a mark for its seeds." + (" Diamonds: published." if figures else "")
-    return Panels((Chart(spec, "", text),), caption + _dashed(dense))
+    return Panels((Chart(spec, "", text, width=480),), caption + _dashed(dense))
 
 
 def _dashed(dense: Interval | None) -> str:
@@ -156,7 +156,9 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: row[key] for key in ("mean", "low", "high", "n", "text", "values")}
 
 
-def _table(rows: Sequence[Mapping[str, Any]], figures: Published, groups: Sequence[Identical]) -> Table:
+def _table(
+    headline: Headline, rows: Sequence[Mapping[str, Any]], figures: Published, groups: Sequence[Identical]
+) -> Table:
     notes = {
         (str(row["method"]), float(row["density"])): f"pub. {float(row['accuracy']):.2f}"
         + ("*" if row.get("starred") else "")
@@ -164,7 +166,7 @@ def _table(rows: Sequence[Mapping[str, Any]], figures: Published, groups: Sequen
     }
     names = {method: f"identical to {other}" for method, other in others(groups).items()}
     columns, cells = density_table(rows, notes, names=names)
-    caption = "Test accuracy, %, mean ± 95 % interval, by density; bold: the highest mean of a density."
+    caption = f"{headline.title.capitalize()}, mean ± 95 % interval, by density; bold: the highest mean of a density."
     caption += seeds_text(rows)
     if figures:
         caption += " Below: the published figure."
@@ -214,11 +216,11 @@ def _dense(runs: pd.DataFrame, published: Mapping[tuple[str, str], Published]) -
     """Dense networks, where there are several kinds (scores as weights)."""
     dense = runs[runs["density"] == 1]
     blocks: list[Block] = []
-    for network, task, group in workloads(dense):
+    for network, task, headline, group in workloads(dense):
         group = group.assign(start=starts(group))
         if group["start"].nunique() < 2:
             continue
-        rows = means(group, "test_accuracy", ("start",), PER_CENT)
+        rows = means(group, by=("start",))
         steps = {row["start"]: row for row in means(group, "best_step", ("start",))}
         start = dict(zip(group["method"], group["start"], strict=True))
         beside = {
@@ -242,19 +244,14 @@ def _dense(runs: pd.DataFrame, published: Mapping[tuple[str, str], Published]) -
                 )
             )
         caption = f"Dense networks, {network} on {task}: mean ± 95 % interval; bold: the highest mean."
-        columns = ("initial weights", "test accuracy, %", "steps to the lowest validation loss", "seeds")
+        columns = ("initial weights", headline.title, "steps to the lowest validation loss", "seeds")
         blocks.append(Table.of(caption, columns, cells))
     if not blocks:
         return []
     text = "The networks trained without pruning, from different initial weights (scores as weights among them)."
-    return [Section("Dense training", text, tuple(blocks), 3)]
+    return [Section("Dense training", text, tuple(blocks))]
 
 
 def _cell(row: Mapping[str, Any], note: str = "", *, strong: bool = False) -> Cell:
     mean, _, spread = str(row["text"]).partition(" ± ")
     return Cell(mean, float(row["mean"]), f"± {spread}" if spread else "", note, strong)
-
-
-def entries_of(names: Sequence[str], swatch: Literal["both", "line", "chip"] = "both") -> tuple[Entry, ...]:
-    """Legend entries in their order."""
-    return tuple(Entry(name, Style(k), swatch) for k, name in enumerate(names))

@@ -4,36 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scratchcard.analysis.report.accuracy import entries_of
-from scratchcard.analysis.report.groups import PER_CENT, limits, means, pruned, workloads
+from scratchcard.analysis.headline import Headline
+from scratchcard.analysis.report.charts import scatter
+from scratchcard.analysis.report.density_rows import means, pruned, workloads
 from scratchcard.analysis.report.page import SHAPES, Cell, Chart, Data, Panels, Section, Table, plain
-from scratchcard.analysis.report.specs import scatter
+from scratchcard.analysis.report.panels import entries_of, limits
 from scratchcard.analysis.statistics import pareto
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TIP = {
-    "method": "method",
-    "text": "test accuracy, %",
-    "seconds": "seconds",
-    "n": "seeds",
-    "values": "each seed",
-}
 REGIMES = {"USS": "circle", "UMS": "square", "ISS": "triangle-up", "IMS": "diamond"}
 """Regime to the shape of its marks."""
 
 
-def cost(name: str, runs: pd.DataFrame, data: Data) -> list[Section]:
+def cost(runs: pd.DataFrame, data: Data) -> list[Section]:
     """One section for each network and task: a panel a density, and the methods on the front."""
     sections = []
-    for network, task, group in workloads(pruned(runs)):
+    for network, task, headline, group in workloads(pruned(runs)):
         timed = group.assign(cost=group["pruning_seconds"] + group["training_seconds"])
         timed = timed[timed["cost"] > 0]
         if timed["method"].nunique() < 2:
             continue
         rows = _rows(timed)
-        found = data.add(f"cost {name} {network} {task}", rows)
+        found = data.add(f"cost {network} {task} {headline.name}", rows)
+        tip = {"method": "method", "text": headline.title, "seconds": "seconds", "n": "seeds", "values": "each seed"}
         seconds = [float(row["x"]) for row in rows]
         unit, clock = _clock(timed)
         x = {
@@ -46,27 +41,27 @@ def cost(name: str, runs: pd.DataFrame, data: Data) -> list[Section]:
         for density in sorted(timed["density"].unique()):
             domain, cut = limits([row for row in rows if row["density"] == density])
             scale = {"domainMax": plain(domain[1])} if cut else {"domain": plain(domain), "nice": False}
-            y = {"title": "test accuracy, %", "scale": scale}
-            spec = scatter(found, entries, x, y, TIP, floor=cut[0] if cut else None)
-            spec["transform"] = [{"filter": f"datum.density == {plain(density)}"}]
-            about = f"Scatter plot of test accuracy against seconds at density {density:g}, with the Pareto front."
-            charts.append(Chart(spec, f"density {density:g}", about, entries, floor=cut))
+            y = {"title": headline.title, "scale": scale}
+            panel = f"density {density:g}"
+            spec = scatter(found, panel, entries, x, y, tip, floor=cut[0] if cut else None)
+            about = f"Scatter plot of test {headline.words} against seconds at {panel}, with the Pareto front."
+            charts.append(Chart(spec, panel, about, entries, floor=cut))
         caption = (
-            "Colour: scorer; shape: regime; each panel has its own axis of accuracy. Grey steps: the Pareto front, "
-            "where no method is both cheaper and more accurate. Point at a mark for its method."
+            "Colour: scorer; shape: regime; each panel has its own vertical axis. Grey steps: the Pareto front, "
+            "where no method is both cheaper and better. Point at a mark for its method."
         )
         if any(chart.floor for chart in charts):
             caption += " Some means or intervals reach below the axis; 'whole range' shows them."
         text = (
-            "Test accuracy against the cost of finding and training the ticket, means over seeds. Seconds are "
+            f"Test {headline.words} against the cost of finding and training the ticket, means over seeds. Seconds are "
             f"{clock}. They are a run's own: work shared with other runs counts in each of them, as if it stood alone"
             f"{_fitting(timed)}. A method that is a little cheaper than another by its mean need not be: seconds "
             "scatter with the machine's load too."
         )
         there = set(timed["regime"])
         key = tuple((regime, SHAPES[shape]) for regime, shape in REGIMES.items() if regime in there)
-        blocks = (Panels(tuple(charts), caption, key), _front(rows, unit))
-        sections.append(Section(f"Accuracy against cost: {network} on {task}", text, blocks, 3))
+        blocks = (Panels(tuple(charts), caption, key), _front(headline, rows, unit))
+        sections.append(Section(f"{headline.words.capitalize()} against cost: {network} on {task}", text, blocks))
     return sections
 
 
@@ -90,12 +85,14 @@ def _rows(timed: pd.DataFrame) -> list[dict[str, Any]]:
     about = timed.drop_duplicates("method").set_index("method")
     seconds = {(r["method"], r["density"]): r["mean"] for r in means(timed, "cost")}
     rows = []
-    for row in means(timed, "test_accuracy", scale=PER_CENT):
+    for row in means(timed):
         found = about.loc[row["method"]]
         spent = seconds[row["method"], row["density"]]
         shape = REGIMES.get(str(found["regime"]), "cross")
         rows.append(
-            row | {"entry": str(found["scorer"]), "shape": shape, "x": spent, "seconds": f"{spent:.3g}", "front": False}
+            row
+            | {"entry": str(found["scorer"]), "shape": shape, "x": spent, "seconds": f"{spent:.3g}"}
+            | {"front": False, "panel": f"density {row['density']:g}"}
         )
     for density in {row["density"] for row in rows}:
         group = [row for row in rows if row["density"] == density]
@@ -104,7 +101,7 @@ def _rows(timed: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _front(rows: list[dict[str, Any]], unit: str) -> Table:
+def _front(headline: Headline, rows: list[dict[str, Any]], unit: str) -> Table:
     front = sorted((r for r in rows if r["front"]), key=lambda r: (r["density"], r["x"]))
     cells = [
         (
@@ -115,8 +112,6 @@ def _front(rows: list[dict[str, Any]], unit: str) -> Table:
         )
         for row in front
     ]
-    columns = ("density", "method", f"pruning + training, {unit}", "test accuracy, %")
-    caption = (
-        "The Pareto front of the means: for each density, the methods than which none is cheaper and more accurate."
-    )
+    columns = ("density", "method", f"pruning + training, {unit}", headline.title)
+    caption = "The Pareto front of the means: for each density, the methods than which none is cheaper and better."
     return Table.of(caption, columns, cells)

@@ -1,4 +1,4 @@
-"""What a page is made of: sections of charts, tables, pictures and texts; all plain values."""
+"""What a page is made of: parts and sections of charts, tables and texts; all plain values."""
 
 from __future__ import annotations
 
@@ -85,6 +85,11 @@ class Chart:
     width: int = 0
     floor: tuple[float, float] | None = None
 
+    @property
+    def height(self) -> int:
+        """Pixels that its place keeps free until it is drawn: its own height, axis and labels."""
+        return int(self.spec["height"]) + 48
+
 
 @dataclass(frozen=True)
 class Panels:
@@ -131,10 +136,14 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """The sorting key as an attribute's text."""
-        if self.value is None:
-            return self.text
-        return "" if math.isnan(self.value) else f"{self.value:.12g}"
+        """What it is sorted by where its text is no number; empty where it is one, or nothing is known."""
+        if self.value is None or math.isnan(self.value):
+            return ""
+        try:
+            float(self.text.replace("−", "-"))
+        except ValueError:
+            return f"{self.value:.6g}"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -156,20 +165,15 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An SVG drawn elsewhere; shown as an image, in which no script can run."""
-
-    svg: str
-    caption: str
-    description: str
-    kind: str = field(default="picture", init=False)
-
-
-@dataclass(frozen=True)
 class Text:
-    """A paragraph."""
+    """A paragraph.
+
+    Attributes:
+        title: its first words, in bold; such paragraphs are what a reader came for.
+    """
 
     text: str
+    title: str = ""
     kind: str = field(default="text", init=False)
 
 
@@ -190,27 +194,53 @@ class Listing:
     kind: str = field(default="listing", init=False)
 
 
-Block = Panels | Table | Picture | Text | Command | Listing
+Block = Panels | Table | Text | Command | Listing
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, one or two sentences on what is seen and how it was made, and what they speak of."""
+    """A heading, one or two sentences on what is seen and how it was made, and what they speak of.
+
+    Attributes:
+        folded: whether it is shown only when asked for.
+    """
 
     title: str
     text: str
     blocks: tuple[Block, ...] = ()
-    level: int = 2
+    folded: bool = True
+
+
+@dataclass
+class Part:
+    """A part of the page that is folded away until it is asked for: a grid, the predictors, the tickets.
+
+    Attributes:
+        anchor: its name in an address.
+        title: its heading.
+        summary: what comes out of it, in one line.
+        sections: what it shows.
+        data: the data sets of its charts, each once.
+    """
+
+    anchor: str
+    title: str
+    summary: str
+    sections: list[Section] = field(default_factory=list)
+    data: Data = field(default_factory=lambda: Data())
+
+    @property
+    def charts(self) -> list[Chart]:
+        """In the order of the page."""
+        blocks = (block for section in self.sections for block in section.blocks)
+        return [chart for block in blocks if isinstance(block, Panels) for chart in block.charts]
 
 
 @dataclass
 class Data:
-    """Named data sets, each put into the page once; numbers have six significant digits.
+    """Named data sets; numbers have six significant digits."""
 
-    A set is `columns`, `rows`, and `words`: a column of repeated texts holds places in its list of words.
-    """
-
-    sets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sets: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def add(self, name: str, rows: Sequence[Mapping[str, Any]]) -> str:
         """Add rows of plain values under a name; returns the name.
@@ -218,31 +248,10 @@ class Data:
         Raises:
             ValueError: the name is taken by other rows.
         """
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        values = [[plain(row.get(column)) for row in rows] for column in columns]
-        words: dict[str, list[str]] = {}
-        for k, column in enumerate(columns):
-            different = list(dict.fromkeys(values[k]))
-            if all(isinstance(text, str) for text in different) and len(different) <= len(rows) / 2:
-                place = {text: number for number, text in enumerate(different)}
-                words[column] = different
-                values[k] = [place[text] for text in values[k]]
-        entry = {"columns": columns, "words": words, "rows": [list(row) for row in zip(*values, strict=True)]}
+        entry = [{key: plain(value) for key, value in row.items()} for row in rows]
         if self.sets.setdefault(name, entry) != entry:
             raise ValueError(f"two data sets are called {name!r}; give each its own name")
         return name
-
-    def rows(self, name: str) -> list[dict[str, Any]]:
-        """A set's rows again."""
-        entry = self.sets[name]
-        words = [entry["words"].get(column) for column in entry["columns"]]
-        return [
-            {
-                column: value if known is None else known[value]
-                for column, known, value in zip(entry["columns"], words, row, strict=True)
-            }
-            for row in entry["rows"]
-        ]
 
 
 def plain(value: Any) -> Any:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scratchcard.analysis.report.accuracy import entries_of
+from scratchcard.analysis.report.charts import curves
 from scratchcard.analysis.report.page import Block, Cell, Chart, Data, Panels, Section, Table
-from scratchcard.analysis.report.specs import curves
+from scratchcard.analysis.report.panels import entries_of
 
 MEASURES = {
     "r2": "R²",

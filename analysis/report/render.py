@@ -1,21 +1,33 @@
-"""The page as text: one HTML file that holds its style, its scripts and its data, and may load nothing."""
+"""The page as text: one HTML file that holds its style, its scripts and its data, and may load nothing.
+
+What is folded away is packed: gzip and base64 of JSON with the part's HTML, its charts and their data. So is Vega, the
+library that draws. The page's script unpacks each when it is asked for.
+"""
 
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import time
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
-from scratchcard.analysis.report.page import Data, Panels, Section
+from scratchcard.analysis.report.page import Part
 
 
-def render(title: str, sections: Sequence[Section], data: Data, source: str, version: str) -> str:
-    """Sections to HTML. Foreign texts are escaped; a script that is not ours would not run (content security policy).
+def render(title: str, first: Part, parts: Sequence[Part], source: str, version: str, *, single: bool = False) -> str:
+    """Parts to HTML. Foreign texts are escaped; a script that is not ours would not run (content security policy).
+
+    Args:
+        title: of the page.
+        first: the verdict, in plain HTML.
+        parts: below it, folded and packed.
+        source: what it is made from.
+        version: of this package.
+        single: whether the first of the parts stands open, as the only grid does.
 
     Raises:
         ValueError: altair's Vega bundle (vl-convert) or Jinja is not installed.
@@ -27,33 +39,37 @@ def render(title: str, sections: Sequence[Section], data: Data, source: str, ver
         raise ValueError("reports need Jinja: pip install 'scratchcard[report]'") from error
     library, script, style = vega(), _file("page.js"), _file("page.css")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters["datauri"] = _data_uri
-    blocks = (block for section in sections for block in section.blocks)
-    charts = [chart.spec for block in blocks if isinstance(block, Panels) for chart in block.charts]
-    text: str = environment.from_string(_file("page.html")).render(
+    template = environment.from_string(_file("page.html"))
+
+    def pack(part: Part, html: str) -> str:
+        told = {"html": html, "charts": [chart.spec for chart in part.charts], "sets": part.data.sets}
+        return packed(json.dumps(told, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+
+    text: str = template.render(
+        only=None,
         title=title,
-        sections=sections,
+        first=first,
+        parts=parts,
+        single=single,
+        packs=[pack(first, ""), *(pack(part, template.render(only=part.sections).strip()) for part in parts)],
         source=source,
         version=version,
         made=time.strftime("%Y-%m-%d", time.gmtime()),
         policy=policy(library, script),
-        style=Markup(style),  # noqa: S704  (our own files and the library)
+        style=Markup(style),  # noqa: S704  (our own files)
         script=Markup(script),  # noqa: S704
-        library=Markup(library),  # noqa: S704
-        data=Markup(inline_json(data.sets)),  # noqa: S704
-        charts=Markup(inline_json(charts)),  # noqa: S704
+        library=packed(library),
     )
     return text
 
 
-def inline_json(value: Any) -> str:
-    """JSON that cannot end the script element around it: `<`, `>` and `&` as escapes.
+def packed(text: str) -> str:
+    """gzip and base64 of a text, the same each time; no character of it can end an element of HTML.
 
-    Raises:
-        ValueError: a NaN or an infinity, which JSON lacks.
+    >>> packed("scratchcard") == packed("scratchcard")
+    True
     """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
 
 
 def policy(*scripts: str) -> str:
@@ -76,18 +92,8 @@ def vega() -> str:
         import vl_convert
     except ImportError as error:
         raise ValueError("reports need vl-convert: pip install 'scratchcard[report]'") from error
-    bundle = (
-        str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")).replace("\r\n", "\n").replace("\r", "\n")
-    )
-    if "</script" in bundle.lower() or "<!--" in bundle:
-        # Inside a string or a regular expression both read the same with the escape.
-        bundle = bundle.replace("</", "<\\/").replace("<!--", "<\\!--")
-    return bundle
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
 
 
 def _file(name: str) -> str:
     return files("scratchcard.analysis.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _data_uri(svg: str) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()

@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from scratchcard.analysis.report.accuracy import entries_of
-from scratchcard.analysis.report.heatmap import heatmap
+from scratchcard.analysis.report.charts import curves, heat_map, stepped
 from scratchcard.analysis.report.page import Block, Cell, Chart, Data, Panels, Section, Table, plain
-from scratchcard.analysis.report.specs import curves, stepped
+from scratchcard.analysis.report.panels import entries_of
 from scratchcard.analysis.weights import BIN
 
 if TYPE_CHECKING:
@@ -23,11 +22,10 @@ PARTS = {"initial": "all, initial", "initial_kept": "kept, initial", "final_kept
 
 
 def tickets(anatomy: pd.DataFrame | None, data: Data) -> list[Section]:
-    """A section, and one below it for each network and task."""
+    """Four sections for each network and task: overlap, common core, layers, weights."""
     if anatomy is None or anatomy.empty:
         return []
-    text = "What the tickets themselves look like, measured on the stored masks and weights."
-    sections = [Section("Ticket anatomy", text)]
+    sections: list[Section] = []
     places = anatomy[["workload", "network", "task"]].drop_duplicates()
     for name, network, task in places.itertuples(index=False):
         rows = anatomy[anatomy["workload"] == name]
@@ -38,7 +36,7 @@ def tickets(anatomy: pd.DataFrame | None, data: Data) -> list[Section]:
             ("Kept weights", _WEIGHTS, _weights(name, rows, data)),
         ):
             if blocks:
-                sections.append(Section(f"{title}: {network} on {task}", about, tuple(blocks), 3))
+                sections.append(Section(f"{title}: {network} on {task}", about, tuple(blocks), folded=bool(sections)))
     return sections
 
 
@@ -91,7 +89,7 @@ def _overlap(name: str, rows: pd.DataFrame, data: Data) -> list[Block]:
         domain = (min(0.0, plain(min(values))), max(plain(max(values)), 0.01))
         texts = len(labels) <= WITH_TEXT
         names = list(short.values())
-        spec = heatmap(key, panel, names, names, domain, tip, titles=("", ""), texts=texts)
+        spec = heat_map(key, panel, names, names, domain, tip, titles=("", ""), texts=texts)
         text = f"Heat map of Jaccard indices between tickets at {panel}."
         charts.append(Chart(spec, panel, text, width=170 + (36 if texts else 17) * len(names)))
     if not charts:

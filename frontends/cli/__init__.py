@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import importlib
+import re
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -99,10 +101,11 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run; a user's error is one line, never a traceback. What is our own error stays one."""
+        ctx.meta["scratchcard.begun"] = time.monotonic()
         try:
             return super().invoke(ctx)
         except (ValueError, OSError) as error:
-            text = str(error)
+            text = _in_options(error, self.get_command(ctx, ctx.invoked_subcommand or ""))
             if isinstance(error, OSError):
                 if error.errno == errno.EPIPE:  # whoever read stdout has gone, as `head` does
                     raise
@@ -121,6 +124,14 @@ class LazyGroup(click.Group):
             ctx.exit(130)
 
 
+def _in_options(error: Exception, command: click.Command | None) -> str:
+    """The library's sentence, with a setting said as the command's option, if it is one."""
+    setting, text = getattr(error, "setting", ""), str(error)
+    if command is None or setting not in {parameter.name for parameter in command.params}:
+        return text
+    return re.sub(rf"\b{setting}\b", f"--{setting.replace('_', '-')}", text)
+
+
 def _is_out_of_memory(error: BaseException) -> bool:
     torch = sys.modules.get("torch")  # not imported, not its error
     return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
@@ -131,7 +142,8 @@ def _say(text: str) -> None:
 
 
 def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    _say(f"warning: {message}")
+    said = re.sub(r"Method\('(\w+)'\)", r"--scorer \1", str(message))  # the library speaks of Python
+    _say(f"warning: {said}")
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -146,6 +158,10 @@ def cli() -> None:
       scratchcard prune --task digits --seed 7 --predictor predictor --scorer synflow --on predicted --regime UMS
       scratchcard train ticket.safetensors
       scratchcard evaluate ticket.safetensors
+
+    \b
+    Tab completion of commands, options and names (bash; zsh and fish alike):
+      eval "$(_SCRATCHCARD_COMPLETE=bash_source scratchcard)"
     """
     warnings.showwarning = _warn
 

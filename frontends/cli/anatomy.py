@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scratchcard.frontends.cli.options import PATH, emit, json_option, progress_bar
-from scratchcard.words import counted
+from scratchcard.words import counted, duration
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,12 +42,13 @@ def anatomy(sources: tuple[Path, ...], out: Path | None, density: float | None, 
     from scratchcard.analysis.anatomy import anatomy as dissect
     from scratchcard.analysis.anatomy import read_anatomy
     from scratchcard.analysis.anatomy_tables import places
-    from scratchcard.artefacts.destination import check_place
+    from scratchcard.artefacts.destination import check_destination
 
+    begin = time.perf_counter()
     if out is not None:
         if out.suffix != ".parquet":
             raise ValueError(f"--out must name a .parquet file, got {out}")
-        check_place(out)
+        check_destination(out)
     if sources[0].suffix == ".parquet":
         if out is not None or len(sources) > 1:
             raise ValueError(f"{sources[0]} is a finished anatomy: name it alone, without --out")
@@ -62,7 +64,8 @@ def anatomy(sources: tuple[Path, ...], out: Path | None, density: float | None, 
             frame = dissect(sources, out, density=density, progress=progress)
     result = [_summary(frame, *place) for place in places(frame)]
     text = "\n\n".join(_text(entry) for entry in result)
-    emit(result, as_json, f"{text}\n\nwritten to {out}" if out is not None else text)
+    took = duration(time.perf_counter() - begin)
+    emit(result, as_json, f"{text}\n\nwritten to {out} in {took}" if out is not None else text)
 
 
 def _summary(frame: pd.DataFrame, workload: str, density: float) -> dict[str, Any]:

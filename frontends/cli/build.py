@@ -6,43 +6,39 @@ from typing import Any
 
 import click
 
+from scratchcard.dataset_builder.recording import Recording
 from scratchcard.frontends.cli.options import (
     COUNT,
     PATH,
     SEEDS,
     device_option,
     emit,
+    given,
     json_option,
     make_workload,
     progress_bar,
     recipe_options,
+    regime_options,
+    scorer_settings_option,
+    scorer_with,
+    settings_options,
+    took,
     workload_options,
 )
+from scratchcard.regimes import regime_settings
+from scratchcard.settings import settings_of
 
 
 @click.command()
 @workload_options
 @click.option("--seeds", type=SEEDS, default="0-3", show_default=True, help="Initialisations, e.g. 0-4 or 0,2,7.")
-@click.option(
-    "--regime", default="IMS", show_default=True, help="Slow regime: ISS, IMS (USS and UMS work too), e.g. ISS."
-)
-@click.option("--scorer", default="synflow", show_default=True, help="Its scorer, e.g. magnitude, which in ISS is IMP.")
-@click.option(
-    "--density", type=float, default=0.005, show_default=True, help="Of the slow ticket, in (0, 1], e.g. 0.02."
-)
-@click.option("--rounds", type=int, help="Pruning rounds, e.g. 5. [default: 1, 100, 10, 10 for USS, UMS, ISS, IMS]")
-@click.option("--shots", type=int, default=10, show_default=True, help="IMS: scorings after each training, e.g. 5.")
-@click.option(
-    "--every-round",
-    is_flag=True,
-    help="Rows for the network after each round, e.g. for pruning in rounds. [default: the dense one only]",
-)
-@click.option(
-    "--repeat",
-    is_flag=True,
-    help="A second slow ticket with another data order: the noise ceiling, e.g. of the overlap. [default: no]",
-)
+@settings_options(Recording)
+@scorer_settings_option
+@regime_options
 @click.option("--jobs", type=COUNT, default=1, show_default=True, help="Seeds at once, one thread each, e.g. 2.")
+@click.option(
+    "--dask", help="Send the seeds to the workers of this Dask scheduler, e.g. tcp://10.0.0.5:8786. [default: none]"
+)
 @click.option("--out", type=PATH, default="table", show_default=True, help="The table's folder, e.g. mnist-table.")
 @device_option
 @recipe_options
@@ -56,24 +52,19 @@ def build(**options: Any) -> None:
     \b
     scratchcard build --task digits --seeds 0-3 --regime ISS --scorer magnitude --density 0.02 --out table
     scratchcard build --task mnist --data-dir ~/data --seeds 0-5 --repeat --jobs 2 --out mnist-table
+    scratchcard build --task mnist --data-dir ~/data --seeds 0-99 --dask tcp://10.0.0.5:8786 --out large-table
     """
-    from scratchcard.artefacts.destination import check_place
-    from scratchcard.dataset_builder.build import Recording
+    from scratchcard.artefacts.destination import check_destination
     from scratchcard.dataset_builder.build import build as build_table
     from scratchcard.workloads.device import choose_device
 
-    check_place(options["out"], "folder")
+    check_destination(options["out"], "folder")
     device = choose_device(options["device"])
     workload = make_workload(options)
-    recording = Recording(
-        options["regime"],
-        options["scorer"],
-        options["density"],
-        options["rounds"],
-        options["shots"],
-        options["every_round"],
-        options["repeat"],
-    )
+    words = given(options, (*settings_of(Recording), *regime_settings()))
+    if options["scorer_settings"]:
+        words["scorer"] = scorer_with(words.get("scorer", "synflow"), options["scorer_settings"])
+    recording = Recording.of(**words)
     with progress_bar(f"building {workload.name}") as progress:
         table = build_table(
             workload,
@@ -82,6 +73,7 @@ def build(**options: Any) -> None:
             recording,
             jobs=options["jobs"],
             device=device,
+            dask=options["dask"],
             progress=progress,
         )
     result = {
@@ -92,4 +84,8 @@ def build(**options: Any) -> None:
         "digest": table.digest,
     }
     listed = "; ".join(f"{name}: seeds {', '.join(map(str, s))}" for name, s in table.seeds.items())
-    emit(result, options["as_json"], f"{options['out']}: {table.rows:,} rows, {result['features']} features ({listed})")
+    emit(
+        result,
+        options["as_json"],
+        f"{options['out']}: {table.rows:,} rows, {result['features']} features ({listed}){took()}",
+    )

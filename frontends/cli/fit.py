@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from scratchcard.frontends.cli.options import COUNT, PATH, SEED, SEEDS, Numbers, emit, json_option, progress_bar
+from scratchcard.frontends.cli.options import (
+    COUNT,
+    PATH,
+    SEED,
+    SEEDS,
+    Numbers,
+    completed,
+    emit,
+    json_option,
+    names_of,
+    progress_bar,
+    took,
+)
 
 NOTHING = "nothing, so that nothing tells how good the predictor is on networks that it did not see"
 
 
 @click.command()
 @click.argument("table", type=PATH, default="table")
-@click.option("--family", default="gbm", show_default=True, help="linear, sgd, tree, forest, gbm or mlp, e.g. tree.")
+@click.option(
+    "--family",
+    default="gbm",
+    show_default=True,
+    shell_complete=completed(names_of("predictors")),
+    help="What is fitted, as `scratchcard list predictors` names it, e.g. tree.",
+)
 @click.option(
     "--objective",
     type=click.Choice(["regression", "classification", "ranking"]),
@@ -61,12 +77,12 @@ def fit(table: Path, out: Path, **options: Any) -> None:
     scratchcard fit table --family linear --features thesis --out thesis-linear
     scratchcard fit table --family mlp --option epochs=10 --option hidden=[64,32] --device auto
     """
-    from scratchcard.artefacts.destination import check_place
+    from scratchcard.artefacts.destination import check_destination
     from scratchcard.meta.bundle import read_manifest, save_bundle
     from scratchcard.meta.fit import fit as fit_predictor
     from scratchcard.score_tables.table import ScoreTable
 
-    check_place(out, "folder")
+    check_destination(out, "folder")
     if out.exists():
         try:
             read_manifest(out)
@@ -101,7 +117,7 @@ def fit(table: Path, out: Path, **options: Any) -> None:
         numbers = metrics.get(part, {})
         shown = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items() if isinstance(value, int | float))
         lines.append(f"  {part.replace('_', ' ')}: {shown or NOTHING}")
-    emit({"bundle": str(out), "metrics": metrics}, options["as_json"], "\n".join(lines))
+    emit({"bundle": str(out), "metrics": metrics}, options["as_json"], "\n".join(lines) + took())
 
 
 def _listed(names: str) -> tuple[str, ...]:
@@ -109,36 +125,15 @@ def _listed(names: str) -> tuple[str, ...]:
 
 
 def _family_options(family: str, pairs: tuple[str, ...], device: str | None) -> dict[str, Any]:
-    """`NAME=VALUE` as the family's fields; a value is a JSON literal or else a text, of the field's type."""
-    from typing import get_type_hints
-
-    from pydantic import TypeAdapter, ValidationError
-
-    from scratchcard.meta.fit import make_family
+    """`NAME=VALUE` as the family's settings."""
     from scratchcard.meta.predictors import PREDICTORS
     from scratchcard.registry import lookup
+    from scratchcard.settings import make, parsed
     from scratchcard.workloads.device import choose_device
 
     kind = lookup(PREDICTORS, "predictors", family)
-    hints = get_type_hints(kind)
-    types = {field.name: hints[field.name] for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not name.strip():
-            raise ValueError(f"--option {pair!r} is no NAME=VALUE; expected for example trees=500")
-        try:
-            value: Any = json.loads(text)
-        except ValueError:
-            value = text
-        if name.strip() in types:
-            try:
-                value = TypeAdapter(types[name.strip()]).validate_python(value)
-            except ValidationError as error:
-                reason = error.errors()[0]["msg"]
-                raise ValueError(f"option {name.strip()} of {family} cannot be {text!r}: {reason}") from error
-        found[name.strip()] = value
+    found = parsed(kind, family, pairs)
     if device is not None:
         found["device"] = str(choose_device(device))
-    make_family(family, **found)  # refuses what the family does not have
+    make(kind, family, found)  # refuses what the family does not have
     return found

@@ -3,64 +3,90 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 import click
 
+from scratchcard.frontends.cli.described import without_libraries
 from scratchcard.frontends.cli.options import emit, json_option
+from scratchcard.settings import settings_of
 
-FAMILIES = ("scorers", "regimes", "schedules", "networks", "tasks", "predictors", "features", "targets")
+FAMILIES = {
+    "scorers": "scorers:SCORERS",
+    "regimes": "regimes:REGIMES",
+    "schedules": "pruning.schedules:SCHEDULES",
+    "scopes": "pruning.scopes:SCOPES",
+    "initial": "apply.method:INITIAL",
+    "networks": "workloads.networks:NETWORKS",
+    "tasks": "workloads.tasks:TASKS",
+    "predictors": "meta.predictors:PREDICTORS",
+    "shipped": "apply.shipped:SHIPPED",
+    "features": "dataset_builder.features:FEATURES",
+    "targets": "dataset_builder.targets:TARGETS",
+    "recipe": "workloads.recipe:Recipe",
+}
+"""What can be named, and where it is declared."""
 
 
 @click.command("list")
-@click.argument("family", required=False, type=click.Choice(FAMILIES))
+@click.argument("family", required=False, type=click.Choice(list(FAMILIES)))
 @json_option
 def list_(family: str | None, as_json: bool) -> None:
-    """Everything that can be named on this command line, with one line each.
+    """Everything that can be named on this command line, with one line each; with --json its settings too.
 
     \b
     scratchcard list
     scratchcard list features
+    scratchcard list scorers --json
     """
-    found = {name: _members(name) for name in ([family] if family else FAMILIES)}
+    found = {name: listed(name) for name in ([family] if family else FAMILIES)}
+    if as_json:
+        emit(found, True, "")
+        return
     lines = []
     for name, entries in found.items():
         width = max(map(len, entries), default=0)
-        lines += [f"{name}:", *(f"  {entry:<{width}}  {text}" for entry, text in entries.items())]
-    emit(found, as_json, "\n".join(lines))
+        lines += [f"{name}:", *(f"  {entry:<{width}}  {_line(about)}" for entry, about in entries.items())]
+    emit(None, False, "\n".join(lines))
 
 
-def _members(family: str) -> dict[str, str]:
+def listed(family: str) -> dict[str, dict[str, Any]]:
+    """The members of a family by name: what each is, and its settings."""
+    with without_libraries():
+        return _listed(family)
+
+
+def _listed(family: str) -> dict[str, dict[str, Any]]:
     from scratchcard.registry import members
 
+    module_name, _, attribute = FAMILIES[family].partition(":")
+    module = import_module(f"scratchcard.{module_name}")
+    found: Any = getattr(module, attribute)
+    if family == "features":
+        found = (*found, *module.PAIR_FEATURES)
     if family in ("features", "targets"):
-        from scratchcard.dataset_builder.features import FEATURES, PAIR_FEATURES
-        from scratchcard.dataset_builder.targets import TARGETS
-
-        columns = (*FEATURES, *PAIR_FEATURES) if family == "features" else TARGETS
-        return {column.name: f"{column.description} [{column.transform}]" for column in columns}
+        return {column.name: {"about": f"{column.description} [{column.transform}]"} for column in found}
+    if family == "scopes":
+        return {name: {"about": about} for name, about in found.items()}
+    if family == "recipe":
+        return {name: {"about": each.help} | each.plain() for name, each in settings_of(found).items()}
     if family == "scorers":
-        from scratchcard.scorers import SCORERS
+        from scratchcard.apply.method import OF_PREDICTOR
 
-        known: dict[str, Any] = dict(members(SCORERS, family))
-    elif family == "regimes":
-        from scratchcard.regimes import REGIMES
+        found = dict(found) | OF_PREDICTOR
+    return {name: _about(member) for name, member in members(found, family).items()}
 
-        return {name: repr(regime) for name, regime in members(REGIMES, family).items()}
-    elif family == "schedules":
-        from scratchcard.pruning.schedules import SCHEDULES
 
-        known = dict(members(SCHEDULES, family))
-    elif family == "networks":
-        from scratchcard.workloads.networks import NETWORKS
+def _about(member: Callable[..., Any] | str) -> dict[str, Any]:
+    if isinstance(member, str):
+        return {"about": member}
+    settings = {name: declared.plain() for name, declared in settings_of(member).items()}
+    return {"about": (inspect.getdoc(member) or "").partition("\n")[0], "settings": settings}
 
-        known = dict(members(NETWORKS, family))
-    elif family == "tasks":
-        from scratchcard.workloads.tasks import TASKS
 
-        known = dict(members(TASKS, family))
-    else:
-        from scratchcard.meta.predictors import PREDICTORS
-
-        known = dict(members(PREDICTORS, family))
-    return {name: (inspect.getdoc(member) or "").partition("\n")[0] for name, member in known.items()}
+def _line(about: Mapping[str, Any]) -> str:
+    settings = about.get("settings", {})
+    named = ", ".join(f"{name}={each.get('default')}" for name, each in settings.items())
+    return f"{about['about']}{f' ({named})' if named else ''}"

@@ -5,24 +5,30 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_origin
 
 import click
+from click.shell_completion import CompletionItem
 
-from scratchcard.settings import LARGEST, whole_numbers
+from scratchcard.settings import LARGEST, Setting, parsed, settings_of, shown, whole_numbers
+from scratchcard.words import duration
+from scratchcard.workloads.recipe import Recipe
 
 if TYPE_CHECKING:
-    from scratchcard.workloads.recipe import Recipe
     from scratchcard.workloads.workload import Workload
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Option = Callable[[Any], Any]
 
 PATH = click.Path(path_type=Path)
 SEED = click.IntRange(0, LARGEST)
 COUNT = click.IntRange(1)
+LINE_SECONDS = 60.0
+"""Between two lines of progress where stderr is no terminal."""
 
 
 class Numbers(click.ParamType[tuple[int, ...]]):
@@ -49,67 +55,134 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 
 SEEDS = Numbers()
 
+
+def completed(family: Callable[[], Iterable[str]]) -> Callable[..., list[CompletionItem]]:
+    """Tab completion of the names that `family` gives; it may import what it needs, as the shell waits for it."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in family() if name.startswith(incomplete)]
+
+    return complete
+
+
+def names_of(family: str) -> Callable[[], Iterable[str]]:
+    """The names of a family, as `scratchcard list` has them."""
+
+    def names() -> Iterable[str]:
+        from scratchcard.frontends.cli.listing import listed
+
+        return list(listed(family))
+
+    return names
+
+
+data_dir_option = click.option(
+    "--data-dir",
+    type=PATH,
+    help="Folder with the data files, e.g. ~/data; only it is searched. [default: what SCRATCHCARD_DATA names, "
+    "then the system's places, the cache, a download]",
+)
 _WORKLOAD = (
     click.option(
         "--network",
         default="lenet_300_100",
         show_default=True,
-        help="Registered name, e.g. lenet_300_100, or package.module:factory of your own network (no arguments, "
-        "returns a module).",
+        shell_complete=completed(names_of("networks")),
+        help="Registered name, e.g. lenet_300_100, or package.module:factory of your own network (takes nothing or the "
+        "task, returns a module).",
     ),
-    click.option("--task", default="digits", show_default=True, help="Registered task, e.g. digits or mnist."),
+    click.option(
+        "--task",
+        default="digits",
+        show_default=True,
+        shell_complete=completed(names_of("tasks")),
+        help="Registered task, e.g. mnist; package.module:factory of your own (takes nothing or data_dir, returns a "
+        "Task); or tensors:FILE, a .npz or .safetensors of train_inputs, train_targets and perhaps validation_* and "
+        "test_*.",
+    ),
     click.option("--weights", type=PATH, help="Initial weights, e.g. weights.safetensors. [default: from the seed]"),
-    click.option(
-        "--data-dir",
-        type=PATH,
-        help="Folder with the data files, e.g. ~/data; only it is searched. [default: what SCRATCHCARD_DATA names, "
-        "then the system's places, the cache, a download]",
-    ),
+    data_dir_option,
 )
 
 
-def _training(of_ticket: bool) -> tuple[Callable[[Command], Command], ...]:
-    """The recipe's options; a ticket's own recipe is the default where there is a ticket."""
+def setting_option(declared: Setting, *, default: str | None = None, only: Iterable[str] = ()) -> Option:
+    """The option of a setting; where it is not given the value is None, so that whoever has the setting decides.
 
-    def default(text: str) -> str:
-        return "[default: the ticket's]" if of_ticket else f"[default: {text}]"
-
-    return (
-        click.option("--optimizer", type=click.Choice(["sgd", "adam"]), help=f"E.g. adam. {default('sgd')}"),
-        click.option("--learning-rate", type=float, help=f"E.g. 0.05. {default('0.1')}"),
-        click.option("--momentum", type=float, help=f"Of SGD, e.g. 0.9. {default('0')}"),
-        click.option("--weight-decay", type=float, help=f"L2, e.g. 0.0005. {default('0')}"),
-        click.option("--batch-size", type=int, help=f"Examples a step, e.g. 128. {default('64')}"),
-        click.option(
-            "--max-steps",
-            type=int,
-            help=f"Longest training, e.g. 2000. {default('12885, 15 epochs of MNIST')}",
-        ),
-        click.option(
-            "--evaluation-interval",
-            type=int,
-            help=f"Steps between looks at the validation loss, e.g. 100. {default('430')}",
-        ),
-        click.option(
-            "--patience",
-            type=int,
-            help=f"Looks without a lower validation loss before stopping, e.g. 5. {default('10')}",
-        ),
-    )
+    Args:
+        declared: the setting.
+        default: its default in words, if another than declared.
+        only: who has it, for the help, if not everybody.
+    """
+    option, kind = f"--{declared.name.replace('_', '-')}", declared.plain_type
+    example = declared.example if declared.example is not None else declared.default
+    who = f"{', '.join(only)}: " if only else ""
+    text = who + (declared.phrase if only else declared.help)
+    told = f"{text}, e.g. {shown(example)}. [default: {default or declared.told}]"
+    if kind is bool:
+        return click.option(f"{option}/--no{option[1:]}", default=None, help=told)
+    types: dict[Any, Any] = {int: int, float: float, str: str}
+    if get_origin(kind) is Literal:
+        chosen: Any = click.Choice(list(declared.words))
+    else:
+        chosen = types.get(kind) or (Parsed(declared) if get_origin(kind) is tuple else str)
+    words = declared.words if declared.choices is None else None
+    complete = completed(lambda: declared.words if words is None else words)
+    return click.option(option, type=chosen, help=told, shell_complete=complete)
 
 
-_SCORING = (
-    click.option(
-        "--scoring-examples",
-        type=int,
-        help="Size of the scoring batch, e.g. 1000; all of a smaller training split. [default: 2560]",
-    ),
-    click.option(
-        "--scoring-balanced/--no-scoring-balanced",
-        default=None,
-        help="As many scoring examples of each class, e.g. 256 of each of ten. [default: no]",
-    ),
+class Parsed(click.ParamType[Any]):
+    """A value as `Setting.parsed` reads it, e.g. `[0.9,0.999]`."""
+
+    def __init__(self, declared: Setting) -> None:
+        self.declared, self.name = declared, declared.kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value as the setting has it."""
+        return self.declared.parsed(value, "the option") if isinstance(value, str) else value
+
+
+def regime_options(command: Any) -> Any:
+    """Every setting that some regime has."""
+    from scratchcard.regimes import REGIMES, regime_settings
+
+    options = []
+    for declared in regime_settings().values():
+        told = {name: each.told for name, each in declared.items()}
+        one = len(set(told.values())) == 1
+        default = None if one else f"{', '.join(told.values())} for {', '.join(told)}"
+        only = () if len(declared) == len(REGIMES) else tuple(declared)
+        options.append(setting_option(next(iter(declared.values())), default=default, only=only))
+    return _apply(tuple(options))(command)
+
+
+def settings_options(kind: Any, *names: str, default: str | None = None) -> Callable[[Command], Command]:
+    """The named settings of a dataclass, all of them without names."""
+    known = settings_of(kind)
+    return _apply(tuple(setting_option(known[name], default=default) for name in names or known))
+
+
+scorer_settings_option = click.option(
+    "--set",
+    "scorer_settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A setting of the scorer, e.g. temperature=1 for grasp; can be repeated. [default: the scorer's own]",
 )
+
+
+def scorer_with(scorer: str, pairs: Sequence[str]) -> Any:
+    """The scorer's name, with its `NAME=VALUE` settings where there are any."""
+    if not pairs:
+        return scorer
+    from scratchcard.registry import lookup
+    from scratchcard.scorers import SCORERS
+
+    return {"name": scorer} | parsed(lookup(SCORERS, "scorers", scorer), scorer, pairs)
+
+
+def given(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """The options that were given, of these names."""
+    return {name: options[name] for name in names if options.get(name) is not None}
 
 
 def _apply(options: tuple[Callable[[Command], Command], ...]) -> Callable[[Command], Command]:
@@ -122,8 +195,9 @@ def _apply(options: tuple[Callable[[Command], Command], ...]) -> Callable[[Comma
 
 
 workload_options = _apply(_WORKLOAD)
-recipe_options = _apply((*_training(False), *_SCORING))
-ticket_recipe_options = _apply(_training(True))
+_TRAINING = tuple(name for name in Recipe.names() if not name.startswith("scoring_"))
+recipe_options = settings_options(Recipe)
+ticket_recipe_options = settings_options(Recipe, *_TRAINING, default="the ticket's")
 device_option = click.option("--device", default="auto", show_default=True, help="E.g. auto, cpu, cuda or cuda:1.")
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, e.g. for jq. [default: as text]"
@@ -132,12 +206,10 @@ json_option = click.option(
 
 def make_workload(options: dict[str, Any], recipe: Recipe | None = None) -> Workload:
     """The workload that the shared options describe; `recipe` holds defaults from elsewhere (a ticket)."""
-    from scratchcard.workloads.recipe import Recipe
     from scratchcard.workloads.tasks import load_task
     from scratchcard.workloads.workload import Workload
 
-    chosen = {name: options[name] for name in Recipe.names() if options.get(name) is not None}
-    recipe = dataclasses.replace(recipe or Recipe(), **chosen)
+    recipe = dataclasses.replace(recipe or Recipe(), **given(options, Recipe.names()))
     task = load_task(options["task"], options.get("data_dir"))
     return Workload(options["network"], task, recipe, options.get("weights"))
 
@@ -150,6 +222,11 @@ def when_interrupted(truth: str) -> None:
 def warn(text: str) -> None:
     """One line on stderr."""
     click.echo(f"scratchcard: warning: {' '.join(text.split())}", err=True)
+
+
+def took() -> str:
+    """How long the command has taken, for the end of what it says."""
+    return f" (took {duration(time.monotonic() - click.get_current_context().meta['scratchcard.begun'])})"
 
 
 def emit(result: Any, as_json: bool, text: str) -> None:
@@ -166,20 +243,29 @@ def _finite(value: Any) -> Any:
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar with the time left on stderr; silent where stderr is no terminal."""
+def progress_bar(title: str) -> Iterator[Callable[..., None]]:
+    """A progress bar with the time left on stderr; where stderr is no terminal, a line of plain text a minute.
+
+    What it gives is called with (done, total) and, if another, what is being done and the time left in words.
+    """
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    ) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    begin = said = time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[left]}"))
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(title, total=None, left="")
+
+        def show(done: int, total: int, text: str | None = None, left: str | None = None) -> None:
+            nonlocal said
+            now, text = time.monotonic(), text or title
+            if left is None:
+                left = f"about {duration((now - begin) * (total - done) / done)} left" if done else ""
+            bar.update(task, description=text, completed=done, total=total, left=left)
+            if not console.is_terminal and now - said >= LINE_SECONDS:
+                said = now
+                share = f"{done} of {total}" if total < 1000 else f"{100 * done / max(1, total):.0f} %"
+                click.echo(f"{text}, {share}{', ' if left else ''}{left}", err=True)
+
+        yield show

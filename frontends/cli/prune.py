@@ -8,19 +8,28 @@ from typing import Any
 
 import click
 
+from scratchcard.apply.method import Method
 from scratchcard.frontends.cli.options import (
     PATH,
     SEED,
     device_option,
     emit,
+    given,
     json_option,
     make_workload,
     progress_bar,
     recipe_options,
+    regime_options,
+    scorer_settings_option,
+    scorer_with,
+    settings_options,
+    took,
     warn,
     when_interrupted,
     workload_options,
 )
+from scratchcard.regimes import regime_settings
+from scratchcard.settings import settings_of
 
 
 @click.command()
@@ -31,54 +40,11 @@ from scratchcard.frontends.cli.options import (
 @click.option(
     "--seed", type=SEED, default=0, show_default=True, help="Of initial weights, scoring batch and ties, e.g. 7."
 )
-@click.option("--scorer", help="Registered name, e.g. snip. [default: synflow; predicted where a predictor is given]")
-@click.option(
-    "--on", help="Stacked scoring: this scorer's scores stand in for the weights, e.g. predicted. [default: none]"
-)
-@click.option(
-    "--predictor",
-    type=PATH,
-    help="`default`, which is shipped, `policy` (the same without stored tickets) or a bundle's folder, e.g. default. "
-    "[default: none]",
-)
-@click.option(
-    "--regime",
-    help="USS, UMS, ISS or IMS, e.g. UMS. [default: UMS for synflow, a predictor's own, else USS]",
-)
-@click.option("--rounds", type=int, help="Pruning rounds, e.g. 5. [default: 1, 100, 10, 10 for USS, UMS, ISS, IMS]")
-@click.option(
-    "--round-steps", type=int, help="ISS, IMS: training steps of each round, e.g. 859. [default: as many as at the end]"
-)
-@click.option("--shots", type=int, default=10, show_default=True, help="IMS: scorings after each training, e.g. 5.")
-@click.option(
-    "--schedule",
-    default="exponential",
-    show_default=True,
-    help="Density after each round: exponential, linear or cubic, e.g. cubic.",
-)
-@click.option(
-    "--scope",
-    type=click.Choice(["global", "layer", "expected", "erk"]),
-    default="global",
-    show_default=True,
-    help="Compare all weights, or each layer's among themselves, e.g. layer.",
-)
-@click.option(
-    "--rewind-step",
-    type=int,
-    default=0,
-    show_default=True,
-    help="ISS, IMS: rewind to the weights after this many steps of the first training, e.g. 100.",
-)
-@click.option(
-    "--initial",
-    type=click.Choice(["given", "signed", "saw", "saw_variance", "bimodal"]),
-    default="given",
-    show_default=True,
-    help="Initial weights: as built, with the signs of the predictor's stored ticket, a scorer's scores (scaled to "
-    "[-1, 1], or keeping variance), bi-modal, e.g. signed.",
-)
-@click.option("--initial-scorer", help="For saw and saw_variance, e.g. snip. [default: none]")
+@settings_options(Method, "scorer", default="synflow; predicted where a predictor is given")
+@scorer_settings_option
+@settings_options(Method, "on", "predictor", "regime")
+@regime_options
+@settings_options(Method, "initial", "initial_scorer", "restack")
 @click.option(
     "--rounds-dir",
     type=PATH,
@@ -97,62 +63,41 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None
     \b
     scratchcard prune --task mnist --scorer snip --density 0.01
     scratchcard prune --predictor default --task mnist --density 0.005
+    scratchcard prune --scorer grasp --set temperature=1
     scratchcard prune --predictor predictor --scorer synflow --on predicted --regime UMS --density 0.02
     scratchcard prune --network my_package.nets:small_cnn --weights init.safetensors --task mnist --scorer grasp
     """
-    from scratchcard.apply.method import PREDICTED, Method
     from scratchcard.apply.pipeline import find_ticket
-    from scratchcard.apply.shipped import own_regime
-    from scratchcard.artefacts.destination import check_place
+    from scratchcard.artefacts.destination import check_destination
     from scratchcard.artefacts.store import Store
     from scratchcard.pruning.connectivity import Connectivity
     from scratchcard.workloads.device import choose_device
+    from scratchcard.workloads.session import Session
 
-    check_place(out)
+    check_destination(out)
     if rounds_dir is not None:
-        check_place(rounds_dir, "folder")
+        check_destination(rounds_dir, "folder")
     device = choose_device(options["device"])
-    predictor = options["predictor"]
-    scorer = options["scorer"] or (PREDICTED if predictor is not None and options["on"] is None else "synflow")
-    fitting = predictor is not None and scorer == PREDICTED and options["regime"] is None
-    own = own_regime(str(predictor)) if fitting else {}
-    method = Method(
-        scorer=scorer,
-        on=options["on"],
-        predictor=None if predictor is None else str(predictor),
-        regime=options["regime"] or own.get("regime") or ("UMS" if scorer.startswith("synflow") else "USS"),
-        rounds=own.get("rounds") if options["rounds"] is None else options["rounds"],
-        round_steps=options["round_steps"],
-        shots=options["shots"],
-        schedule=options["schedule"],
-        scope=options["scope"],
-        rewind_step=options["rewind_step"],
-        initial=options["initial"],
-        initial_scorer=options["initial_scorer"],
-    )
+    words = given(options, (*settings_of(Method), *regime_settings()))
+    if options["scorer_settings"]:
+        words["scorer"] = scorer_with(words.get("scorer", "synflow"), options["scorer_settings"])
+    method = Method.of(**words)
     workload = make_workload(options)
     hidden = out.with_name(f".{out.name}.rounds")
     kept_in = (rounds_dir or hidden) if method.make_regime().trains else None
     if kept_in is not None:
         when_interrupted(f"finished rounds are kept in {kept_in}, the same command goes on")
     with progress_bar(f"pruning with {method.label}") as progress:
-        ticket = find_ticket(
-            workload,
-            method,
-            options["density"],
-            seed,
-            device=device,
-            store=None if kept_in is None else Store(kept_in),
-            progress=progress,
-        )
+        session = Session(device, store=None if kept_in is None else Store(kept_in), progress=progress)
+        ticket = find_ticket(workload, method, options["density"], seed, session)
     ticket.save(out)
     if kept_in == hidden:
         shutil.rmtree(hidden, ignore_errors=True)
     effective = None
     try:
-        effective = Connectivity.of(workload.build(seed), ticket.mask, workload.task.input_shape).effective_density
+        effective = Connectivity.of(workload.build(seed), ticket.mask, workload.task.example).effective_density
     except Exception as error:  # a foreign network can raise anything; the ticket is found and saved
-        warn(f"the effective density of {workload.network} could not be found: {type(error).__name__}: {error}")
+        warn(f"the effective density of {workload.network_name} could not be found: {type(error).__name__}: {error}")
     result = {
         "ticket": str(out),
         "method": method.label,
@@ -165,6 +110,6 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None
     also = "" if effective is None else f", effective {effective:.4g}"
     text = (
         f"{out}: {method.label} keeps {ticket.mask.kept:,} of {ticket.mask.total:,} weights (density "
-        f"{ticket.mask.density:.4g}{also}) after {result['seconds']:.2f} s"
+        f"{ticket.mask.density:.4g}{also}) after {result['seconds']:.2f} s{took()}"
     )
     emit(result, options["as_json"], text)

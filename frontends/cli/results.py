@@ -35,9 +35,9 @@ MOST_ROWS = 1000
 def results(source: Path, sql: str | None, grid: str | None, out: Path | None, failed: bool, as_json: bool) -> None:
     """Show, query or export the results of a sweep.
 
-    SOURCE is the folder of results, or a .parquet file exported from one. Without SQL: mean test accuracy and its 95 %
-    interval over the seeds of each task, density and method. SQL is one SELECT (DuckDB's) over the view runs, a row a
-    run; "DESCRIBE runs" lists its columns.
+    SOURCE is the folder of results, or a .parquet file exported from one. Without SQL: mean test accuracy (or the
+    task's own metric) and its 95 % interval over the seeds of each task, density and method. SQL is one SELECT
+    (DuckDB's) over the view runs, a row a run; "DESCRIBE runs" lists its columns.
 
     \b
     scratchcard results runs/mnist_baselines
@@ -45,7 +45,7 @@ def results(source: Path, sql: str | None, grid: str | None, out: Path | None, f
     scratchcard results runs/mnist_baselines --grid mnist_baselines --out mnist_baselines.parquet
     """
     from scratchcard.analysis import results as found
-    from scratchcard.analysis.identical import identical
+    from scratchcard.analysis.equal_tickets import identical
 
     if failed and (sql or out):
         raise ValueError("--failed lists failed runs: leave the SQL and --out away")
@@ -71,17 +71,23 @@ def results(source: Path, sql: str | None, grid: str | None, out: Path | None, f
 
 
 def _print_summary(summary: pd.DataFrame, as_json: bool) -> None:
+    from scratchcard.analysis.headline import Headline
+
     if as_json:
         emit(_rows(summary), True, "")
         return
-    shown = summary.drop(columns=["test_accuracy", "half_width", "seeds"])
+    headlines = [Headline(metric) for metric in summary["metric"]]
+    shown = summary.drop(columns=["metric", "test_accuracy", "half_width", "seeds"])
     for name in ("network", "predictor"):
         if shown[name].nunique(dropna=False) == 1:
             shown = shown.drop(columns=name)
     shown["density"] = [f"{density:g}" for density in shown["density"]]
-    shown["test accuracy, %"] = [
-        f"{100 * mean:.2f}" + ("" if math.isnan(half) else f" ± {100 * half:.2f}")
-        for mean, half in zip(summary["test_accuracy"], summary["half_width"], strict=True)
+    titles = list(dict.fromkeys(headline.title for headline in headlines))
+    shown[titles[0] if len(titles) == 1 else "result"] = [
+        ("" if len(titles) == 1 else f"{headline.title}: ")
+        + headline.text(mean)
+        + ("" if math.isnan(half) else f" ± {headline.text(half)}")
+        for headline, mean, half in zip(headlines, summary["test_accuracy"], summary["half_width"], strict=True)
     ]
     shown["seeds"] = summary["seeds"]
     _print(shown, False, "")

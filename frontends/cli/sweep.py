@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from scratchcard.frontends.cli.options import COUNT, PATH, device_option, emit, json_option, warn, when_interrupted
+from scratchcard.frontends.cli.options import (
+    COUNT,
+    PATH,
+    device_option,
+    emit,
+    json_option,
+    progress_bar,
+    warn,
+    when_interrupted,
+)
 from scratchcard.words import counted, duration
 
 if TYPE_CHECKING:
     from scratchcard.sweeps.grid import Grid
     from scratchcard.sweeps.run_grid import Standing
-
-LINE_SECONDS = 60.0
 
 _file = click.argument("file", type=PATH)
 _out = click.option(
@@ -216,26 +222,12 @@ def _says_what_to_do(out: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _bar(title: str) -> Iterator[tuple[Any, Any]]:
-    """Progress of tables and fits, then of runs, with the time left; a line a minute where stderr is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[left]}"))
-    said = time.monotonic()
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(title, total=None, left="")
-
-        def show(text: str, done: int, total: int, left: str = "") -> None:
-            nonlocal said
-            bar.update(task, description=text, completed=done, total=total, left=left)
-            if not console.is_terminal and time.monotonic() - said >= LINE_SECONDS:
-                said = time.monotonic()
-                click.echo(f"{text}, {done} of {total}{', ' if left else ''}{left}", err=True)
+    """Progress of tables and fits, then of runs, with the time left."""
+    with progress_bar(title) as show:
 
         def progress(now: Any) -> None:
             left = "" if now.seconds_left is None else f"about {duration(now.seconds_left)} left"
             failed = f" ({now.failed} failed)" if now.failed else ""
-            show(f"{title}{failed}", now.done + now.failed, now.total, left)
+            show(now.done + now.failed, now.total, f"{title}{failed}", left)
 
-        yield show, progress
+        yield lambda text, done, total: show(done, total, text, ""), progress

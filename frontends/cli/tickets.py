@@ -10,12 +10,14 @@ import click
 from scratchcard.frontends.cli.options import (
     PATH,
     SEED,
+    data_dir_option,
     device_option,
     emit,
     json_option,
     make_workload,
     progress_bar,
     ticket_recipe_options,
+    took,
     warn,
 )
 
@@ -28,17 +30,17 @@ network_option = click.option(
     help="Only for a network of your own, the same as when it was pruned, e.g. package.module:factory. "
     "[default: the ticket's]",
 )
-data_dir_option = click.option(
-    "--data-dir",
-    type=PATH,
-    help="Folder with the data files, e.g. ~/data; only it is searched. [default: what SCRATCHCARD_DATA names, "
-    "then the system's places, the cache, a download]",
+task_option = click.option(
+    "--task",
+    help="Only for data of your own, the same as when it was pruned, e.g. package.module:factory or tensors:FILE. "
+    "[default: the ticket's]",
 )
 
 
 @click.command()
 @click.argument("ticket", type=PATH, default="ticket.safetensors")
 @network_option
+@task_option
 @data_dir_option
 @click.option("--seed", type=SEED, help="Of the data order, e.g. 7. [default: the ticket's]")
 @click.option(
@@ -55,24 +57,25 @@ def train(ticket: Path, **options: Any) -> None:
     scratchcard train ticket.safetensors --learning-rate 0.05 --max-steps 5000 --out trained.safetensors
     """
     from scratchcard.apply.pipeline import train_ticket, training_summary
-    from scratchcard.artefacts.destination import check_place
+    from scratchcard.artefacts.destination import check_destination
     from scratchcard.pruning.ticket import Ticket
     from scratchcard.workloads.device import choose_device
+    from scratchcard.workloads.session import Session
 
     loaded = Ticket.load(ticket)
     device = choose_device(options["device"])
     out = options["out"] or ticket
-    check_place(out)
+    check_destination(out)
     workload = _workload_of(loaded, ticket, options)
     seed = _seed_of(loaded, ticket) if options["seed"] is None else options["seed"]
     with progress_bar(f"training {ticket}") as progress:
-        trained, record = train_ticket(loaded, workload, seed, device=device, progress=progress)
+        trained, record = train_ticket(loaded, workload, seed, Session(device, progress=progress))
     trained.save(out)
     text = f"{out}: {record.steps} steps in {record.seconds:.1f} s ({record.engine})"
     if record.history and record.best_step:
         text += (
             f", lowest validation loss {record.best_validation_loss:.4f} at step {record.best_step}, where validation "
-            f"accuracy was {100 * record.best_validation_accuracy:.2f} %"
+            + _measured(workload.task.objective.metric_names[0], "was", record.best_validation_metric)
         )
     if record.diverged:
         kept = f"those of step {record.best_step}" if record.best_step else "those before training"
@@ -80,12 +83,13 @@ def train(ticket: Path, **options: Any) -> None:
             f"the training diverged (a loss became NaN or infinite by step {record.steps}): the weights saved are "
             f"{kept}; try a lower --learning-rate"
         )
-    emit({"ticket": str(out)} | training_summary(record), options["as_json"], text)
+    emit({"ticket": str(out)} | training_summary(record), options["as_json"], text + took())
 
 
 @click.command()
 @click.argument("ticket", type=PATH, default="ticket.safetensors")
 @network_option
+@task_option
 @data_dir_option
 @click.option(
     "--split",
@@ -97,7 +101,7 @@ def train(ticket: Path, **options: Any) -> None:
 @device_option
 @json_option
 def evaluate(ticket: Path, **options: Any) -> None:
-    """Loss and accuracy of a trained ticket on its task's test set.
+    """Loss and accuracy, or the task's own metrics, of a trained ticket on its task's test set.
 
     \b
     scratchcard evaluate ticket.safetensors
@@ -106,11 +110,12 @@ def evaluate(ticket: Path, **options: Any) -> None:
     from scratchcard.apply.pipeline import evaluate_ticket
     from scratchcard.pruning.ticket import Ticket
     from scratchcard.workloads.device import choose_device
+    from scratchcard.workloads.session import Session
 
     loaded = Ticket.load(ticket)
     device = choose_device(options["device"])
     workload = _workload_of(loaded, ticket, options)
-    found = evaluate_ticket(loaded, workload, options["split"], device=device)
+    found = evaluate_ticket(loaded, workload, options["split"], Session(device))
     training = loaded.provenance.get("training")
     diverged = isinstance(training, dict) and training.get("diverged") is True
     if diverged:
@@ -118,16 +123,25 @@ def evaluate(ticket: Path, **options: Any) -> None:
     result = {
         "ticket": str(ticket),
         "split": options["split"],
-        "accuracy": found.accuracy,
+        "accuracy": found.metric,
         "loss": found.loss,
         "examples": found.examples,
         "diverged": diverged,
     }
+    headline = next(iter(found.metrics))
+    if headline != "accuracy":
+        result |= {"metric": headline, "metrics": dict(found.metrics)}
     text = (
-        f"{ticket}: {options['split']} accuracy {100 * found.accuracy:.2f} %, loss {found.loss:.4f} over "
+        f"{ticket}: {options['split']} {_measured(headline, '', found.metric)}, loss {found.loss:.4f} over "
         f"{found.examples:,} examples"
     )
     emit(result, options["as_json"], text)
+
+
+def _measured(metric: str, verb: str, value: float) -> str:
+    """`accuracy was 93.10 %`, or `r2 was 0.8120`."""
+    number = f"{100 * value:.2f} %" if metric == "accuracy" else f"{value:.4f}"
+    return " ".join(filter(None, (metric, verb, number)))
 
 
 def _seed_of(ticket: Ticket, path: Path) -> int:
@@ -140,7 +154,9 @@ def _seed_of(ticket: Ticket, path: Path) -> int:
 def _workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workload:
     """The workload that a ticket says it is of. Code named inside a file is never imported."""
     from scratchcard.apply.pipeline import check_belongs
+    from scratchcard.registry import lookup
     from scratchcard.workloads.recipe import Recipe
+    from scratchcard.workloads.tasks import TASKS, TENSORS
 
     described = ticket.provenance.get("workload")
     if not isinstance(described, dict) or not all(isinstance(described.get(name), str) for name in ("network", "task")):
@@ -152,12 +168,21 @@ def _workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workloa
         recipe = Recipe.from_json(described.get("recipe"))
     except ValueError as error:
         raise ValueError(f"{path} holds a recipe that cannot be read: {error}") from error
-    network = options["network"] or described["network"]
-    if ":" in network and not options["network"]:
-        raise ValueError(
-            f"{path} is a ticket of the network {network!r}, which is code of your own: "
-            f"name it with --network {network}"
-        )
-    workload = make_workload(options | {"network": network, "task": described["task"]}, recipe)
+    named = {}
+    for what in ("network", "task"):
+        name = named[what] = options[what] or described[what]
+        if options[what] is not None or name.startswith(TENSORS):
+            continue
+        if ":" in name or f"{what}_state" in described:
+            own = name if ":" in name else "package.module:factory"
+            raise ValueError(
+                f"{path} is a ticket of the {what} {name!r}, which is code of your own: name it with --{what} {own}"
+            )
+        if what == "task":
+            try:
+                lookup(TASKS, "tasks", name)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}; data of your own is named with --task") from error
+    workload = make_workload(options | named, recipe)
     check_belongs(ticket, workload)
     return workload

@@ -12,10 +12,11 @@ from scratchcard.meta.predictors.family import Objective, Progress
 from scratchcard.meta.predictors.tree import averaged_forward, averaged_trees
 from scratchcard.meta.rows import Rows
 from scratchcard.meta.trees import check_size
+from scratchcard.settings import Settings, setting
 
 
 @dataclass(frozen=True)
-class Forest:
+class Forest(Settings):
     """The mean of trees, each grown on a bootstrap sample with a random choice of features at each split.
 
     Options:
@@ -27,14 +28,26 @@ class Forest:
 
     Memory: scikit-learn holds all its rows, so at most 200,000 are sampled by default (32 MB for 40
     features).
+
+    Examples:
+        >>> estimator = Forest(trees=3, leaves=2).estimator("classification", seed=0, threads=1)
+        >>> estimator.fit([[0.1], [0.9]] * 20, [0, 1] * 20).predict([[0.8]])
+        array([1])
     """
 
-    trees: int = 100
-    leaves: int = 4096
-    depth: int | None = None
-    leaf_rows: int = 5
-    split_features: float | None = None
-    balanced: bool = False
+    trees: int = setting(100, help="Number of trees", example=500, low=1)
+    leaves: int = setting(4096, help="Leaves of each at most", example=256, low=2)
+    depth: int | None = setting(None, help="Depth at most", example=8, low=1)
+    leaf_rows: int = setting(5, help="Fewest rows in a leaf", example=100, low=1)
+    split_features: float | None = setting(
+        None,
+        help="Share of the features tried at each split",
+        example=0.5,
+        above=0,
+        high=1,
+        unset="the square root's share",
+    )
+    balanced: bool = setting(False, help="Kept and pruned rows weigh the same in all", example=True)
 
     objectives: ClassVar[tuple[Objective, ...]] = ("classification", "regression")
     sample: ClassVar[int | None] = 200_000

@@ -12,6 +12,7 @@ from scratchcard.meta.logistic import logistic
 from scratchcard.meta.predictors.family import Objective, Progress
 from scratchcard.meta.rows import Rows
 from scratchcard.meta.trees import Trees, check_size, joined, round_down
+from scratchcard.settings import Settings, setting
 
 ZERO = np.float32(1e-35)
 """LightGBM's kZeroThreshold."""
@@ -21,7 +22,7 @@ QUERY_ROWS = 10_000
 
 
 @dataclass(frozen=True)
-class GBM:
+class GBM(Settings):
     """Trees added one at a time, each fitted to the gradient of the loss of the sum so far.
 
     Squared error (regression), logistic loss (classification), or a listwise ranking loss. A query to rank is
@@ -40,19 +41,31 @@ class GBM:
 
     Memory: LightGBM's binned table (a byte a row and feature), the targets, and one row group; for ranking
     the rows of one network instead.
+
+    Examples:
+        >>> GBM(trees=100, learning_rate=0.1).leaves
+        31
+        >>> GBM.objectives
+        ('classification', 'regression', 'ranking')
     """
 
-    trees: int = 300
-    leaves: int = 31
-    learning_rate: float = 0.05
-    leaf_rows: int = 20
-    leaf_weight: float = 5.0
-    l2: float = 0.0
-    bins: int = 255
-    feature_share: float = 0.5
-    balanced: bool = False
-    ranking: Literal["rank_xendcg", "lambdarank"] = "rank_xendcg"
-    grades: int = 10
+    trees: int = setting(300, help="Number of trees", example=500, low=1)
+    leaves: int = setting(31, help="Leaves of each; up to 64 predict fastest", example=63, low=2)
+    learning_rate: float = setting(0.05, help="Shrinkage", example=0.1, above=0)
+    leaf_rows: int = setting(20, help="Fewest rows in a leaf", example=100, low=1)
+    leaf_weight: float = setting(
+        5.0, help="For classification, least sum of p (1 - p) over the rows of a leaf", example=1.0, low=0
+    )
+    l2: float = setting(0.0, help="L2 penalty", example=1.0, low=0)
+    bins: int = setting(255, help="Histogram bins of a feature", example=63, low=2)
+    feature_share: float = setting(
+        0.5, help="Share of the features that each tree may use", example=1.0, above=0, high=1
+    )
+    balanced: bool = setting(False, help="Kept and pruned rows weigh the same in all (not for ranking)", example=True)
+    ranking: Literal["rank_xendcg", "lambdarank"] = setting(
+        "rank_xendcg", help="Loss of a ranking", example="lambdarank"
+    )
+    grades: int = setting(10, help="Steps of the target in a ranking", example=5, low=1)
 
     objectives: ClassVar[tuple[Objective, ...]] = ("classification", "regression", "ranking")
     sample: ClassVar[int | None] = None

@@ -11,6 +11,7 @@ import numpy as np
 from scratchcard.meta.arrays import Arrays, Forward, check_array, check_names
 from scratchcard.meta.predictors.family import Objective, Progress
 from scratchcard.meta.rows import Rows
+from scratchcard.settings import Settings
 
 CHUNK = 65_536
 
@@ -29,7 +30,7 @@ def linear_forward(arrays: Arrays, features: int, family: str) -> Forward:
 
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(Settings):
     """Minimises Σ weight · (y - x·c - b)² over c and b.
 
     Two passes over the table: the means, then a QR factorisation of the centred rows [x - mean, y - mean],
@@ -39,6 +40,12 @@ class Linear:
     constant column gets the coefficient 0.
 
     Memory: one row group and one chunk of 65,536 rows.
+
+    Examples:
+        >>> rows = np.array([[0.0], [0.5], [1.0]], np.float32)
+        >>> arrays = {"coefficients": np.array([2.0]), "intercept": np.array([1.0])}
+        >>> Linear.forward(arrays, "regression", 1)(rows)
+        array([1., 2., 3.])
     """
 
     objectives: ClassVar[tuple[Objective, ...]] = ("regression",)

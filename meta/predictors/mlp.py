@@ -14,10 +14,11 @@ from scratchcard.meta.arrays import LIMIT, WIDTH, Arrays, Forward, check_array, 
 from scratchcard.meta.logistic import logistic
 from scratchcard.meta.predictors.family import Objective, Progress
 from scratchcard.meta.rows import Batch, Rows
+from scratchcard.settings import Settings, setting
 
 
 @dataclass(frozen=True)
-class MLP:
+class MLP(Settings):
     """low + (high - low) · σ(W₃ relu(W₂ relu(W₁ z + b₁) + b₂) + b₃) with z = (x - mean) / scale.
 
     Classification: cross-entropy, low = 0 and high = 1. Regression: squared error of the target scaled to
@@ -35,16 +36,24 @@ class MLP:
         device: where to train, as torch names it.
 
     Memory: one shuffling pool, at most 3M rows.
+
+    Examples:
+        >>> MLP(hidden=(16,)).epochs
+        5
+        >>> MLP.objectives
+        ('classification', 'regression')
     """
 
-    hidden: tuple[int, ...] = (64, 32)
-    epochs: int = 5
-    batch_rows: int = 256
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    balanced: bool = False
-    patience: int | None = None
-    device: str = "cpu"
+    hidden: tuple[int, ...] = setting((64, 32), help="Units of the hidden layers", example=(32, 16), low=1)
+    epochs: int = setting(5, help="Passes over the rows; 0 leaves it at the mean", example=10, low=0)
+    batch_rows: int = setting(256, help="Rows a step", example=1024, low=1)
+    learning_rate: float = setting(1e-3, help="Of Adam", example=0.01, above=0)
+    weight_decay: float = setting(0.0, help="L2, decoupled", example=1e-4, low=0)
+    balanced: bool = setting(False, help="Kept and pruned rows weigh the same in all", example=True)
+    patience: int | None = setting(
+        None, help="Epochs without a lower loss before stopping", example=3, low=1, unset="all epochs"
+    )
+    device: str = setting("cpu", help="Where it is trained", example="cuda")
 
     objectives: ClassVar[tuple[Objective, ...]] = ("classification", "regression")
     sample: ClassVar[int | None] = None

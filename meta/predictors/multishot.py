@@ -11,13 +11,14 @@ from scratchcard.meta.arrays import Arrays, Forward, check_array, check_names
 from scratchcard.meta.predictors.family import Objective, Progress
 from scratchcard.meta.predictors.linear import least_squares
 from scratchcard.meta.rows import Rows
+from scratchcard.settings import Settings
 
 CLOCK = "progress"
 """The feature that tells the rounds apart: 0 before the first, near 1 before the last."""
 
 
 @dataclass(frozen=True)
-class Multishot:
+class Multishot(Settings):
     """`x . (coefficients + t * drift)` with t = the feature `progress`, for pruning in several rounds.
 
     With features that are logarithms this is a product of powers, as SNIP's `|w|^1 |g|^1` and SynFlow's path products
@@ -27,6 +28,11 @@ class Multishot:
     where the table has none of that name); memory as `Linear`. A table shows only the slow
     regime's own masks, not those that the predictor's choices lead to: `apply.policy_search` starts from such arrays,
     or from none, and improves them by the accuracy of the tickets that they find.
+
+    Examples:
+        >>> found = arrays(np.array([1.0, 0.0]), np.array([0.0, 0.0]), clock=1)
+        >>> Multishot.forward(found, "regression", 2)(np.array([[0.7, 0.5]], np.float32)).round(3)
+        array([0.7])
     """
 
     objectives: ClassVar[tuple[Objective, ...]] = ("regression",)

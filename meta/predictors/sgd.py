@@ -12,10 +12,11 @@ from scratchcard.meta.logistic import logistic
 from scratchcard.meta.predictors.family import Objective, Progress
 from scratchcard.meta.predictors.linear import linear_forward
 from scratchcard.meta.rows import Rows
+from scratchcard.settings import Settings, setting
 
 
 @dataclass(frozen=True)
-class SGD:
+class SGD(Settings):
     """Squared loss (regression) or logistic loss (classification), L2 penalty, one example a step.
 
     Options:
@@ -27,14 +28,21 @@ class SGD:
         balanced: kept and pruned rows weigh the same in all.
 
     Memory: one shuffling pool, at most 3M rows.
+
+    Examples:
+        >>> arrays = {"coefficients": np.array([2.0]), "intercept": np.array([-1.0])}
+        >>> SGD.forward(arrays, "classification", 1)(np.array([[0.5]], np.float32))
+        array([0.5])
     """
 
-    epochs: int = 5
-    alpha: float = 1e-4
-    step: float = 0.01
-    step_schedule: Literal["invscaling", "constant", "optimal", "adaptive"] = "invscaling"
-    standardise: bool = True
-    balanced: bool = False
+    epochs: int = setting(5, help="Passes over the rows", example=10, low=1)
+    alpha: float = setting(1e-4, help="L2 penalty", example=1e-3, low=0)
+    step: float = setting(0.01, help="First step size", example=0.1, above=0)
+    step_schedule: Literal["invscaling", "constant", "optimal", "adaptive"] = setting(
+        "invscaling", help="How the step size goes on", example="constant"
+    )
+    standardise: bool = setting(True, help="Features are standardised first", example=False)
+    balanced: bool = setting(False, help="Kept and pruned rows weigh the same in all", example=True)
 
     objectives: ClassVar[tuple[Objective, ...]] = ("classification", "regression")
     sample: ClassVar[int | None] = None

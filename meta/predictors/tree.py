@@ -11,10 +11,11 @@ from scratchcard.meta.arrays import Arrays, Forward
 from scratchcard.meta.predictors.family import Objective, Progress
 from scratchcard.meta.rows import Rows
 from scratchcard.meta.trees import Trees, check_size, joined, round_down
+from scratchcard.settings import Settings, setting
 
 
 @dataclass(frozen=True)
-class Tree:
+class Tree(Settings):
     """Splits that lower the squared error (regression) or the Gini impurity (classification) most.
 
     Options:
@@ -25,12 +26,17 @@ class Tree:
 
     Memory: scikit-learn holds all its rows, so at most 500,000 are sampled by default (80 MB for 40
     features).
+
+    Examples:
+        >>> estimator = Tree(leaves=2).estimator("classification", seed=0)
+        >>> estimator.fit([[0.1], [0.9]] * 20, [0, 1] * 20).predict([[0.8]])
+        array([1])
     """
 
-    leaves: int = 4096
-    depth: int | None = None
-    leaf_rows: int = 20
-    balanced: bool = False
+    leaves: int = setting(4096, help="Leaves at most", example=256, low=2)
+    depth: int | None = setting(None, help="Depth at most", example=8, low=1)
+    leaf_rows: int = setting(20, help="Fewest rows in a leaf", example=100, low=1)
+    balanced: bool = setting(False, help="Kept and pruned rows weigh the same in all", example=True)
 
     objectives: ClassVar[tuple[Objective, ...]] = ("classification", "regression")
     sample: ClassVar[int | None] = 500_000

@@ -53,7 +53,7 @@ def record(method: Method, density: float, seed: int, *, task: str = "mnist", **
         "effective_density": density * 0.99,
         "layer_density": {"1.weight": density * 0.6, "3.weight": density * 3},
         "live_units": {"1.weight": 116, "3.weight": 58},
-        "pruning_seconds": skill * (40.0 if method.regime in ("ISS", "IMS") else 0.4) + draw.random() / 10,
+        "pruning_seconds": skill * (40.0 if method.make_regime().name in ("ISS", "IMS") else 0.4) + draw.random() / 10,
         "training": {
             "seconds": 1.0 + draw.random(),
             "steps": 8600,
@@ -124,7 +124,7 @@ def runs(
 
 def dense(seeds: Sequence[int]) -> list[dict[str, Any]]:
     """Dense networks from three kinds of initial weights."""
-    return [record(Method("magnitude", **start), 1.0, seed) for start in DENSE for seed in seeds]
+    return [record(Method.of("magnitude", **start), 1.0, seed) for start in DENSE for seed in seeds]
 
 
 def write_failure(folder: Path, error: str) -> str:

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import scratchcard.analysis.anatomy
 from scratchcard.analysis.anatomy import COLUMNS, anatomy, overlaps, read_anatomy
-from scratchcard.analysis.anatomy_tables import core_sizes, histogram, means, overlap_matrix, places
-from scratchcard.analysis.layers import layers
-from scratchcard.analysis.origins import Origin, labels_of, ticket_files
-from scratchcard.analysis.overlap import chance_by_layer, core, jaccard
-from scratchcard.analysis.weights import bimodality_coefficient
+from scratchcard.analysis.anatomy_tables import core_sizes, means, overlap_matrix, places
+from scratchcard.analysis.overlap import chance_matrix, jaccard
+from scratchcard.analysis.ticket_layers import layer_rows
+from scratchcard.analysis.ticket_origins import Origin, labels_of, ticket_files
+from scratchcard.analysis.weights import EDGES, bimodality_coefficient
 from scratchcard.pruning.connectivity import Connectivity, effective_density
 from scratchcard.pruning.mask import Mask, keep_top
 from scratchcard.pruning.parameters import prunable
@@ -118,6 +119,14 @@ def test_methods_of_one_label_are_told_apart() -> None:
         named(a, a | {"predictor": "/elsewhere/gbm"})
 
 
+def layers(ticket: Ticket, *network: Any) -> pd.DataFrame:
+    return pd.DataFrame(layer_rows(ticket, *network))
+
+
+def chance_by_layer(a: Mask, b: Mask) -> float:
+    return float(chance_matrix({"a": a, "b": b}, by_layer=True).loc["a", "b"])
+
+
 def test_layers_by_hand_and_against_connectivity(tickets: list[Ticket]) -> None:
     ticket = tickets[0]
     found = layers(ticket)
@@ -203,7 +212,10 @@ def test_tables_read_off_the_file(tickets: list[Ticket], tmp_path: Path) -> None
         assert math.isnan(matrix.loc["snip", "snip"])
 
     sizes = core_sizes(frame)
-    cores = [core([t.mask for t in tickets if t.provenance["seed"] == seed]).kept for seed in (0, 1)]
+    cores = []
+    for seed in (0, 1):
+        masks = [t.mask.flat() for t in tickets if t.provenance["seed"] == seed]
+        cores.append(int(torch.stack(masks).all(0).sum()))
     assert sizes["at_least"].tolist() == [1, 2, 3]
     assert sizes["weights"].tolist()[-1] == pytest.approx(np.mean(cores))
     assert set(sizes["seeds"]) == {2}
@@ -215,20 +227,23 @@ def test_tables_read_off_the_file(tickets: list[Ticket], tmp_path: Path) -> None
     assert set(table["seeds"]) == {2}
     assert means(frame, "layer")["layer"].tolist() == ["1.weight", "3.weight", "5.weight"] * 3
 
-    bars = histogram(frame, WORKLOAD, 0.1, "snip", "initial_kept")
-    assert bars["count"].sum() == sum(t.mask.kept for t in tickets if t.provenance["label"] == "snip")
-    assert bars["share"].sum() == pytest.approx(1.0)
-    one = histogram(frame, WORKLOAD, 0.1, "snip", "initial", "1.weight")
+    bars = frame[(frame["kind"] == "histogram") & (frame["label"] == "snip") & (frame["layer"] == "")]
+    kept = sum(t.mask.kept for t in tickets if t.provenance["label"] == "snip")
+    assert bars[bars["name"] == "initial_kept"]["value"].sum() == kept
+    rows = frame[(frame["kind"] == "histogram") & (frame["label"] == "snip") & (frame["layer"] == "1.weight")]
+    one = rows[rows["name"] == "initial"]
     z = np.concatenate(
         [t.initial["1.weight"].numpy().ravel() / t.initial["1.weight"].numpy().std() for t in tickets[:2]]
     )
-    assert one["count"].tolist() == np.histogram(z, np.append(one["low"], one["high"].iloc[-1]))[0].tolist()
+    counts, edges = np.histogram(z, EDGES)
+    middles = (edges[:-1] + edges[1:]) / 2
+    assert one["at"].tolist() == middles[counts > 0].tolist()
+    assert one["value"].tolist() == counts[counts > 0].tolist()
 
     for call in (
         lambda: overlap_matrix(frame, WORKLOAD, 0.3),
         lambda: overlap_matrix(frame, WORKLOAD, 0.1, "x"),
         lambda: means(frame, "core"),
-        lambda: histogram(frame, WORKLOAD, 0.1, "snip", "last"),
     ):
         with pytest.raises(ValueError, match=r"it has lenet|unknown|no means"):
             call()
@@ -276,8 +291,6 @@ def test_no_tickets_damaged_ones_and_ones_of_unknown_origin(tmp_path: Path) -> N
 
 
 def test_a_file_that_is_no_anatomy_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pandas as pd
-
     path = tmp_path / "anatomy.parquet"
     with pytest.raises(FileNotFoundError, match="no anatomy at"):
         read_anatomy(path)

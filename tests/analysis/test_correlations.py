@@ -10,7 +10,9 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from scratchcard.analysis.correlations import feature_correlations
-from scratchcard.score_tables.table import Column, ScoreTable, TableBlock, TableSchema, TableWriter, file_name
+from scratchcard.score_tables.schema import Column, TableBlock, TableSchema
+from scratchcard.score_tables.table import ScoreTable
+from scratchcard.score_tables.writer import TableWriter, file_name
 
 SCHEMA = TableSchema(
     1,

@@ -100,7 +100,7 @@ def test_labels_are_those_of_the_settings(composite: pd.DataFrame) -> None:
             name: None if pd.isna(row[name]) else row[name] for name in ("on", "initial_scorer", "regime", "initial")
         }
         settings["restack"] = settings["on"] is not None
-        assert Method(row["scorer"], **settings).label == row["label"]
+        assert Method.of(row["scorer"], **settings).label == row["label"]
 
 
 def test_dense_networks_have_weights_but_no_method() -> None:

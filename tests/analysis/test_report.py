@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import re
@@ -15,18 +16,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from scratchcard.analysis.report import report
 from scratchcard.analysis.report.cost import cost
-from scratchcard.analysis.report.groups import MOST, dense_accuracy, limits, means, split
-from scratchcard.analysis.report.material import gather, named
-from scratchcard.analysis.report.origin import ranges
+from scratchcard.analysis.report.curves import training
+from scratchcard.analysis.report.density_rows import dense_reference, means
 from scratchcard.analysis.report.page import Data, Panels, Style, plain
-from scratchcard.analysis.report.render import inline_json
-from scratchcard.analysis.report.trainings import trainings
+from scratchcard.analysis.report.panels import MOST, limits, split
+from scratchcard.analysis.report.provenance import ranges
+from scratchcard.analysis.report.render import packed
+from scratchcard.analysis.report.sources import gather, named
 from scratchcard.analysis.results import export, frame
 from scratchcard.apply.method import Method
 from tests.analysis.report_results import (
@@ -54,9 +56,17 @@ class Page(HTMLParser):
         self.headings: list[str] = []
         self.tables: list[list[list[str]]] = []
         self.captions: list[str] = []
-        self.text = path.read_text(encoding="utf-8")
+        self.file = path.read_text(encoding="utf-8")
         self.open: list[str] = []
-        self.feed(self.text)
+        self.feed(self.file)
+        packs = [text for attrs, text in self.scripts if str(attrs.get("id")).startswith("pack")]
+        self.packs = [json.loads(gzip.decompress(base64.b64decode(text))) for text in packs]
+        self.charts: list[Any] = [chart for pack in self.packs for chart in pack["charts"]]
+        self.sets: list[dict[str, Any]] = [pack["sets"] for pack in self.packs]
+        self.text = self.file
+        for pack in self.packs:
+            self.text += pack["html"]
+            self.feed(pack["html"])
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
@@ -88,9 +98,6 @@ class Page(HTMLParser):
         elif "figcaption" in self.open:
             self.captions[-1] += data
 
-    def json(self, identity: str) -> Any:
-        return next(json.loads(text) for attrs, text in self.scripts if attrs.get("id") == identity)
-
     def table(self, *columns: str) -> list[list[str]]:
         return next(t for t in self.tables if [c.strip() for c in t[0]][: len(columns)] == list(columns))
 
@@ -117,7 +124,7 @@ def test_a_table_has_the_mean_and_its_interval_of_the_records(page: Page) -> Non
 
 
 def test_the_best_of_a_density_is_bold(page: Page) -> None:
-    tops = means(frame_of(STACKS, [0.1]), "test_accuracy", scale=100)
+    tops = means(frame_of(STACKS, [0.1]))
     top = max(tops, key=lambda row: float(row["mean"]))
     lines = re.findall(r"<tr><th[^>]*>([^<]*)</th>(.*?)</tr>", page.text)
     row = next(cells for name, cells in lines if name == top["method"] and "pub." in cells)
@@ -177,21 +184,23 @@ def test_published_figures_stand_beside_ours(page: Page) -> None:
 
 
 def test_foreign_text_stays_text(page: Page) -> None:
-    assert [attrs.get("id") for attrs, _ in page.scripts] == ["data", "charts", None, None]
+    assert all(attrs.get("type") == "application/gzip" for attrs, _ in page.scripts[:-1])
     assert not [attrs for tag, attrs in page.tags if "onerror" in attrs]
     assert "window.hacked = 1</script>" not in page.text
     assert any(EVIL in heading for heading in page.headings)  # and yet it is shown
     labels = {row[0] for table in page.tables for row in table}
     assert f"random {EVIL}" in labels
-    entries = [entry for entry in page.json("data").values() if f"random {EVIL}" in entry["words"].get("entry", [])]
-    assert entries
+    rows = [row for sets in page.sets for set_ in sets.values() for row in set_]
+    assert any(row.get("entry") == f"random {EVIL}" for row in rows)
 
 
 def test_the_policy_lets_only_our_own_scripts_run(page: Page) -> None:
     policy = next(a["content"] for t, a in page.tags if t == "meta" and a.get("http-equiv")) or ""
     assert policy.startswith("default-src 'none'")
     scripts = policy.partition("script-src ")[2].partition(";")[0].split()
-    ours = [text for attrs, text in page.scripts if "type" not in attrs]
+    library = next(text for attrs, text in page.scripts if attrs.get("id") == "library")
+    ours = [gzip.decompress(base64.b64decode(library)).decode()]
+    ours += [text for attrs, text in page.scripts if "type" not in attrs]
     assert scripts == [f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in ours]
     assert "unsafe" not in policy.replace("style-src 'unsafe-inline'", "")
     for _, attrs in page.tags:
@@ -203,15 +212,16 @@ def test_every_chart_is_valid_vega_lite_over_data_of_the_page(page: Page) -> Non
     import altair as alt
     from jsonschema import ValidationError
 
-    charts, data = page.json("charts"), page.json("data")
     kinds: dict[str, Any] = {}
-    for spec in charts:
-        names = re.findall(r'"data": \{"name": "([^"]*)"\}', json.dumps(spec, ensure_ascii=False))
-        assert names
-        assert set(names) <= set(data)
-        kinds.setdefault(names[0].split()[0], spec)
-    assert len(charts) == sum(1 for _, attrs in page.tags if attrs.get("data-chart") is not None)
-    assert {"accuracy", "cost", "stacks", "saw", "overlap", "histogram", "core", "predictor", "histories"} <= set(kinds)
+    for pack in page.packs:
+        for spec in pack["charts"]:
+            names = re.findall(r'"data": \{"name": "([^"]*)"\}', json.dumps(spec, ensure_ascii=False))
+            assert names
+            assert set(names) <= set(pack["sets"])
+            kinds.setdefault(names[0].split()[0], spec)
+    assert len(page.charts) == sum(1 for _, attrs in page.tags if attrs.get("data-chart") is not None)
+    expected = {"accuracy", "cost", "stacks", "saw", "overlap", "histogram", "core", "predictor", "ranks", "best"}
+    assert expected | {"histories"} <= set(kinds)
     for spec in kinds.values():
         alt.LayerChart.from_dict(spec, validate=True)
     with pytest.raises(ValidationError):
@@ -220,20 +230,16 @@ def test_every_chart_is_valid_vega_lite_over_data_of_the_page(page: Page) -> Non
 
 def test_panels_without_published_figures_read_none(page: Page) -> None:
     """A layer without a row would make Vega warn of an infinite extent."""
-    data = {name: {row["entry"] for row in rows} for name, rows in _rows(page).items() if name.endswith(" published")}
     read = 0
-    for spec in page.json("charts"):
-        for layer in spec["layer"]:
-            name = layer.get("data", {}).get("name")
-            if name in data:
-                assert set(layer["transform"][0]["filter"]["oneOf"]) & data[name]
-                read += 1
+    for pack in page.packs:
+        data = {name: {r["entry"] for r in rows} for name, rows in pack["sets"].items() if name.endswith(" published")}
+        for spec in pack["charts"]:
+            for layer in spec["layer"]:
+                name = layer.get("data", {}).get("name")
+                if name in data:
+                    assert set(layer["transform"][0]["filter"]["oneOf"]) & data[name]
+                    read += 1
     assert read
-
-
-def _rows(page: Page) -> dict[str, list[dict[str, Any]]]:
-    data = Data(page.json("data"))
-    return {name: data.rows(name) for name in data.sets}
 
 
 def test_how_each_number_was_made(page: Page) -> None:
@@ -251,7 +257,7 @@ def test_an_exported_file_gives_the_same_tables(folder: Path, page: Page, tmp_pa
     exported = Page(report(path, tmp_path / "report.html", anatomy=folder / "anatomy.parquet"))
     assert exported.tables == page.tables
     assert exported.headings == page.headings
-    assert not [name for name in exported.json("data") if name.startswith("histories")]  # those stay in the folder
+    assert not [name for sets in exported.sets for name in sets if name.startswith("histories")]  # those stay behind
 
 
 def test_few_runs_make_a_small_page(tmp_path: Path) -> None:
@@ -262,13 +268,13 @@ def test_few_runs_make_a_small_page(tmp_path: Path) -> None:
     (folder / f"{one['digest']}.json").write_text(json.dumps(one))
     page = Page(report(folder, tmp_path / "a" / "few.html", title="One & only"))
     assert "<title>One &amp; only</title>" in page.text
-    (chart, *_) = page.json("charts")
-    assert [layer["mark"]["type"] for layer in chart["layer"]] == ["rule", "point", "point"]  # a dot plot, no curve
+    (chart, *_) = page.charts
+    assert [layer["mark"]["type"] for layer in chart["layer"]] == ["rule", "point"]  # a dot plot, no curve
     assert not {"Failed runs", "Predictors", "Ticket anatomy", "Dense training"} & set(page.headings)
     row = next(r for r in page.table("method", "0.1") if r[0] == "snip")
     assert row[1].startswith(f"{100 * one['test_accuracy']:.2f}")
     assert "±" not in row[1]
-    assert "nan" not in page.text.partition('id="data"')[2].partition("</script>")[0].lower()
+    assert "nan" not in json.dumps(page.packs).lower()
 
 
 def test_a_grid_without_runs_says_so(tmp_path: Path) -> None:
@@ -324,15 +330,15 @@ def test_the_dense_reference_is_of_the_same_workload() -> None:
     sparse = frame_of(BASELINES)
     expected = 100 * np.mean([r["test_accuracy"] for r in other if r["configuration"]["method"]["initial"] == "given"])
     everything = pd.concat([sparse, to_frame(other)])
-    found = dense_accuracy(everything, sparse)
+    found = dense_reference(everything, sparse)
     assert found is not None
     assert found.mean == pytest.approx(expected)
     assert found.count == len(SEEDS)
-    again = dense_accuracy(pd.concat([everything, to_frame(other).assign(device="cuda")]), sparse)
+    again = dense_reference(pd.concat([everything, to_frame(other).assign(device="cuda")]), sparse)
     assert again == found, "a second run of a seed is no further value"
-    assert dense_accuracy(sparse, sparse) is None
-    assert dense_accuracy(everything.assign(max_steps=1), sparse) is None
-    assert dense_accuracy(everything, pd.concat([sparse, sparse.assign(max_steps=1)])) is None
+    assert dense_reference(sparse, sparse) is None
+    assert dense_reference(everything.assign(max_steps=1), sparse) is None
+    assert dense_reference(everything, pd.concat([sparse, sparse.assign(max_steps=1)])) is None
 
 
 @pytest.mark.parametrize("methods", [BASELINES, STACKS, STACKS + SAW], ids=["few", "stacks", "many"])
@@ -381,8 +387,8 @@ def test_limits_hold_all_but_what_lies_far_below(values: list[float], more: list
 
 def test_the_front_is_what_nothing_beats() -> None:
     data = Data()
-    (section,) = cost("grid", frame_of(STACKS + BASELINES), data)
-    rows = data.rows("cost grid lenet_300_100 mnist")
+    (section,) = cost(frame_of(STACKS + BASELINES), data)
+    rows = data.sets["cost lenet_300_100 mnist accuracy"]
     for row in rows:
         same = [other for other in rows if other["density"] == row["density"]]
         beaten = any(other["x"] <= row["x"] and other["mean"] >= row["mean"] and other is not row for other in same)
@@ -402,32 +408,25 @@ def test_a_learning_curve_ends_where_its_first_seed_stopped() -> None:
     shorter[found["digest"].iloc[0]] = [[0, 1.0, 1.0, 0.2], [100, 1.0, 1.0, 0.3]]
     for given_, steps in ((histories, [0, 100, 200]), (shorter, [0, 100])):
         data = Data()
-        trainings("grid", found, given_, data)
-        rows = data.rows("histories grid lenet_300_100 mnist")
+        training(found, given_, data)
+        rows = data.sets["histories lenet_300_100 mnist accuracy"]
         assert [row["x"] for row in rows] == steps
     assert rows[1]["y"] == pytest.approx(100 * (0.6 + 0.6 + 0.3) / 3, abs=0.01)
 
 
-@settings(max_examples=40)
-@given(st.recursive(st.text() | st.booleans() | st.none(), lambda inner: st.lists(inner, max_size=4)))
-def test_inline_json_cannot_end_a_script_and_reads_back(value: Any) -> None:
-    text = inline_json(value)
-    assert not set("<>&") & set(text)
-    assert json.loads(text) == value
+@given(st.text())
+def test_what_is_packed_is_plain_letters_and_reads_back(text: str) -> None:
+    text = text.encode(errors="ignore").decode()
+    assert re.fullmatch(r"[A-Za-z0-9+/=]+", packed(text))
+    assert gzip.decompress(base64.b64decode(packed(text))).decode() == text
 
 
-@given(
-    st.lists(
-        st.fixed_dictionaries({"a": st.sampled_from("xyz"), "b": st.integers(-(10**6), 10**6), "c": st.none()}),
-        max_size=12,
-    )
-)
-def test_data_sets_read_back(rows: list[dict[str, Any]]) -> None:
+def test_two_data_sets_have_two_names() -> None:
     data = Data()
-    assert data.rows(data.add("set", rows)) == rows
-    data.add("set", rows)
+    data.add("set", [{"a": 1}])
+    data.add("set", [{"a": 1}])
     with pytest.raises(ValueError, match="two data sets"):
-        data.add("set", [*rows, {"a": "w"}])
+        data.add("set", [{"a": 2}])
 
 
 def test_plain_numbers() -> None:
@@ -453,7 +452,30 @@ def test_importing_the_command_is_cheap() -> None:
 
 
 @pytest.mark.slow
-def test_a_large_grid_stays_below_five_megabytes(tmp_path: Path) -> None:
+def test_a_large_grid_stays_below_a_megabyte_and_a_half(tmp_path: Path) -> None:
     folder = write_results(tmp_path / "large", (0.005, 0.007, 0.01, 0.015, 0.1, 0.2, 0.5), range(5))
-    assert len(gather(folder).runs) > 1200
-    assert report(folder, tmp_path / "report.html").stat().st_size < 5e6
+    assert len(gather([folder]).runs) > 1200
+    assert report(folder, tmp_path / "report.html").stat().st_size < 1.5e6
+
+
+def test_several_sources_are_taken_together(tmp_path: Path) -> None:
+    write_grid(tmp_path / "a", "one", runs(BASELINES[:2], DENSITIES, SEEDS))
+    write_grid(tmp_path / "b", "two", runs(BASELINES[1:3], DENSITIES, SEEDS))
+    found = gather([tmp_path / "a", export(tmp_path / "b", tmp_path / "b.parquet")])
+    assert len(found.runs) == 3 * len(DENSITIES) * len(SEEDS)  # what is in both counts once
+    assert {grid["name"] for grid in found.grids} == {"one", "two"}
+
+
+def test_other_metrics_are_called_by_their_names_and_stand_alone(tmp_path: Path) -> None:
+    made = runs(BASELINES[:3], DENSITIES, SEEDS) + runs(BASELINES[:3], DENSITIES, SEEDS, task="price", metric="r2")
+    write_grid(tmp_path / "runs", "grid", made)
+    found = Page(report(tmp_path / "runs", tmp_path / "report.html"))
+    assert "R2 against density: lenet_300_100 on price" in found.headings
+    titles = json.dumps(found.charts)
+    assert '"title": "test r2"' in titles
+    assert '"title": "test accuracy, %"' in titles
+    rows = [row for table in found.tables for row in table if row[0] == "snip" and row[1].startswith("0.9")]
+    assert rows  # as it is, not in per cent
+    mixed = named(to_frame(made).assign(task="mnist"))
+    places = {row["metric"] for row in means(mixed.assign(metric=mixed["metric"].fillna("accuracy")), by=("metric",))}
+    assert places == {"accuracy", "r2"}

@@ -13,13 +13,14 @@ import pytest
 
 from scratchcard.analysis.report import report
 from scratchcard.analysis.report.cost import cost
-from scratchcard.analysis.report.groups import density_table, means, seeds_text, usual_seeds
-from scratchcard.analysis.report.material import named
-from scratchcard.analysis.report.matrices import matrices
+from scratchcard.analysis.report.density_rows import density_table, means, seeds_text, usual_seeds
+from scratchcard.analysis.report.heat_maps import heat_maps
 from scratchcard.analysis.report.page import Data, Panels
+from scratchcard.analysis.report.sources import named
 from scratchcard.analysis.results import frame
 from scratchcard.apply.method import Method
 from tests.analysis.report_results import BASELINES, STACKS, record, runs, write_grid
+from tests.analysis.test_report import Page
 
 DENSITIES = (0.005, 0.02, 0.1)
 SEEDS = (0, 1, 2)
@@ -40,7 +41,8 @@ def twins() -> list[dict[str, Any]]:
 
 
 def words(path: Path) -> str:
-    return html.unescape(re.sub(r"<script.*?</script>|<[^>]+>", " ", path.read_text(), flags=re.DOTALL))
+    page = Page(path)
+    return html.unescape(re.sub(r"<script.*?</script>|<[^>]+>", " ", page.text, flags=re.DOTALL))
 
 
 def loaded(records: list[dict[str, Any]], folder: Path) -> pd.DataFrame:
@@ -58,7 +60,7 @@ def test_the_same_result_under_two_names_is_marked_and_ranked_once(tmp_path: Pat
     assert f"identical to {SNIP.label}" in text
     assert "Of these 6 tests 3 repeat another" in text
     assert "1 method left out that another stands for" in text
-    assert f"Critical-difference diagram of {1 + len(BASELINES)} methods" in (tmp_path / "report.html").read_text()
+    assert f"Mean ranks of {1 + len(BASELINES)} methods" in Page(tmp_path / "report.html").text
 
 
 def test_methods_that_differ_are_not_called_the_same(tmp_path: Path) -> None:
@@ -70,7 +72,7 @@ def test_methods_that_differ_are_not_called_the_same(tmp_path: Path) -> None:
 
 def test_seeds_by_density_are_said_where_they_differ(tmp_path: Path) -> None:
     made = runs(BASELINES[:3], [0.005], range(4)) + runs(BASELINES[:3], [0.1], range(2))
-    rows = means(loaded(made[:-1], tmp_path / "runs"), "test_accuracy")
+    rows = means(loaded(made[:-1], tmp_path / "runs"))
     assert usual_seeds(rows) == {0.005: 4, 0.1: 2}
     assert seeds_text(rows) == " Seeds: 4 at 0.005; 2 at 0.1, unless the cell says otherwise."
     _, cells = density_table(rows)
@@ -78,7 +80,7 @@ def test_seeds_by_density_are_said_where_they_differ(tmp_path: Path) -> None:
     odd = BASELINES[2].label
     assert notes.pop(odd) == ["", "1 seed"]
     assert set(map(tuple, notes.values())) == {("", "")}
-    assert seeds_text(means(loaded(made[:12], tmp_path / "same"), "test_accuracy")) == ""
+    assert seeds_text(means(loaded(made[:12], tmp_path / "same"))) == ""
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ def test_the_axis_of_cost_says_which_clock(devices: list[str], unit: str, words_
     made = runs(BASELINES, DENSITIES, SEEDS)
     for number, one in enumerate(made):
         one["device"] = devices[number % len(devices)]
-    (section,) = cost("grid", loaded(made, tmp_path / "runs"), Data())
+    (section,) = cost(loaded(made, tmp_path / "runs"), Data())
     panels = next(block for block in section.blocks if isinstance(block, Panels))
     titles = {layer["encoding"]["x"]["title"] for chart in panels.charts for layer in chart.spec["layer"]}
     assert titles == {f"pruning + training, {unit} (log axis)"}
@@ -107,9 +109,9 @@ def test_costs_of_predictors_are_said_to_be_left_out_and_missing_seconds_are_not
         one["configuration"]["method"]["predictor"] = "predictors/linear"
     made[3]["pruning_seconds"] = None
     data = Data()
-    (section,) = cost("grid", loaded(made, tmp_path / "runs"), data)
+    (section,) = cost(loaded(made, tmp_path / "runs"), data)
     assert "fitting a predictor" in section.text
-    (row,) = [row for row in data.rows("cost grid lenet_300_100 mnist") if row["method"] == made[3]["label"]]
+    (row,) = [row for row in data.sets["cost lenet_300_100 mnist accuracy"] if row["method"] == made[3]["label"]]
     assert row["n"] == 2
 
 
@@ -120,8 +122,7 @@ def test_what_lies_below_the_floor_does_not_stretch_a_plot(tmp_path: Path) -> No
         one["test_accuracy"] = 0.1
         one["pruning_seconds"] = 0.0
     write_grid(tmp_path / "runs", "grid", made)
-    page = report(tmp_path / "runs", tmp_path / "report.html").read_text()
-    charts = json.loads(page.partition('id="charts">')[2].partition("</script>")[0])
+    charts = Page(report(tmp_path / "runs", tmp_path / "report.html")).charts
     floored = [chart for chart in charts if any(p["name"] == "floor" for p in chart["params"])]
     assert len(floored) > 3
     for chart in floored:
@@ -165,15 +166,15 @@ def test_runs_on_other_data_are_other_methods(tmp_path: Path) -> None:
 
 def test_a_cell_of_a_heat_map_holds_one_method(tmp_path: Path) -> None:
     """Two predictors are two columns; a stack in another schedule does not join the plain one's seeds."""
-    stacks = runs([TWIN, SNIP, Method("magnitude", on="snip", regime="UMS", restack=True, rounds=10)], [0.1], SEEDS)
+    stacks = runs([TWIN, SNIP, Method.of("magnitude", on="snip", regime="UMS", restack=True, rounds=10)], [0.1], SEEDS)
     for name in ("linear", "trees"):
         for seed in SEEDS:
             one = record(TWIN, 0.1, seed, label=f"{name} on snip every round, UMS 100")
             one["configuration"]["method"] |= {"scorer": "predicted", "predictor": name, "predictor_name": name}
             stacks.append(one)
     data = Data()
-    matrices("grid", loaded(stacks, tmp_path / "runs"), data)
-    rows = data.rows("stacks every round grid lenet_300_100 mnist")
+    heat_maps(loaded(stacks, tmp_path / "runs"), data)
+    rows = data.sets["stacks every round lenet_300_100 mnist"]
     assert {row["column"] for row in rows} == {"magnitude", "snip", "linear", "trees"}
     assert {row["n"] for row in rows} == {len(SEEDS)}
     plain = next(row for row in rows if (row["row"], row["column"]) == ("snip", "magnitude"))

@@ -18,11 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from scratchcard.analysis import records as reading
 from scratchcard.analysis import results
+from scratchcard.analysis import run_files as reading
 from scratchcard.analysis.results import DamagedRecordWarning, MixedRunsWarning
-from scratchcard.apply.experiment import Experiment, write_result
+from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
+from scratchcard.sweeps.run_records import write_result
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
@@ -33,6 +34,7 @@ NAMES = [
     *("regime", "rounds", "shots", "schedule", "scope", "towards", "restack", "rewind_step"),
     *("initial", "initial_scorer"),
     *("scoring_examples", "max_steps", "kept", "prunable", "effective_density", "test_accuracy", "test_loss"),
+    *("metric", "test_metrics"),
     *("validation_accuracy", "validation_loss", "pruning_seconds", "training_seconds", "wall_seconds"),
     *("steps", "best_step", "early_stopped", "diverged", "engine", "device", "results_version", "torch"),
     *("python", "scratchcard", "machine", "finished", "layer_density", "live_units", "grids"),
@@ -69,7 +71,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_real_run_is_a_row(tmp_path: Path) -> None:
     workload = Workload("lenet_300_100", load_task("digits"), Recipe(max_steps=20, evaluation_interval=10))
-    method = Method("synflow", on="magnitude", regime="UMS", rounds=2, initial="saw", initial_scorer="snip")
+    method = Method.of("synflow", on="magnitude", regime="UMS", rounds=2, initial="saw", initial_scorer="snip")
     made, _ = Experiment(workload, method, 0.05, 3).run()
     write_result(made, tmp_path)
     (row,) = results.frame(tmp_path).to_dict("records")
@@ -527,7 +529,7 @@ def test_a_flipped_byte_is_refused_or_read(folder: Path, tmp_path: Path, at: int
 
 
 def test_a_newer_format_is_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scratchcard.analysis.export.FORMAT", 2)
+    monkeypatch.setattr("scratchcard.analysis.results_file.FORMAT", 2)
     out = results.export(folder, tmp_path / "out.parquet")
     monkeypatch.undo()
     with pytest.raises(ValueError, match=r"newer scratchcard \(format 2\)"):
@@ -564,7 +566,7 @@ def test_the_summary_is_a_mean_and_its_interval_over_the_seeds(tmp_path: Path) -
     (_, row) = results.summary(results.frame(write(tmp_path, [*made, record("magnitude", density=0.01)]))).values[::-1]
     summed = results.summary(results.frame(tmp_path))
     assert list(summed.columns) == [
-        *("task", "network", "density", "label", "predictor", "test_accuracy", "half_width", "seeds")
+        *("task", "network", "density", "label", "predictor", "metric", "test_accuracy", "half_width", "seeds")
     ]
     single, several = summed.to_dict("records")
     assert (single["label"], single["seeds"], math.isnan(single["half_width"])) == ("magnitude", 1, True)

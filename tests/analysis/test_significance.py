@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scratchcard.analysis.effect import bootstrap_interval, hedges_correction, hedges_g, hedges_g_interval
-from scratchcard.analysis.significance import COLUMNS, compare, comparison_table, holm, paired, welch
+from scratchcard.analysis.significance import COLUMNS, compare, comparison_table
+from scratchcard.analysis.two_samples import hedges_correction, hedges_g, holm, paired, welch
 
 QUICK = settings(max_examples=30, deadline=None)
 groups = st.lists(st.integers(0, 10_000), min_size=2, max_size=8).map(lambda hits: [hit / 10_000 for hit in hits])
@@ -91,7 +91,7 @@ def test_paired_is_a_t_test_of_the_differences() -> None:
 @QUICK
 @given(groups, groups)
 def test_the_interval_excludes_zero_exactly_where_the_test_rejects(a: list[float], b: list[float]) -> None:
-    found, turned = welch(a, b, resamples=0), welch(b, a, resamples=0)
+    found, turned = welch(a, b), welch(b, a)
     assert turned.difference == -found.difference
     if math.isnan(found.low):
         assert len(set(a)) == len(set(b)) == 1
@@ -134,8 +134,6 @@ def test_too_few_values_and_values_that_are_none() -> None:
             welch([0.9, broken, 0.8], [0.7, 0.6])
         with pytest.raises(ValueError, match="leave such runs out"):
             hedges_g([0.9, 0.8], [0.7, broken])
-        with pytest.raises(ValueError, match="leave such runs out"):
-            bootstrap_interval([0.9, broken])
 
 
 # Effect size
@@ -160,68 +158,6 @@ def test_hedges_g_by_hand_and_unbiased() -> None:
     assert 4 * error < 0.15 / 2  # uncorrected, the bias would be 0.15
     assert math.isnan(hedges_g([1], [2, 3]))
     assert math.isnan(hedges_g([1, 1], [2, 2]))
-
-
-# Bootstrap
-
-
-def test_bca_against_a_slow_reference() -> None:
-    """Efron's formulas in plain loops, with other resamples."""
-    from scipy.stats import norm
-
-    values = np.array([0.1, 0.2, 0.25, 0.3, 0.31, 0.4, 0.9, 1.7])
-    rng = np.random.default_rng(7)
-    resampled = np.array([rng.choice(values, values.size).mean() for _ in range(20_000)])
-    bias = norm.ppf(np.mean(resampled < values.mean()) + np.mean(resampled == values.mean()) / 2)
-    left_out = np.array([np.delete(values, i).mean() for i in range(values.size)])
-    away = left_out.mean() - left_out
-    acceleration = (away**3).sum() / (6 * (away**2).sum() ** 1.5)
-    shifted = bias + norm.ppf([0.025, 0.975])
-    ends = np.quantile(resampled, norm.cdf(bias + shifted / (1 - acceleration * shifted)))
-    found = bootstrap_interval(values)
-    assert found == pytest.approx(ends, abs=0.03)
-    assert found[1] - values.mean() > values.mean() - found[0]  # skewed as the values are
-
-
-def test_bootstrap_repeats_and_does_not_depend_on_order() -> None:
-    values, others = [0.9, 0.8, 0.95, 0.7, 0.85], [0.6, 0.65, 0.5, 0.7, 0.55]
-    found = bootstrap_interval(values, others)
-    assert found == bootstrap_interval(values[::-1], others[2:] + others[:2])
-    assert found != bootstrap_interval(values, others, seed=1)
-    assert found[0] < np.mean(values) - np.mean(others) < found[1]
-    scaled = bootstrap_interval([4 * v for v in values], [4 * v for v in others])
-    assert scaled == pytest.approx([4 * end for end in found])
-    low, high = hedges_g_interval(values, others)
-    assert low < hedges_g(values, others) < high
-
-
-def test_bootstrap_where_it_can_say_nothing() -> None:
-    for samples in ([[0.5] * 6], [[0.5, 0.6]], [[0.5] * 4, [0.7] * 4], [[0.5, 0.6, 0.7], [0.4]]):
-        assert all(map(math.isnan, bootstrap_interval(*samples)))
-    median = bootstrap_interval([0.5, 0.5, 0.5, 0.5, 0.9], statistic=lambda x, axis=-1: np.min(x, axis=axis))
-    assert all(map(math.isnan, median))
-    assert all(map(math.isnan, hedges_g_interval([1, 2, 3], [4, 5, 6])))
-    with pytest.raises(ValueError, match="at least one value"):
-        bootstrap_interval([])
-    with pytest.raises(ValueError, match="name the statistic"):
-        bootstrap_interval([1.0], [1.0], [1.0])
-
-
-def test_bootstrap_intervals_of_few_seeds_are_too_short() -> None:
-    """What the docstring warns of: 84 % and 91 % in place of 95 %, where Student's interval keeps its promise."""
-    from scratchcard.analysis.statistics import interval
-
-    rng = np.random.default_rng(3)
-    for count, expected in ((5, 0.84), (10, 0.91)):
-        covered = student = 0
-        for _ in range(400):
-            values = rng.normal(size=count)
-            low, high = bootstrap_interval(values, resamples=499)
-            covered += low <= 0 <= high
-            usual = interval(list(values))
-            student += abs(usual.mean) <= usual.half_width
-        assert covered / 400 == pytest.approx(expected, abs=0.06)
-        assert student / 400 == pytest.approx(0.95, abs=0.035)
 
 
 # Holm
@@ -263,7 +199,7 @@ def test_false_discoveries_are_held_over_the_family() -> None:
     rng = np.random.default_rng(5)
     uncorrected = corrected = 0
     for _ in range(300):
-        p = [welch(rng.normal(size=5), rng.normal(size=5), resamples=0).p for _ in range(6)]
+        p = [welch(rng.normal(size=5), rng.normal(size=5)).p for _ in range(6)]
         uncorrected += min(p) <= 0.05
         corrected += min(holm(p)) <= 0.05
     assert uncorrected / 300 > 0.15
@@ -377,13 +313,13 @@ def test_densities_and_tasks() -> None:
 def test_networks_are_compared_each_by_itself() -> None:
     wide = three().assign(network="wide", test_accuracy=three()["test_accuracy"] + 0.1)
     both = pd.concat([three(), wide])
-    every = compare(both, [family(["synflow"], ["snip"])], resamples=0)
+    every = compare(both, [family(["synflow"], ["snip"])])
     assert every["network"].tolist() == ["mlp", "wide"]
     assert every["mean_of"].tolist() == pytest.approx([0.884, 0.984])
     assert every["family_size"].tolist() == [2, 2]
     assert every["p"].tolist() == pytest.approx([compare(three(), [family(["synflow"], ["snip"])])["p"].iloc[0]] * 2)
     assert "| synflow | snip | wide | mnist |" in comparison_table(every)
-    one = compare(both, [family(["synflow"], ["snip"], network="wide")], resamples=0)
+    one = compare(both, [family(["synflow"], ["snip"], network="wide")])
     assert (one["network"].tolist(), one["mean_of"].tolist()) == (["wide"], pytest.approx([0.984]))
     assert "wide" not in comparison_table(one)
 
@@ -421,11 +357,11 @@ def test_what_is_refused() -> None:
 
 def test_another_metric_and_level() -> None:
     frame = three().assign(steps=lambda runs: 1000 * runs["test_accuracy"])
-    by_steps = compare(frame, [family(["snip"], ["synflow"])], metric="steps", alpha=1e-9)
+    by_steps = compare(frame, [family(["snip"], ["synflow"])], measure="steps", alpha=1e-9)
     assert by_steps["difference"].iloc[0] == pytest.approx(-40)
     assert not by_steps["significant"].iloc[0]
     frame["steps"] = pd.array([*range(14), None], dtype="Int64")  # as the frame of a folder has them
-    row = compare(frame, [family(["random"], ["snip"])], metric="steps").iloc[0]
+    row = compare(frame, [family(["random"], ["snip"])], measure="steps").iloc[0]
     assert row["mean_of"] == 11.5
     assert "1 of 5 runs of 'random' have no finite value" in row["note"]
 
@@ -447,3 +383,14 @@ def test_table_in_markdown() -> None:
     assert lines[7].startswith("(1) fewer than two values")
     assert "| a\\|b | c | – | – | 0, 0 | –, – | – | – | – | – | not tested (1) |" in lines
     assert comparison_table(compare(frame, [])) == ""
+
+
+def test_metrics_never_meet_and_are_shown_in_their_own_units() -> None:
+    frame = three().assign(metric="r2")
+    text = comparison_table(compare(frame, [family(["snip"], ["synflow"])]))
+    assert "| 0.8440, 0.8840 | -0.0400 [" in text
+    assert compare(frame, [family(["snip"], ["synflow"])])["metric"].tolist() == ["r2"]
+    mixed = three()
+    mixed["metric"] = [None] * 5 + ["r2"] * 10
+    with pytest.raises(ValueError, match="measured by accuracy and r2, which cannot be compared"):
+        compare(mixed, [family(["snip"], ["synflow"])])

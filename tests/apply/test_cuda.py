@@ -25,9 +25,10 @@ from scratchcard.pruning.compaction import compact
 from scratchcard.pruning.connectivity import Connectivity
 from scratchcard.pruning.mask import Mask, keep_top
 from scratchcard.pruning.parameters import prunable
-from scratchcard.regimes.upfront import prune_upfront
+from scratchcard.regimes.rounds import prune_upfront
 from scratchcard.scorers import SCORERS, Magnitude, make_scorer
 from scratchcard.workloads.engines.training import Recipe, train
+from scratchcard.workloads.session import Session
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
 
@@ -46,7 +47,7 @@ def workload() -> Workload:
 @pytest.fixture(scope="module")
 def bundle(workload: Workload, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("predictor")
-    recording = Recording("ISS", "magnitude", 0.05, rounds=2, every_round=True)
+    recording = Recording.of("ISS", "magnitude", 0.05, rounds=2, every_round=True)
     table = build(workload, [0, 1], folder / "table", recording, device=DEVICE)
     predictor = fit(table, "tree", objective="classification", train_seeds=[0], held_out_seeds=[1])
     save_bundle(predictor, folder / "bundle")
@@ -70,13 +71,13 @@ def cpu_mask(network: nn.Module, workload: Workload, batch: tuple[Tensor, Tensor
 def test_every_regime_finds_trains_and_evaluates(workload: Workload, regime: str, scorer: str) -> None:
     settings = {"rounds": 2} if regime != "USS" else {}
     settings |= {"shots": 2} if regime == "IMS" else {}
-    ticket = find_ticket(workload, Method(scorer, regime=regime, **settings), 0.05, 3, device=DEVICE)
+    ticket = find_ticket(workload, Method.of(scorer, regime=regime, **settings), 0.05, 3, Session(DEVICE))
     assert ticket.mask.kept == round(0.05 * ticket.mask.total)
     assert all(tensor.device.type == "cpu" for tensor in ticket.mask.tensors.values())
     assert all(tensor.device.type == "cpu" for tensor in ticket.initial.values())
-    trained, _ = train_ticket(ticket, workload, 3, device=DEVICE)
-    assert evaluate_ticket(trained, workload, device=DEVICE).accuracy == pytest.approx(
-        evaluate_ticket(trained, workload, device="cpu").accuracy, abs=0.02
+    trained, _ = train_ticket(ticket, workload, 3, Session(DEVICE))
+    assert evaluate_ticket(trained, workload, session=Session(DEVICE)).accuracy == pytest.approx(
+        evaluate_ticket(trained, workload).accuracy, abs=0.02
     )
 
 

@@ -10,12 +10,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from scratchcard.apply.experiment import Experiment, read_result
+from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
 from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, train_ticket
 from scratchcard.pruning.ticket import Ticket, nonzero_pruned
+from scratchcard.sweeps.run_records import read_result
 from scratchcard.sweeps.sweep import run_all
-from scratchcard.workloads.engines.training import Recipe
+from scratchcard.workloads.engines.training import Evaluated, Recipe
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
 
@@ -28,7 +29,7 @@ def workload() -> Workload:
 
 
 def test_one_run(workload: Workload, tmp_path: Path) -> None:
-    experiment = Experiment(workload, Method("synflow", regime="UMS", rounds=10), 0.05, seed=3)
+    experiment = Experiment(workload, Method.of("synflow", regime="UMS", rounds=10), 0.05, seed=3)
     record, ticket = experiment.run()
     assert json.loads(json.dumps(record)) == record
     assert record["digest"] == experiment.digest
@@ -42,6 +43,18 @@ def test_one_run(workload: Workload, tmp_path: Path) -> None:
     loaded.apply_to(network, trained=True)
     assert nonzero_pruned(network, loaded.mask) == 0
     assert evaluate_ticket(loaded, workload).accuracy == record["test_accuracy"]
+
+
+def test_a_record_of_another_metric_says_which(workload: Workload, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = Experiment(workload, Method("magnitude"), 0.1, seed=1)
+    record, ticket = experiment.run()
+    assert "metric" not in record
+    _, trained = train_ticket(ticket, workload, 1)
+    measured = Evaluated(0.4, {"r2": 0.75, "mae": float("nan")}, 100)
+    monkeypatch.setattr("scratchcard.apply.experiment.evaluate_ticket", lambda *_, **__: measured)
+    other = experiment.result(ticket, trained, seconds=0)
+    assert (other["test_accuracy"], other["metric"], other["test_metrics"]) == (0.75, "r2", {"r2": 0.75, "mae": None})
+    assert other.keys() - record.keys() == {"metric", "test_metrics"}
 
 
 def test_the_identity_of_a_run_is_all_that_decides_its_result(workload: Workload) -> None:
@@ -106,29 +119,29 @@ def test_scores_as_weights_become_the_tickets_initial_weights(workload: Workload
     [
         ({"scorer": "synflo"}, "did you mean 'synflow'"),
         ({"scorer": "snip", "predictor": "somewhere"}, "use the scorer 'predicted'"),
-        ({"scorer": "snip", "regime": "USS", "rounds": 3}, "USS has one round"),
-        ({"scorer": "snip", "shots": 0}, "shots must be"),
-        ({"scorer": "snip", "initial": "zeros"}, "unknown initial weights"),
+        ({"scorer": "snip", "regime": "USS", "rounds": 3}, "USS has no setting rounds"),
+        ({"scorer": "snip", "regime": "IMS", "shots": 0}, "IMS's shots is 0"),
+        ({"scorer": "snip", "initial": "zeros"}, "initial is"),
         ({"scorer": "snip", "initial_scorer": "snip"}, "need an initial scorer"),
-        ({"scorer": "snip", "scope": "unit"}, "unknown scope"),
-        ({"scorer": "snip", "shots": 3}, "has no shots"),
-        ({"scorer": "snip", "rewind_step": 3}, "does not train"),
-        ({"scorer": "snip", "schedule": "cubic"}, "prunes once"),
+        ({"scorer": "snip", "scope": "unit"}, "USS's scope is"),
+        ({"scorer": "snip", "shots": 3}, "has no setting shots"),
+        ({"scorer": "snip", "rewind_step": 3}, "USS has no setting rewind_step"),
+        ({"scorer": "snip", "schedule": "cubic"}, "USS has no setting schedule"),
     ],
 )
 def test_methods_that_make_no_sense_are_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Method(**arguments)  # type: ignore[arg-type]
+        Method.of(**arguments)  # type: ignore[arg-type]
 
 
 def test_labels_are_short_and_tell_methods_apart() -> None:
     methods = [
         Method("snip"),
         Method("snip", regime="UMS"),
-        Method("synflow", on="snip", regime="UMS", rounds=20),
+        Method.of("synflow", on="snip", regime="UMS", rounds=20),
         Method("magnitude", regime="ISS"),
         Method("magnitude", initial="saw", initial_scorer="snip"),
-        Method("snip", regime="IMS", schedule="cubic", scope="layer", rewind_step=50, shots=3),
+        Method.of("snip", regime="IMS", schedule="cubic", scope="layer", rewind_step=50, shots=3),
     ]
     assert [m.label for m in methods] == [
         "snip",

@@ -39,7 +39,7 @@ def test_a_density_that_keeps_nothing_is_refused_before_the_search(workload: Wor
 
 def test_a_rewind_step_beyond_the_training_is_refused_before_it(workload: Workload) -> None:
     with pytest.raises(ValueError, match="cannot rewind to step 60: the training has 60 steps"):
-        find_ticket(workload, Method("snip", regime="ISS", rewind_step=60), 0.05)
+        find_ticket(workload, Method.of("snip", regime="ISS", rewind_step=60), 0.05)
 
 
 def test_the_scoring_batch_that_was_used_is_recorded(workload: Workload, ticket: Ticket) -> None:

@@ -24,8 +24,8 @@ from scratchcard.meta.predictor import Predictor
 from scratchcard.pruning.mask import Mask, keep_top
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.scores import Scores
-from scratchcard.regimes.upfront import prune_upfront
-from scratchcard.score_tables.table import Column
+from scratchcard.regimes.rounds import prune_upfront
+from scratchcard.score_tables.schema import Column
 from scratchcard.scorers import SCORERS, GraSP, GraSPAbs, Magnitude, NoEffectWarning, SynFlow, make_scorer
 from scratchcard.scorers.scorer import Batch, Loss, Scorer
 from scratchcard.workloads.engines.training import Recipe
@@ -43,7 +43,7 @@ def workload() -> Workload:
 @pytest.fixture(scope="module")
 def bundle(workload: Workload, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("predictor")
-    table = build(workload, [0, 1], folder / "table", Recording("ISS", "magnitude", 0.05, rounds=2))
+    table = build(workload, [0, 1], folder / "table", Recording.of("ISS", "magnitude", 0.05, rounds=2))
     predictor = fit(table, "tree", objective="classification", train_seeds=[0], held_out_seeds=[1])
     save_bundle(predictor, folder / "bundle")
     return folder / "bundle"
@@ -130,15 +130,15 @@ def test_both_scorers_can_score_in_every_round(workload: Workload) -> None:
 
 
 def test_restacking_needs_a_stack_and_rounds(workload: Workload) -> None:
-    method = Method("magnitude", on="synflow", regime="UMS", rounds=6, restack=True)
+    method = Method.of("magnitude", on="synflow", regime="UMS", rounds=6, restack=True)
     assert method.label == "magnitude on synflow every round, UMS 6"
     assert method.describe()["restack"] is True
     assert "restack" not in Method("magnitude", on="synflow", regime="UMS").describe()
     ticket = find_ticket(workload, method, 0.05, seed=0)
-    assert ticket.mask == find_ticket(workload, Method("synflow", regime="UMS", rounds=6), 0.05, seed=0).mask
+    assert ticket.mask == find_ticket(workload, Method.of("synflow", regime="UMS", rounds=6), 0.05, seed=0).mask
     for settings in ({"regime": "UMS"}, {"on": "synflow"}):
         with pytest.raises(ValueError, match="several rounds"):
-            Method("magnitude", restack=True, **settings)  # type: ignore[arg-type]
+            Method.of("magnitude", restack=True, **settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("first", [*SCORERS, "predicted"])

@@ -10,7 +10,7 @@ import torch
 from scratchcard.apply.ticket_search import accuracy_elsewhere, find_path
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.ticket_path import TicketPath
-from scratchcard.regimes.iterative import Iterative
+from scratchcard.regimes import ISS
 from scratchcard.scorers import make_scorer
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.tasks import load_task
@@ -31,7 +31,7 @@ def path(workload: Workload, tmp_path_factory: pytest.TempPathFactory) -> Ticket
 
 def test_a_path_holds_the_slow_regimes_tickets(workload: Workload, path: TicketPath) -> None:
     assert path.densities == DENSITIES
-    regime = Iterative(rounds=3, towards=0.05)
+    regime = ISS(rounds=3, towards=0.05)
     for level, density in enumerate(DENSITIES, start=1):
         mask = regime.find(workload, make_scorer("magnitude"), density, 3).mask
         assert all(torch.equal(path.levels[name] >= level, tensor) for name, tensor in mask.tensors.items())

@@ -16,14 +16,16 @@ from scratchcard.dataset_builder.build import REPEAT_OFFSET, Recording, build
 from scratchcard.dataset_builder.features import FEATURES, compute_features
 from scratchcard.dataset_builder.targets import TARGETS
 from scratchcard.pruning.parameters import prunable
-from scratchcard.score_tables.table import ScoreTable, file_name, read_manifest
+from scratchcard.score_tables.manifest import read_manifest
+from scratchcard.score_tables.table import ScoreTable
+from scratchcard.score_tables.writer import file_name
 from scratchcard.scorers import make_scorer
 from scratchcard.workloads.engines.training import Recipe
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
 
 RECIPE = Recipe(max_steps=40, evaluation_interval=20, scoring_examples=100)
-IMP = Recording("ISS", "magnitude", 0.05, rounds=2)
+IMP = Recording.of("ISS", "magnitude", 0.05, rounds=2)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def workload() -> Workload:
 
 @pytest.fixture(scope="module")
 def table(workload: Workload, tmp_path_factory: pytest.TempPathFactory) -> ScoreTable:
-    recording = Recording("ISS", "magnitude", 0.05, rounds=2, every_round=True, repeat=True)
+    recording = Recording.of("ISS", "magnitude", 0.05, rounds=2, every_round=True, repeat=True)
     return build(workload, [3], tmp_path_factory.mktemp("table"), recording)
 
 
@@ -78,7 +80,7 @@ def test_the_manifest_says_how_the_table_was_made(table: ScoreTable) -> None:
 
 
 def test_two_workers_write_what_one_does_and_seeds_can_be_added(workload: Workload, tmp_path: Path) -> None:
-    recording = Recording("UMS", "snip", 0.05, rounds=3)
+    recording = Recording.of("UMS", "snip", 0.05, rounds=3)
     one = build(workload, [0, 1], tmp_path / "one", recording)
     build(workload, [0], tmp_path / "two", recording)
     two = build(workload, [0, 1], tmp_path / "two", recording, jobs=2)
@@ -94,7 +96,7 @@ def test_a_second_call_does_nothing_and_other_settings_are_refused(workload: Wor
     build(workload, [0], tmp_path, IMP)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == times
     with pytest.raises(ValueError, match="another recording"):
-        build(workload, [0], tmp_path, Recording("ISS", "magnitude", 0.04, rounds=2))
+        build(workload, [0], tmp_path, Recording.of("ISS", "magnitude", 0.04, rounds=2))
     other = Workload("lenet_300_100", load_task("digits"), Recipe(max_steps=30))
     with pytest.raises(ValueError, match="another workload"):
         build(other, [1], tmp_path, IMP)
@@ -130,7 +132,7 @@ def test_a_build_that_is_killed_goes_on(tmp_path: Path, workload: Workload) -> N
         "from scratchcard.workloads.workload import Workload\n"
         "recipe = Recipe(max_steps=40, evaluation_interval=20, scoring_examples=100)\n"
         "w = Workload('lenet_300_100', load_task('digits'), recipe)\n"
-        f"build(w, range(50), {str(tmp_path / 'table')!r}, Recording('ISS', 'magnitude', 0.05, rounds=2))\n"
+        f"build(w, range(50), {str(tmp_path / 'table')!r}, Recording.of('ISS', 'magnitude', 0.05, rounds=2))\n"
     )
     root = Path(__file__).resolve().parents[2]
     process = subprocess.Popen([sys.executable, "-c", code], cwd=root)

@@ -16,10 +16,10 @@ from torch.nn import functional as F
 
 from scratchcard.dataset_builder.feature_columns import BY_NAME
 from scratchcard.dataset_builder.features import FEATURES, compute_features, feature_table
-from scratchcard.dataset_builder.ranks import ascending, share_ranks
+from scratchcard.dataset_builder.share_ranks import ascending, share_ranks
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
-from scratchcard.score_tables.table import THESIS_FEATURES, FeatureBlock, TableSchema
+from scratchcard.score_tables.schema import THESIS_FEATURES, FeatureBlock, TableSchema
 from scratchcard.scorers import GraSP, SynFlow, SynFlowL2Data
 
 NAMES = tuple(column.name for column in FEATURES)

@@ -109,7 +109,7 @@ def test_correlations_are_pearsons() -> None:
     assert layer.number("slope_size").reshape(3, 5)[:, 0] == pytest.approx(np.sqrt((d**2).mean(axis=1)))
 
 
-def test_company_is_an_explicit_sum() -> None:
+def test_the_correlation_with_other_kept_inputs_is_an_explicit_sum() -> None:
     layer, samples, weight, _ = layer_of()
     x = samples.inputs[0].numpy()
     correlation = np.zeros((5, 5))
@@ -118,7 +118,7 @@ def test_company_is_an_explicit_sum() -> None:
         for i in range(5):
             others = [float(weight[j, k].sign()) * correlation[i, k] ** 3 for k in range(5) if k != i]
             expected = float(weight[j, i].sign()) * sum(others)
-            assert layer.number("company").reshape(3, 5)[j, i] == pytest.approx(expected, abs=1e-6)
+            assert layer.number("kept_correlation").reshape(3, 5)[j, i] == pytest.approx(expected, abs=1e-6)
 
 
 def columns(network: nn.Module, batch: Batch, mask: Mask | None = None, density: float = 0.1) -> dict[str, np.ndarray]:

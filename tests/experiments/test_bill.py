@@ -45,14 +45,14 @@ def test_magnitude_and_random_read_nothing(workload: Workload) -> None:
 def test_snip_reads_its_batch_once_a_round(workload: Workload) -> None:
     once = 128 * (1 + backward(workload))
     assert counted(workload, Method("snip")) == pytest.approx(once)
-    assert counted(workload, Method("snip", regime="UMS", rounds=7)) == pytest.approx(7 * once)
+    assert counted(workload, Method.of("snip", regime="UMS", rounds=7)) == pytest.approx(7 * once)
     less = replace(workload, recipe=replace(RECIPE, scoring_examples=32))
     assert counted(less, Method("snip")) == pytest.approx(once / 4)
 
 
 def test_synflow_reads_one_input_a_round(workload: Workload) -> None:
     # The linearised network is differentiated at its inputs too.
-    assert counted(workload, Method("synflow", regime="UMS", rounds=9)) == pytest.approx(9 * 3)
+    assert counted(workload, Method.of("synflow", regime="UMS", rounds=9)) == pytest.approx(9 * 3)
 
 
 def test_scores_as_weights_are_part_of_the_search(workload: Workload) -> None:
@@ -64,12 +64,12 @@ def test_scores_as_weights_are_part_of_the_search(workload: Workload) -> None:
 def test_trainings_count_their_steps_and_evaluations(workload: Workload) -> None:
     validation = len(workload.task.validation)
     trained = 3 * RECIPE.batch_size * (25 + 9 + 20) + validation * (2 + 0 + 2)
-    assert counted(workload, Method("magnitude", regime="ISS", rounds=3), 25, 9, 20) == pytest.approx(trained)
+    assert counted(workload, Method.of("magnitude", regime="ISS", rounds=3), 25, 9, 20) == pytest.approx(trained)
     scored = 3 * 128 * (1 + backward(workload))
-    assert counted(workload, Method("snip", regime="ISS", rounds=3, rewind_step=5), 25, 9, 20) == pytest.approx(
+    assert counted(workload, Method.of("snip", regime="ISS", rounds=3, rewind_step=5), 25, 9, 20) == pytest.approx(
         trained + scored
     )
-    shots = Method("snip", regime="IMS", rounds=3, shots=4, round_steps=25)
+    shots = Method.of("snip", regime="IMS", rounds=3, shots=4, round_steps=25)
     assert counted(workload, shots, 25, 9, 20) == pytest.approx(trained + 4 * scored)
 
 

@@ -20,7 +20,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_writes_the_page(results: Path, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     told = as_json("report", results, "--out", out, "--title", "Four baselines")
-    assert told == {"report": str(out), "bytes": out.stat().st_size}
+    assert told == {"report": str(out), "bytes": out.stat().st_size, "seconds": told["seconds"]}
+    assert told["seconds"] > 0
     assert "<title>Four baselines</title>" in out.read_text()
     assert run("report", results, "--out", out).stdout.startswith(f"{out} (")
     assert "<title>Baselines</title>" in out.read_text()

@@ -47,6 +47,19 @@ def test_networks_and_predictors_are_named_where_they_differ(folder: Path) -> No
     assert lines[2] == ["mnist", "mine:net", "0.1", "predicted", "gbm", "90.00", "1"]
 
 
+def test_another_metric_is_called_by_its_name_and_not_averaged_with_accuracy(folder: Path) -> None:
+    other = record("snip", seed=9, test_accuracy=0.5) | {"metric": "r2", "test_metrics": {"r2": 0.5}}
+    lines = told(write(folder, [other]))
+    assert lines[0][-2:] == ["result", "seeds"]
+    assert lines[2][2:] == ["snip", "test accuracy, %: 75.00 ± 62.10", "3"]
+    assert lines[3][2:] == ["snip", "test r2: 0.5000", "1"]
+    alone = told(write(folder.parent / "alone", [other]))
+    assert alone == [["task", "density", "label", "test r2", "seeds"], ["mnist", "0.1", "snip", "0.5000", "1"]]
+    assert as_json("results", folder, "SELECT test_metrics->>'r2' AS r2 FROM runs WHERE metric = 'r2'") == [
+        {"r2": "0.5"}
+    ]
+
+
 def test_a_terminal_is_shown_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from scratchcard.frontends.cli.results import _table
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scratchcard.score_tables.table import Column, ScoreTable, TableBlock, TableSchema, TableWriter, file_name
+from scratchcard.score_tables.schema import Column, TableBlock, TableSchema
+from scratchcard.score_tables.table import ScoreTable
+from scratchcard.score_tables.writer import TableWriter, file_name
 
 FEATURES = ("snip", "grasp", "synflow", "magnitude", "depth", "wide")
 TARGETS = ("score", "kept", "rounds_survived", "kept_repeat")

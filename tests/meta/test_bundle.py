@@ -21,7 +21,8 @@ from scratchcard.meta.bundle import ARRAYS, MANIFEST, load_bundle, read_manifest
 from scratchcard.meta.fit import fit
 from scratchcard.meta.predictor import Predictor
 from scratchcard.meta.predictors import PREDICTORS
-from scratchcard.score_tables.table import FeatureBlock, ScoreTable
+from scratchcard.score_tables.schema import FeatureBlock
+from scratchcard.score_tables.table import ScoreTable
 
 CASES = [(name, objective) for name, family in PREDICTORS.items() for objective in family.objectives]
 SMALL = {"forest": {"trees": 3, "leaves": 9}, "gbm": {"trees": 4}, "mlp": {"epochs": 1, "hidden": (5, 3)}}
@@ -337,7 +338,7 @@ for name in ("sklearn", "lightgbm", "pandas"):
 from pathlib import Path
 import numpy as np
 from scratchcard.meta.bundle import load_bundle
-from scratchcard.score_tables.table import FeatureBlock
+from scratchcard.score_tables.schema import FeatureBlock
 for folder in sorted(Path(sys.argv[1]).iterdir()):
     predictor = load_bundle(folder)
     ones = FeatureBlock("w", np.arange(2), predictor.features, np.ones((2, 3), np.float32))

@@ -13,7 +13,8 @@ from sklearn.metrics import average_precision_score, mean_squared_error, r2_scor
 
 from scratchcard.meta.evaluation import Sums, evaluate_predictor, overlap
 from scratchcard.meta.predictor import Predictor
-from scratchcard.score_tables.table import Column, ScoreTable, TableBlock
+from scratchcard.score_tables.schema import Column, TableBlock
+from scratchcard.score_tables.table import ScoreTable
 
 
 def line(coefficients: dict[str, float], objective: str = "regression", target: str = "score") -> Predictor:

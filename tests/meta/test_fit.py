@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from scratchcard.meta.fit import fit, make_family, split_networks
-from scratchcard.score_tables.table import THESIS_FEATURES, ScoreTable, TableBlock
+from scratchcard.score_tables.schema import THESIS_FEATURES, TableBlock
+from scratchcard.score_tables.table import ScoreTable
 
 
 def test_seeds_not_held_out_are_trained_on(table: ScoreTable) -> None:
@@ -70,8 +71,8 @@ def test_bad_splits_are_refused(table: ScoreTable, arguments: dict[str, object],
         ("linear", {"objective": "classification"}, "can be fitted for regression"),
         ("forest", {"objective": "ranking"}, "can be fitted for classification, regression"),
         ("gbm", {"objective": "clustering"}, "no objective 'clustering'"),
-        ("gbm", {"leafs": 3}, "no option leafs"),
-        ("linear", {"alpha": 3}, "no option alpha; it has none"),
+        ("gbm", {"leafs": 3}, "no setting leafs"),
+        ("linear", {"alpha": 3}, "no setting alpha; it has none"),
         ("forest", {"trees": 5000}, "more than the 50 MB"),
         (
             "gbm",

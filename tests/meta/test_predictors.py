@@ -24,7 +24,8 @@ from scratchcard.meta.predictors.multishot import arrays as multishot_arrays
 from scratchcard.meta.predictors.sgd import SGD
 from scratchcard.meta.predictors.tree import Tree
 from scratchcard.meta.rows import Batch, Rows, networks_of
-from scratchcard.score_tables.table import FeatureBlock, ScoreTable, TableBlock
+from scratchcard.score_tables.schema import FeatureBlock, TableBlock
+from scratchcard.score_tables.table import ScoreTable
 
 CASES = [(name, objective) for name, family in PREDICTORS.items() for objective in family.objectives]
 SMALL = {"forest": {"trees": 5}, "gbm": {"trees": 20}, "mlp": {"epochs": 20}}

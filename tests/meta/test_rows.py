@@ -10,7 +10,8 @@ import pytest
 
 import scratchcard.meta.rows
 from scratchcard.meta.rows import Rows, networks_of
-from scratchcard.score_tables.table import ScoreTable, TableBlock
+from scratchcard.score_tables.schema import TableBlock
+from scratchcard.score_tables.table import ScoreTable
 
 FEATURES = ("wide", "snip", "depth")
 

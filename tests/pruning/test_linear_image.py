@@ -359,3 +359,63 @@ def test_trap_a_forward_that_masks_its_own_weight_scores_the_same_in_every_round
     expected = network.layer.weight.detach().abs() * network.kept
     for _ in range(3):
         assert torch.equal(prepared(network, data, F.cross_entropy).tensors["layer.weight"], expected)
+
+
+class Named(nn.Module):
+    """Numbers, two kinds of tokens and a mask of whole numbers, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers, self.last = nn.Linear(2, 2), nn.Linear(2, 2)
+        self.words, self.kinds = nn.Embedding(3, 2), nn.Embedding(2, 2)
+
+    def forward(self, *, x: Tensor, words: Tensor, kinds: Tensor, held: Tensor) -> Tensor:
+        read = (self.words(words) * held[..., None]).sum(1) + self.kinds(kinds).sum(1)
+        return self.last(torch.relu(self.numbers(x) + read))
+
+
+def named_batch() -> tuple[dict[str, Tensor], Tensor]:
+    inputs = {
+        "x": batch(2)[0],
+        "words": torch.tensor([[0, 1], [0, 1], [0, 2], [2, 2]]),
+        "kinds": torch.tensor([[0, 1], [1, 0], [1, 0], [1, 1]]),  # the first example's are its words too
+        "held": torch.tensor([[1, 0]] * 4),
+    }
+    return inputs, torch.arange(4) % 2
+
+
+def test_inputs_by_name_are_signals_tokens_and_masks() -> None:
+    network, graph = filled(Named().double()), Graph()
+    h = [("h", c) for c in range(2)]
+    graph.matrix([("x", i) for i in range(2)], h, "numbers.weight")
+    graph.matrix(h, [("out", c) for c in range(2)], "last.weight")
+    words = [("words", 0, entry) for entry in range(3)]  # the mask shuts the second place
+    kinds = [("kinds", t, entry) for t, entry in product(range(2), range(2))]
+    for (kind, _, entry), c in product(words + kinds, range(2)):
+        graph.add((kind, _, entry), ("h", c), (f"{kind}.weight", entry, c))
+    inputs = [("x", 0), ("x", 1), *words, *kinds]
+    found = SynFlow()(network, named_batch(), F.cross_entropy).tensors
+    for name, expected in graph.scores(network, inputs).items():
+        torch.testing.assert_close(found[name], expected, rtol=1e-12, atol=0)
+    mask = random_mask(network, 1, 0.7)
+    expected_mask = effective_mask(network, mask, named_batch()[0])
+    mask.apply_to(network)
+    assert expected_mask == Mask({name: score > 0 for name, score in graph.scores(network, inputs).items()})
+
+
+def test_inputs_by_name_have_a_variance_each() -> None:
+    network = filled(Named().double())
+    inputs, targets = named_batch()
+    found = SynFlowL2Data()(network, (inputs, targets), F.cross_entropy).tensors
+    leaving = network.last.weight.detach().square().sum(0)
+
+    def varied(name: str, entries: int) -> Tensor:
+        share = F.one_hot(inputs[name], entries).double().mean(0)
+        return share * (1 - share)
+
+    for name, variance in (("words", varied("words", 3)[0]), ("kinds", varied("kinds", 2).sum(0))):
+        expected = variance[:, None] * network.get_parameter(f"{name}.weight").detach().square() * leaving
+        torch.testing.assert_close(found[f"{name}.weight"], expected, rtol=1e-12, atol=0)
+    variance = inputs["x"].var(0, correction=0)
+    expected = leaving[:, None] * network.numbers.weight.detach().square() * variance
+    torch.testing.assert_close(found["numbers.weight"], expected, rtol=1e-12, atol=0)

@@ -68,6 +68,17 @@ class Generative(nn.Module):
         return {"logits": self.head(self.norm(x))}
 
 
+class Logits(nn.Module):
+    """What criteria of the loss ask for: one tensor."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.network(tokens)["logits"].mean(1)
+
+
 class Read(nn.Module):
     """A layer over `(n, length, 6)`, all of whose positions are read."""
 
@@ -156,6 +167,10 @@ def test_small_networks_of_all_kinds(name: str) -> None:
 def test_second_order_criteria_score_them_too(name: str) -> None:
     torch.manual_seed(0)
     network = SMALL[name]()
+    if name == "gpt":
+        with pytest.raises(ValueError, match="Generative returns dict, expected one tensor of outputs; wrap it in a"):
+            GraSP(1.0)(network, data(network, (4, 6)), loss)
+        network = Logits(network)
     scores = GraSP(1.0)(network, data(network, (4, 6)), loss)
     assert all(bool(tensor.any()) for tensor in scores.tensors.values())
 

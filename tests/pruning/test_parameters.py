@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from scratchcard.pruning.known_layers import register_prunable
 from scratchcard.pruning.parameters import (
     NotPrunableWarning,
     check_same_layout,
@@ -13,7 +14,6 @@ from scratchcard.pruning.parameters import (
     flatten,
     prunable,
     prunable_layers,
-    register_prunable,
     unflatten,
 )
 

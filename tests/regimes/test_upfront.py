@@ -13,9 +13,9 @@ from scratchcard.pruning.mask import Mask, keep_top
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.schedules import SCHEDULES
 from scratchcard.pruning.scores import Scores
-from scratchcard.regimes import REGIMES, Iterative, Upfront, make_regime
-from scratchcard.regimes.upfront import prune_upfront
-from scratchcard.scorers import SCORERS, make_scorer
+from scratchcard.regimes import IMS, REGIMES, UMS, USS, make_regime
+from scratchcard.regimes.rounds import prune_upfront
+from scratchcard.scorers import SCORERS, Scorer, make_scorer
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
 
@@ -29,7 +29,7 @@ def workload() -> Workload:
 @pytest.mark.parametrize("regime", ["USS", "UMS"])
 def test_every_scorer_keeps_exactly_the_asked_number(workload: Workload, scorer: str, regime: str) -> None:
     rounds = 1 if regime == "USS" else 7
-    found = Upfront(rounds).find(workload, make_scorer(scorer), 0.013, seed=3)
+    found = (USS() if regime == "USS" else UMS(rounds=rounds)).find(workload, make_scorer(scorer), 0.013, seed=3)
     assert found.mask.kept == round(0.013 * found.mask.total)
     assert found.rounds == rounds
     for number in range(1, rounds + 1):
@@ -51,13 +51,13 @@ def test_one_round_is_plain_keep_top(workload: Workload, schedule: str) -> None:
 
 def test_single_and_multi_shot_agree_for_criteria_that_do_not_see_the_mask(workload: Workload) -> None:
     for name in ("magnitude", "random"):
-        single = Upfront(1).find(workload, make_scorer(name), 0.02, seed=5)
-        multi = Upfront(20).find(workload, make_scorer(name), 0.02, seed=5)
+        single = USS().find(workload, make_scorer(name), 0.02, seed=5)
+        multi = UMS(rounds=20).find(workload, make_scorer(name), 0.02, seed=5)
         assert single.mask == multi.mask
 
 
 @dataclass(frozen=True)
-class Perverse:
+class Perverse(Scorer):
     """Gives pruned weights the highest scores and records the masks that it was called with."""
 
     seen: list[Mask | None] = field(default_factory=list)
@@ -85,23 +85,22 @@ def test_pruned_weights_never_come_back_even_with_the_highest_score(workload: Wo
 
 def test_a_density_that_keeps_nothing_is_refused(workload: Workload) -> None:
     with pytest.raises(ValueError, match="keeps none of the 50,200"):
-        Upfront(1).find(workload, make_scorer("magnitude"), 1e-6, seed=0)
+        USS().find(workload, make_scorer("magnitude"), 1e-6, seed=0)
 
 
 def test_the_callers_network_is_neither_trained_nor_moved(workload: Workload) -> None:
     network = workload.build(0)
-    found = Upfront(2).find(workload, make_scorer("snip"), 0.1, seed=0, network=network)
+    found = UMS(rounds=2).find(workload, make_scorer("snip"), 0.1, seed=0, network=network)
     assert all(parameter.grad is None for parameter in network.parameters())
     assert all(tensor.device.type == "cpu" for tensor in found.scores.tensors.values())
 
 
 def test_settings_of_a_regime_by_name() -> None:
-    assert make_regime("UMS", rounds=7, shots=3, schedule="cubic") == Upfront(7, "cubic")
-    assert make_regime("IMS", shots=3, rewind_step=5) == Iterative(10, 3, rewind_step=5)
-    assert make_regime("ISS", shots=3) == Iterative(10, 1)
+    assert make_regime("UMS", rounds=7, schedule="cubic") == UMS(rounds=7, schedule="cubic")
+    assert make_regime("IMS", shots=3, rewind_step=5) == IMS(rounds=10, shots=3, rewind_step=5)
     with pytest.raises(ValueError, match="did you mean 'ISS'"):
         make_regime("IIS")
-    with pytest.raises(ValueError, match="USS has one round"):
+    with pytest.raises(ValueError, match="USS has no setting rounds"):
         make_regime("USS", rounds=2)
 
 
@@ -122,24 +121,24 @@ def test_starts_from_a_given_mask_and_refuses_to_grow(workload: Workload) -> Non
 def test_the_network_is_left_as_it_was_and_a_repeat_is_equal(workload: Workload) -> None:
     network = workload.build(2)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    first = Upfront(5).find(workload, make_scorer("grasp"), 0.05, seed=2, network=network)
-    second = Upfront(5).find(workload, make_scorer("grasp"), 0.05, seed=2, network=network)
+    first = UMS(rounds=5).find(workload, make_scorer("grasp"), 0.05, seed=2, network=network)
+    second = UMS(rounds=5).find(workload, make_scorer("grasp"), 0.05, seed=2, network=network)
     assert first.mask == second.mask
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name])
 
 
 def test_other_seeds_give_other_tickets(workload: Workload) -> None:
-    masks = [Upfront(1).find(workload, make_scorer("snip"), 0.05, seed=seed).mask for seed in (0, 1)]
+    masks = [USS().find(workload, make_scorer("snip"), 0.05, seed=seed).mask for seed in (0, 1)]
     assert masks[0] != masks[1]
 
 
 @pytest.mark.parametrize("density", [0.0, -0.1, 1.5])
 def test_density_outside_its_range_is_refused(workload: Workload, density: float) -> None:
     with pytest.raises(ValueError, match=r"density must lie in \(0, 1\]"):
-        REGIMES["USS"].find(workload, make_scorer("magnitude"), density, seed=0)
+        REGIMES["USS"]().find(workload, make_scorer("magnitude"), density, seed=0)
 
 
 def test_density_one_keeps_all(workload: Workload) -> None:
-    found = Upfront(3).find(workload, make_scorer("synflow"), 1.0, seed=0)
+    found = UMS(rounds=3).find(workload, make_scorer("synflow"), 1.0, seed=0)
     assert found.mask.density == 1.0

@@ -18,17 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scratchcard.score_tables import writer
-from scratchcard.score_tables.table import (
-    Column,
-    FeatureBlock,
-    ScoreTable,
-    TableBlock,
-    TableSchema,
-    TableWriter,
-    file_name,
-    read_manifest,
-    write_manifest,
-)
+from scratchcard.score_tables.manifest import read_manifest, write_manifest
+from scratchcard.score_tables.schema import Column, FeatureBlock, TableBlock, TableSchema
+from scratchcard.score_tables.table import ScoreTable
+from scratchcard.score_tables.writer import TableWriter, file_name
 
 SCHEMA = TableSchema(
     1,
@@ -331,7 +324,8 @@ def test_a_killed_writer_leaves_no_file_and_the_next_one_succeeds(tmp_path: Path
     script = f"""
 import os, signal, numpy as np
 from pathlib import Path
-from scratchcard.score_tables.table import *
+from scratchcard.score_tables.schema import Column, TableBlock, TableSchema
+from scratchcard.score_tables.writer import TableWriter
 schema = TableSchema(1, (Column("weight", "feature", "raw", "w"),))
 with TableWriter(schema, Path({str(tmp_path)!r}) / "toy-seed0.parquet", "toy", 0) as writer:
     writer.write(TableBlock("toy", 0, 0, "w", np.arange(5), {{"weight": np.ones(5, dtype=np.float32)}}))

@@ -138,7 +138,7 @@ def test_rounds_prune_to_a_ticket_with_paths() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "wrong"),
-    [({"steps": 0}, "steps=0"), ({"damping": -1.0}, "damping=-1.0"), ({"examples": 0}, "examples=0")],
+    [({"steps": 0}, "steps is 0"), ({"damping": -1.0}, "damping is -1.0"), ({"examples": 0}, "examples is 0")],
 )
 def test_senseless_settings_are_refused(settings: dict[str, float], wrong: str) -> None:
     with pytest.raises(ValueError, match=wrong):

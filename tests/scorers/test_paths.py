@@ -17,9 +17,9 @@ from scratchcard.pruning.mask import Mask, keep_top
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.schedules import exponential
 from scratchcard.pruning.scores import Scores
-from scratchcard.regimes.upfront import prune_upfront
+from scratchcard.regimes.rounds import prune_upfront
 from scratchcard.scorers import NoEffectWarning, SynFlow, SynFlowL2Data
-from scratchcard.scorers.scorer import Batch, Loss
+from scratchcard.scorers.scorer import Batch, Loss, Scorer
 from tests.scorers.toys import CASES, Text, case, cross_entropy, filled, mlp, random_mask
 
 BOTH = pytest.mark.parametrize("scorer", [SynFlow(), SynFlowL2Data()], ids=["synflow", "synflow_l2_data"])
@@ -231,7 +231,7 @@ def test_prepared_refuses_another_network_and_another_mask(scorer: SynFlow | Syn
 
 
 @dataclass(frozen=True)
-class Unprepared:
+class Unprepared(Scorer):
     """A scorer without its `prepare`."""
 
     scorer: SynFlow | SynFlowL2Data

@@ -24,16 +24,17 @@ from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers import SCORERS, make_scorer
-from scratchcard.scorers.scorer import Batch, Loss
+from scratchcard.scorers.scorer import Batch, Loss, Scorer
 from scratchcard.scorers.stored_scores import Shared
 from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.session import Session
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
 from tests.scorers.toys import CASES, case, cross_entropy, random_mask
 
 
 @dataclass(frozen=True)
-class Counting:
+class Counting(Scorer):
     """Scores are the weights' squares; what it does is counted."""
 
     scale: float = 1.0
@@ -197,12 +198,12 @@ def workload() -> Workload:
 METHODS = [
     Method("snip"),
     Method("snip", on="synflow"),
-    Method("synflow", regime="UMS", rounds=5),
-    Method("snip", regime="UMS", rounds=3, scope="layer"),
-    Method("magnitude", regime="ISS", rounds=3),
-    Method("synflow", regime="IMS", rounds=2, shots=3, rewind_step=5),
+    Method.of("synflow", regime="UMS", rounds=5),
+    Method.of("snip", regime="UMS", rounds=3, scope="layer"),
+    Method.of("magnitude", regime="ISS", rounds=3),
+    Method.of("synflow", regime="IMS", rounds=2, shots=3, rewind_step=5),
     Method("random", initial="saw", initial_scorer="snip"),
-    Method("magnitude", regime="ISS", rounds=4, towards=0.01),
+    Method.of("magnitude", regime="ISS", rounds=4, towards=0.01),
 ]
 
 
@@ -210,7 +211,7 @@ METHODS = [
 def test_a_store_changes_no_ticket(method: Method, workload: Workload, tmp_path: Path) -> None:
     alone = find_ticket(workload, method, 0.05, 2)
     for _ in range(2):
-        stored = find_ticket(workload, method, 0.05, 2, store=Store(tmp_path))
+        stored = find_ticket(workload, method, 0.05, 2, Session(store=Store(tmp_path)))
         assert stored.mask == alone.mask
         assert stored.initial.keys() == alone.initial.keys()
         assert all(torch.equal(tensor, alone.initial[name]) for name, tensor in stored.initial.items())
@@ -223,14 +224,14 @@ def test_a_store_changes_no_ticket(method: Method, workload: Workload, tmp_path:
     [
         (Method("snip"), 1),
         (Method("random", initial="saw", initial_scorer="snip"), 2),
-        (Method("magnitude", regime="ISS", rounds=3), 4),  # three trainings, the first scores
-        (Method("snip", regime="UMS", rounds=3), 1),
+        (Method.of("magnitude", regime="ISS", rounds=3), 4),  # three trainings, the first scores
+        (Method.of("snip", regime="UMS", rounds=3), 1),
     ],
     ids=lambda value: getattr(value, "label", value),
 )
 def test_what_was_found_costs_what_it_cost(method: Method, parts: int, workload: Workload, tmp_path: Path) -> None:
     store = Store(tmp_path)
-    first = find_ticket(workload, method, 0.05, 2, store=store).provenance["pruning_seconds"]
+    first = find_ticket(workload, method, 0.05, 2, Session(store=store)).provenance["pruning_seconds"]
     paths = sorted(tmp_path.rglob("*.safetensors"))
     assert len(paths) == parts
     assert first < 60
@@ -241,5 +242,5 @@ def test_what_was_found_costs_what_it_cost(method: Method, parts: int, workload:
             about = json.loads(file.metadata()["about"])
         about["seconds"] += 1000
         save_file(dict(found.tensors), path, {"about": json.dumps(about)})
-    again = find_ticket(workload, method, 0.05, 2, store=store).provenance["pruning_seconds"]
+    again = find_ticket(workload, method, 0.05, 2, Session(store=store)).provenance["pruning_seconds"]
     assert again == pytest.approx(1000 * parts + first, abs=first + 5)

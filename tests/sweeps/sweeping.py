@@ -20,7 +20,7 @@ from scratchcard.workloads.workload import Workload
 
 ROOT = Path(__file__).resolve().parents[2]
 SNIP = Method("snip")
-IMP = Method("magnitude", regime="ISS", rounds=2)
+IMP = Method.of("magnitude", regime="ISS", rounds=2)
 
 
 def workload(network: str = "lenet_300_100", steps: int = 100) -> Workload:

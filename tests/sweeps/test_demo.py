@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from scratchcard.sweeps.demo import Demo
+from scratchcard.frontends.cli.demo import NEXT
+from scratchcard.sweeps.demo import FIXED, SHIPPED, SLOW, Demo
 from scratchcard.workloads.engines.training import Recipe
 
 
@@ -19,8 +20,9 @@ def test_a_small_demo_end_to_end_and_its_second_run(tmp_path: Path) -> None:
     stages: list[str] = []
     results = demo.run(tmp_path, stage=lambda text, done, total: stages.append(text))
     assert len(results) == len(demo.methods(tmp_path))
-    labels = [result["label"] for result in results]
-    assert {"random", "magnitude", "snip", "grasp", "synflow, UMS 100", "predicted", "magnitude, ISS 10"} <= set(labels)
+    labels = {method.label: name for name, method in demo.methods(tmp_path / "predictor").items()}
+    assert [labels[result["label"]] for result in results] == list(demo.methods(tmp_path))
+    assert {SHIPPED, FIXED, SLOW} <= set(labels.values())
     assert len({result["kept"] for result in results}) == 1
     assert list(dict.fromkeys(stages)) == [
         "building the score table",
@@ -43,5 +45,7 @@ def test_the_demo_as_a_user_runs_it(tmp_path: Path) -> None:
         check=True,
     )
     assert time.monotonic() - begin < 600  # a hang, not a speed: the figure is in the README
-    assert "synflow on predicted, UMS 100" in done.stdout
+    assert SHIPPED in done.stdout
+    assert done.stdout.rstrip().endswith(NEXT)
+    assert not done.stderr.count("Traceback")
     assert (tmp_path / "demo" / "comparison.png").read_bytes().startswith(b"\x89PNG")

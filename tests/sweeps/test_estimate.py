@@ -13,8 +13,8 @@ from scratchcard.apply.method import Method
 from scratchcard.sweeps.estimate import Estimate
 from tests.sweeps.sweeping import workload
 
-SNIP, RANDOM, IMP = Method("snip"), Method("random"), Method("magnitude", regime="ISS", rounds=2)
-UMS = Method("snip", regime="UMS", rounds=5)
+SNIP, RANDOM, IMP = Method("snip"), Method("random"), Method.of("magnitude", regime="ISS", rounds=2)
+UMS = Method.of("snip", regime="UMS", rounds=5)
 
 
 def run(method: Method, density: float, seed: int = 1) -> Experiment:
@@ -54,7 +54,7 @@ def test_the_nearest_likeness_that_has_runs_counts() -> None:
         (run(SNIP, 0.1), 1),  # itself
         (run(Method("synflow"), 0.1), 2),  # the regime's at this density: 1 and 3
         (run(UMS, 0.1), 2),  # those that don't train at this density
-        (run(Method("random", regime="IMS", rounds=2), 0.1), 50),  # those that train
+        (run(Method.of("random", regime="IMS", rounds=2), 0.1), 50),  # those that train
         (run(IMP, 0.5), 7),  # of its density
         (run(SNIP, 0.45), 7),  # of the nearest density
         (run(SNIP, 0.01), 3),  # of the nearest density: 1, 3 and 50

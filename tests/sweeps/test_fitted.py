@@ -74,11 +74,11 @@ def test_a_grids_predictor_is_built_and_fitted_once(tmp_path: Path) -> None:
         (("[5]", "[4]"), "seed 4 is both trained on and held out"),
         (('"3-4"', "[3, 3]"), "names a seed twice"),
         (("[1]", "[3]"), "learning_curve asks for 3 networks, train_seeds has 2"),
-        (("learning_curve = [1]", "options = { depth = 3 }"), "has no option depth"),
+        (("learning_curve = [1]", "options = { depth = 3 }"), "small-linear: linear has no setting depth"),
         (('scorer = "synflow", ', 'scorer = "synflo", '), "did you mean 'synflow'"),
         (("rounds = 2", 'rounds = "2"'), r"table\.rounds is '2'"),
         (("shots = 2", "shots = 0"), r"table\.shots is 0"),
-        (("density = 0.05", "density = 5"), r"density must lie in \(0, 1\]"),
+        (("density = 0.05", "density = 5"), r"table\.density is 5, expected a number in \(0, 1\]"),
     ],
 )
 def test_a_predictor_that_cannot_be_fitted_is_refused_before_its_table_is_built(

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from scratchcard.apply.experiment import Experiment, read_result
+from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
 from scratchcard.sweeps.grid import read_grid
 from scratchcard.sweeps.run_grid import run_grid, standing
+from scratchcard.sweeps.run_records import read_result
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
@@ -95,7 +96,7 @@ def test_the_name_and_place_of_a_file_do_not_change_its_runs(tmp_path: Path) -> 
         (("[[methods]]", "[[method]]"), "methods is missing"),
         (('scorer = "snip"', 'scorer = "snip"\nround = 3'), r"methods\.0\.round is no key"),
         (('scorer = "snip"', 'scorer = "snipp"'), "did you mean 'snip'"),
-        (('scorer = "snip"', 'scorer = "snip"\nrounds = 3'), "USS has one round"),
+        (('scorer = "snip"', 'scorer = "snip"\nrounds = 3'), "USS has no setting rounds"),
         (('scorer = "snip"', 'scorer = "predicted"'), "needs a predictor"),
         (("densities = [0.05, 0.1]", "densities = [0.05, 0]"), r"density must lie in \(0, 1\]"),
         (("densities = [0.05, 0.1]", "densities = []"), "densities"),
@@ -185,7 +186,7 @@ scorer = "snip"
 initial = "bimodal"
 """
     grid = read_grid(write(tmp_path, text, HEAD.replace("[0.05, 0.1]", "1")), tmp_path)
-    found = [(e.label, e.method.scorer, e.method.regime, e.seed) for e in grid.experiments]
+    found = [(e.label, e.method.scorer, e.method.make_regime().name, e.seed) for e in grid.experiments]
     assert sorted(found) == [(label, "snip", "USS", seed) for label in ("dense", "dense, bimodal") for seed in (1, 2)]
 
 

@@ -9,15 +9,16 @@ import pytest
 import torch
 
 import scratchcard.sweeps.grouped_runs
-from scratchcard.apply.experiment import Experiment, read_result
+from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.ticket import Ticket, nonzero_pruned
 from scratchcard.sweeps.grouped_runs import run_together
-from scratchcard.sweeps.records import read_failure
+from scratchcard.sweeps.run_records import read_failure, read_result
 from scratchcard.sweeps.sweep import sweep
-from scratchcard.workloads.engines.grouped import train_together
+from scratchcard.workloads.engines.stacked_training import train_stacked
 from scratchcard.workloads.engines.training import Recipe
+from scratchcard.workloads.session import Session
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
 
@@ -27,7 +28,7 @@ OTHER = Workload("lenet_300_100", DIGITS, Recipe(max_steps=60, evaluation_interv
 
 
 def run(workload: Workload, scorer: str, density: float, seed: int, **method: Any) -> Experiment:
-    return Experiment(workload, Method(scorer, **method), density, seed, torch.float64)
+    return Experiment(workload, Method.of(scorer, **method), density, seed, torch.float64)
 
 
 EXPERIMENTS = [
@@ -54,7 +55,7 @@ def test_records_and_tickets_are_those_of_runs_alone(tmp_path: Path) -> None:
     order = [EXPERIMENTS[place] for place in (0, 2, 3, 4, 1)]
     assert [record["digest"] for record, _ in found] == [experiment.digest for experiment in order]
     for (record, ticket), experiment in zip(found, order, strict=True):
-        wanted, alone = experiment.run(store=Store(tmp_path))
+        wanted, alone = experiment.run(Session(store=Store(tmp_path)))
         assert record.keys() == wanted.keys()
         assert comparable(record) == comparable(wanted)
         assert record["training"]["engine"] == "together"
@@ -91,7 +92,7 @@ def test_a_run_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyPat
     def refuse(*arguments: Any, **settings: Any) -> None:
         raise ValueError("no training today")
 
-    monkeypatch.setattr(scratchcard.sweeps.grouped_runs, "train_together", refuse)
+    monkeypatch.setattr(scratchcard.sweeps.grouped_runs, "train_stacked", refuse)
     assert list(run_together([experiments[0], experiments[2]], failed=failed)) == []
     assert failures == [(experiments[place].digest, "no training today") for place in (0, 2)]
 
@@ -103,9 +104,9 @@ def test_a_group_too_large_for_the_memory_is_halved(monkeypatch: pytest.MonkeyPa
         sizes.append(len(networks))
         if len(networks) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return train_together(networks, *arguments, **settings)
+        return train_stacked(networks, *arguments, **settings)
 
-    monkeypatch.setattr(scratchcard.sweeps.grouped_runs, "train_together", small)
+    monkeypatch.setattr(scratchcard.sweeps.grouped_runs, "train_stacked", small)
     experiments = [run(OTHER, "random", 0.1, seed) for seed in range(4)]
     records = [record for record, _ in run_together(experiments)]
     assert sizes == [4, 2, 2]

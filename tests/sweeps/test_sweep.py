@@ -17,7 +17,7 @@ import torch
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
 from scratchcard.pruning.ticket import Ticket
-from scratchcard.sweeps.records import forget, in_flight, interrupted, mark, remove_unfinished, running
+from scratchcard.sweeps.running import forget, in_flight, interrupted, mark, remove_unfinished, running
 from scratchcard.sweeps.runs import unwritable_folder
 from scratchcard.sweeps.sweep import Progress, in_order, run_all, sweep
 from tests.sweeps.sweeping import IMP, SNIP, results, runs, workload, written
@@ -105,7 +105,7 @@ def test_the_order_is_seed_by_seed_slow_first_from_high_density(tmp_path: Path) 
     experiments = [
         Experiment(base, method, density, seed) for seed in (2, 1) for method in (SNIP, IMP) for density in (0.1, 0.5)
     ]
-    order = [(e.seed, e.method.regime, e.density) for e in in_order(experiments)]
+    order = [(e.seed, e.method.make_regime().name, e.density) for e in in_order(experiments)]
     assert order == [
         (seed, regime, density)
         for seed in (1, 2)

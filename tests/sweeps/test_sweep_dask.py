@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import scratchcard.workers.pool
 from scratchcard.apply.method import Method
 from scratchcard.sweeps.sweep import sweep
+from scratchcard.workers import cluster as dask_cluster
 from tests.frontends.calls import refused
 from tests.sweeps.sweeping import IMP, ROOT, SNIP, results, runs, until, write_grid
+from tests.workers.clusters import cluster
 
 distributed = pytest.importorskip("distributed")
 
@@ -31,24 +29,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:distributed"),
 ]
-
-
-@contextmanager
-def cluster(workers: int = 2, threads: int = 1) -> Iterator[Any]:
-    import dask
-
-    slow = {"distributed.comm.timeouts.connect": "60s", "distributed.comm.timeouts.tcp": "60s"}
-    with (
-        dask.config.set(slow),
-        distributed.LocalCluster(  # a busy machine starts processes slowly
-            n_workers=workers,
-            threads_per_worker=threads,
-            processes=True,
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,
-        ) as found,
-    ):
-        yield found
 
 
 @pytest.mark.slow
@@ -125,7 +105,7 @@ def test_a_scheduler_that_dies_is_one_sentence(tmp_path: Path) -> None:
             scheduler.kill()
 
         threading.Thread(target=kill, daemon=True).start()
-        with pytest.raises(OSError, match=f"scheduler at {address} is gone: finished runs are kept"):
+        with pytest.raises(OSError, match=f"scheduler at {address} is gone: finished work is kept"):
             sweep(runs([IMP], seeds=range(30), steps=600), folder, dask=address)
     finally:
         for process in filter(None, (worker, scheduler)):
@@ -151,7 +131,7 @@ def test_nobody_at_the_address_is_one_sentence_within_seconds(tmp_path: Path) ->
 
 
 def test_a_scheduler_without_workers_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scratchcard.workers.pool, "CLUSTER_SECONDS", 1)
+    monkeypatch.setattr(dask_cluster, "CLUSTER_SECONDS", 1)
     with (
         distributed.LocalCluster(n_workers=0, processes=True, dashboard_address=None) as found,
         pytest.raises(OSError, match="has no worker after 1 s: start some with `dask worker"),

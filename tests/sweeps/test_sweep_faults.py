@@ -17,7 +17,8 @@ import pytest
 
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
-from scratchcard.sweeps.records import read_failure, running
+from scratchcard.sweeps.run_records import read_failure
+from scratchcard.sweeps.running import running
 from scratchcard.sweeps.sweep import Progress, sweep
 from tests.frontends.calls import refused
 from tests.sweeps.sweeping import (
@@ -105,7 +106,7 @@ def test_a_killed_worker_costs_one_run_that_is_done_again(tmp_path: Path) -> Non
 
 def test_runs_that_raise_or_kill_their_worker_are_recorded_and_stop_no_other(tmp_path: Path, networks: Path) -> None:
     # An iterative regime on the first: its dense training, done beforehand for all, kills its worker too.
-    killing = runs([Method("magnitude", regime="ISS", rounds=1), IMP], network="faulty_networks:kills")
+    killing = runs([Method.of("magnitude", regime="ISS", rounds=1), IMP], network="faulty_networks:kills")
     raising = runs(seeds=(1, 2), network="faulty_networks:raises")
     leaving = runs(seeds=(2,), network="faulty_networks:leaves")
     others = runs(seeds=range(1, 5))

@@ -91,10 +91,10 @@ def test_a_state_shares_no_memory_with_the_engine() -> None:
     task, network = toy_task(), Foreign()
     mask = random_mask(network, 0.01)
     mask.apply_to(network)
-    engine = SparseEngine(network, mask, task.loss, Recipe(batch_size=10), task.train)
+    engine = SparseEngine(network, mask, task.objective, Recipe(batch_size=10), task.train)
     before = engine.state()
     copies = {name: tensor.clone() for name, tensor in before.items()}
-    engine.run(torch.arange(100).view(10, 10))
+    engine.run(torch.arange(100).view(1, 10, 10))
     assert all(torch.equal(before[name], copies[name]) for name in copies)
     assert not torch.equal(engine.state()["head.bias"], before["head.bias"])
 
@@ -102,4 +102,42 @@ def test_a_state_shares_no_memory_with_the_engine() -> None:
 def test_refuses_where_nothing_is_sparse() -> None:
     task, network = toy_task(), Foreign()
     with pytest.raises(ValueError, match=r"at most 0\.02 density"):
-        SparseEngine(network, Mask.dense(network), task.loss, Recipe(), task.train)
+        SparseEngine(network, Mask.dense(network), task.objective, Recipe(), task.train)
+
+
+class Transformer(nn.Module):
+    """In evaluation mode, nn.TransformerEncoder reads its linear layers' weights past their forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(6, 2, 48, dropout=0.0, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 1)
+        self.head = nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.encoder(x.flatten(1, 2)).mean(1))
+
+
+class ReadsWeight(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Linear(36, 40)
+        self.head = nn.Linear(40, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(nn.functional.linear(x.flatten(1), self.stem.weight)))
+
+
+@pytest.mark.parametrize("build", [Transformer, ReadsWeight])
+def test_auto_leaves_networks_that_do_not_run_with_sparse_layers(build: type[nn.Module]) -> None:
+    recipe, task = Recipe(batch_size=32, max_steps=4, evaluation_interval=2), toy_task()
+    network = build()
+    mask = random_mask(network, 0.015)
+    assert sparse_layers(network, mask)
+    state = torch.get_rng_state()
+    with pytest.raises(ValueError, match=r"cannot run this network, .*AttributeError: .*weight"):
+        train(network, task, recipe, mask=mask, engine="sparse")
+    assert torch.equal(torch.get_rng_state(), state)
+    record = train(network, task, recipe, mask=mask)
+    assert record.engine == "autograd"
+    assert [entry.step for entry in record.history] == [2, 4]

@@ -185,3 +185,12 @@ def test_trainings_of_a_gpu_are_kept_apart(
     monkeypatch.setattr(scratchcard.workloads.stored_training, "choose_device", lambda _: torch.device("cuda"))
     train_once(perceptron(), workload(), store=store)
     assert len(trainings) == 2
+
+
+def test_stores_keep_the_names_that_they_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[dict[str, Any]] = []
+    put = Store.put
+    monkeypatch.setattr(Store, "put", lambda self, key, stored: kept.append(stored.about) or put(self, key, stored))
+    record = train_once(perceptron(), workload(), store=Store(tmp_path))
+    assert kept[0]["best_validation_accuracy"] == record.best_validation_metric
+    assert "best_validation_metric" not in kept[0]

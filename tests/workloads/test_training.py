@@ -120,7 +120,7 @@ def test_early_stopping_restores_the_best_state() -> None:
     assert record.best_validation_loss == min(losses)
     assert record.history[-1].step == record.best_step + 2 * 10
     assert evaluate(network, TASK, "validation").loss == pytest.approx(record.best_validation_loss, rel=1e-12)
-    assert evaluate(network, TASK, "validation").accuracy == record.best_validation_accuracy
+    assert evaluate(network, TASK, "validation").accuracy == record.best_validation_metric
     last = perceptron()
     train(last, TASK, recipe, restore_best=False)
     assert evaluate(last, TASK, "validation").loss == pytest.approx(losses[-1], rel=1e-12)

@@ -48,7 +48,7 @@ def outcome(network_name: str, recipe_name: str, engine: str, compact: bool, mas
     network = build()
     mask = random_mask(network, *densities) if masked else None
     record = train(network, TASK, RECIPES[recipe_name], mask=mask, engine=engine, compact=compact, restore_best=False)
-    losses = [(e.train_loss, e.validation_loss, e.validation_accuracy) for e in record.history]
+    losses = [(e.train_loss, e.validation_loss, e.validation_metric) for e in record.history]
     return record, torch.tensor(losses, dtype=torch.float64), network.state_dict()
 
 
@@ -140,6 +140,6 @@ def test_engines_agree_on_cuda(engine: str) -> None:
         restore_best=False,
         compact=False,
     )
-    losses = torch.tensor([(e.train_loss, e.validation_loss, e.validation_accuracy) for e in record.history])
+    losses = torch.tensor([(e.train_loss, e.validation_loss, e.validation_metric) for e in record.history])
     torch.testing.assert_close(losses.double(), wanted, rtol=1e-5, atol=0)
     torch.testing.assert_close(network.cpu().state_dict(), dict(wanted_state), rtol=1e-7, atol=1e-9)

@@ -1,1 +1,1 @@
-"""Training engines: one course of steps and looks, several ways to do the steps."""
+"""Training engines: one loop of steps, evaluations and early stopping, and several ways to do the steps."""

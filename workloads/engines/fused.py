@@ -4,42 +4,35 @@ The network is a ReLU perceptron with cross-entropy. Its kept weights form one l
 layers in one), its activations one array `(units, batch)`: so each kept weight costs three passes over a row
 as wide as the batch (forward, gradient, back-propagation), which the compiler turns into vector
 instructions.
+
+The compiled loops check no index: numba reads and writes past an array's end without a word. So `FusedEngine` checks,
+before any loop runs, all that indices are made of: the layers' widths, the mask, the targets, and every order.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from scratchcard.artefacts.compiled import compiled
 from scratchcard.pruning.mask import Mask
-from scratchcard.workloads.engines.engine import State
-from scratchcard.workloads.engines.perceptron import relu_perceptron
+from scratchcard.pruning.parameters import check_same_layout, prunable
+from scratchcard.workloads.engines.engine import Engine, State
+from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_split
+from scratchcard.workloads.engines.perceptron import perceptron_layers
+from scratchcard.workloads.objective import Objective
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
 
 _PLAIN, _MOMENTUM, _ADAM = 0, 1, 2
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
-    """`numba.njit`, kept on disk beside the module or in the user's cache, or nowhere if none can be written.
-
-    Sums may be reordered, but NaN and infinity keep their meaning: a training that diverges must be seen.
-    """
-    options: dict[str, Any] = {
-        "nogil": True,
-        "error_model": "numpy",
-        "fastmath": {"reassoc", "contract", "nsz", "arcp"},
-    }
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:
-        return numba.njit(**options)(function)
+# Sums may be reordered, but NaN and infinity keep their meaning: a training that diverges must be seen.
+_compiled = compiled(nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"})
 
 
 @_compiled
@@ -159,11 +152,9 @@ def _train(  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _evaluate(x, targets, act, delta, zero, hidden, starts, sources, weights, bias):  # type: ignore[no-untyped-def]
-    """Summed cross-entropy and number of right answers on all of `x`, a batch's width at a time."""
-    inputs = act.shape[0] - bias.shape[0]
-    first = inputs + hidden
-    loss, right = 0.0, 0
+def _outputs(x, act, zero, hidden, starts, sources, weights, bias, out):  # type: ignore[no-untyped-def]
+    """The logits `out` `(n, classes)` of all of `x` `(n, inputs)`, a batch's width at a time."""
+    first = act.shape[0] - out.shape[1]
     rows = np.empty(act.shape[1], np.int64)
     for start in range(0, x.shape[0], act.shape[1]):
         width = min(act.shape[1], x.shape[0] - start)
@@ -172,32 +163,34 @@ def _evaluate(x, targets, act, delta, zero, hidden, starts, sources, weights, bi
         _gather(x, rows[:width], act)
         _forward(act, width, zero, hidden, starts, sources, weights, bias)
         for b in range(width):
-            best = first
-            for i in range(first + 1, act.shape[0]):
-                if act[i, b] > act[best, b]:
-                    best = i
-            right += best - first == targets[start + b]
-        loss += _softmax(act, width, zero, first, targets, rows, delta, zero)
-    return loss, right
+            for i in range(out.shape[1]):
+                out[start + b, i] = act[first + i, b]
 
 
-class FusedEngine:
-    """Trains a ReLU perceptron (`relu_perceptron`) on the CPU in float32 or float64; see the module.
+class FusedEngine(Engine):
+    """Trains a ReLU perceptron (`perceptron_layers`) on the CPU in float32 or float64; see the module.
 
     Raises:
-        ValueError: the network is none, or lies on another device, or has another dtype.
+        ValueError: the network or the data is none that it can train, a mask of another layout, or targets that are no
+            class index of the network.
     """
 
     name = "fused"
 
-    def __init__(self, network: nn.Module, mask: Mask | None, recipe: Recipe, train: Split) -> None:
-        layers = relu_perceptron(network)
-        inputs = train.inputs.flatten(1)
-        if not layers or inputs.device.type != "cpu" or inputs.dtype not in (torch.float32, torch.float64):
+    def __init__(
+        self, network: nn.Module, mask: Mask | None, objective: Objective, recipe: Recipe, train: Split
+    ) -> None:
+        layers = perceptron_layers(network, objective, train)
+        if not layers or not on_fused_device(train):
             raise ValueError(
-                "the fused engine takes linear layers with ReLU between them on the CPU, float32 or float64; "
-                "use engine='auto' for this network"
+                "the fused engine takes linear layers with ReLU between them, on the CPU in float32 or float64, for "
+                "the classification of inputs that fit them; use engine='auto' for this network and task"
             )
+        self._classes, self._objective = layers[-1].out_features, objective
+        objective.check_targets(train.targets, outputs=self._classes, what="the training targets")
+        if mask is not None:
+            check_same_layout(prunable(network), mask.tensors, "the mask")
+        inputs = train.tensor.flatten(1)
         names = {id(parameter): name for name, parameter in network.named_parameters()}
         self._state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
         self._edges: list[tuple[str, Tensor]] = []  # weight name, flat indices of the kept weights
@@ -219,10 +212,10 @@ class FusedEngine:
                 self._spans.append((names[id(layer.bias)], units, units + out))
             offset, units = offset + layer.in_features, units + out
         self._weights, self._bias = np.concatenate(weights), np.concatenate(bias)
-        hidden = units - layers[-1].out_features
+        hidden = units - self._classes
         self._graph = (hidden, np.concatenate(starts), np.concatenate(sources), self._weights, self._bias)
         self._biased = np.concatenate(biased)
-        dtype = self._bias.dtype
+        self._dtype, dtype = inputs.dtype, self._bias.dtype
         self._x, self._targets = inputs.numpy(), train.targets.numpy()
         self._act = np.zeros((inputs.shape[1] + units, recipe.batch_size), dtype)
         self._delta = np.zeros_like(self._act)
@@ -241,25 +234,50 @@ class FusedEngine:
         self._moments = [np.zeros(n if has else 0, dtype) for n, has in zip(sizes, moments, strict=True)]
         self._steps = 0
 
-    def run(self, order: Tensor) -> float:
-        """Train on the batches `order`; see `Engine.run`."""
-        steps = np.arange(self._steps + 1, self._steps + len(order) + 1)[:, None]
+    def run(self, order: Tensor) -> Tensor:
+        """Train on the batches `order` `(1, steps, batch)`; see `Engine.run`.
+
+        Raises:
+            ValueError: an order of another shape, or one that names examples that are none.
+        """
+        last, width = len(self._x) - 1, self._act.shape[1]
+        if order.dtype != torch.int64 or order.ndim != 3 or order.shape[::2] != (1, width) or not order.numel():
+            raise ValueError(
+                f"the order is {order.dtype} of shape {tuple(order.shape)}, expected int64 of shape (1, steps, {width})"
+            )
+        if int(order.min()) < 0 or int(order.max()) > last:
+            raise ValueError(f"the order names examples {int(order.min())} to {int(order.max())}, expected 0 to {last}")
+        steps = np.arange(self._steps + 1, self._steps + order.shape[1] + 1)[:, None]
         corrections = 1 / (1 - np.array(self._betas)[None, :] ** steps)
         loss = _train(
-            self._x, self._targets, order.numpy(), self._act, self._delta, *self._graph, self._biased,
+            self._x, self._targets, order[0].numpy(), self._act, self._delta, *self._graph, self._biased,
             self._kind, self._numbers, self._zero, self._scale, corrections.astype(self._bias.dtype),
             *self._moments,
         )  # fmt: skip
-        self._steps += len(order)
-        return float(loss) / order.numel()
+        self._steps += order.shape[1]
+        return torch.tensor([float(loss) / order.shape[2]], dtype=torch.float64)
 
-    def evaluate(self, split: Split) -> tuple[float, float]:
-        """Mean loss and accuracy on `split`; see `Engine.evaluate`."""
-        x, targets = split.inputs.flatten(1).numpy(), split.targets.numpy()
-        loss, right = _evaluate(x, targets, self._act, self._delta, self._zero, *self._graph)
-        return float(loss) / len(split), int(right) / len(split)
+    def outputs(self, inputs: Any) -> Tensor:
+        """Logits `(n, classes)`.
 
-    def state(self) -> State:
+        Raises:
+            ValueError: inputs of another size, device or dtype.
+        """
+        flat = inputs.flatten(1)
+        if flat.shape[1] != self._x.shape[1] or inputs.device.type != "cpu" or inputs.dtype != self._dtype:
+            raise ValueError(
+                f"the inputs are {inputs.dtype} with {flat.shape[1]} numbers an example on {inputs.device}, expected "
+                f"{self._dtype} with {self._x.shape[1]} on the CPU"
+            )
+        out = torch.empty(len(flat), self._classes, dtype=self._dtype)
+        _outputs(flat.numpy(), self._act, self._zero, *self._graph, out.numpy())
+        return out
+
+    def evaluate(self, split: Split) -> list[Evaluated]:
+        """Loss and metrics on `split`; see `Engine.evaluate`."""
+        return evaluate_split(self.outputs, split, self._objective)
+
+    def state(self, place: int = 0) -> State:
         """A copy of the network's state."""
         state = {name: tensor.clone() for name, tensor in self._state.items()}
         start = 0
@@ -271,3 +289,9 @@ class FusedEngine:
         for name, first, last in self._spans:
             state[name].copy_(torch.from_numpy(self._bias[first:last]))
         return state
+
+
+def on_fused_device(split: Split) -> bool:
+    """Whether the compiled loops know the inputs' device and dtype."""
+    inputs = split.tensor
+    return inputs.device.type == "cpu" and inputs.dtype in (torch.float32, torch.float64)

@@ -1,22 +1,31 @@
-"""ReLU perceptrons: recognising them, and the dense engine that trains them with written-out derivatives."""
+"""ReLU perceptrons with cross-entropy: recognising them, and the dense engine with written-out derivatives."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from scratchcard.pruning.chain import NotAChainError, chain
-from scratchcard.workloads.engines.engine import State, evaluation_rows, make_optimizer
+from scratchcard.pruning.mask import Mask
+from scratchcard.workloads.engines.engine import State
+from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_split
+from scratchcard.workloads.engines.vmap import StackedEngine
+from scratchcard.workloads.objective import Classification, Objective
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
 
 
-def relu_perceptron(network: nn.Module) -> tuple[nn.Linear, ...]:
-    """The linear layers of a network that is `[Flatten] Linear (ReLU Linear)*`, and () of any other.
+def perceptron_layers(network: nn.Module, objective: Objective, split: Split) -> tuple[nn.Linear, ...]:
+    """The linear layers of a network that is `[Flatten] Linear (ReLU Linear)*` and fits the data; () of any other.
 
-    Dropout that drops nothing and Identity may stand anywhere; nested `nn.Sequential`s are taken apart.
+    Dropout that drops nothing and Identity may stand anywhere; nested `nn.Sequential`s are taken apart. All parameters
+    are trained, the objective is plain classification, and the inputs are one floating tensor of the layers' dtype.
     """
     try:
         layers = [link.layer for link in chain(network)]
@@ -24,135 +33,156 @@ def relu_perceptron(network: nn.Module) -> tuple[nn.Linear, ...]:
         return ()
     layers = [layer for layer in layers if not isinstance(layer, nn.Identity)]
     layers = [layer for layer in layers if not (isinstance(layer, nn.Dropout) and layer.p == 0)]
-    if layers and isinstance(layers[0], nn.Flatten):
-        layers = layers[1:]
-    linear = tuple(layer for layer in layers[::2] if isinstance(layer, nn.Linear))
+    inputs, flattened = split.inputs, isinstance(layers[0], nn.Flatten)
+    layers = layers[flattened:]
+    linear = tuple(layer for layer in layers[::2] if type(layer) is nn.Linear)
     gates = [layer for layer in layers[1::2] if type(layer) is nn.ReLU]
-    trained = all(parameter.requires_grad for parameter in network.parameters())
-    whole = len(linear) + len(gates) == len(layers) and len(linear) == len(gates) + 1
-    return linear if trained and whole else ()
+    if len(linear) + len(gates) < len(layers) or len(linear) != len(gates) + 1:
+        return ()
+    if not isinstance(objective, Classification) or objective.loss is not F.cross_entropy:
+        return ()
+    if not isinstance(inputs, Tensor) or not (flattened or inputs.ndim == 2):
+        return ()
+    widths = [(math.prod(inputs.shape[1:]), linear[0].in_features)]
+    widths += [(layer.out_features, later.in_features) for layer, later in itertools.pairwise(linear)]
+    fits = all(p.requires_grad and p.dtype == inputs.dtype for p in network.parameters())
+    return linear if fits and all(given == taken for given, taken in widths) else ()
 
 
-class PerceptronEngine:
-    """ReLU perceptron with cross-entropy: written-out derivatives, into buffers that are made once.
+class PerceptronEngine(StackedEngine):
+    """K ReLU perceptrons with cross-entropy: written-out derivatives, into buffers that are made once.
 
-    With activations `H_l` `(batch, units)`, `H_0` the inputs, and `D_l` the derivative of the mean loss by
-    the layer's output before ReLU:
+    With activations `H_l` `(K, batch, units)`, `H_0` the inputs, and `D_l` the derivative of the mean loss by the
+    layer's output before ReLU:
 
         D_L = (softmax(H_L) - onehot) / batch;    D_{l-1} = (D_l W_l) * [H_{l-1} > 0]
         dW_l = D_l' H_{l-1};    db_l = sum over the batch of D_l
 
-    Plain SGD adds the product `D' H` straight into the weights and then zeroes the pruned ones again, which
-    is the same as masking the gradient; with momentum and with Adam the gradient itself is masked.
+    Plain SGD adds the product `D' H` straight into the weights and then zeroes the pruned ones again, which is the same
+    as masking the gradient; with momentum and with Adam the gradient itself is masked. The number of kernels of a step
+    does not depend on K. One network goes without the dimension K, by plain products.
+
+    Raises:
+        ValueError: targets that are no class index of the networks.
     """
 
     name = "dense"
 
-    def __init__(self, network: nn.Module, masks: Mapping[str, Tensor], recipe: Recipe, train: Split) -> None:
-        layers = relu_perceptron(network)
-        names = {id(parameter): name for name, parameter in network.named_parameters()}
-        self._network, self._recipe, self._train = network, recipe, train
-        self._inputs = train.inputs.flatten(1)
-        self._weights = [layer.weight.detach() for layer in layers]
-        biases: list[Tensor | None] = [layer.bias for layer in layers]
-        self._biases = [None if bias is None else bias.detach() for bias in biases]
-        self._masks = [masks.get(names[id(layer.weight)]) for layer in layers]
+    def __init__(
+        self,
+        networks: Sequence[nn.Module],
+        masks: Sequence[Mask | None],
+        objective: Objective,
+        recipe: Recipe,
+        train: Split,
+    ) -> None:
+        super().__init__(networks, masks, objective, recipe, train)
         self._plain = recipe.optimizer == "sgd" and recipe.momentum == 0
-        self._optimizer: torch.optim.Optimizer | None = None
+        self._inputs = train.tensor.flatten(1)
+        names = {id(parameter): name for name, parameter in networks[0].named_parameters()}
+        layers = perceptron_layers(networks[0], objective, train)
+        self._names = [(names[id(layer.weight)], names.get(id(layer.bias), "")) for layer in layers]
+        objective.check_targets(train.targets, outputs=layers[-1].out_features, what="the training targets")
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """The tensors of the layers, and buffers for what a step computes."""
+        single = self.size == 1
+        self._mm: Callable[..., Tensor] = torch.mm if single else torch.bmm
+        self._addmm: Callable[..., Tensor] = torch.addmm if single else torch.baddbmm
+        self._shape = (self._recipe.batch_size,) if single else (self.size, self._recipe.batch_size)
         if not self._plain:
-            parameters = list(network.parameters())
-            for parameter in parameters:
+            for parameter in self.parameters.values():
                 parameter.grad = torch.zeros_like(parameter)
-            self._optimizer = make_optimizer(parameters, recipe)
-        gradients: dict[int, Tensor | None] = {id(parameter): parameter.grad for parameter in network.parameters()}
-        self._gradients = [gradients.get(id(layer.weight)) for layer in layers]
-        self._bias_gradients = [gradients.get(id(layer.bias)) for layer in layers]
-        like = self._inputs
-        batch = recipe.batch_size
-        sizes = [self._inputs.shape[1], *(len(weight) for weight in self._weights)]
-        self._units = [like.new_empty(batch, size) for size in sizes]
-        self._deltas = [like.new_empty(batch, size) for size in sizes]
-        self._minus_one = like.new_full((batch, 1), -1.0)
 
-    def run(self, order: Tensor) -> float:
-        """Train on the batches `order`; see `Engine.run`."""
-        total = torch.zeros((), dtype=torch.float64, device=self._inputs.device)
+        def of_layers(tensors: State, part: int) -> list[Tensor | None]:
+            found = [tensors.get(names[part]) for names in self._names]
+            return [tensor[0] if single and tensor is not None else tensor for tensor in found]
+
+        parameters = {name: parameter.detach() for name, parameter in self.parameters.items()}
+        gradients = {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
+        self._weights = [weight for weight in of_layers(parameters, 0) if weight is not None]
+        biases = of_layers(parameters, 1)
+        self._biases = [bias if bias is None or single else bias[:, None] for bias in biases]
+        self._weight_masks = of_layers(self._masks, 0)
+        self._gradients, self._bias_gradients = of_layers(gradients, 0), of_layers(gradients, 1)
+        sizes = [self._inputs.shape[1], *(weight.shape[-2] for weight in self._weights)]
+        self._units = [self._inputs.new_empty(*self._shape, size) for size in sizes]
+        # No derivative by the inputs is needed.
+        self._deltas = [self._inputs.new_empty(*self._shape, size if level else 0) for level, size in enumerate(sizes)]
+        self._minus_one = self._inputs.new_full((*self._shape, 1), -1.0)
+
+    def select(self, places: Sequence[int]) -> None:
+        """Keep only the networks at these places; see `Engine.select`."""
+        super().select(places)
+        self._prepare()
+
+    def run(self, order: Tensor) -> Tensor:
+        """Train network k on the batches `order[k]`; see `Engine.run`."""
         with torch.no_grad():
-            order = order.to(self._inputs.device)
-            for rows, wanted in zip(order, self._train.targets[order], strict=True):
-                self._forward(rows)
-                total += self._softmax(wanted)
-                self._backward()
-        return float(total) / len(order)
+            return super().run(order)
 
-    def _forward(self, rows: Tensor) -> None:
+    def _step(self, rows: Tensor, targets: Tensor) -> Tensor:
         units = self._units
-        torch.index_select(self._inputs, 0, rows, out=units[0])
-        last = len(self._weights) - 1
+        torch.index_select(self._inputs, 0, rows.reshape(-1), out=units[0].view(-1, units[0].shape[-1]))
         for level, (weight, bias) in enumerate(zip(self._weights, self._biases, strict=True)):
+            if level:
+                units[level].relu_()
             if bias is None:
-                torch.mm(units[level], weight.t(), out=units[level + 1])
+                self._mm(units[level], weight.mT, out=units[level + 1])
             else:
-                torch.addmm(bias, units[level], weight.t(), out=units[level + 1])
-            if level < last:
-                units[level + 1].relu_()
+                self._addmm(bias, units[level], weight.mT, out=units[level + 1])
+        losses = self._softmax(targets.view(self._shape))
+        self._backward()
+        return losses
 
-    def _softmax(self, wanted: Tensor) -> Tensor:
-        """The mean loss; its derivative by the logits goes to the last delta."""
-        delta = self._deltas[-1]
-        torch.log_softmax(self._units[-1], 1, out=delta)
-        loss = nn.functional.nll_loss(delta, wanted)
-        delta.exp_().scatter_add_(1, wanted[:, None], self._minus_one).div_(len(wanted))
-        return loss
+    def _softmax(self, targets: Tensor) -> Tensor:
+        """The mean losses; their derivatives by the logits go to the last deltas."""
+        delta, wanted = self._deltas[-1], targets[..., None]
+        torch.log_softmax(self._units[-1], -1, out=delta)
+        losses = F.nll_loss(delta, targets) if self.size == 1 else -delta.gather(2, wanted).mean((1, 2))
+        delta.exp_().scatter_add_(-1, wanted, self._minus_one).div_(self._recipe.batch_size)
+        return losses
 
     def _backward(self) -> None:
-        units, deltas, recipe = self._units, self._deltas, self._recipe
+        units, deltas, recipe, several = self._units, self._deltas, self._recipe, self.size > 1
         for level in range(len(self._weights) - 1, -1, -1):
-            weight, bias, mask = self._weights[level], self._biases[level], self._masks[level]
+            weight, bias, mask = self._weights[level], self._biases[level], self._weight_masks[level]
             delta, entering = deltas[level + 1], units[level]
             if level:
-                torch.mm(delta, weight, out=deltas[level])
+                self._mm(delta, weight, out=deltas[level])
                 torch.ops.aten.threshold_backward.grad_input(deltas[level], entering, 0, grad_input=deltas[level])
             if self._plain:
                 rate, shrink = recipe.learning_rate, 1 - recipe.learning_rate * recipe.weight_decay
-                weight.addmm_(delta.t(), entering, beta=shrink, alpha=-rate)
+                self._addmm(weight, delta.mT, entering, beta=shrink, alpha=-rate, out=weight)
                 if mask is not None:
                     weight.mul_(mask)
                 if bias is not None:
                     if shrink != 1:
                         bias.mul_(shrink)
-                    bias.sub_(delta.sum(0), alpha=rate)
+                    bias.sub_(delta.sum(-2, keepdim=several), alpha=rate)
                 continue
             gradient, bias_gradient = self._gradients[level], self._bias_gradients[level]
             if gradient is not None:
-                torch.mm(delta.t(), entering, out=gradient)
+                self._mm(delta.mT, entering, out=gradient)
                 if mask is not None:
                     gradient.mul_(mask)
             if bias_gradient is not None:
-                torch.sum(delta, 0, out=bias_gradient)
-        if self._optimizer is not None:
+                torch.sum(delta, -2, out=bias_gradient)
+        if not self._plain:
             self._optimizer.step()
 
-    def evaluate(self, split: Split) -> tuple[float, float]:
-        """Mean loss and accuracy on `split`; see `Engine.evaluate`."""
-        return evaluate_perceptron(self._weights, self._biases, split)
+    def _outputs(self, inputs: Any) -> Tensor:
+        units: Tensor = inputs.flatten(1)
+        if self.size > 1:
+            units = units.expand(self.size, *units.shape)
+        for level, (weight, bias) in enumerate(zip(self._weights, self._biases, strict=True)):
+            if level:
+                units.relu_()
+            units = self._mm(units, weight.mT) if bias is None else self._addmm(bias, units, weight.mT)
+        return units
 
-    def state(self) -> State:
-        """A copy of the network's state."""
-        return {name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()}
-
-
-def evaluate_perceptron(
-    weights: Sequence[Tensor], biases: Sequence[Tensor | None], split: Split
-) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy of a ReLU perceptron on `split`."""
-    inputs, targets, rows = split.inputs.flatten(1), split.targets, evaluation_rows(split)
-    total, correct = 0.0, 0
-    with torch.no_grad():
-        for start in range(0, len(targets), rows):
-            part, wanted = inputs[start : start + rows], targets[start : start + rows]
-            for level, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-                part = torch.nn.functional.linear(part.relu_() if level else part, weight, bias)
-            total += float(torch.nn.functional.cross_entropy(part, wanted, reduction="sum"))
-            correct += int((part.argmax(1) == wanted).sum())
-    return total / len(split), correct / len(split)
+    def evaluate(self, split: Split) -> list[Evaluated]:
+        """Loss and metrics of each network on `split`; see `Engine.evaluate`."""
+        networks = self.size if self.size > 1 else None
+        return evaluate_split(self._outputs, split, self._objective, networks=networks)

@@ -1,17 +1,20 @@
-"""Selection: which engine trains a network."""
+"""Selection: which engine trains a network, or several networks of one architecture."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 from torch import nn
-from torch.nn import functional as F
 
 from scratchcard.pruning.mask import Mask
-from scratchcard.pruning.parameters import prunable
-from scratchcard.workloads.engines.engine import AutogradEngine, Engine, Loss
-from scratchcard.workloads.engines.perceptron import PerceptronEngine, relu_perceptron
+from scratchcard.workloads.engines.autograd import AutogradEngine
+from scratchcard.workloads.engines.engine import Engine
+from scratchcard.workloads.engines.loop import batches
+from scratchcard.workloads.engines.perceptron import PerceptronEngine, perceptron_layers
 from scratchcard.workloads.engines.sparse import SparseEngine, sparse_layers
+from scratchcard.workloads.engines.vmap import StackedEngine
+from scratchcard.workloads.objective import Objective
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
 
@@ -23,41 +26,56 @@ FUSED_DENSITY = 0.25
 
 
 def make_engine(
-    name: EngineName, network: nn.Module, mask: Mask | None, loss: Loss, recipe: Recipe, train: Split
+    name: EngineName, network: nn.Module, mask: Mask | None, objective: Objective, recipe: Recipe, train: Split
 ) -> Engine:
-    """The engine called `name` for `network`, or under `"auto"` the one that measured fastest.
+    """The engine called `name` for `network`, or under `"auto"` the one that measured fastest of those that can run it.
 
     Args:
         name: see `workloads.engines.training.train`.
         network: as it will be trained (compacted or not), in training mode.
         mask: of that network; None keeps all.
-        loss: the written-out engines know `F.cross_entropy` only.
+        objective: the written-out engines know plain classification only.
         train: in the network's dtype and on its device.
 
     Raises:
         ValueError: the engine asked for does not fit the network.
     """
-    perceptron = loss is F.cross_entropy and bool(relu_perceptron(network))
-    on_cpu = train.inputs.device.type == "cpu"
-    if name == "fused" or (
-        name == "auto" and perceptron and on_cpu and mask is not None and mask.density <= FUSED_DENSITY
-    ):
-        if loss is not F.cross_entropy:
-            raise ValueError("the fused engine knows cross-entropy only; use engine='auto' or 'autograd'")
+    perceptron = bool(perceptron_layers(network, objective, train))
+    few = mask is not None and mask.density <= FUSED_DENSITY
+    if name == "fused" or (name == "auto" and perceptron and few):
         # numba takes a second to import: only where it is used.
-        from scratchcard.workloads.engines.fused import FusedEngine
+        from scratchcard.workloads.engines.fused import FusedEngine, on_fused_device
 
-        return FusedEngine(network, mask, recipe, train)
-    if name == "sparse" or (name == "auto" and mask is not None and not perceptron and sparse_layers(network, mask)):
-        return SparseEngine(network, mask, loss, recipe, train)
-    masks = {}
-    if mask is not None:
-        weights = prunable(network)
-        masks = {
-            key: kept.to(weights[key].device, weights[key].dtype)
-            for key, kept in mask.tensors.items()
-            if not bool(kept.all())
-        }
+        if name == "fused" or on_fused_device(train):
+            return FusedEngine(network, mask, objective, recipe, train)
     if perceptron and name in ("auto", "dense"):
-        return PerceptronEngine(network, masks, recipe, train)
-    return AutogradEngine(network, masks, loss, recipe, train)
+        return PerceptronEngine([network], [mask], objective, recipe, train)
+    if name == "sparse":
+        return SparseEngine(network, mask, objective, recipe, train)
+    if name == "auto" and mask is not None and sparse_layers(network, mask):
+        try:
+            return SparseEngine(network, mask, objective, recipe, train)
+        except ValueError:
+            pass  # the network does not run with sparse layers
+    return AutogradEngine(network, mask, objective, recipe, train)
+
+
+def make_stacked_engine(
+    networks: Sequence[nn.Module],
+    masks: Sequence[Mask | None],
+    objective: Objective,
+    recipe: Recipe,
+    train: Split,
+    seed: int,
+) -> StackedEngine:
+    """The engine that trains all `networks` in step; the first batch of the data order `seed` serves as a check.
+
+    Raises:
+        NotStackableError: no engine can.
+    """
+    # A perceptron is all in the shapes of its layers, and they are the same.
+    if all(perceptron_layers(network, objective, train) for network in networks):
+        return PerceptronEngine(networks, masks, objective, recipe, train)
+    engine = StackedEngine(networks, masks, objective, recipe, train)
+    engine.check(networks, next(batches(len(train), recipe.batch_size, seed)))
+    return engine

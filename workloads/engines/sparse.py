@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Collection
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scratchcard.pruning.inputs import rows
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable_layers
-from scratchcard.workloads.engines.engine import AutogradEngine, Loss, State
+from scratchcard.workloads.engines.autograd import AutogradEngine
+from scratchcard.workloads.engines.engine import State, check_runs
+from scratchcard.workloads.objective import Objective
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
 
@@ -112,39 +116,38 @@ class SparseEngine(AutogradEngine):
     The engine trains a copy of the network; `state` has the keys and shapes of the network itself.
 
     Raises:
-        ValueError: no linear layer is that sparse.
+        ValueError: no linear layer is that sparse, or the network does not run with such layers, as it asks them for
+            more than their outputs.
     """
+
+    name = "sparse"
 
     def __init__(
         self,
         network: nn.Module,
         mask: Mask | None,
-        loss: Loss,
+        objective: Objective,
         recipe: Recipe,
         train: Split,
         *,
         density: float = SPARSE_DENSITY,
     ) -> None:
-        replaced = {} if mask is None else sparse_layers(network, mask, density)
+        replaced = () if mask is None else sparse_layers(network, mask, density)
         if mask is None or not replaced:
             raise ValueError(
                 f"the sparse engine needs a mask with a linear layer of at most {density:g} density; "
                 "use engine='auto' or 'autograd'"
             )
-        worked = copy.deepcopy(network)
-        self._replaced: dict[str, SparseLinear] = {}
+        worked, self._replaced = _with_sparse_layers(network, mask, replaced)
+        trial, batch = copy.deepcopy(worked), rows(train.inputs, slice(0, recipe.batch_size))
+        for mode in (True, False):  # in evaluation some networks read a layer's weight past its forward pass
+            check_runs(
+                trial.train(mode), batch, "the sparse engine cannot run this network, engine='auto' and 'autograd' can"
+            )
         self._full = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-        for name in replaced:
-            owner, _, attribute = name.removesuffix(".weight").rpartition(".")
-            layer = worked.get_submodule(name.removesuffix(".weight"))
-            if isinstance(layer, nn.Linear):
-                self._replaced[name] = SparseLinear(layer, mask.tensors[name])
-                setattr(worked.get_submodule(owner), attribute, self._replaced[name])
-        dtypes = {name: parameter.dtype for name, parameter in network.named_parameters()}
-        masks = {name: kept.to(dtypes[name]) for name, kept in mask.tensors.items() if name not in replaced}
-        super().__init__(worked, masks, loss, recipe, train, "sparse")
+        super().__init__(worked, mask, objective, recipe, train)
 
-    def state(self) -> State:
+    def state(self, place: int = 0) -> State:
         """A copy of the full state: the values put to their places in the matrices."""
         inner = super().state()
         state = {}
@@ -157,6 +160,21 @@ class SparseEngine(AutogradEngine):
             else:
                 state[name] = inner[name]
         return state
+
+
+def _with_sparse_layers(
+    network: nn.Module, mask: Mask, replaced: Collection[str]
+) -> tuple[nn.Module, dict[str, SparseLinear]]:
+    """A copy of the network, and its layers that are sparse now, by the name of their weight."""
+    worked, layers = copy.deepcopy(network), dict[str, SparseLinear]()
+    for name in replaced:
+        path = name.removesuffix(".weight")
+        owner, _, attribute = path.rpartition(".")
+        layer = worked.get_submodule(path)
+        if isinstance(layer, nn.Linear):
+            layers[name] = SparseLinear(layer, mask.tensors[name])
+            setattr(worked.get_submodule(owner), attribute, layers[name])
+    return worked, layers
 
 
 def sparse_layers(network: nn.Module, mask: Mask, density: float = SPARSE_DENSITY) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,12 +13,14 @@ from torch import nn
 from scratchcard.clock import spent
 from scratchcard.pruning.chain import NotAChainError
 from scratchcard.pruning.compaction import Compacted, compact
+from scratchcard.pruning.inputs import rows
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.ticket import copy_state
 from scratchcard.workloads.device import choose_device
-from scratchcard.workloads.engines.engine import State, evaluate_split
+from scratchcard.workloads.engines.engine import State, check_runs, place_split, seeded
+from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_network, modes_kept
+from scratchcard.workloads.engines.loop import Evaluation, Training, run_trainings
 from scratchcard.workloads.engines.selection import ENGINES, EngineName, make_engine
-from scratchcard.workloads.engines.training_loop import Course, Evaluation, batches, seeded
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split, Task
 
@@ -33,7 +35,7 @@ class TrainingRecord:
         steps: steps taken.
         best_step: the step after which the validation loss was lowest (the first of equals); 0 if it never
             was a number.
-        best_validation_loss, best_validation_accuracy: at that step; infinity and 0 if there is none.
+        best_validation_loss, best_validation_metric: at that step; infinity and 0 if there is none.
         history: the evaluations, in order.
         seconds: of the whole call: processor time on the CPU, wall-clock time on a GPU (`clock`).
         engine: which engine ran: dense, sparse, fused or autograd.
@@ -46,7 +48,7 @@ class TrainingRecord:
     steps: int
     best_step: int
     best_validation_loss: float
-    best_validation_accuracy: float
+    best_validation_metric: float
     history: tuple[Evaluation, ...]
     seconds: float
     engine: str
@@ -54,14 +56,14 @@ class TrainingRecord:
     diverged: bool = False
     snapshots: Mapping[int, State] = field(default_factory=dict, repr=False)
 
-
-@dataclass(frozen=True)
-class Evaluated:
-    """Mean loss and accuracy on `examples` examples."""
-
-    loss: float
-    accuracy: float
-    examples: int
+    @classmethod
+    def of(
+        cls, done: Training, recipe: Recipe, engine: str, seconds: float, snapshots: Mapping[int, State]
+    ) -> TrainingRecord:
+        """The record of a training that has ended."""
+        best = (done.best.step, done.best.validation_loss, done.best.validation_metric)
+        stopped = done.step < recipe.max_steps or done.diverged
+        return cls(done.step, *best, tuple(done.history), seconds, engine, stopped, done.diverged, snapshots)
 
 
 def train(
@@ -85,13 +87,12 @@ def train(
     result, to the bit on the CPU. Networks are small: one torch thread (`torch.set_num_threads(1)`) is
     fastest, and several trainings side by side in processes; `train` leaves the caller's setting as it is.
 
-    A loss that becomes NaN or infinite ends the training: the record says `diverged`, and the network gets
-        the best
+    A loss that becomes NaN or infinite ends the training: the record says `diverged`, and the network gets the best
     state before, which is the state before training if no evaluation came first.
 
     Args:
         network: moved to `device` and trained there; its mode (training or evaluation) is restored.
-        task: the data and the loss; only `train` and `validation` are read.
+        task: the data and the objective; only `train` and `validation` are read.
         recipe: optimiser, steps, early stopping.
         mask: the kept weights; None trains all.
         seed: of the data order, and of dropout.
@@ -118,52 +119,32 @@ def train(
         raise ValueError(f"unknown engine {engine!r}, expected one of {', '.join(ENGINES)}")
     if any(step < 0 for step in snapshot_steps):
         raise ValueError(f"the snapshot steps are {sorted(snapshot_steps)}, expected zero or more")
-    examples = len(task.train)
-    if recipe.batch_size > examples:
-        raise ValueError(
-            f"the batch size {recipe.batch_size} exceeds the {examples} training examples of {task.name}; "
-            "set the recipe's batch_size lower"
-        )
+    check_batch_size(task, recipe)
     where = choose_device(str(device))
     started = spent(where)
     network.to(where)
     if mask is not None:
         mask.apply_to(network)
         mask = None if mask.kept == mask.total else mask.to(where)
-    shrinks = compact and mask is not None and engine != "sparse"
+    shrinks = compact and mask is not None and engine != "sparse" and not isinstance(task.train.inputs, Mapping)
     compacted = _compacted(network, mask, recipe) if shrinks and mask is not None else None
     small, small_mask = (network, mask) if compacted is None else (compacted.network, compacted.mask)
-    modes = {module: module.training for module in network.modules()}
-    small.train()
-    try:
+    with modes_kept(network):
+        small.train()
         training = _prepared(task.train, compacted, small, where)
         validation = _prepared(task.validation, compacted, small, where)
-        runner = make_engine(engine, small, small_mask, task.loss, recipe, training)
-        course = Course(runner, recipe, validation, frozenset(snapshot_steps), progress)
+        _check_takes(small, training, task)
+        runner = make_engine(engine, small, small_mask, task.objective, recipe, training)
         with seeded(seed, where):
-            course.run(batches(examples, recipe.batch_size, seed))
-        last = not (restore_best or course.diverged)
-        final_step = course.step if last else 0 if course.best is None else course.best.step
-        final = runner.state() if last else course.best_state
+            (done,) = run_trainings(
+                runner, recipe, len(training), validation, [seed], snapshot_steps=snapshot_steps, progress=progress
+            )
+        last = not (restore_best or done.diverged)
         sizing = _Sizing(network, compacted, recipe)
-        snapshots = {step: sizing.full(state, step) for step, state in course.snapshots.items()}
-        network.load_state_dict(sizing.full(final, final_step))
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-    best = course.best
-    return TrainingRecord(
-        steps=course.step,
-        best_step=0 if best is None else best.step,
-        best_validation_loss=math.inf if best is None else best.validation_loss,
-        best_validation_accuracy=0.0 if best is None else best.validation_accuracy,
-        history=tuple(course.history),
-        seconds=spent(where) - started,
-        engine=runner.name,
-        early_stopped=course.step < recipe.max_steps or course.diverged,
-        diverged=course.diverged,
-        snapshots=snapshots,
-    )
+        snapshots = {step: sizing.full(state, step) for step, state in done.snapshots.items()}
+        final = (runner.state(), done.step) if last else (done.best_state, done.best.step)
+        network.load_state_dict(sizing.full(*final))
+    return TrainingRecord.of(done, recipe, runner.name, spent(where) - started, snapshots)
 
 
 def evaluate(
@@ -173,20 +154,40 @@ def evaluate(
     *,
     device: str | torch.device = "cpu",
 ) -> Evaluated:
-    """Mean loss and accuracy of `network` on a split of `task`, in evaluation mode, in big batches.
+    """Mean loss and metrics of `network` on a split of `task`, in evaluation mode, in big batches.
 
     The network is moved to `device`; its mode is restored.
 
     Raises:
-        ValueError: an unknown split or device.
+        ValueError: an unknown split or device, or a network that does not take the task's inputs.
     """
     if split not in ("train", "validation", "test"):
         raise ValueError(f"unknown split {split!r}, expected 'train', 'validation' or 'test'")
     where = choose_device(str(device))
     network.to(where)
-    data: Split = getattr(task, split)
-    loss, accuracy = evaluate_split(network, _prepared(data, None, network, where), task.loss)
-    return Evaluated(loss, accuracy, len(data))
+    data = place_split(getattr(task, split), network, where)
+    _check_takes(network, data, task)
+    return evaluate_network(network, data, task.objective)
+
+
+def _check_takes(network: nn.Module, data: Split, task: Task) -> None:
+    """Refuse a network that cannot take two of the inputs, in evaluation mode."""
+    with modes_kept(network):
+        network.eval()
+        check_runs(network, rows(data.inputs, slice(2)), f"the network cannot take the inputs of {task.name}")
+
+
+def check_batch_size(task: Task, recipe: Recipe) -> None:
+    """Refuse a batch larger than the training split.
+
+    Raises:
+        ValueError: there is no whole batch.
+    """
+    if recipe.batch_size > len(task.train):
+        raise ValueError(
+            f"the batch size {recipe.batch_size} exceeds the {len(task.train)} training examples of {task.name}; "
+            "set the recipe's batch_size lower"
+        )
 
 
 def _compacted(network: nn.Module, mask: Mask, recipe: Recipe) -> Compacted | None:
@@ -198,11 +199,9 @@ def _compacted(network: nn.Module, mask: Mask, recipe: Recipe) -> Compacted | No
 
 def _prepared(split: Split, compacted: Compacted | None, network: nn.Module, device: torch.device) -> Split:
     """The split on the device, in the network's dtype, with the inputs that a compacted network takes."""
-    inputs = split.inputs if compacted is None else compacted.gather(split.inputs)
-    parameter = next(network.parameters(), inputs)
-    if inputs.is_floating_point():
-        inputs = inputs.to(parameter.dtype)
-    return Split(inputs.to(device).contiguous(), split.targets.to(device))
+    if compacted is not None:
+        split = dataclasses.replace(split, inputs=compacted.gather(split.tensor))
+    return place_split(split, network, device)
 
 
 class _Sizing:

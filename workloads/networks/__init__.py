@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -10,8 +10,9 @@ from torch import nn
 from scratchcard.registry import lookup
 from scratchcard.workloads.networks.lenet import lenet_300_100
 from scratchcard.workloads.networks.mlp import mlp
+from scratchcard.workloads.networks.takes import Factory, Shape
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
+NETWORKS: dict[str, Factory] = {
     "lenet_300_100": lenet_300_100,
     "mlp_500_150": mlp(500, 150),
     "mlp_300_100_50": mlp(300, 100, 50),
@@ -19,16 +20,23 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 
 
 def build_network(
-    name: str, input_shape: tuple[int, ...], classes: int, seed: int, dtype: torch.dtype = torch.float32
+    name: str,
+    input_shape: Shape | Mapping[str, Shape],
+    outputs: int,
+    seed: int,
+    dtype: torch.dtype = torch.float32,
 ) -> nn.Module:
-    """The network called `name` for this input shape and class count, initialised from `seed` alone.
+    """The network called `name` for this input shape and so many outputs, initialised from `seed` alone.
 
     The same seed gives the same weights in every process and leaves the global random state as it was.
 
     Raises:
-        ValueError: unknown name.
+        ValueError: unknown name, or an input shape that the network does not take.
+
+    >>> build_network("lenet_300_100", (1, 8, 8), 10, seed=0)(torch.zeros(2, 1, 8, 8)).shape
+    torch.Size([2, 10])
     """
     factory = lookup(NETWORKS, "networks", name)
     with torch.random.fork_rng(devices=[]):  # torch's layers draw a first initialisation when they are made
-        network = factory(input_shape, classes, generator=torch.Generator().manual_seed(seed))
+        network = factory(input_shape, outputs, generator=torch.Generator().manual_seed(seed))
     return network.to(dtype)

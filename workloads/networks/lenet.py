@@ -5,7 +5,8 @@ from __future__ import annotations
 from scratchcard.workloads.networks.mlp import mlp
 
 lenet_300_100 = mlp(300, 100)
-lenet_300_100.__doc__ = """`Flatten -> Linear(d, 300) -> ReLU -> Linear(300, 100) -> ReLU -> Linear(100, classes)`.
+lenet_300_100.__name__ = "lenet_300_100"
+lenet_300_100.__doc__ = """`Flatten -> Linear(d, 300) -> ReLU -> Linear(300, 100) -> ReLU -> Linear(100, outputs)`.
 
 For `(1, 28, 28)` and 10 classes it has 266,200 prunable weights.
 """

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 from scratchcard.registry import lookup
+from scratchcard.workloads.factory import code_digest, task_from_factory
 from scratchcard.workloads.task import Task
 from scratchcard.workloads.tasks.digits import digits
 from scratchcard.workloads.tasks.mnist import fashion_mnist, mnist
+from scratchcard.workloads.tasks.tensors import tensors_task
 from scratchcard.workloads.tasks.variations import mnist_background, mnist_blurred, mnist_textured, mnist_thick
 
 TASKS: dict[str, Callable[[Path | None], Task]] = {
@@ -24,11 +25,16 @@ TASKS: dict[str, Callable[[Path | None], Task]] = {
 }
 
 
+TENSORS = "tensors:"
+
+
 def load_task(name: str, data_dir: str | Path | None = None) -> Task:
     """The task called `name`; loaded once a process.
 
     Args:
-        name: one of `TASKS` or what an entry point of the group `scratchcard.tasks` adds.
+        name: one of `TASKS` or what an entry point of the group `scratchcard.tasks` adds; `tensors:FILE`, a `.npz` or
+            `.safetensors` of arrays (see `tasks.tensors`); or `package.module:factory`, a function of the user's own
+            that takes nothing or `data_dir` and returns a Task.
         data_dir: the folder to look in, and nowhere else; without it the one that the environment variable
             `SCRATCHCARD_DATA` names comes first, before the system's places, the user's cache and a download.
 
@@ -36,10 +42,31 @@ def load_task(name: str, data_dir: str | Path | None = None) -> Task:
         ValueError: unknown name or damaged data; says what was expected.
         FileNotFoundError: the data is nowhere and could not be downloaded; says what to do.
     """
+    if name.startswith(TENSORS):
+        return load_tensors(name, Path(name.removeprefix(TENSORS)).absolute())
     return _load(name, None if data_dir is None else Path(data_dir).resolve())
+
+
+def load_tensors(name: str, file: Path) -> Task:
+    """The task called `name` of a file's arrays; read again only where the file has changed."""
+    state = file.stat() if file.is_file() else None
+    return _load_tensors(name, file, state and (state.st_mtime_ns, state.st_size))
 
 
 @lru_cache(maxsize=4)
 def _load(name: str, data_dir: Path | None) -> Task:
-    task = lookup(TASKS, "tasks", name)(data_dir)
-    return replace(task, loader=(load_task, (name, data_dir)))
+    code = None
+    if ":" in name:
+        task, code = task_from_factory(name, data_dir), code_digest(name)
+        if not isinstance(task, Task):
+            raise ValueError(
+                f"{name} returned {type(task).__name__}, expected a Task, such as Task.of(inputs, targets)"
+            )
+    else:
+        task = lookup(TASKS, "tasks", name)(data_dir)
+    return task.loaded_by((load_task, (name, data_dir)), name=name, code=code)
+
+
+@lru_cache(maxsize=4)
+def _load_tensors(name: str, file: Path, _state: object) -> Task:
+    return tensors_task(name, file).loaded_by((load_tensors, (name, file)), name=name)

@@ -27,4 +27,4 @@ def digits(data_dir: Path | None = None) -> Task:
     test, validation, train = order[:TEST], order[TEST : TEST + VALIDATION], order[TEST + VALIDATION :]
     mean, std = images[train].mean(), images[train].std()
     first, second, third = (Split((images[part] - mean) / std, targets[part]) for part in (train, validation, test))
-    return Task("digits", first, second, third, classes=10, digest=task_digest(first, second, third))
+    return Task("digits", first, second, third, outputs=10, digest=task_digest(first, second, third))

@@ -65,7 +65,7 @@ def _build(
         Split(inputs[validation], targets[validation]),
         Split(normalised(torch.tensor(test_images)), torch.tensor(test_labels).long()),
     )
-    return Task(name, *splits, classes=10, digest=task_digest(*splits))
+    return Task(name, *splits, outputs=10, digest=task_digest(*splits))
 
 
 def raw_images(name: str, data_dir: Path | None = None) -> tuple[Tensor, Tensor]:

@@ -58,10 +58,10 @@ def _varied(name: str, data_dir: Path | None, change: Change) -> Task:
     base = mnist(data_dir)
     changed = []
     for number, split in enumerate((base.train, base.validation, base.test)):
-        changed.append(change(split.inputs, torch.Generator().manual_seed(SEED + number)))
+        changed.append(change(split.tensor, torch.Generator().manual_seed(SEED + number)))
     mean, std = changed[0].mean(), changed[0].std()
     train, validation, test = (
         Split(((images - mean) / std).contiguous(), split.targets)
         for images, split in zip(changed, (base.train, base.validation, base.test), strict=True)
     )
-    return Task(name, train, validation, test, base.classes, task_digest(train, validation, test))
+    return Task(name, train, validation, test, base.outputs, task_digest(train, validation, test))

@@ -1,0 +1,105 @@
+"""What a method is made of, as objects: its scorer, its initial network, the digests of what it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from scratchcard.apply.method import OF_PREDICTOR, PREDICTED, Method
+from scratchcard.apply.predicted import PredictedScorer
+from scratchcard.apply.saw import bimodal, scores_as_weights
+from scratchcard.apply.shipped import load_tickets, shipped
+from scratchcard.apply.stacked import StackedScorer
+from scratchcard.apply.ticket_library import TicketLibrary, Transplanted, put_signs, put_values
+from scratchcard.artefacts.digest import sha256
+from scratchcard.meta.bundle import load_bundle
+from scratchcard.meta.predictor import Predictor
+from scratchcard.regimes import REGIMES
+from scratchcard.registry import members
+from scratchcard.scorers import SCORERS, make_scorer
+from scratchcard.scorers.scorer import Scorer
+from scratchcard.scorers.stored_scores import Shared
+from scratchcard.workloads.factory import code_digest
+from scratchcard.workloads.workload import Workload
+
+
+def scorer(method: Method, density: float, seed: int, shared: Shared | None) -> Scorer:
+    """See `Method.make_scorer`."""
+    second = _single(method, method.scorer, density, seed, shared)
+    if method.on is None:
+        return second
+    first = _single(method, method.on, density, seed, shared)
+    return StackedScorer(first, second, "zero" if method.on == PREDICTED else "keep", method.restack)
+
+
+def initial_network(
+    method: Method, workload: Workload, density: float, seed: int, shared: Shared | None, **placement: Any
+) -> nn.Module:
+    """See `Method.start`."""
+    network = workload.build(seed, **placement)
+    if method.initial == "bimodal":
+        bimodal(network, generator=torch.Generator().manual_seed(seed))
+    elif method.initial == "transplanted":
+        put_values(network, _tickets(method).alike(network, density))
+    elif method.initial == "signed":
+        laid = _tickets(method).lay(network, workload.scoring_batch(seed, **placement), density)
+        if laid is not None:
+            put_signs(network, laid.signs)
+    elif method.initial_scorer is not None:
+        batch = workload.scoring_batch(seed, **placement)
+        scores = _single(method, method.initial_scorer, density, seed, shared)(network, batch, workload.task.loss)
+        scores_as_weights(network, scores, scale="unit" if method.initial == "saw" else "variance")
+    return network
+
+
+def predictor_digest(predictor: str) -> str:
+    """Of all that decides the scores: the predictor's, and its tickets' where they are used."""
+    folder, with_tickets = shipped(predictor)
+    tickets = load_tickets(folder) if with_tickets else None
+    digest = _predictor(str(folder)).digest
+    return digest if tickets is None else sha256([f"{digest} {tickets.digest}"])
+
+
+def own_code(parts: Iterable[Any]) -> dict[str, str | None]:
+    """Digests of the code of scorers and regimes that are not registered, by the class."""
+    known = {*members(SCORERS, "scorers").values(), *members(REGIMES, "regimes").values()}
+    foreign = [type(part) for part in parts if part is not None and not isinstance(part, str)]
+    paths = [f"{kind.__module__}:{kind.__qualname__}" for kind in foreign if kind not in known]
+    return {path: code_digest(path) for path in paths}
+
+
+def _single(method: Method, wanted: str | Scorer, density: float, seed: int, shared: Shared | None) -> Scorer:
+    if wanted not in OF_PREDICTOR:
+        return _shared(make_scorer(wanted, seed), shared)
+    if wanted != PREDICTED:
+        return Transplanted(_tickets(method), density, wanted == "transplanted_layers", seed)
+    folder, with_tickets = shipped(str(method.predictor))
+    tickets = load_tickets(folder) if with_tickets else None
+    source = str(method.predictor_name or method.predictor)
+    return _shared(PredictedScorer(_predictor(str(folder)), density, source, tickets), shared)
+
+
+def _tickets(method: Method) -> TicketLibrary:
+    tickets = load_tickets(shipped(str(method.predictor))[0])
+    if tickets is None:
+        raise ValueError(f"the predictor {method.predictor} holds no tickets, which {method.label!r} asks for")
+    return tickets
+
+
+def _shared(scorer: Scorer, shared: Shared | None) -> Scorer:
+    return scorer if shared is None else shared.of(scorer)
+
+
+def _predictor(folder: str) -> Predictor:
+    """The bundle's predictor, read and checked once as long as its manifest stays the same."""
+    return _load(folder, (Path(folder) / "manifest.json").read_bytes() if Path(folder).is_dir() else b"")
+
+
+@lru_cache(maxsize=8)
+def _load(folder: str, _manifest: bytes) -> Predictor:
+    return load_bundle(folder)

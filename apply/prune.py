@@ -1,0 +1,201 @@
+"""Prune, train and evaluate: the public door, for any network and any task.
+
+One's own network on one's own tensors is three lines:
+
+    >>> inputs, targets = torch.randn(200, 20), torch.arange(200) % 3
+    >>> network = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 3))
+
+    >>> task = Task.of(inputs, targets)
+    >>> ticket = prune(network, task, density=0.05)
+    >>> ticket, record = train(ticket, network, task)
+    >>> evaluate(ticket, network, task).examples
+    40
+
+The command line, a grid and `build` go on from there: with `task.save("mine.safetensors")` and a factory of the network
+they are `--task tensors:mine.safetensors --network package.module:factory`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from scratchcard.apply.method import PREDICTED, Method
+from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, train_ticket
+from scratchcard.apply.shipped import SHIPPED
+from scratchcard.pruning.ticket import Ticket
+from scratchcard.workloads.engines.training import Evaluated, TrainingRecord
+from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.session import Session
+from scratchcard.workloads.task import Task
+from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.workload import Workload
+
+SplitName = Literal["train", "validation", "test"]
+
+DEFAULT = Method("synflow_l2_data")
+"""The best fixed criterion: it needs nothing fitted, and serves every network that SynFlow serves.
+
+The shipped predictor (`method="default"`) is better on perceptrons for images of digits, for which it was fitted; what
+it says of other networks is not known, so that it is not the default for any network.
+"""
+
+
+def prune(
+    network: nn.Module | str | Workload,
+    task: Task | str | Method | None = None,
+    density: float = 0.02,
+    seed: int = 0,
+    *,
+    method: Method | str | None = None,
+    recipe: Recipe | None = None,
+    weights: Path | None = None,
+    data_seed: int | None = None,
+    session: Session | None = None,
+    **placement: Any,
+) -> Ticket:
+    """Find a ticket: the initial weights of a network and a mask of those to keep.
+
+    Args:
+        network: a module as it is, which is copied and never changed; a registered name or `package.module:factory`; or
+            a workload, which has task and recipe.
+        task: a task, or a name that `load_task` knows. With a workload its place may hold the method.
+        density: kept weights / prunable weights, in (0, 1].
+        seed: of the initial weights (not of a module's own), the scoring batch, ties, and the data order.
+        method: a method, a scorer's name, or a shipped predictor's; `DEFAULT` where none is named.
+        recipe: of the training, for methods that train and for `train`.
+        weights: a file of initial weights, see `Workload`.
+        data_seed: of the data order in regimes that train, if it is to be another.
+        session, placement: where and how: a session, or its fields by name (`device="cuda"`, `store=...`).
+
+    Returns:
+        The ticket: initial weights, mask and provenance; not yet trained.
+
+    Raises:
+        ValueError: anything that does not fit together; one sentence.
+
+    >>> task = Task.of(torch.randn(50, 4), torch.arange(50) % 2)
+    >>> prune(nn.Linear(4, 2), task, density=0.5, method="magnitude").mask.kept
+    4
+    """
+    if isinstance(task, Method):
+        if method is not None:
+            raise ValueError("two methods were given, by place and by name; give one")
+        method, task = task, None
+    workload = _workload(network, task, recipe, weights)
+    chosen = _method(method)
+    return find_ticket(workload, chosen, density, seed, _session(session, placement), data_seed=data_seed)
+
+
+def train(
+    ticket: Ticket,
+    network: nn.Module | str | Workload,
+    task: Task | str | int | None = None,
+    seed: int | None = None,
+    *,
+    recipe: Recipe | None = None,
+    session: Session | None = None,
+    **placement: Any,
+) -> tuple[Ticket, TrainingRecord]:
+    """Train a ticket's kept weights; returns it with its trained weights, and the record.
+
+    Args:
+        ticket: from `prune` or `Ticket.load`.
+        network, task: the same as it was pruned with, or others with which to train it; with a workload the third place
+            may hold the seed.
+        seed: of the data order; the ticket's where none is given.
+        recipe: the ticket's own where none is given; a workload has its own.
+        session, placement: see `prune`.
+
+    Raises:
+        ValueError: the ticket is one of another network.
+
+    >>> task = Task.of(torch.randn(200, 4), torch.arange(200) % 2)
+    >>> network = nn.Linear(4, 2)
+    >>> ticket = prune(network, task, 0.5, recipe=Recipe(max_steps=20, learning_rate=0.05))
+    >>> trained, record = train(ticket, network, task)
+    >>> record.steps, trained.trained is not None
+    (20, True)
+    """
+    if isinstance(task, int):
+        task, seed = None, task
+    if seed is None:
+        held = ticket.provenance.get("data_seed", 0)
+        seed = held if isinstance(held, int) else 0
+    workload = _workload(network, task, recipe, recorded=ticket)
+    return train_ticket(ticket, workload, seed, _session(session, placement))
+
+
+def evaluate(
+    ticket: Ticket,
+    network: nn.Module | str | Workload,
+    task: Task | str | None = None,
+    split: SplitName = "test",
+    *,
+    session: Session | None = None,
+    **placement: Any,
+) -> Evaluated:
+    """Loss and metrics of a trained ticket.
+
+    Args:
+        ticket: from `train`.
+        network, task: the same as it was trained with; with a workload the third place may hold the split.
+        split: `"test"`, `"validation"` or `"train"`.
+        session, placement: see `prune`.
+
+    Raises:
+        ValueError: the ticket was not trained, or is one of another network.
+
+    >>> task = Task.of(torch.randn(200, 4), torch.arange(200) % 2)
+    >>> workload = Workload(nn.Linear(4, 2), task, Recipe(max_steps=20))
+    >>> ticket, _ = train(prune(workload, Method("snip"), 0.5), workload)
+    >>> evaluate(ticket, workload, "validation").examples
+    20
+    """
+    if isinstance(network, Workload) and task in ("train", "validation", "test"):
+        split, task = task, None  # type: ignore[assignment]
+    return evaluate_ticket(ticket, _workload(network, task), split, _session(session, placement))
+
+
+def _workload(
+    network: nn.Module | str | Workload,
+    task: Task | str | None,
+    recipe: Recipe | None = None,
+    weights: Path | None = None,
+    recorded: Ticket | None = None,
+) -> Workload:
+    if isinstance(network, Workload):
+        if task is not None or recipe is not None or weights is not None:
+            raise ValueError("a workload has its task, recipe and weights; give them there, or the network alone")
+        return network
+    if not isinstance(network, nn.Module | str):
+        raise ValueError(f"the network is {type(network).__name__}, expected a torch.nn.Module, a name or a Workload")
+    if isinstance(task, str):
+        task = load_task(task)
+    if not isinstance(task, Task):
+        raise ValueError(
+            f"the task is {type(task).__name__}, expected a Task, such as Task.of(inputs, targets), or a name, such as "
+            "'digits'"
+        )
+    if recipe is None and recorded is not None:
+        described: Any = recorded.provenance.get("workload")
+        recipe = Recipe.from_json(described["recipe"]) if isinstance(described, Mapping) else None
+    return Workload(network, task, recipe or Recipe(), weights)
+
+
+def _method(method: Method | str | None) -> Method:
+    if method is None:
+        return DEFAULT
+    if isinstance(method, str):
+        return Method(PREDICTED, predictor=method) if method in SHIPPED else Method(method)
+    return method
+
+
+def _session(session: Session | None, placement: Mapping[str, Any]) -> Session:
+    if session is None:
+        return Session(**placement)
+    return dataclasses.replace(session, **placement)

@@ -1,0 +1,53 @@
+"""Digests: the sha256 of what decides a thing, by which it is known and found again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def json_digest(value: Any) -> str:
+    """sha256 of plain JSON in its canonical text, with sorted keys.
+
+    >>> json_digest({"seed": 1, "density": 0.5}) == json_digest({"density": 0.5, "seed": 1})
+    True
+    """
+    return sha256([canonical(value)])
+
+
+def canonical(value: Any) -> str:
+    """The text of plain JSON that a digest is taken of.
+
+    >>> canonical({"b": 1, "a": (2, 3)})
+    '{"a": [2, 3], "b": 1}'
+    """
+    return json.dumps(value, sort_keys=True)
+
+
+def sha256(parts: Iterable[str | bytes | memoryview]) -> str:
+    """sha256 of texts (as UTF-8) and bytes, one after the other; nothing is put between them."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part.encode() if isinstance(part, str) else part)
+    return found.hexdigest()
+
+
+def file_digest(path: str | Path) -> str:
+    """sha256 of a file's bytes, read piece by piece."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tensor_bytes(tensor: Tensor) -> memoryview:
+    """The bytes of a tensor's numbers in order, on any device; its type and shape are not in them."""
+    import torch
+
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    found: memoryview = flat.view(torch.uint8).numpy().data if flat.numel() else memoryview(b"")
+    return found

@@ -1,0 +1,93 @@
+"""JSON files: one way to write them, one to read them, and one that takes a damaged file for a missing one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from scratchcard.artefacts.files import written_beside
+
+
+def write_json(path: str | Path, content: Mapping[str, Any], *, indent: int | None = 1) -> Path:
+    """Write an object with sorted keys; written beside and renamed, so that the file is whole or not there.
+
+    Args:
+        path: of the file; its folder is made if it is missing.
+        content: plain JSON.
+        indent: spaces a level; None writes one line.
+
+    Raises:
+        OSError: nothing can be written there.
+        TypeError: the content is not plain JSON.
+        ValueError: it holds NaN or infinity, which JSON has no word for.
+
+    >>> import tempfile
+    >>> path = write_json(Path(tempfile.mkdtemp()) / "new" / "note.json", {"b": 1, "a": [2]}, indent=None)
+    >>> path.read_text()
+    '{"a": [2], "b": 1}\\n'
+    >>> read_json(path)
+    {'a': [2], 'b': 1}
+    """
+    path = Path(path)
+    text = json.dumps(dict(content), indent=indent, sort_keys=True, allow_nan=False) + "\n"
+    with written_beside(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+    return path
+
+
+def read_json(path: str | Path, mend: str = "restore it from a copy") -> dict[str, Any]:
+    """The object in a file.
+
+    Args:
+        path: of the file.
+        mend: what to do about a damaged file, for the error's sentence.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or holds something other than an object.
+    """
+    content = Path(path).read_bytes()
+    try:
+        return parse_object(content)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); {mend}") from error
+
+
+def find_json(path: str | Path) -> dict[str, Any] | None:
+    """The object in a file; None if the file is missing or damaged, which is for work that can be done again."""
+    try:
+        return parse_object(Path(path).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def parse_object(text: str | bytes) -> dict[str, Any]:
+    """The object that a JSON text is.
+
+    Raises:
+        ValueError: no JSON, NaN or infinity in it, nested too deeply, or no object.
+
+    >>> parse_object("[1]")
+    Traceback (most recent call last):
+        ...
+    ValueError: expected a JSON object
+    """
+    try:
+        found = json.loads(text, parse_constant=_refuse)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(found, dict):
+        raise ValueError("expected a JSON object")
+    return found
+
+
+def as_read(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content as a reader of its file finds it: tuples are lists, and keys are texts."""
+    found: dict[str, Any] = json.loads(json.dumps(dict(content)))
+    return found
+
+
+def _refuse(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON number")

@@ -1,0 +1,175 @@
+"""Export: a ticket's network in the forms that other tools read."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.utils import prune as torch_prune
+
+from scratchcard.artefacts.files import written_beside
+from scratchcard.pruning.compaction import compact
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import check_same_layout, inside, prunable, prunable_layers
+
+
+def to_torch_prune(network: nn.Module, mask: Mask) -> nn.Module:
+    """A copy of the network with torch's own pruning: `weight_orig`, `weight_mask`, computed `weight`.
+
+    It is what `torch.nn.utils.prune.custom_from_mask` makes of each prunable weight; its `remove` makes the zeros
+    permanent. Weights that several modules share are refused: torch would compute one of them only.
+
+    Raises:
+        ValueError: a mask of another network, or shared weights.
+
+    >>> network = nn.Linear(2, 1, bias=False)
+    >>> pruned = to_torch_prune(network, Mask({"weight": torch.tensor([[True, False]])}))
+    >>> sorted(pruned.state_dict())
+    ['weight_mask', 'weight_orig']
+    """
+    network = copy.deepcopy(inside(network))
+    weights, layers = prunable(network), prunable_layers(network)
+    check_same_layout(weights, mask.tensors, "the mask")
+    owned = [id(p) for module in network.modules() for p in module.parameters(recurse=False)]
+    for name, weight in weights.items():
+        if owned.count(id(weight)) > 1:
+            raise ValueError(
+                f"the weight {name!r} is shared by several modules, which torch.nn.utils.prune cannot say; "
+                "export a plain state instead (safetensors or pt)"
+            )
+        kept = mask.tensors[name].to(weight.device, weight.dtype)
+        torch_prune.custom_from_mask(layers[name], name.rpartition(".")[2], kept)  # type: ignore[no-untyped-call]
+    return network
+
+
+def compacted(network: nn.Module, mask: Mask) -> tuple[nn.Module, Tensor | None]:
+    """The small network for inference: what the mask makes useless removed, constants folded, in evaluation mode.
+
+    Returns:
+        The network, which takes the full-size network's inputs, and the input features that it reads (None: all).
+
+    Raises:
+        ValueError: a network that is no chain of layers, or a mask of another network.
+    """
+    small = compact(copy.deepcopy(inside(network)).eval(), mask, constants="fold")
+    taking = small.network if small.inputs is None else _Gathering(small.network, small.inputs, small.flattens)
+    return taking.eval(), small.inputs
+
+
+class _Gathering(nn.Module):
+    """A small network behind the choice of the input features that it reads."""
+
+    def __init__(self, network: nn.Module, inputs: Tensor, flattens: bool) -> None:
+        super().__init__()
+        self.network, self.flattens = network, flattens
+        self.register_buffer("inputs", inputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        flat = inputs.flatten(1) if self.flattens else inputs
+        out: Tensor = self.network(flat.index_select(-1, self.get_buffer("inputs")))
+        return out
+
+
+def write_safetensors(network: nn.Module, mask: Mask, example: Tensor, path: Path) -> None:
+    """The network's plain state, pruned weights zero, as .safetensors. `example` is not used."""
+    state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in _masked(network, mask).items()}
+    with written_beside(path) as beside:
+        beside.touch()
+        mode = beside.stat().st_mode
+        try:
+            save_file(state, beside)
+        except SafetensorError as error:
+            raise OSError(f"cannot write {path}: {error}") from error
+        beside.chmod(mode)
+
+
+def write_pt(network: nn.Module, mask: Mask, example: Tensor, path: Path) -> None:
+    """The network's plain state, pruned weights zero, for `torch.load(path, weights_only=True)`."""
+    _save({name: tensor.detach().cpu().clone() for name, tensor in _masked(network, mask).items()}, path)
+
+
+def write_torch_prune(network: nn.Module, mask: Mask, example: Tensor, path: Path) -> None:
+    """The state of the network under torch's own pruning (`weight_orig`, `weight_mask`), for `torch.load`."""
+    _save(to_torch_prune(network, mask).cpu().state_dict(), path)
+
+
+def write_program(network: nn.Module, mask: Mask, example: Tensor, path: Path) -> None:
+    """The compacted network as a `torch.export` program of any batch size (.pt2), for `torch.export.load`."""
+    program = _program(network, mask, example)
+    with written_beside(path) as beside, _quiet():
+        torch.export.save(program, beside)
+
+
+def write_onnx(network: nn.Module, mask: Mask, example: Tensor, path: Path) -> None:
+    """The compacted network as ONNX, of any batch size.
+
+    Raises:
+        ValueError: (also) the packages for it are not installed.
+    """
+    try:
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ValueError("ONNX needs packages of its own: pip install 'scratchcard[onnx]'") from error
+    program = _program(network, mask, example)
+    with _quiet():
+        made = torch.onnx.export(program, (), dynamo=True, verbose=False)
+    if made is None:
+        raise ValueError("torch.onnx made no program of this network")
+    with written_beside(path) as beside:
+        made.save(str(beside))
+
+
+FORMATS: dict[str, tuple[str, Callable[[nn.Module, Mask, Tensor, Path], None]]] = {
+    "safetensors": (".safetensors", write_safetensors),
+    "pt": (".pt", write_pt),
+    "torch-prune": (".pt", write_torch_prune),
+    "torch-export": (".pt2", write_program),
+    "onnx": (".onnx", write_onnx),
+}
+"""What a ticket is exported as: the usual ending, and who writes it from network, mask, an example batch and a path."""
+
+
+def _masked(network: nn.Module, mask: Mask) -> Mapping[str, Tensor]:
+    network = copy.deepcopy(inside(network))
+    mask.apply_to(network)
+    state: Mapping[str, Tensor] = network.state_dict()
+    return state
+
+
+def _save(state: Mapping[str, Tensor], path: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    with written_beside(path) as beside:
+        beside.write_bytes(buffer.getvalue())
+
+
+def _program(network: nn.Module, mask: Mask, example: Tensor) -> torch.export.ExportedProgram:
+    small = compacted(network, mask)[0].cpu()
+    batch = torch.export.Dim("batch", min=1)
+    # Two examples: torch.export takes a batch of one for a constant.
+    inputs = example[:1].cpu().repeat(2, *[1] * (example.ndim - 1))
+    with _quiet():
+        return torch.export.export(small, (inputs,), dynamic_shapes=({0: batch},))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch's exporters say to their own developers."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

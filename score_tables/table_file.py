@@ -1,0 +1,189 @@
+"""One file of a score table: its footer, and its row groups one at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scratchcard.artefacts.digest import file_digest
+from scratchcard.score_tables.schema import KEYS, TableBlock, TableSchema
+from scratchcard.score_tables.writer import FORMAT, arrow_schema
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Where a block lies: file, number in it, and the keys that all its rows share.
+
+    Examples:
+        >>> import pathlib, tempfile
+        >>> from scratchcard.score_tables.schema import Column, TableBlock, TableSchema
+        >>> from scratchcard.score_tables.writer import TableWriter
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "toy-seed0.parquet"
+        >>> schema = TableSchema(1, (Column("magnitude", "feature", "raw", "|w|"),))
+        >>> sizes = np.array([0.5, 0.1], np.float32)
+        >>> with TableWriter(schema, path, "toy", 0) as writer:
+        ...     writer.write(TableBlock("toy", 0, 0, "weight", np.arange(2), {"magnitude": sizes}))
+        >>> (group,) = TableFile.open(path).groups
+        >>> group.parameter, group.rows
+        ('weight', 2)
+    """
+
+    path: Path
+    number: int
+    workload: str
+    seed: int
+    round: int
+    parameter: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """One whole file of a table, from its footer.
+
+    Raises (by `open`):
+        FileNotFoundError: there is no such file.
+        ValueError: truncated, not a score table, or of an unknown version, in one sentence.
+
+    Examples:
+        >>> import pathlib, tempfile
+        >>> from scratchcard.score_tables.schema import Column, TableBlock, TableSchema
+        >>> from scratchcard.score_tables.writer import TableWriter
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "toy-seed0.parquet"
+        >>> schema = TableSchema(1, (Column("magnitude", "feature", "raw", "|w|"),))
+        >>> sizes = np.array([0.5, 0.1], np.float32)
+        >>> with TableWriter(schema, path, "toy", 0) as writer:
+        ...     writer.write(TableBlock("toy", 0, 0, "weight", np.arange(2), {"magnitude": sizes}))
+        >>> file = TableFile.open(path)
+        >>> file.workload, file.seed, file.rows
+        ('toy', 0, 2)
+    """
+
+    path: Path
+    workload: str
+    seed: int
+    schema: TableSchema
+    metadata: dict[str, Any]
+    groups: tuple[RowGroup, ...]
+
+    @classmethod
+    def open(cls, path: str | Path) -> TableFile:
+        """Read the footer of one file."""
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"no score table at {path}: expected a .parquet file that `scratchcard build` wrote"
+            )
+        with _parquet(path) as file:
+            arrow, footer = file.schema_arrow, file.metadata
+            texts = arrow.metadata or {}
+            try:
+                description = json.loads(texts.get(b"scratchcard.table", b"{}"))
+            except ValueError:
+                description = {}
+            if not isinstance(description, dict) or description.get("format") != FORMAT:
+                raise ValueError(f"{path} is a Parquet file but not a score table (no {FORMAT!r} in its metadata)")
+            try:
+                schema = TableSchema.from_json(texts.get(b"scratchcard.schema", b"").decode())
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
+            if not arrow.remove_metadata().equals(arrow_schema(schema)):
+                raise ValueError(f"{path} is damaged: its columns are not those of its own schema; build it again")
+            try:
+                workload, seed = str(description["workload"]), int(description["seed"])
+                metadata = dict(description["metadata"])
+                groups = tuple(
+                    _group(path, workload, seed, number, footer.row_group(number))
+                    for number in range(footer.num_row_groups)
+                )
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise ValueError(f"{path} is damaged ({error}); build it again") from error
+        return cls(path, workload, seed, schema, metadata, groups)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return sum(group.rows for group in self.groups)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the file's bytes."""
+        return file_digest(self.path)
+
+
+def read_groups(groups: Sequence[RowGroup], names: Sequence[str]) -> Iterator[TableBlock]:
+    """Row groups of one file or several, one at a time, with the named columns.
+
+    Raises:
+        FileNotFoundError: a file has gone.
+        ValueError: a file is damaged inside.
+
+    Examples:
+        >>> import pathlib, tempfile
+        >>> from scratchcard.score_tables.schema import Column, TableBlock, TableSchema
+        >>> from scratchcard.score_tables.writer import TableWriter
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "toy-seed0.parquet"
+        >>> schema = TableSchema(1, (Column("magnitude", "feature", "raw", "|w|"),))
+        >>> sizes = np.array([0.5, 0.1], np.float32)
+        >>> with TableWriter(schema, path, "toy", 0) as writer:
+        ...     writer.write(TableBlock("toy", 0, 0, "weight", np.arange(2), {"magnitude": sizes}))
+        >>> (block,) = read_groups(TableFile.open(path).groups, ["magnitude"])
+        >>> block.columns["magnitude"].tolist()[0]
+        0.5
+    """
+    start = 0
+    while start < len(groups):
+        path = groups[start].path
+        stop = start + 1
+        while stop < len(groups) and groups[stop].path == path:
+            stop += 1
+        with _parquet(path) as file:
+            for group in groups[start:stop]:
+                try:
+                    # `iter_batches` would buffer most of the file; `read_row_group` holds one group.
+                    rows = file.read_row_group(group.number, columns=["index", *names], use_threads=False)
+                except (pa.ArrowException, OSError) as error:
+                    raise ValueError(_damaged(path, error)) from error
+                yield TableBlock(
+                    group.workload,
+                    group.seed,
+                    group.round,
+                    group.parameter,
+                    rows.column("index").to_numpy(),
+                    {name: rows.column(name).to_numpy() for name in names},
+                )
+        start = stop
+
+
+def _parquet(path: Path) -> Any:
+    try:
+        return pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} has gone since the table was opened") from None
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(_damaged(path, error)) from error
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    reason = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
+    return f"{path} is damaged, truncated or no Parquet file ({reason}); build it again"
+
+
+def _group(path: Path, workload: str, seed: int, number: int, footer: Any) -> RowGroup:
+    """The keys of a row group from its statistics, so that filters need not read it."""
+    found: dict[str, Any] = {}
+    for place, key in enumerate(KEYS[:4]):
+        statistics = footer.column(place).statistics
+        if statistics is None or statistics.min != statistics.max:
+            raise ValueError(f"row group {number} mixes several values of {key!r}")
+        found[key] = statistics.min
+    if (found["workload"], found["seed"]) != (workload, seed):
+        raise ValueError(f"row group {number} belongs to {found['workload']!r} seed {found['seed']}")
+    return RowGroup(path, number, workload, seed, int(found["round"]), str(found["parameter"]), footer.num_rows)

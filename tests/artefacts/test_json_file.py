@@ -1,0 +1,50 @@
+"""JSON files: whole or not there, one sentence on damage, or nothing where work can be done again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scratchcard.artefacts.json_file import as_read, find_json, parse_object, read_json, write_json
+
+DAMAGE = [b"", b"{", b'{"a": 1', b"[1]", b"null", b'"text"', b"\xff\xfe\x00", b'{"a": NaN}', b"[" * 100_000]
+
+
+def test_what_is_written_is_read_in_one_form(tmp_path: Path) -> None:
+    path = write_json(tmp_path / "new" / "file.json", {"b": 1, "a": {"y": 2.5, "x": [True, None, "é"]}})
+    assert read_json(path) == find_json(path) == {"a": {"x": [True, None, "é"], "y": 2.5}, "b": 1}
+    text = '{\n "a": {\n  "x": [\n   true,\n   null,\n   "\\u00e9"\n  ],\n  "y": 2.5\n },\n "b": 1\n}\n'
+    assert path.read_text() == text
+    assert [file.name for file in path.parent.iterdir()] == ["file.json"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), object()])
+def test_what_json_has_no_word_for_leaves_the_file_as_it_was(tmp_path: Path, value: object) -> None:
+    path = write_json(tmp_path / "file.json", {"a": 1})
+    with pytest.raises((ValueError, TypeError)):
+        write_json(path, {"a": value})
+    assert read_json(path) == {"a": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["file.json"]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_one_sentence_or_counts_as_missing(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "file.json"
+    path.write_bytes(damage)
+    assert find_json(path) is None
+    with pytest.raises(ValueError, match=r"file\.json is damaged \(.*\); build it again$"):
+        read_json(path, "build it again")
+    with pytest.raises(ValueError, match=r"."):
+        parse_object(damage)
+
+
+def test_a_missing_file_is_said_or_none(tmp_path: Path) -> None:
+    assert find_json(tmp_path / "none.json") is None
+    with pytest.raises(FileNotFoundError):
+        read_json(tmp_path / "none.json")
+
+
+def test_content_is_as_a_reader_finds_it(tmp_path: Path) -> None:
+    content = {"a": (1, 2), "b": {1: "x"}}
+    assert as_read(content) == read_json(write_json(tmp_path / "file.json", content)) == {"a": [1, 2], "b": {"1": "x"}}

@@ -1,0 +1,101 @@
+"""Every public name has an example, and every example runs as printed."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import scratchcard as sc
+
+COMPLETE = ("pruning", "scorers", "artefacts", "score_tables", "registry", "clock", "words")
+"""Of these every public class and function needs an example, and every member of the families below."""
+
+FAMILIES: tuple[Mapping[str, Any], ...] = (sc.SCHEDULES, sc.SCORERS, sc.PREDICTORS)
+
+
+def modules() -> Iterator[ModuleType]:
+    """All modules of the installed package but the scripts that run when they are imported."""
+    for found in pkgutil.walk_packages(sc.__path__, f"{sc.__name__}."):
+        if found.name.split(".")[1] not in ("benchmarks", "experiments", "tests") and "__main__" not in found.name:
+            yield importlib.import_module(found.name)
+
+
+def own(module: ModuleType) -> Iterator[tuple[str, Any]]:
+    """The public classes and functions that a module defines."""
+    for name, value in vars(module).items():
+        mine = getattr(value, "__module__", None) == module.__name__
+        if mine and not name.startswith("_") and (inspect.isclass(value) or inspect.isfunction(value)):
+            yield name, value
+
+
+def shown(value: Any) -> bool:
+    return ">>>" in (inspect.getdoc(value) or "")
+
+
+def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # examples may write files
+    usual = {"np": np, "torch": torch, "nn": nn, "sc": sc}
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    ran, failed = 0, []
+    for module in modules():
+        for example in finder.find(module, module.__name__, extraglobs=usual):
+            if not example.examples:
+                continue
+            torch.manual_seed(0)
+            printed: list[str] = []
+            result = runner.run(example, out=printed.append)
+            ran += 1
+            if result.failed:
+                failed.append("".join(printed))
+    assert not failed, "\n".join(failed)
+    assert ran > 100
+
+
+def test_whoever_is_public_has_an_example() -> None:
+    wanted = {
+        f"{module.__name__}.{name}": value
+        for module in modules()
+        if module.__name__.split(".")[1] in COMPLETE
+        for name, value in own(module)
+    }
+    wanted |= {f"{value.__module__}.{name}": value for family in FAMILIES for name, value in family.items()}
+    missing = [name for name, value in wanted.items() if not shown(value)]
+    assert not missing, f"no >>> example in the docstring of {', '.join(missing)}"
+
+
+def test_values_are_said_in_one_short_line(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    mask = sc.Mask.dense(network)
+    workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
+    table = sc.build(workload, [0], tmp_path / "table", sc.Recording("USS", "magnitude", 0.1))
+    predictor = sc.fit(table, "linear", features=["magnitude"], held_out_seeds=[])
+    scores = sc.make_scorer("magnitude")(network, (torch.ones(1, 4), torch.ones(1, 2)), nn.functional.mse_loss)
+    path = sc.TicketPath.of({1.0: mask}, network.state_dict(), torch.zeros(1, 4))
+    for value in (mask, scores, sc.Ticket.of(network, mask), path, workload, table, predictor):
+        assert len(repr(value)) < 160, repr(value)
+        assert "\n" not in repr(value)
+        assert repr(value).startswith(type(value).__name__)
+
+
+def test_a_notebook_shows_the_layers_of_a_ticket() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.add_module("<b>", nn.Linear(2, 3))
+
+    network = Odd()
+    mask = sc.Mask({"<b>.weight": torch.tensor([[True, False], [False, False], [False, True]])})
+    html = sc.Ticket.of(network, mask)._repr_html_()
+    assert "<td>&lt;b&gt;.weight</td><td>3 × 2</td><td>2</td><td>0.3333</td>" in html

@@ -1,0 +1,63 @@
+"""The plain engine, for any network: torch's autograd and optimisers, the gradients of masked weights masked."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from scratchcard.pruning.inputs import forward, rows
+from scratchcard.pruning.mask import Mask
+from scratchcard.workloads.engines.engine import Engine, State, make_optimizer
+from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_network
+from scratchcard.workloads.objective import Objective
+from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.task import Split
+
+
+class AutogradEngine(Engine):
+    """Trains one network in place.
+
+    Pruned weights must be zero at the start. They stay exactly zero because their gradient and with it every optimiser
+    moment is zero, and weight decay of zero is zero.
+
+    Args:
+        network: on the device of `train`.
+        mask: the kept weights; None trains all, as it does parameters that are not in it.
+        train: in the network's dtype.
+    """
+
+    name = "autograd"
+
+    def __init__(
+        self, network: nn.Module, mask: Mask | None, objective: Objective, recipe: Recipe, train: Split
+    ) -> None:
+        self._network, self._objective, self._train = network, objective, train
+        parameters = {key: p for key, p in network.named_parameters() if p.requires_grad}
+        kept = {} if mask is None else {name: tensor for name, tensor in mask.tensors.items() if not bool(tensor.all())}
+        self._masked = [(p, kept[name].to(p.device, p.dtype)) for name, p in parameters.items() if name in kept]
+        self._optimizer = make_optimizer(list(parameters.values()), recipe)
+
+    def run(self, order: Tensor) -> Tensor:
+        """Train on the batches `order` `(1, steps, batch)`; see `Engine.run`."""
+        targets, loss_of = self._train.targets, self._objective.loss
+        order = order.to(targets.device)
+        total = torch.zeros(1, dtype=torch.float64, device=targets.device)
+        self._network.train()
+        for index in order[0]:
+            loss = loss_of(forward(self._network, rows(self._train.inputs, index)), targets[index])
+            self._optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            for weight, mask in self._masked:
+                if weight.grad is not None:
+                    weight.grad.mul_(mask)
+            self._optimizer.step()
+            total += loss.detach()
+        return total.cpu()
+
+    def evaluate(self, split: Split) -> list[Evaluated]:
+        """Loss and metrics on `split`; see `Engine.evaluate`."""
+        return [evaluate_network(self._network, split, self._objective)]
+
+    def state(self, place: int = 0) -> State:
+        """A copy of the network's state."""
+        return {name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()}

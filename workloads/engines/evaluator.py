@@ -1,0 +1,99 @@
+"""The evaluator of every engine: mean loss and metrics of a split, from the objective's additive statistics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+
+from scratchcard.pruning.inputs import Inputs, forward, rows, tensors
+from scratchcard.workloads.objective import Objective
+from scratchcard.workloads.task import Split
+
+# Numbers in the inputs of one evaluation batch at most: 16 MB of float32, so that it stays near the caches.
+BATCH_ELEMENTS = 2**22
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Mean loss and metrics on `examples` examples.
+
+    >>> found = Evaluated(0.31, {"accuracy": 0.92}, 360)
+    >>> found.metric, found.accuracy
+    (0.92, 0.92)
+    """
+
+    loss: float
+    metrics: Mapping[str, float]
+    examples: int
+
+    @property
+    def metric(self) -> float:
+        """The headline: the first of the objective's metrics."""
+        return next(iter(self.metrics.values()))
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers.
+
+        Raises:
+            ValueError: the objective has no accuracy.
+        """
+        if "accuracy" not in self.metrics:
+            raise ValueError(f"this task has no accuracy, it is measured by {', '.join(self.metrics)}; read `metrics`")
+        return self.metrics["accuracy"]
+
+
+def evaluate_split(
+    outputs_of: Callable[[Inputs], Tensor], split: Split, objective: Objective, *, networks: int | None = None
+) -> list[Evaluated]:
+    """Evaluate one network, or several stacked ones, on `split`, in big batches.
+
+    Args:
+        outputs_of: from the inputs of a batch to the outputs of one network `(n, ...)`, or of all `(networks, n, ...)`.
+        split: on the device and in the dtype that `outputs_of` takes.
+        objective: its loss is averaged over the examples, its statistics are added.
+        networks: how many are stacked; None if it is one network.
+
+    Returns:
+        One entry for each network.
+    """
+    loss, statistics = objective.loss, objective.statistics
+    if networks is not None:
+        loss, statistics = vmap(loss, in_dims=(0, None)), vmap(statistics, in_dims=(0, None))
+    elements = sum(math.prod(tensor.shape[1:]) for tensor in tensors(split.inputs).values())
+    size = max(64, BATCH_ELEMENTS // max(1, elements) // (networks or 1))
+    total, sums = torch.zeros(networks or 1, dtype=torch.float64), torch.zeros(())
+    with torch.inference_mode():
+        for start in range(0, len(split), size):
+            part = slice(start, start + size)
+            outputs, targets = outputs_of(rows(split.inputs, part)), split.targets[part]
+            total = total.to(targets.device) + loss(outputs, targets).double() * len(targets)
+            sums = sums.to(targets.device) + statistics(outputs, targets)
+    return [
+        Evaluated(one / len(split), objective.metrics(found), len(split))
+        for one, found in zip(total.tolist(), sums.cpu().reshape(len(total), -1), strict=True)
+    ]
+
+
+def evaluate_network(network: nn.Module, split: Split, objective: Objective) -> Evaluated:
+    """Evaluate `network` on `split` in evaluation mode; its mode is restored."""
+    with modes_kept(network):
+        network.eval()
+        return evaluate_split(lambda inputs: forward(network, inputs), split, objective)[0]
+
+
+@contextmanager
+def modes_kept(network: nn.Module) -> Iterator[None]:
+    """Put the mode of every module back, training or evaluation."""
+    modes = {module: module.training for module in network.modules()}
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training

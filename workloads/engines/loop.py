@@ -1,0 +1,155 @@
+"""The training loop of every engine: steps, evaluations, snapshots, early stopping, divergence, the best state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from scratchcard.workloads.engines.engine import Engine, State
+from scratchcard.workloads.engines.evaluator import Evaluated
+from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.task import Split
+
+# So many steps at most between two calls of `progress`.
+PROGRESS_STEPS = 430
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation on the validation split during training.
+
+    Attributes:
+        step: training steps taken so far.
+        train_loss: mean over the steps since the last evaluation, each measured before its update.
+        validation_loss, validation_metric: on the whole validation split; the metric is the objective's first.
+    """
+
+    step: int
+    train_loss: float
+    validation_loss: float
+    validation_metric: float
+
+
+@dataclass(eq=False)
+class Training:
+    """Where the training of one network stands.
+
+    Attributes:
+        order: its batches to come, each `(batch,)`.
+        best_state: after the step of `best`; before the first evaluation, the state before training.
+        snapshots: states by step.
+        step: steps taken.
+        best: the evaluation with the lowest validation loss, the first of equals; step 0 before there is one.
+        diverged: a loss was NaN or infinite.
+        ended: it takes no more steps.
+    """
+
+    order: Iterator[Tensor]
+    best_state: State
+    snapshots: dict[int, State] = field(default_factory=dict)
+    step: int = 0
+    history: list[Evaluation] = field(default_factory=list)
+    best: Evaluation = Evaluation(0, math.nan, math.inf, 0.0)
+    diverged: bool = False
+    ended: bool = False
+    _losses: float = 0.0
+    _losses_of: int = 0
+
+    def stepped(self, steps: int, losses: float) -> None:
+        """Note steps and their summed losses."""
+        self.step += steps
+        self._losses += losses
+        self._losses_of += steps
+        self.diverged = self.ended = not math.isfinite(self._losses)
+
+    def evaluated(self, found: Evaluated, recipe: Recipe) -> bool:
+        """Note an evaluation; whether it is the best so far."""
+        noted = Evaluation(self.step, self._losses / self._losses_of, found.loss, found.metric)
+        self.history.append(noted)
+        self._losses, self._losses_of = 0.0, 0
+        self.diverged = not math.isfinite(found.loss)
+        better = not self.diverged and found.loss < self.best.validation_loss
+        if better:
+            self.best = noted
+        waited = sum(earlier.step > self.best.step for earlier in self.history)
+        self.ended = self.diverged or waited >= recipe.patience or self.step == recipe.max_steps
+        return better
+
+
+def run_trainings(
+    engine: Engine,
+    recipe: Recipe,
+    examples: int,
+    validation: Split,
+    seeds: Sequence[int],
+    *,
+    snapshot_steps: Collection[int] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Training]:
+    """Train the engine's networks, each to its last step, the end of its patience, or divergence.
+
+    A network whose training has ended leaves the engine.
+
+    Args:
+        engine: of as many networks as there are seeds.
+        recipe: of all.
+        examples: in the training split.
+        validation: where the networks are evaluated; the lowest loss on it makes the best state.
+        seeds: of each network's data order.
+        snapshot_steps: after which steps to copy the states.
+        progress: called with (steps done, most steps) over all networks; one that has ended counts as done.
+    """
+    trainings = [
+        Training(batches(examples, recipe.batch_size, seed), engine.state(place)) for place, seed in enumerate(seeds)
+    ]
+    active, step = trainings, 0
+    _take_snapshots(engine, active, step, snapshot_steps)
+    while active:
+        stop = _next_stop(step, recipe, snapshot_steps)
+        order = [torch.stack([next(training.order) for _ in range(stop - step)]) for training in active]
+        for training, losses in zip(active, engine.run(torch.stack(order)).tolist(), strict=True):
+            training.stepped(stop - step, losses)
+        step = stop
+        active = _going(engine, active)
+        _take_snapshots(engine, active, step, snapshot_steps)
+        if active and (step % recipe.evaluation_interval == 0 or step == recipe.max_steps):
+            for place, (training, found) in enumerate(zip(active, engine.evaluate(validation), strict=True)):
+                if training.evaluated(found, recipe):
+                    training.best_state = engine.state(place)
+            active = _going(engine, active)
+        if progress is not None:
+            most = recipe.max_steps
+            progress((len(trainings) - len(active)) * most + len(active) * step, len(trainings) * most)
+    return trainings
+
+
+def _next_stop(step: int, recipe: Recipe, snapshot_steps: Collection[int]) -> int:
+    interval = recipe.evaluation_interval
+    stops = [recipe.max_steps, (step // interval + 1) * interval, step + PROGRESS_STEPS]
+    return min(stops + [later for later in snapshot_steps if later > step])
+
+
+def _take_snapshots(engine: Engine, active: Sequence[Training], step: int, snapshot_steps: Collection[int]) -> None:
+    if step in snapshot_steps:
+        for place, training in enumerate(active):
+            training.snapshots[step] = engine.state(place)
+
+
+def _going(engine: Engine, active: list[Training]) -> list[Training]:
+    """The trainings that go on; the engine keeps their networks only."""
+    going = [place for place, training in enumerate(active) if not training.ended]
+    if 0 < len(going) < len(active):
+        engine.select(going)
+    return [active[place] for place in going]
+
+
+def batches(examples: int, batch_size: int, seed: int) -> Iterator[Tensor]:
+    """Endless batches of indices `(batch,)`: one permutation an epoch, the incomplete last batch dropped."""
+    generator = torch.Generator().manual_seed(seed)
+    whole = examples - examples % batch_size
+    while True:
+        yield from torch.randperm(examples, generator=generator)[:whole].view(-1, batch_size)

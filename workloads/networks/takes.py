@@ -1,0 +1,66 @@
+"""Which inputs a registered network takes: declared with its factory, checked before it is built."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+Factory = Callable[..., nn.Module]
+Shape = tuple[int, ...]
+
+
+def takes(*examples: Shape, sizes: tuple[int | None, ...] | None = None) -> Callable[[Factory], Factory]:
+    """Declare the input shapes of the factory `(input_shape, outputs, *, generator) -> network`.
+
+    Args:
+        examples: shapes of one input that it takes, for which tests build it.
+        sizes: what each dimension of one input must be, None for any size, such as `(None, None, None)` for images;
+            left out, any shape is taken.
+
+    The factory then refuses other shapes, and several inputs by name, with a ValueError.
+
+    >>> @takes((3, 8, 8), sizes=(None, None, None))
+    ... def images_only(input_shape, outputs, *, generator):
+    ...     return nn.Conv2d(input_shape[0], outputs, 3)
+    >>> images_only((64,), 10, generator=None)
+    Traceback (most recent call last):
+    ValueError: the network 'images_only' takes inputs of shape (any, any, any), and these are of shape (64,)
+    """
+
+    def declare(factory: Factory) -> Factory:
+        @functools.wraps(factory)
+        def checked(input_shape: Shape | Mapping[str, Shape], outputs: int, **settings: Any) -> nn.Module:
+            fits = not isinstance(input_shape, Mapping) and (
+                sizes is None
+                or (
+                    len(sizes) == len(input_shape)
+                    and all(size in (None, found) for size, found in zip(sizes, input_shape, strict=True))
+                )
+            )
+            if not fits:
+                of = "any shape" if sizes is None else f"shape ({', '.join(map(_size, sizes))})"
+                raise ValueError(
+                    f"the network {checked.__name__!r} takes inputs of {of}, and these are of shape {input_shape}"
+                    if not isinstance(input_shape, Mapping)
+                    else f"the network {checked.__name__!r} takes one input, and these are called "
+                    f"{', '.join(input_shape)}; name a network of your own, package.module:factory"
+                )
+            return factory(input_shape, outputs, **settings)
+
+        checked.example_shapes = examples  # type: ignore[attr-defined]
+        return checked
+
+    return declare
+
+
+def example_shapes(factory: Factory) -> tuple[Shape, ...]:
+    """Shapes that a registered network says it takes; flat and image where it says nothing."""
+    found: tuple[Shape, ...] = getattr(factory, "example_shapes", ((64,), (1, 8, 8)))
+    return found
+
+
+def _size(size: int | None) -> str:
+    return "any" if size is None else str(size)

@@ -1,0 +1,205 @@
+"""Tasks of the user's own data: from tensors or a dataset to three checked splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scratchcard.pruning.inputs import Inputs, examples, rows
+from scratchcard.workloads.factory import said
+from scratchcard.workloads.objective import Objective
+from scratchcard.workloads.objectives import make_objective
+from scratchcard.workloads.task import Split, Task, task_digest
+
+SPLIT_SEED = 2022
+VALIDATION, TEST = 0.1, 0.2
+
+
+def task_of(
+    inputs: Any,
+    targets: Any = None,
+    *,
+    validation: Any = None,
+    test: Any = None,
+    name: str = "own",
+    objective: str | Mapping[str, Any] | Objective | None = None,
+    outputs: int | None = None,
+    validation_size: float = VALIDATION,
+    test_size: float = TEST,
+    seed: int = SPLIT_SEED,
+) -> Task:
+    """A task of tensors, arrays or a dataset; splits that are not given are cut from the training data at random.
+
+    Floating inputs become float32 if they are float64, integers stay integers. Tensors are taken as they are where no
+    split is cut: an array that is mapped from a file stays there. Cutting a split copies the data.
+
+    Args:
+        inputs: `(n, ...)`, a tensor or an array; several by name, which the network takes as keyword arguments; or a
+            map-style `torch.utils.data.Dataset` of `(input, target)` pairs. A dataset is read once and kept in memory:
+            that costs the time of one epoch, the size of all its items, and its transforms are those of that one time.
+        targets: `(n, ...)`; None for a dataset.
+        validation, test: `(inputs, targets)` or a dataset; None cuts the split from `inputs`.
+        name: of the task.
+        objective: a name such as `"multi_label"`, or an `Objective`; None takes classification for whole numbers `(n,)`
+            and regression for floats. Where more than one fits, it must be named.
+        outputs: how many outputs a network needs; None takes it from the targets.
+        validation_size, test_size: of a split that is cut: a share of the given examples, or, from 1 on, their number.
+        seed: of the cut.
+
+    Raises:
+        ValueError: what `Task` refuses, targets that several objectives fit, or a split that would be empty.
+
+    >>> numbers = torch.rand(50, 3)
+    >>> task_of(numbers, numbers.sum(1), test_size=5).objective.name
+    'regression'
+    """
+    given: dict[str, tuple[Inputs, Tensor]] = {"train": _pair(inputs, targets, "train")}
+    for which, data in (("validation", validation), ("test", test)):
+        if data is not None:
+            both = data if isinstance(data, tuple | list) and len(data) == 2 else (data, None)
+            given[which] = _pair(both[0], both[1], which)
+    chosen = make_objective(_inferred(given["train"][1]) if objective is None else objective)
+    sizes = {"test": test_size, "validation": validation_size}
+    parts = _cut(given, {which: size for which, size in sizes.items() if which not in given}, seed)
+    splits = [Split(parts[which][0], _fitting(parts[which][1], chosen)) for which in ("train", "validation", "test")]
+    if outputs is None:
+        outputs = max(chosen.outputs_of(split.targets) for split in splits)
+    return Task(name, splits[0], splits[1], splits[2], outputs, task_digest(*splits), objective=chosen)
+
+
+def _inferred(targets: Tensor) -> str:
+    """The only objective that fits the targets."""
+    whole = not targets.is_floating_point()
+    binary = bool(((targets == 0) | (targets == 1)).all())
+    if whole and targets.ndim == 1:
+        return "classification"
+    if not whole and targets.ndim <= 2 and not binary:
+        return "regression"
+    kind = f"targets of {targets.dtype} and shape {tuple(targets.shape)}"
+    if binary and targets.ndim == 2:
+        if bool((targets.sum(1) == 1).all()):
+            kind += ", one 1 in each row"
+        raise ValueError(
+            f"{kind} fit several objectives: name 'multi_label' (labels that do not exclude each other), "
+            f"{'per_position' if whole else 'regression'!r}, or pass targets.argmax(1) for classification"
+        )
+    if binary:
+        raise ValueError(f"{kind}, all 0 or 1, may be numbers or classes: name 'regression', or pass whole numbers")
+    if whole:
+        raise ValueError(f"{kind} may be class indices at each position: name the objective 'per_position'")
+    raise ValueError(f"no registered objective fits {kind}: give the objective, such as OwnObjective(loss)")
+
+
+def _fitting(targets: Tensor, objective: Objective) -> Tensor:
+    """Targets in the type and shape that a registered objective wants, where nothing is lost by it."""
+    if objective.name in ("classification", "per_position") and not targets.is_floating_point():
+        return targets.long()
+    if objective.name in ("multi_label", "regression"):
+        targets = targets if targets.is_floating_point() else targets.float()
+        return targets.unsqueeze(1) if targets.ndim == 1 else targets
+    return targets
+
+
+def _cut(
+    given: Mapping[str, tuple[Inputs, Tensor]], sizes: Mapping[str, float], seed: int
+) -> dict[str, tuple[Inputs, Tensor]]:
+    """The given parts, and those to be cut from the training part: the first places of one random order."""
+    inputs, targets = given["train"]
+    total = len(targets)
+    if not sizes:
+        return dict(given)
+    if examples(inputs) != total:
+        raise ValueError(f"expected as many inputs as targets, got {examples(inputs)} inputs and {total} targets")
+    counts = {which: int(size) if size >= 1 else round(size * total) for which, size in sizes.items()}
+    if min(counts.values()) < 1 or sum(counts.values()) >= total:
+        asked = " and ".join(f"{count} for {which}" for which, count in counts.items())
+        raise ValueError(
+            f"cannot cut {asked} from {total} examples: each split needs at least one; give other sizes, or the splits"
+        )
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+    parts, start = dict(given), 0
+    for which, count in counts.items():
+        chosen = order[start : start + count]
+        parts[which] = (rows(inputs, chosen), targets[chosen.to(targets.device)])
+        start += count
+    chosen = order[start:]
+    parts["train"] = (rows(inputs, chosen), targets[chosen.to(targets.device)])
+    return parts
+
+
+def _pair(inputs: Any, targets: Any, which: str) -> tuple[Inputs, Tensor]:
+    if targets is None:
+        if isinstance(inputs, Tensor | np.ndarray | Mapping | list | tuple) or not hasattr(inputs, "__getitem__"):
+            raise ValueError(
+                f"the {which} data is {type(inputs).__name__} without targets; give inputs and targets, or a map-style "
+                "Dataset of (input, target) pairs"
+            )
+        inputs, targets = _read(inputs, which)
+    if isinstance(inputs, Mapping):
+        return {str(key): tensor_of(value, f"the {which} inputs {key!r}") for key, value in inputs.items()}, tensor_of(
+            targets, f"the {which} targets"
+        )
+    return tensor_of(inputs, f"the {which} inputs"), tensor_of(targets, f"the {which} targets")
+
+
+def tensor_of(value: Any, what: str) -> Tensor:
+    """A tensor of numbers from a tensor, an array or nested lists: float64 becomes float32, bool stays.
+
+    Raises:
+        ValueError: no numbers, or no first dimension of examples.
+    """
+    if isinstance(value, np.memmap) and not value.flags.writeable:
+        raise ValueError(f"{what} are mapped read-only, which torch cannot hold; open the file with mmap_mode='c'")
+    try:
+        tensor = value.detach() if isinstance(value, Tensor) else torch.as_tensor(_writable(np.asarray(value)))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} are no tensor of numbers ({said(error)})") from error
+    if tensor.ndim == 0 or tensor.is_complex():
+        raise ValueError(f"{what} are {tensor.dtype} of shape {tuple(tensor.shape)}, expected numbers, examples first")
+    return tensor.float() if tensor.dtype == torch.float64 else tensor
+
+
+def _writable(array: np.ndarray) -> np.ndarray:
+    return array if array.flags.writeable else array.copy()
+
+
+def _read(dataset: Any, which: str) -> tuple[Inputs, Tensor]:
+    """All items of a map-style dataset, stacked."""
+    try:
+        total = len(dataset)
+    except TypeError as error:
+        raise ValueError(
+            f"the {which} dataset has no length, so that it is no map-style Dataset; stack its items and pass tensors"
+        ) from error
+    kept: dict[str, Tensor] | None = None
+    targets: list[Tensor] = []
+    for number in range(total):
+        item = dataset[number]
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            raise ValueError(f"item {number} of the {which} dataset is {type(item).__name__}, expected (input, target)")
+        one = item[0] if isinstance(item[0], Mapping) else {"": item[0]}
+        try:
+            found = {str(key): torch.as_tensor(np.asarray(value)) for key, value in one.items()}
+            targets.append(torch.as_tensor(np.asarray(item[1])))
+            if kept is None:
+                kept = {key: value.new_empty((total, *value.shape)) for key, value in found.items()}
+            for key, value in found.items():
+                if value.shape != kept[key].shape[1:]:
+                    raise ValueError(f"its shape is {tuple(value.shape)}, the first one's {tuple(kept[key].shape[1:])}")
+                kept[key][number] = value
+        except (TypeError, ValueError, KeyError) as error:
+            raise ValueError(
+                f"item {number} of the {which} dataset is not like the first or no tensor of numbers ({said(error)}); "
+                "give the dataset a transform, such as torchvision's ToTensor"
+            ) from error
+    if kept is None:
+        raise ValueError(f"the {which} dataset is empty")
+    try:
+        stacked = torch.stack(targets)
+    except RuntimeError as error:
+        raise ValueError(f"the targets of the {which} dataset differ in shape ({said(error)})") from error
+    return kept.get("", kept), stacked

@@ -1,0 +1,169 @@
+"""`tensors:FILE`: a task of the user's own arrays, in a `.npz` or `.safetensors` file.
+
+Entries: `train_inputs` and `train_targets`, perhaps `validation_*` and `test_*`; of several inputs `train_inputs.NAME`.
+A split that the file lacks is cut from the training data with a fixed seed, and the data is then copied. Otherwise it
+stays in the file and is read as it is needed, so that it may be larger than memory; not so in a compressed `.npz`, nor
+where it is float64. The objective is found from the targets; where several fit, the file names it: a text `objective`
+in a `.npz`, or in the metadata of a `.safetensors`.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from scratchcard.artefacts.files import written_beside
+from scratchcard.pruning.inputs import tensors
+from scratchcard.workloads.own_data import tensor_of
+from scratchcard.workloads.task import Task
+
+SPLITS = ("train", "validation", "test")
+_ABOUT = ("objective", "outputs")
+
+
+def tensors_task(name: str, file: Path) -> Task:
+    """The task of a file's arrays.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, of another kind, or lacks what a task needs; one sentence.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"no file {file}: expected the .npz or .safetensors of a task, as in tensors:my.npz")
+    readers = {".npz": _npz, ".safetensors": _safetensors}
+    if file.suffix not in readers:
+        raise ValueError(f"{file} is no file of tensors: expected one that ends in {' or '.join(readers)}")
+    try:
+        found, about = readers[file.suffix](file)
+    except (SafetensorError, zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError) as error:
+        raise ValueError(f"{file} is damaged or no {file.suffix} file ({error}); make it again") from error
+    parts: dict[str, dict[str, Tensor]] = {}
+    for entry, tensor in found.items():
+        place, _, key = entry.partition(".")
+        if place not in {f"{split}_{what}" for split in SPLITS for what in ("inputs", "targets")}:
+            raise ValueError(
+                f"{file} has an entry {entry!r}, expected train_inputs, train_targets, validation_* and test_*"
+            )
+        parts.setdefault(place, {})[key] = tensor
+    given: dict[str, Any] = {}
+    for split in SPLITS:
+        inputs, targets = parts.get(f"{split}_inputs"), parts.get(f"{split}_targets")
+        if (inputs is None) != (targets is None) or (split == "train" and inputs is None):
+            lacking = f"{split}_{'inputs' if inputs is None else 'targets'}"
+            raise ValueError(f"{file} lacks {lacking}; it has {', '.join(found)}")
+        if inputs is not None and targets is not None:
+            if set(targets) != {""} or ("" in inputs and len(inputs) > 1):
+                raise ValueError(f"{file} has {split} data of several kinds: expected one {split}_targets, and inputs")
+            given[split] = (inputs.get("", inputs), targets[""])
+    named = about.get("objective") or None
+    try:
+        objective = json.loads(named) if named is not None and named.startswith("{") else named
+        outputs = int(about["outputs"]) if "outputs" in about else None
+    except ValueError as error:
+        raise ValueError(f"{file} names no objective or number of outputs that can be read ({error})") from error
+    if isinstance(objective, str) and ":" in objective:
+        raise ValueError(f"{file} names {objective!r}; code that a file names is not run: name a task of your own code")
+    return Task.of(
+        *given["train"],
+        validation=given.get("validation"),
+        test=given.get("test"),
+        name=name,
+        objective=objective,
+        outputs=outputs,
+    )
+
+
+def save_task(task: Task, path: str | Path) -> Path:
+    """Write a task as a file that `tensors:FILE` reads again, with the same digest; `.safetensors`.
+
+    Raises:
+        ValueError: another ending, or an objective that no file can name: a loss of the user's own.
+
+    >>> import tempfile
+    >>> from scratchcard.workloads.tasks import load_task
+    >>> task = Task.of(np.random.rand(40, 2), np.arange(40) % 2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     load_task(f"tensors:{task.save(folder + '/mine.safetensors')}").digest == task.digest
+    True
+    """
+    from scratchcard.workloads.objectives import OBJECTIVES
+
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"a task is written to a .safetensors file, got {path}")
+    if task.objective.name not in OBJECTIVES:
+        raise ValueError(
+            f"{task.name} has a loss of its own, which no file can hold: name the task as package.module:factory, a "
+            "function that returns it"
+        )
+    held: dict[str, Tensor] = {}
+    for which in SPLITS:
+        split = getattr(task, which)
+        for key, tensor in tensors(split.inputs).items():
+            held[f"{which}_inputs.{key}" if key else f"{which}_inputs"] = tensor
+        held[f"{which}_targets"] = split.targets
+    storages = [tensor.untyped_storage().data_ptr() for tensor in held.values()]
+    written = {
+        key: tensor.cpu().clone() if storages.count(tensor.untyped_storage().data_ptr()) > 1 else tensor.cpu()
+        for key, tensor in held.items()
+    }
+    about = {"objective": json.dumps(task.objective.describe()), "outputs": str(task.outputs)}
+    with written_beside(path) as beside:
+        save_file({key: tensor.contiguous() for key, tensor in written.items()}, beside, about)
+    return path
+
+
+def _safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Views into the mapped file, and its metadata."""
+    with safe_open(file, framework="pt") as opened:
+        about = opened.metadata() or {}
+        return {key: tensor_of(opened.get_tensor(key), f"{file}'s {key}") for key in sorted(opened.keys())}, about
+
+
+def _npz(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Arrays that lie in the file uncompressed stay there; the others are read."""
+    found, about = {}, {}
+    with zipfile.ZipFile(file) as archive:
+        for entry in archive.infolist():
+            key = entry.filename.removesuffix(".npy")
+            try:
+                array = _member(file, archive, entry)
+            except ValueError as error:  # numpy's own, of objects and headers
+                raise ValueError(f"{file}'s {key} cannot be read ({error}); save arrays of numbers") from error
+            if key in _ABOUT:
+                about[key] = str(array)
+            else:
+                found[key] = tensor_of(array, f"{file}'s {key}")
+    return dict(sorted(found.items())), about
+
+
+def _member(file: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(entry) as stream:
+        version = np.lib.format.read_magic(stream)
+        read: Mapping[tuple[int, int], Any] = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }
+        if entry.compress_type == zipfile.ZIP_STORED and version in read:
+            shape, fortran, dtype = read[version](stream)
+            header = stream.tell()
+            if not dtype.hasobject and shape and 0 not in shape and dtype.isnative:
+                with file.open("rb") as raw:
+                    raw.seek(entry.header_offset + 26)
+                    sizes = np.frombuffer(raw.read(4), dtype="<u2")
+                start = entry.header_offset + 30 + int(sizes.sum()) + header
+                # Copy on write: torch wants memory that could be written to.
+                order: Any = "F" if fortran else "C"
+                return np.memmap(file, dtype, "c", start, shape, order)
+    with archive.open(entry) as stream:
+        array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
+    return array
