@@ -72,7 +72,9 @@ class Units:
         weight = getattr(layer, name.rpartition(".")[2], None)
         shape = weight.shape if isinstance(weight, Tensor) else ()
         if len(shape) < 2:
-            raise ValueError(f"features are defined for weights of two axes or more, not for {name!r} of {layer}")
+            raise ValueError(
+                f"features are defined for weights of two axes or more, not for {name!r} of {type(layer).__name__}"
+            )
         first, second = shape[:2]
         outputs, inputs = (second, first) if input_first(layer) else (first, second)
         return cls(outputs, inputs, 1, math.prod(shape[2:]), input_first(layer), 0, observed=False)
