@@ -40,7 +40,12 @@ def family(name: str) -> dict[str, Any]:
 
 
 def members(family: Mapping[str, Member], group: str) -> dict[str, Member]:
-    """The family with what installed packages add to it under `scratchcard.<group>`; ours win on a clash."""
+    """The family with what installed packages add to it under `scratchcard.<group>`; ours win on a clash.
+
+    Examples:
+        >>> members({"snip": 1}, "examples")
+        {'snip': 1}
+    """
     return {point.name: point.load() for point in _added(f"scratchcard.{group}")} | dict(family)
 
 

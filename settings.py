@@ -48,6 +48,13 @@ class SettingError(ValueError):
     Attributes:
         setting: its name, so that a frontend can say it in its own words.
         bare: the sentence without the owner that it begins with.
+
+    Examples:
+        >>> try:
+        ...     sc.Recipe(momentum=2.0)
+        ... except SettingError as error:
+        ...     error.setting, error.bare
+        ('momentum', 'momentum is 2.0, expected a number in [0, 1)')
     """
 
     def __init__(self, bare: str, setting: str = "", owner: str = "") -> None:
@@ -79,6 +86,15 @@ def setting(
         choices: the family that it names a member of; a `Literal` type needs none.
         unset: what the default means in words, where its value does not say it.
         label: how a method's label shows another value than the default, with `{}` for it.
+
+    Examples:
+        >>> @dataclass(frozen=True)
+        ... class Oven(Settings):
+        ...     degrees: float = setting(180.0, help="How hot", example=220.0, low=50, high=250)
+        >>> settings_of(Oven)["degrees"].expected
+        'a number in [50, 250]'
+        >>> Oven(degrees=200)
+        Oven(degrees=200.0)
     """
     about = {"help": help, "example": example, "low": low, "high": high, "above": above, "below": below}
     about |= {"choices": choices, "unset": unset, "label": label}
@@ -87,7 +103,19 @@ def setting(
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of one setting; see `setting`."""
+    """What is known of one setting; see `setting`.
+
+    Examples:
+        >>> momentum = settings_of(sc.Recipe)["momentum"]
+        >>> momentum.kind, momentum.told, momentum.expected
+        ('number', '0', 'a number in [0, 1)')
+        >>> momentum.parsed("0.9", "SGD")
+        0.9
+        >>> momentum.checked(1.5, "SGD")
+        Traceback (most recent call last):
+            ...
+        scratchcard.settings.SettingError: SGD's momentum is 1.5, expected a number in [0, 1)
+    """
 
     name: str
     type: Any
@@ -205,6 +233,15 @@ class Settings:
 
     Attributes:
         called: how sentences name it; by default the name of its class.
+
+    Examples:
+        >>> @dataclass(frozen=True)
+        ... class Kettle(Settings):
+        ...     litres: int = setting(2, help="How much it holds", low=1)
+        >>> Kettle(litres=0)
+        Traceback (most recent call last):
+            ...
+        scratchcard.settings.SettingError: Kettle's litres is 0, expected a whole number of at least 1
     """
 
     called: ClassVar[str] = ""
@@ -219,6 +256,10 @@ def settings_of(kind: Any) -> dict[str, Setting]:
     """The settings of a dataclass by name, in their order; of a dataclass that declares none, its fields.
 
     A field without a declaration counts too, as far as it says what it is; what is no dataclass has none.
+
+    Examples:
+        >>> list(settings_of(sc.SCORERS["grasp"])), list(settings_of(int))
+        (['temperature'], [])
     """
     return _settings_of(kind)
 
@@ -251,6 +292,14 @@ def make(
 
     Raises:
         SettingError: a setting that it does not have, or a value that the setting cannot have.
+
+    Examples:
+        >>> make(sc.SCORERS["grasp"], "grasp", {"temperature": 1})
+        GraSP(temperature=1.0)
+        >>> make(sc.SCORERS["grasp"], "grasp", {"heat": 1})
+        Traceback (most recent call last):
+            ...
+        scratchcard.settings.SettingError: grasp has no setting heat; it has temperature
     """
     known = settings_of(kind)
     for name in words:
@@ -266,6 +315,10 @@ def parsed(kind: Callable[..., Any], owner: str, pairs: Sequence[str]) -> dict[s
 
     Raises:
         SettingError: no such pair, a setting that it does not have, or a value that the setting cannot have.
+
+    Examples:
+        >>> parsed(sc.Recipe, "the recipe", ["optimizer=adam", "max_steps=200", "betas=[0.8, 0.9]"])
+        {'optimizer': 'adam', 'max_steps': 200, 'betas': (0.8, 0.9)}
     """
     known, found = settings_of(kind), {}
     for pair in pairs:
@@ -284,6 +337,10 @@ def described(value: Any, first: Mapping[str, Any]) -> dict[str, Any]:
 
     So a setting that is added changes no digest of what was done before. `first` holds those known at first with the
     values that stand for them where the dataclass does not have them.
+
+    Examples:
+        >>> described(sc.Recipe(momentum=0.9), {"optimizer": "sgd"})
+        {'optimizer': 'sgd', 'momentum': 0.9}
     """
     known = settings_of(type(value))
     own = {name: getattr(value, name) for name in known}
@@ -291,7 +348,12 @@ def described(value: Any, first: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def changed(value: Any) -> dict[str, Any]:
-    """The settings that are not at their default."""
+    """The settings that are not at their default.
+
+    Examples:
+        >>> changed(sc.Recipe(momentum=0.9, max_steps=200))
+        {'momentum': 0.9, 'max_steps': 200}
+    """
     return described(value, {})
 
 
@@ -307,18 +369,20 @@ def _kind(kind: Any) -> str:
     if origin is Literal:
         return "text"
     if origin is tuple:
-        return (
-            f"{_NUMBERS.get(len(arguments), 'list of')} {_kind(arguments[0])}s"
-            if arguments[-1] is not ...
-            else (f"list of {_kind(arguments[0])}s")
-        )
+        count = "list of" if arguments[-1] is ... else _NUMBERS.get(len(arguments), "list of")
+        return f"{count} {_kind(arguments[0])}s"
     if origin in (Union, UnionType):
         return " or ".join(_kind(argument) for argument in arguments if argument is not NoneType)
     return getattr(kind, "__name__", str(kind))
 
 
 def shown(value: Any) -> str:
-    """A default or an example, as a person types it."""
+    """A default or an example, as a person types it.
+
+    Examples:
+        >>> shown(True), shown(1e-05), shown((0.9, 0.999)), shown(None)
+        ('true', '1e-05', '[0.9, 0.999]', 'None')
+    """
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -342,6 +406,10 @@ def whole_numbers(text: str, name: str = "seed") -> tuple[int, ...]:
 
     Raises:
         ValueError: not such a list, none or too many numbers, or one beyond what libraries take as a seed.
+
+    Examples:
+        >>> whole_numbers("0-3,7")
+        (0, 1, 2, 3, 7)
     """
     ranges: list[range] = []
     try:

@@ -6,17 +6,17 @@ file that comes of it is all that a report needs.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from scratchcard.analysis.overlap import PackedMask, chance_matrix, core_curve, jaccard_matrix
-from scratchcard.analysis.ticket_layers import layer_rows
-from scratchcard.analysis.ticket_origins import Origin, labels_of, ticket_files, workloads_of
+from scratchcard.analysis.overlap import PackedMask, chances, core_curve, jaccards
+from scratchcard.analysis.tickets import Origin, labels_of, layer_rows, ticket_files, workloads_of
 from scratchcard.analysis.weights import EDGES, Distribution, same_sign, weight_distributions
 from scratchcard.artefacts.files import written_beside
 from scratchcard.pruning.ticket import Ticket
@@ -27,21 +27,9 @@ if TYPE_CHECKING:
 
 FORMAT_KEY = b"scratchcard.anatomy"
 FORMAT_VERSION = b"1"
-COLUMNS = (
-    "kind",
-    "workload",
-    "network",
-    "task",
-    "density",
-    "seed",
-    "label",
-    "other",
-    "layer",
-    "name",
-    "at",
-    "value",
-)
-OVERLAPS = ("workload", "task", "density", "label_a", "label_b", "jaccard", "spread", "chance", "chance_by_layer")
+COLUMNS = ["kind", "workload", "network", "task", "density", "seed", "label", "other", "layer", "name", "at", "value"]
+PLACE = ["workload", "density"]
+MEASURES = ("jaccard", "spread", "chance", "chance_by_layer", "seeds")
 _TRAINING = ("steps", "best_step", "early_stopped", "diverged", "validation_accuracy", "validation_loss")
 
 
@@ -50,7 +38,6 @@ def anatomy(
     out: str | Path | None = None,
     *,
     density: float | None = None,
-    digests: Collection[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """The anatomy of tickets, in long form: a number a row, NaN left out.
@@ -60,18 +47,24 @@ def anatomy(
 
     - `ticket`: kept, prunable, density, effective_density; of a trained one steps, best_step, early_stopped, diverged,
       validation_accuracy, validation_loss.
-    - `layer`: size, kept, density, units, live_units, dead_units, effective_density (see `layers`).
+    - `layer`: size, kept, density, units, live_units, dead_units, effective_density (see `layer_rows`).
     - `weights`: `PART.count`, `.bimodality`, `.central_share`, `.near_zero`, `.root_mean_square` (see `Distribution`),
       and `same_sign`.
     - `histogram`: name PART, value a count over all seeds in the bin whose middle is `at`; empty bins are left out.
-    - `overlap`: jaccard, spread, chance, chance_by_layer and seeds of label and other (see `overlaps`).
+    - `overlap`: of label and other, means over seeds: jaccard, its spread (standard deviation over seeds), chance
+      (independent masks of these densities), chance_by_layer (of these layer densities), and how many seeds.
     - `core`: name weights, expected or expected_by_layer: how many weights at least `at` of a place's tickets keep.
+
+    Tickets are compared with those of the same workload, density, seed and data order, whose weights are at the same
+    places; then averaged over seeds. Between seeds positions are not comparable, so that a method is compared with
+    itself only where one initialisation has several tickets: given weights with several seeds, or another order of the
+    data. Such a row has the same label twice and the mean over pairs of tickets. Weights drawn anew
+    (`initial="bimodal"`) share no hidden units' order with others. Dense networks are left out.
 
     Args:
         source: a results folder, a folder of tickets, a ticket, or several of them.
         out: also write it to this Parquet file; written beside and renamed.
         density: only the tickets of this density.
-        digests: only the tickets of these runs.
         progress: called with (done, total).
 
     Memory: about 45 KB a ticket of 266,200 weights.
@@ -80,12 +73,12 @@ def anatomy(
         FileNotFoundError: there is nothing at a path.
         ValueError: no tickets, a damaged one, one without provenance, or two of one run.
     """
-    files = ticket_files(source, digests=digests)
+    files = ticket_files(source)
     origins: list[Origin] = []
     masks: list[PackedMask] = []
-    numbers: list[tuple[int, str, str, str, float]] = []
-    histograms: list[tuple[int, list[Distribution]]] = []
-    known: dict[bytes, list[Distribution]] = {}
+    numbers: list[tuple[Any, ...]] = []
+    histograms: list[tuple[int, str, str, NDArray[np.int64]]] = []
+    known: dict[str, list[Distribution]] = {}
     densities: set[float] = set()
     for done, path in enumerate(files, 1):
         ticket = Ticket.load(path)
@@ -97,7 +90,7 @@ def anatomy(
             origins.append(origin)
             masks.append(PackedMask.of(ticket.mask))
             distributions = weight_distributions(ticket, known)
-            histograms.append((place, distributions))
+            histograms += [(place, d.layer, d.part, d.histogram) for d in distributions]
             numbers += [(place, *entry) for entry in _numbers(ticket, record, distributions)]
         if progress is not None:
             progress(done, len(files))
@@ -106,7 +99,13 @@ def anatomy(
         raise ValueError(f"no ticket of density {density:g}; there are tickets of {there}")
     frame = _frame(origins, masks, numbers, histograms)
     if out is not None:
-        _write(frame, Path(out))
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), FORMAT_KEY: FORMAT_VERSION})
+        with written_beside(Path(out)) as beside:
+            pq.write_table(table, beside, compression="zstd")
     return frame
 
 
@@ -124,170 +123,148 @@ def read_anatomy(path: str | Path) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"no anatomy at {path}: expected a file that `scratchcard anatomy --out` wrote")
     try:
-        schema = pq.read_schema(path)
-        if FORMAT_KEY not in (schema.metadata or {}):
-            raise ValueError(f"{path} is a Parquet file but no anatomy; make one with `scratchcard anatomy --out`")
-        version = schema.metadata[FORMAT_KEY]
-        if version != FORMAT_VERSION:
-            raise ValueError(f"{path} has anatomy version {version!r}, this release reads {FORMAT_VERSION!r}")
-        frame: pd.DataFrame = pq.read_table(path).to_pandas()
+        table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).strip().split("\n")[0]
         raise ValueError(f"{path} is damaged or no Parquet file ({reason}); make it again") from error
+    version = (table.schema.metadata or {}).get(FORMAT_KEY)
+    if version is None:
+        raise ValueError(f"{path} is a Parquet file but no anatomy; make one with `scratchcard anatomy --out`")
+    if version != FORMAT_VERSION:
+        raise ValueError(f"{path} has anatomy version {version!r}, this release reads {FORMAT_VERSION!r}")
+    frame: pd.DataFrame = table.to_pandas()
     return frame
 
 
-def overlaps(tickets: Iterable[Ticket | str | Path]) -> pd.DataFrame:
-    """How much the tickets of each two methods overlap: a row a workload, density and pair.
-
-    Tickets are compared with those of the same workload, density, seed and data order, whose weights are at the same
-    places; then averaged over seeds. Between seeds positions are not comparable, so that a method is compared with
-    itself only where one initialisation has several tickets: given weights with several seeds, or another order of the
-    data. Such a row has the same label twice and the mean over pairs of tickets. Weights drawn anew
-    (`initial="bimodal"`) share no hidden units' order with others. Dense networks are left out.
-
-    Columns: workload, task, density, label_a, label_b, jaccard, spread (standard deviation over seeds, NaN of one),
-    chance (independent masks of these densities), chance_by_layer (independent masks of these layer densities), seeds.
-
-    Raises:
-        ValueError: a damaged ticket, one without provenance, or two tickets of one run.
-    """
-    origins, masks = [], []
-    for place, item in enumerate(tickets):
-        ticket = item if isinstance(item, Ticket) else Ticket.load(item)
-        origins.append(Origin.of(ticket, f"ticket {place}" if isinstance(item, Ticket) else str(item)))
-        masks.append(PackedMask.of(ticket.mask))
-    return _overlaps(origins, masks, labels_of(origins))
-
-
-def _numbers(
-    ticket: Ticket, record: Mapping[str, Any], distributions: Sequence[Distribution]
-) -> Iterator[tuple[str, str, str, float]]:
+def _numbers(ticket: Ticket, record: Mapping[str, Any], parts: Sequence[Distribution]) -> Iterator[tuple[Any, ...]]:
     """(kind, layer, name, value) of one ticket."""
     rows = layer_rows(ticket)
     live: dict[str, Any] = {}
-    effective = float(sum(row["effective_density"] * row["size"] for row in rows) / ticket.mask.total)
+    effective = sum(row["effective_density"] * row["size"] for row in rows) / ticket.mask.total
     if np.isnan(effective):
         # Networks that a ticket alone does not tell: what the run itself found.
         effective, live = record.get("effective_density", effective), record.get("live_units", {})
-    yield from (("ticket", "", name, value) for name, value in _whole(ticket, effective))
+    whole = {"kept": ticket.mask.kept, "prunable": ticket.mask.total, "density": ticket.mask.density}
+    training = ticket.provenance.get("training") or {}
+    whole |= {"effective_density": effective} | {name: training.get(name) for name in _TRAINING}
+    yield from (("ticket", "", name, float(value)) for name, value in whole.items() if value is not None)
     for row in rows:
         row["live_units"] = live.get(row["layer"], row["live_units"])
         yield from (("layer", row["layer"], name, float(value)) for name, value in row.items() if name != "layer")
-    for d in distributions:
+    for d in parts:
         for name in ("count", "bimodality", "central_share", "near_zero", "root_mean_square"):
             yield "weights", d.layer, f"{d.part}.{name}", float(getattr(d, name))
     yield from (("weights", layer, "same_sign", share) for layer, share in same_sign(ticket).items())
 
 
-def _whole(ticket: Ticket, effective: float) -> Iterator[tuple[str, float]]:
-    yield from (("kept", float(ticket.mask.kept)), ("prunable", float(ticket.mask.total)))
-    yield from (("density", ticket.mask.density), ("effective_density", effective))
-    training = ticket.provenance.get("training")
-    told = training if isinstance(training, dict) else {}
-    for name in _TRAINING:
-        value = told.get(name)
-        if isinstance(value, int | float):
-            yield name, float(value)
-
-
 def _frame(
-    origins: Sequence[Origin],
-    masks: Sequence[PackedMask],
-    numbers: Sequence[tuple[int, str, str, str, float]],
-    histograms: Sequence[tuple[int, list[Distribution]]],
+    origins: list[Origin], masks: list[PackedMask], numbers: Sequence[tuple[Any, ...]], histograms: Sequence[Any]
 ) -> pd.DataFrame:
     import pandas as pd
 
-    labels, workloads = labels_of(origins), workloads_of(origins)
-    rows: list[tuple[int, str, int | None, str, str, str, str, float, float]] = [
-        (place, kind, origins[place].seed, labels[place], "", layer, name, np.nan, value)
-        for place, kind, layer, name, value in numbers
+    about = pd.DataFrame([asdict(origin) for origin in origins])
+    about["label"], about["workload"] = labels_of(origins), workloads_of(origins)
+    own = pd.DataFrame(numbers, columns=["place", "kind", "layer", "name", "value"])
+    own = own.join(about[["label", "seed"]], on="place")
+    bars = pd.DataFrame(histograms, columns=["place", "layer", "name", "value"])
+    bars = bars.join(about[["workload", "density", "label"]], on="place")
+    pooled = bars.groupby(["workload", "density", "label", "layer", "name"], sort=False)
+    bars = pooled.agg(place=("place", "first"), value=("value", "sum")).reset_index()
+    bars["at"] = [list((EDGES[:-1] + EDGES[1:]) / 2)] * len(bars)
+    bars = bars.assign(kind="histogram").explode(["at", "value"])
+    bars = bars[bars["value"] > 0]
+    pruned = about[about["density"] < 1]
+    together = [
+        list(part.index) for _, part in pruned.groupby(["settings", "density", "seed", "data_seed"], sort=False)
     ]
-    pooled: dict[tuple[Any, ...], tuple[int, Any]] = {}
-    for place, distributions in histograms:
-        for d in distributions:
-            key = (workloads[place], origins[place].density, labels[place], d.layer, d.part)
-            first, counts = pooled.get(key, (place, 0))
-            pooled[key] = (first, counts + d.histogram)
-    middles = (EDGES[:-1] + EDGES[1:]) / 2
-    for (_, _, label, layer, part), (place, counts) in pooled.items():
-        rows += [
-            (place, "histogram", None, label, "", layer, part, float(middles[at]), float(counts[at]))
-            for at in np.flatnonzero(counts)
-        ]
-    where = {
-        (workload, origin.density): place
-        for place, (workload, origin) in enumerate(zip(workloads, origins, strict=True))
-    }
-    for pair in _overlaps(origins, masks, labels).to_dict("records"):
-        place = where[pair["workload"], pair["density"]]
-        rows += [
-            (place, "overlap", None, pair["label_a"], pair["label_b"], "", name, np.nan, float(pair[name]))
-            for name in ("jaccard", "spread", "chance", "chance_by_layer", "seeds")
-        ]
-    for there in _places(origins):
-        curve = core_curve([masks[place] for place in there])
-        for name in ("weights", "expected", "expected_by_layer"):
-            rows += [
-                (there[0], "core", origins[there[0]].seed, "", "", "", name, float(at), float(value))
-                for at, value in zip(curve["at_least"], curve[name], strict=True)
-            ]
-    frame = pd.DataFrame(rows, columns=["place", "kind", "seed", "label", "other", "layer", "name", "at", "value"])
+    cores = []
+    for there in together:
+        if len(there) > 1:
+            curve = core_curve([masks[place] for place in there]).rename(columns={"at_least": "at"}).melt("at")
+            curve = curve.rename(columns={"variable": "name"})
+            cores.append(curve.assign(place=there[0], kind="core", seed=about["seed"][there[0]]))
+    repeats = pruned.groupby(["settings", "density", "start", "label", "method"], sort=False)
+    pairs = _overlaps(masks, about, [*together, *(list(part.index) for _, part in repeats)])
+    frame = pd.concat([own, bars, pairs, *cores], ignore_index=True)
     frame = frame[frame["value"].notna()].reset_index(drop=True)
-    frame["workload"] = np.array(workloads, dtype=object)[frame["place"]]
-    for name in ("network", "task", "density"):
-        frame[name] = np.array([getattr(origin, name) for origin in origins])[frame["place"]]
-    text = [name for name in COLUMNS if name not in ("density", "seed", "at", "value")]
-    return frame[list(COLUMNS)].astype({"seed": "Int64", **dict.fromkeys(text, "str")})
+    for name in ("workload", "network", "task", "density"):
+        frame[name] = about[name].to_numpy()[frame["place"].astype(int)]
+    texts = [name for name in COLUMNS if name not in ("density", "seed", "at", "value")]
+    frame = frame.reindex(columns=COLUMNS)
+    frame[texts] = frame[texts].fillna("")
+    return frame.astype({"seed": "Int64", "at": float, "value": float, **dict.fromkeys(texts, "str")})
 
 
-def _places(origins: Sequence[Origin]) -> list[list[int]]:
-    """The tickets whose weights are at the same places: two or more, not dense."""
-    places: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-    for place, origin in enumerate(origins):
-        if origin.density < 1.0:
-            places[origin.settings, origin.density, origin.seed, origin.data_seed].append(place)
-    return [there for there in places.values() if len(there) > 1]
-
-
-def _overlaps(origins: Sequence[Origin], masks: Sequence[PackedMask], labels: Sequence[str]) -> pd.DataFrame:
+def _overlaps(masks: Sequence[PackedMask], about: pd.DataFrame, groups: Sequence[Sequence[int]]) -> pd.DataFrame:
+    """How much the tickets of each two methods overlap, within each group of tickets; means over the groups."""
     import pandas as pd
 
-    found: list[tuple[Any, ...]] = []
-    workloads = workloads_of(origins)
-
-    def add(there: Sequence[int], names: Sequence[str]) -> None:
-        own = {str(place): masks[place] for place in there}
-        tables = [jaccard_matrix(own), chance_matrix(own), chance_matrix(own, by_layer=True)]
-        values = [table.to_numpy() for table in tables]
-        origin, workload = origins[there[0]], workloads[there[0]]
+    found = []
+    for there in groups:
+        own = [masks[place] for place in there]
+        tables = (jaccards(own), chances(own), chances(own, by_layer=True)) if len(own) > 1 else ()
         for i, j in combinations(range(len(there)), 2):
-            a, b = sorted((names[i], names[j]))
-            found.append((workload, origin.task, origin.density, a, b, *(value[i, j] for value in values)))
-
-    for there in _places(origins):
-        add(there, [labels[place] for place in there])
-    repeats: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-    for place, origin in enumerate(origins):
-        if origin.density < 1.0:
-            repeats[origin.settings, origin.density, origin.start, labels[place], origin.method].append(place)
-    for there in repeats.values():
-        if len(there) > 1:
-            add(there, [labels[place] for place in there])
-    keys = ["workload", "task", "density", "label_a", "label_b"]
-    frame = pd.DataFrame(found, columns=[*keys, "jaccard", "chance", "chance_by_layer"])
-    groups = frame.groupby(keys, sort=True)
-    means = groups[["jaccard", "chance", "chance_by_layer"]].mean()
-    means["spread"], means["seeds"] = groups["jaccard"].std(), groups.size()
-    return means.reset_index()[[*OVERLAPS, "seeds"]]
+            labels = sorted(about["label"][[there[i], there[j]]])
+            found.append((there[0], *about.loc[there[0], PLACE], *labels, *(table[i, j] for table in tables)))
+    measures = ["jaccard", "chance", "chance_by_layer"]
+    frame = pd.DataFrame(found, columns=["place", *PLACE, "label", "other", *measures])
+    grouped = frame.groupby([*PLACE, "label", "other"])
+    means = grouped[measures].mean().assign(spread=grouped["jaccard"].std(), seeds=grouped.size())
+    means["place"] = grouped["place"].first()
+    long = means.reset_index().melt(["place", *PLACE, "label", "other"], var_name="name")
+    return long.drop(columns=PLACE).assign(kind="overlap")
 
 
-def _write(frame: pd.DataFrame, path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def places(frame: pd.DataFrame) -> list[tuple[str, float]]:
+    """The workloads and densities of an anatomy, sorted."""
+    found = frame[PLACE].drop_duplicates().sort_values(PLACE)
+    return [(str(workload), float(density)) for workload, density in found.itertuples(index=False)]
 
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), FORMAT_KEY: FORMAT_VERSION})
-    with written_beside(path) as beside:
-        pq.write_table(table, beside, compression="zstd")
+
+def overlap_matrix(frame: pd.DataFrame, measure: str = "jaccard") -> pd.DataFrame:
+    """Means over seeds of every two methods, labels along both sides; empty without two methods.
+
+    The diagonal is NaN except where one initialisation has several tickets of a method. Pairs that never had the same
+    seed are NaN too.
+
+    Args:
+        frame: rows of one workload and density.
+        measure: one of `MEASURES`.
+    """
+    rows = frame.loc[(frame["kind"] == "overlap") & (frame["name"] == measure), ["label", "other", "value"]]
+    import pandas as pd
+
+    both = pd.concat([rows, rows.rename(columns={"label": "other", "other": "label"})]).drop_duplicates()
+    return both.pivot(index="label", columns="other", values="value")
+
+
+def core_sizes(frame: pd.DataFrame) -> pd.DataFrame:
+    """How many weights the tickets of one initialisation have in common, as means over seeds.
+
+    Columns: workload, density, tickets (n of one seed), at_least (k), seeds, weights, expected, expected_by_layer: for
+    every k from 1 to n. The core is the row with k = n. Seeds with other numbers of tickets have rows of their own.
+    """
+    rows = frame[frame["kind"] == "core"].copy()
+    rows["tickets"] = rows.groupby([*PLACE, "seed"])["at"].transform("max").astype("int64")
+    rows["at_least"] = rows["at"].astype("int64")
+    keys = [*PLACE, "tickets", "at_least"]
+    means = rows.pivot_table(index=keys, columns="name", values="value", aggfunc="mean")
+    means = means.reindex(columns=["weights", "expected", "expected_by_layer"])
+    means.insert(0, "seeds", rows[rows["name"] == "weights"].groupby(keys)["seed"].nunique())
+    means.columns.name = None
+    return means.reset_index()
+
+
+def means(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Means over seeds of the numbers of a kind (`ticket`, `layer` or `weights`), a column a name.
+
+    Columns: workload, density, label, layer (`""`: all), seeds, then the names; NaN where no seed has the number.
+    """
+    rows = frame[frame["kind"] == kind]
+    keys = [*PLACE, "label", "layer"]
+    table = rows.pivot_table(index=keys, columns="name", values="value", aggfunc="mean", sort=False)
+    # `density` is what was asked for; the share that was really kept has the name of its own.
+    table = table[list(dict.fromkeys(rows["name"]))].rename(columns={"density": "kept_density"})
+    table.insert(0, "seeds", rows.groupby(keys)["seed"].nunique())
+    table.columns.name = None
+    return table.reset_index().sort_values([*PLACE, "label"], kind="stable", ignore_index=True)

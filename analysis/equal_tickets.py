@@ -1,4 +1,4 @@
-"""Methods whose runs are the same: one result under several names, and not evidence that counts twice.
+"""Methods that find the very same tickets: one result under several names.
 
 Magnitude on SNIP's scores, say, where both score in every round, finds by construction the ticket of SNIP, and the same
 seed then trains it to the same numbers.
@@ -52,35 +52,33 @@ def identical(runs: pd.DataFrame, by: str = "method") -> list[Identical]:
     Args:
         runs: from `analysis.results.frame`.
         by: the column that names the methods.
-
-    Raises:
-        ValueError: columns are missing.
     """
-    wanted = [by, *PLACE, *EQUAL]
-    absent = [name for name in wanted if name not in runs.columns]
-    if absent:
-        raise ValueError(f"the frame of runs has no column {', '.join(absent)}; expected {', '.join(wanted)}")
     columns = [*EQUAL, *(name for name in ALSO if name in runs.columns)]
     values = runs[columns].astype(object).where(runs[columns].notna(), None)
+    places = runs[list(PLACE)].itertuples(index=False, name=None)
     found: dict[str, dict[tuple[object, ...], tuple[object, ...]]] = {}
-    twice = set()
-    for method, *row in zip(runs[by], *(runs[name] for name in PLACE), values.itertuples(index=False), strict=True):
-        place, numbers = tuple(row[:-1]), tuple(row[-1])
-        own = found.setdefault(str(method), {})
-        if place in own:
-            twice.add(str(method))
-        own[place] = numbers
+    for method, place, numbers in zip(runs[by], places, values.itertuples(index=False, name=None), strict=True):
+        found.setdefault(str(method), {})[place] = numbers
+    twice = set(runs.loc[runs.duplicated([by, *PLACE]), by])  # nothing to compare one by one
+
+    def agree(one: str, other: str) -> bool:
+        common = found[one].keys() & found[other].keys()
+        pairs = [(found[one][place], found[other][place]) for place in common]
+        return len(common) > 1 and all(a == b and None not in a[: len(EQUAL)] for a, b in pairs)
+
     groups: list[list[str]] = []
-    for method in sorted(found, key=lambda name: (len(name), name)):
-        if method in twice:  # several runs of one seed under one name: nothing to compare one by one
-            continue
-        for group in groups:
-            if all(_agree(found[method], found[other]) for other in group):
-                group.append(method)
-                break
-        else:
-            groups.append([method])
-    return [_group(group, found) for group in groups if len(group) > 1]
+    for method in sorted(found.keys() - twice, key=lambda name: (len(name), name)):
+        group = next((group for group in groups if all(agree(method, other) for other in group)), [])
+        if not group:
+            groups.append(group)
+        group.append(method)
+    told = []
+    for group in groups:
+        if len(group) > 1:
+            there = [found[method].keys() for method in group]
+            common = min(len(a & b) for a, b in itertools.combinations(there, 2))
+            told.append(Identical(tuple(group), common, all(one == there[0] for one in there)))
+    return told
 
 
 def others(groups: Iterable[Identical]) -> dict[str, str]:
@@ -101,43 +99,22 @@ def note(groups: Sequence[Identical]) -> str:
 
 def repeated(tests: pd.DataFrame, groups: Sequence[Identical]) -> str:
     """What must stand beside the tests of a family (rows of `analysis.significance.compare`); empty if nothing."""
+    import pandas as pd
+
     stands = others(groups)
     counted = tests[tests["counted"]]
-    hypotheses: dict[tuple[object, ...], bool] = {}
-    same = 0
-    columns = ("of", "against", "network", "task", "density", "paired", "significant")
-    for of, against, *where, significant in zip(*(counted[name] for name in columns), strict=True):
-        pair = frozenset((stands.get(of, of), stands.get(against, against)))
-        same += len(pair) == 1
-        if len(pair) == 2:
-            key = (pair, *where)
-            hypotheses[key] = hypotheses.get(key, False) or bool(significant)
-    again = len(counted) - same - len(hypotheses)
-    told = []
-    if again:
-        told.append(
-            f"Of these {len(counted)} tests {again} repeat another, since methods are identical in every run: "
-            f"{len(hypotheses)} are different tests, {sum(hypotheses.values())} of them significant."
-        )
-    if same:
-        told.append(f"{same} of these {len(counted)} tests compare a method with one that is identical in every run.")
-    if told:
-        told.append("Holm's correction counts all that were declared, which makes it stricter, never too lenient.")
-    return " ".join(told)
-
-
-def _agree(
-    one: dict[tuple[object, ...], tuple[object, ...]], other: dict[tuple[object, ...], tuple[object, ...]]
-) -> bool:
-    common = one.keys() & other.keys()
-    return len(common) > 1 and all(one[place] == other[place] and _whole(one[place]) for place in common)
-
-
-def _whole(numbers: tuple[object, ...]) -> bool:
-    return None not in numbers[: len(EQUAL)]
-
-
-def _group(methods: Sequence[str], found: dict[str, dict[tuple[object, ...], tuple[object, ...]]]) -> Identical:
-    places = [set(found[method]) for method in methods]
-    common = min(len(one & other) for one, other in itertools.combinations(places, 2))
-    return Identical(tuple(methods), common, all(place == places[0] for place in places))
+    sides = zip(*(counted[side].replace(stands) for side in ("of", "against")), strict=True)
+    pairs = counted.assign(pair=pd.Series(map(frozenset, sides), counted.index, dtype=object))
+    different = pairs[pairs["pair"].map(len) == 2]
+    same = len(pairs) - len(different)
+    where = ["pair", "network", "task", "density", "paired"]
+    hypotheses = different.groupby(where, dropna=False, sort=False)["significant"].any()
+    again = len(different) - len(hypotheses)
+    repeats = (
+        f"Of these {len(counted)} tests {again} repeat another, since methods are identical in every run: "
+        f"{len(hypotheses)} are different tests, {int(hypotheses.sum())} of them significant."
+    )
+    itself = f"{same} of these {len(counted)} tests compare a method with one that is identical in every run."
+    stricter = "Holm's correction counts all that were declared, which makes it stricter, never too lenient."
+    told = {repeats: again, itself: same, stricter: again or same}
+    return " ".join(text for text, there in told.items() if there)

@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
-from scratchcard.analysis.headline import ACCURACY, Headline, metric_of
-from scratchcard.analysis.statistics import Interval, interval
+from scratchcard.analysis.statistics import ACCURACY, Headline, Interval, interval, metric_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,63 +115,51 @@ def groups(runs: pd.DataFrame, by: Sequence[str] = METHOD, measure: str = MEASUR
     absent = [name for name in wanted if name not in runs.columns]
     if absent:
         raise ValueError(f"the frame of runs has no column {', '.join(absent)}; expected {', '.join(wanted)}")
-    keys = zip(*([_plain(name, value) for value in runs[name].tolist()] for name in by), strict=True)
+    table = runs[list(by)].astype(object).where(runs[list(by)].notna(), None)
+    if "density" in by:
+        table["density"] = table["density"].map(density_key)
     metrics = [metric_of(value) for value in runs["metric"]] if "metric" in runs else [ACCURACY] * len(runs)
     values = pd.to_numeric(runs[measure]).to_numpy(dtype=float, na_value=math.nan)
-    diverged = runs["diverged"].isin([True]).to_numpy() if "diverged" in runs else np.zeros(len(runs), dtype=bool)
+    diverged = runs["diverged"].isin([True]) if "diverged" in runs else [False] * len(runs)
+    members = zip(runs["seed"].astype(int), values.tolist(), diverged, range(len(runs)), strict=True)
     found: dict[tuple[Any, ...], list[tuple[int, float, bool, int]]] = {}
-    for place, (key, metric, seed, value, flag) in enumerate(
-        zip(keys, metrics, runs["seed"].astype(int).tolist(), values.tolist(), diverged.tolist(), strict=True)
-    ):
-        found.setdefault((key, metric), []).append((seed, value, flag, place))
-    return [_group(key, metric, members) for (key, metric), members in found.items()]
-
-
-def _plain(name: str, value: Any) -> Any:
-    if name == "density":
-        return density_key(value)
-    return None if value is None or value != value or str(value) == "<NA>" else value
-
-
-def _group(key: tuple[Any, ...], metric: str, runs: list[tuple[int, float, bool, int]]) -> Group:
-    finite = sorted(run for run in runs if math.isfinite(run[1]))
-    return Group(
-        key,
-        metric,
-        tuple(seed for seed, *_ in finite),
-        tuple(value for _, value, *_ in finite),
-        frozenset(seed for seed, value, *_ in runs if not math.isfinite(value)),
-        frozenset(seed for seed, _, flag, _ in finite if flag),
-        tuple(place for *_, place in runs),
-    )
+    for key, metric, member in zip(table.itertuples(index=False, name=None), metrics, members, strict=True):
+        found.setdefault((key, metric), []).append(member)
+    grouped = []
+    for (key, metric), some in found.items():
+        finite = sorted(run for run in some if math.isfinite(run[1]))
+        seeds, kept = tuple(seed for seed, *_ in finite), tuple(value for _, value, *_ in finite)
+        missing = frozenset(seed for seed, value, *_ in some if not math.isfinite(value))
+        lost = frozenset(seed for seed, _, flag, _ in finite if flag)
+        grouped.append(Group(key, metric, seeds, kept, missing, lost, tuple(place for *_, place in some)))
+    return grouped
 
 
 @dataclass(frozen=True)
 class Methods:
-    """The groups of a frame by (label, place, density), each with every seed once: what tests compare."""
+    """The groups of a frame by (label, place, density), each with every seed once: what tests compare.
+
+    Attributes:
+        groups: in order of appearance.
+        at: the densities at which a label has runs, by (label, place).
+    """
 
     groups: Mapping[tuple[str, Place, float], Group]
+    at: Mapping[tuple[str, Place], set[float]]
 
-    @cached_property
+    @property
     def labels(self) -> list[str]:
         """In order of appearance."""
-        return list(dict.fromkeys(label for label, _, _ in self.groups))
+        return list(dict.fromkeys(label for label, _ in self.at))
 
-    @cached_property
+    @property
     def places(self) -> list[Place]:
         """In order of appearance."""
-        return list(dict.fromkeys(place for _, place, _ in self.groups))
+        return list(dict.fromkeys(place for _, place in self.at))
 
     def densities(self, label: str, place: Place) -> set[float]:
         """At which a label has runs."""
-        return self._densities.get((label, place), set())
-
-    @cached_property
-    def _densities(self) -> dict[tuple[str, Place], set[float]]:
-        found: dict[tuple[str, Place], set[float]] = {}
-        for label, place, density in self.groups:
-            found.setdefault((label, place), set()).add(density)
-        return found
+        return self.at.get((label, place), set())
 
     def is_dense(self, label: str, place: Place) -> bool:
         """Whether all of a label's runs are dense networks, which stand beside tickets of any density."""
@@ -186,41 +171,47 @@ class Methods:
         return self.groups.get((label, place, at), Group())
 
 
-def methods(runs: pd.DataFrame, measure: str = MEASURE, label: str = "label") -> Methods:
+def methods(runs: pd.DataFrame, label: str = "label") -> Methods:
     """The groups that tests compare; `label` is the column that names the methods.
 
     Raises:
         ValueError: columns are missing; two runs of a method have the same seed, since they differ in something that
             the label does not say, or are one run twice; or a network and task has runs of several metrics.
     """
-    found = groups(runs, (label, *METHOD[1:]), measure)
+    found: dict[tuple[str, Place, float], Group] = {}
+    at: dict[tuple[str, Place], set[float]] = {}
     metrics: dict[Place, set[str]] = {}
-    for group in found:
-        if group.repeated:
-            raise ValueError(_repeated(runs.iloc[list(group.rows)], group))
-        metrics.setdefault(Place(*map(str, group.key[1:3])), set()).add(group.metric)
+    for group in groups(runs, (label, *METHOD[1:])):
+        name, place, density = str(group.key[0]), Place(*map(str, group.key[1:3])), group.key[3]
+        metrics.setdefault(place, set()).add(group.metric)
+        at.setdefault((name, place), set()).add(density)
+        found[name, place, density] = group
+        if not group.repeated:
+            continue
+        mine = runs.iloc[list(group.rows)]
+        seed = mine["seed"][mine["seed"].duplicated()].iloc[0]
+        same = mine[mine["seed"] == seed]
+        differ = differing(same, SETTINGS)
+        why = f"they differ in {', '.join(differ)}" if differ else "they differ in no setting"
+        raise ValueError(
+            f"{len(same)} runs of {name!r} with {place.network} on {place.task} at density {density:g} have the seed "
+            f"{seed} ({why}), so that they are no independent values of one method: keep one of each seed, such as the "
+            "runs of one grid"
+        )
     for place, names in metrics.items():
         if len(names) > 1:
             raise ValueError(
                 f"the runs with {place.network} on {place.task} are measured by {' and '.join(sorted(names))}, which "
                 "cannot be compared: choose the runs of one metric, such as those of one grid"
             )
-    return Methods({(str(g.key[0]), Place(str(g.key[1]), str(g.key[2])), g.key[3]): g for g in found})
-
-
-def _repeated(runs: pd.DataFrame, group: Group) -> str:
-    seeds = runs["seed"].astype(int)
-    seed = seeds[seeds.duplicated()].iloc[0]
-    same = runs[seeds == seed]
-    differ = differing(same, SETTINGS)
-    why = f"they differ in {', '.join(differ)}" if differ else "they differ in no setting"
-    label, network, task, density = group.key
-    return (
-        f"{len(same)} runs of {label!r} with {network} on {task} at density {density:g} have the seed {seed} ({why}), "
-        "so that they are no independent values of one method: keep one of each seed, such as the runs of one grid"
-    )
+    return Methods(found, at)
 
 
 def differing(runs: pd.DataFrame, settings: Sequence[str]) -> list[str]:
     """The settings in which runs differ."""
     return [name for name in settings if name in runs and runs[name].nunique(dropna=False) > 1]
+
+
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A frame's rows by the names of its columns."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]

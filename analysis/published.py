@@ -11,25 +11,15 @@ from scratchcard.registry import lookup
 if TYPE_CHECKING:
     import pandas as pd
 
-PUBLISHED = {
-    "composite_pruning_mnist": "LeNet-300-100 on MNIST: stacked scoring, scores as weights, both (Lutz & Manai 2022)",
-    "saw_dense_training": "the same, dense networks trained from scores as weights",
-    "meta_model_metrics": "the same, predictors of the score of SynFlow in IMS",
-    "cifar10_pruning_at_init": "CIFAR-10 pruned at initialisation (Tanaka et al. 2020)",
-    "anchors": "single accuracies of other methods on MNIST and CIFAR-10",
-}
 ACCURACIES = ("composite_pruning_mnist", "saw_dense_training", "cifar10_pruning_at_init")
 """Those whose rows can stand beside a run of ours."""
-
+PUBLISHED = dict.fromkeys((*ACCURACIES, "meta_model_metrics"))
 REGIMES = {"random": "USS", "magnitude": "USS", "snip": "USS", "grasp": "USS", "synflow": "UMS"}
 """`published` as a regime: that of the scorer's own paper."""
 INITIAL = {"kaiming_normal": "given", "bimodal": "bimodal"}
 FAMILIES = {
-    "LinearRegression": "linear",
-    "SGDRegressor": "sgd",
-    "DecisionTreeRegressor": "tree",
-    "RandomForestRegressor": "forest",
-    "MLP": "mlp",
+    **{"LinearRegression": "linear", "SGDRegressor": "sgd", "DecisionTreeRegressor": "tree"},
+    **{"RandomForestRegressor": "forest", "MLP": "mlp"},
 }
 FOLDER = Path(__file__).with_suffix("")
 COLUMNS = (
@@ -46,7 +36,8 @@ a stack must score in every round."""
 def published(name: str) -> pd.DataFrame:
     """Published figures, one row each, with `citation`, `runs` (how many the mean is of) and `settings` of the source.
 
-    `composite_pruning_mnist`, `saw_dense_training` and `cifar10_pruning_at_init` have the columns of `COLUMNS`:
+    `composite_pruning_mnist` and `saw_dense_training` (LeNet-300-100 on MNIST; Lutz & Manai 2022) and
+    `cifar10_pruning_at_init` (Tanaka et al. 2020) have the columns of `COLUMNS`:
 
     - `label` as `apply.method.Method.label` writes it, None for dense networks (density 1); accuracies as shares.
     - The source's stacks name first the scorer whose scores stand in for the weights: our `on`; its second is our
@@ -58,30 +49,43 @@ def published(name: str) -> pd.DataFrame:
     The table `combined` gives SNIP on standard weights in UMS the very numbers that `stacked` and `saw` give SNIP as
     published, which is USS: one of the two is a slip of the source. Both are kept, each under its own label.
 
-    `meta_model_metrics`: table, family, r2_train, r2_test, mse_train, mse_test. `anchors`: task, network, method,
-    density, test_accuracy (missing values: not stated).
+    `meta_model_metrics` (predictors of the score of SynFlow in IMS, Lutz & Manai 2022): table, family, r2_train,
+    r2_test, mse_train, mse_test.
 
     Raises:
         ValueError: unknown name.
     """
+    import pandas as pd
+
     lookup(PUBLISHED, "published figures", name)
-    facts = _read(f"{name}.csv").merge(_read("sources.csv"), on="source", how="left", validate="many_to_one")
+    facts, sources = (pd.read_csv(FOLDER / f"{file}.csv", dtype={"table": "str"}) for file in (name, "sources"))
+    facts = facts.merge(sources, on="source", how="left", validate="many_to_one")
     facts["runs"] = facts["runs"].astype("Int64")
-    if "test_accuracy_percent" in facts:
-        # Divided as decimal text would be: 91.86 gives 0.9186.
-        facts["test_accuracy"] = (facts["test_accuracy_percent"] / 100).round(12)
-    if name == "composite_pruning_mnist":
-        return _composite(facts)
-    if name == "saw_dense_training":
-        return _dense(facts)
-    if name == "cifar10_pruning_at_init":
-        return _at_init(facts)
     if name == "meta_model_metrics":
         facts["family"] = facts["predictor"].map(FAMILIES)
         first = ["table", "family", "r2_train", "r2_test", "mse_train", "mse_test"]
+        return facts[[*first, "citation", "runs", "settings"]]
+    # Divided as decimal text would be: 91.86 gives 0.9186.
+    facts["test_accuracy"] = (facts["test_accuracy_percent"] / 100).round(12)
+    dense = name == "saw_dense_training"
+    if dense:
+        facts = facts.assign(density=1.0, steps=facts["training_steps_to_early_stop"])
+    elif name == "composite_pruning_mnist":
+        facts["starred"] = facts["starred"].astype("boolean").mask(facts["table"] == "stacked")
     else:
-        first = ["task", "network", "method", "density", "test_accuracy"]
-    return facts[[*first, "citation", "runs", "settings"]]
+        facts = facts.assign(density=1.0 / facts["compression_ratio"], regime="published")
+        facts = facts.assign(first_scorer=facts["scorer"], second_scorer=None, initial_weights="kaiming_normal")
+    if "network" not in facts:
+        facts = facts.assign(network="lenet_300_100")
+    facts["task"] = "cifar10" if name == "cifar10_pruning_at_init" else "mnist"
+    told = ["initial_weights"] if dense else ["first_scorer", "second_scorer", "regime", "initial_weights"]
+    given = facts[told].astype(object).where(facts[told].notna(), None).itertuples(index=False, name=None)
+    methods = [(_initial if dense else _method)(*row) for row in given]
+    described = pd.DataFrame(methods, index=facts.index, dtype=object)
+    kept = facts.drop(columns=[name for name in described if name in facts])
+    frame = pd.concat([kept, described], axis=1).reindex(columns=list(COLUMNS))
+    text = pd.Series(["text"]).dtype
+    return frame.astype(dict.fromkeys(TEXTS, text) | {"starred": "boolean", "steps": "float64"})
 
 
 def beside(frame: pd.DataFrame) -> pd.DataFrame:
@@ -108,48 +112,11 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
     return found[list(COLUMNS)].reset_index(drop=True)
 
 
-def _read(name: str) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.read_csv(FOLDER / name, dtype={"table": "str"})
-
-
-def _composite(facts: pd.DataFrame) -> pd.DataFrame:
-    rows = []
-    for first, second, weights, regime in zip(
-        facts["first_scorer"], facts["second_scorer"], facts["initial_weights"], facts["regime"], strict=True
-    ):
-        scorer, on = (second, first) if isinstance(second, str) else (first, None)
-        rows.append(_method(scorer, on, regime, weights))
-    starred = facts["starred"].astype("boolean").mask(facts["table"] == "stacked")
-    return _columns(facts.assign(starred=starred), rows, network="lenet_300_100", task="mnist")
-
-
-def _dense(facts: pd.DataFrame) -> pd.DataFrame:
-    rows: list[dict[str, Any]] = [_initial(weights) for weights in facts["initial_weights"]]
-    steps = facts["training_steps_to_early_stop"]
-    return _columns(facts.assign(density=1.0, steps=steps), rows, network="lenet_300_100", task="mnist")
-
-
-def _at_init(facts: pd.DataFrame) -> pd.DataFrame:
-    rows = [_method(scorer, None, "published", "kaiming_normal") for scorer in facts["scorer"]]
-    return _columns(facts.assign(density=1.0 / facts["compression_ratio"]), rows, task="cifar10")
-
-
-def _columns(facts: pd.DataFrame, methods: list[dict[str, Any]], **same: str) -> pd.DataFrame:
-    import pandas as pd
-
-    described = pd.DataFrame(methods, index=facts.index, dtype=object)
-    kept = facts.drop(columns=[name for name in described if name in facts]).assign(**same)
-    frame = pd.concat([kept, described], axis=1).reindex(columns=list(COLUMNS))
-    text = pd.Series(["text"]).dtype
-    return frame.astype(dict.fromkeys(TEXTS, text) | {"starred": "boolean", "steps": "float64"})
-
-
 @lru_cache(maxsize=256)  # a method looks for what other packages add to the families, and sixty of them come often
-def _method(scorer: str, on: str | None, regime: str, weights: str) -> dict[str, Any]:
+def _method(first: str, second: str | None, regime: str, weights: str) -> dict[str, Any]:
     from scratchcard.apply.method import Method
 
+    scorer, on = (first, None) if second is None else (second, first)
     regime = REGIMES[scorer] if regime == "published" else regime
     # Both scorers of a stack score in every round: only so do the source's figures make sense (docs/reproduction.md).
     method = Method(scorer, on=on, regime=regime, restack=on is not None, **_initial(weights))

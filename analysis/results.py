@@ -4,41 +4,20 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scratchcard.analysis.groups import SETTINGS, Group, differing, groups
-from scratchcard.analysis.results_file import Manifests, check_ending, read_export, read_manifests, write_export
-from scratchcard.analysis.run_columns import to_frame
-from scratchcard.analysis.run_files import (
-    DamagedRecordWarning,
-    closed_connection,
-    import_duckdb,
-    read_failures,
-    read_grids,
-    read_predictors,
-    read_records,
-)
+from scratchcard.analysis.groups import SETTINGS, differing, groups
+from scratchcard.analysis.results_file import ENDINGS, Manifests, read_export, to_frame, whole, write_export
+from scratchcard.analysis.run_files import DamagedRecordWarning as DamagedRecordWarning
+from scratchcard.analysis.run_files import closed_connection, import_duckdb, read_beside, read_records
 from scratchcard.analysis.statistics import Interval
 from scratchcard.registry import lookup
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-
-__all__ = [
-    "DamagedRecordWarning",
-    "MixedRunsWarning",
-    "export",
-    "failures",
-    "frame",
-    "grids",
-    "predictors",
-    "query",
-    "summary",
-    "unfinished",
-]
 
 GROUP = ("task", "network", "density", "label", "predictor")
 """Runs that agree in these differ in their seed alone, unless `summary` warns."""
@@ -49,7 +28,7 @@ class MixedRunsWarning(UserWarning):
 
 
 def frame(source: str | Path, *, grid: str | None = None) -> pd.DataFrame:
-    """One row a finished run, in the columns of `analysis.run_columns`; sorted, accuracies as shares in [0, 1].
+    """One row a finished run, in the columns of `analysis.results_file`; sorted, accuracies as shares in [0, 1].
 
     Args:
         source: a folder of results, or a `.parquet` file that `export` wrote. Both give the same frame, to the bit.
@@ -61,30 +40,26 @@ def frame(source: str | Path, *, grid: str | None = None) -> pd.DataFrame:
 
     Warns:
         DamagedRecordWarning: files that are no whole records were skipped.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> runs = [sc.Experiment(workload, sc.Method(name), 0.25, seed=0) for name in ("random", "snip")]
+        >>> _ = sc.sweep(runs, "framed")
+        >>> frame("framed")[["label", "density", "kept"]].values.tolist()
+        [['random', 0.25, 2], ['snip', 0.25, 2]]
     """
-    return to_frame(_load(Path(source), grid)[0])
+    return to_frame(_load(source, grid)[0])
 
 
 def grids(source: str | Path) -> list[dict[str, Any]]:
-    """The manifests of the grids whose runs the source holds, sorted by name.
-
-    Raises:
-        FileNotFoundError: nothing there.
-        ValueError: a file that is not ours.
-    """
-    path = _existing(Path(source))
-    return read_grids(path) if path.is_dir() else read_manifests(path).grids
+    """The manifests of the grids whose runs the source holds, sorted by name; see `frame` for errors."""
+    return _manifests(source).grids
 
 
 def predictors(source: str | Path) -> list[dict[str, Any]]:
-    """The predictors that were fitted for the source's grids: name, identity, recipe, metrics, seconds.
-
-    Raises:
-        FileNotFoundError: nothing there.
-        ValueError: a file that is not ours.
-    """
-    path = _existing(Path(source))
-    return read_predictors(path) if path.is_dir() else read_manifests(path).predictors
+    """The predictors fitted for the source's grids: name, identity, recipe, metrics, seconds; errors as of `frame`."""
+    return _manifests(source).predictors
 
 
 def failures(source: str | Path, *, grid: str | None = None) -> pd.DataFrame:
@@ -96,17 +71,8 @@ def failures(source: str | Path, *, grid: str | None = None) -> pd.DataFrame:
     """
     import pandas as pd
 
-    path = _existing(Path(source))
-    found = read_failures(path) if path.is_dir() else read_manifests(path).failures
-    if grid is not None:
-        wanted = set(_manifest(path, grids(path), grid)["digests"])
-        found = [failure for failure in found if failure["digest"] in wanted]
-    texts = {name: [failure[name] for failure in found] for name in ("digest", "label", "error", "finished")}
-    density = pd.Series([failure["density"] for failure in found], dtype="float64")
-    seed = pd.Series([failure["seed"] for failure in found], dtype="Int64")
-    rest = {name: pd.Series(values, dtype="str") for name, values in texts.items()}
-    ordered = ("digest", "label", "density", "seed", "error", "finished")
-    return pd.DataFrame({name: (rest | {"density": density, "seed": seed})[name] for name in ordered})
+    kinds = {"digest": "str", "label": "str", "density": "float64", "seed": "Int64", "error": "str", "finished": "str"}
+    return pd.DataFrame(_of(_manifests(source), source, grid).failures, columns=list(kinds)).astype(kinds)
 
 
 def query(source: str | Path, sql: str, *, grid: str | None = None) -> pd.DataFrame:
@@ -118,7 +84,7 @@ def query(source: str | Path, sql: str, *, grid: str | None = None) -> pd.DataFr
         FileNotFoundError: nothing there.
         ValueError: as `frame`; wrong SQL, another statement than one SELECT, or two columns of one name.
     """
-    return to_frame(_query(_load(Path(source), grid)[0], sql))
+    return to_frame(_query(_load(source, grid)[0], sql))
 
 
 def export(source: str | Path, out: str | Path, *, grid: str | None = None, query: str | None = None) -> Path:
@@ -131,9 +97,10 @@ def export(source: str | Path, out: str | Path, *, grid: str | None = None, quer
         FileNotFoundError: nothing there.
         ValueError: as `query`; another ending.
     """
-    path, out = Path(source), Path(out)
-    check_ending(out)
-    table, manifests = _load(path, grid, manifests=True)
+    out = Path(out)
+    if out.suffix not in ENDINGS:
+        raise ValueError(f"cannot export to {out}: the file's ending must be {' or '.join(ENDINGS)}")
+    table, manifests = _load(source, grid)
     write_export(table if query is None else _query(table, query), manifests, out, query=query)
     return out
 
@@ -159,67 +126,59 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for group in groups(frame, GROUP):
         if group.repeated:
-            _warn_of_mixed(group, frame.iloc[list(group.rows)])
+            task, _, density, label, _ = group.key
+            differ = differing(frame.iloc[list(group.rows)], SETTINGS)
+            reason = f"they differ in {', '.join(differ)}" if differ else "see their configurations"
+            told = f"{len(group.rows)} runs of {label!r} on {task} at density {density:g} share "
+            told += f"{len(group.every_seed)} seeds: {reason}; tell them apart with SQL or a grid"
+            warnings.warn(told, MixedRunsWarning, stacklevel=2)
         found = group.interval if group.values else Interval(math.nan, math.nan, 0)
         rows.append((*group.key, group.metric, found.mean, found.half_width, len(group.every_seed)))
     summed = pd.DataFrame(rows, columns=[*GROUP, "metric", "test_accuracy", "half_width", "seeds"])
     return summed.astype({name: frame[name].dtype for name in GROUP})
 
 
-def _warn_of_mixed(group: Group, runs: pd.DataFrame) -> None:
-    task, _, density, label, _ = group.key
-    differ = differing(runs, SETTINGS)
-    reason = f"they differ in {', '.join(differ)}" if differ else "see their configurations"
-    warnings.warn(
-        f"{len(runs)} runs of {label!r} on {task} at density {density:g} share {len(group.every_seed)} seeds: "
-        f"{reason}; tell them apart with SQL or a grid",
-        MixedRunsWarning,
-        stacklevel=3,
-    )
+def _manifests(source: str | Path) -> Manifests:
+    path = Path(source)
+    if not path.exists():
+        raise FileNotFoundError(f"there are no results at {path}: expected a folder of them or an exported .parquet")
+    if path.is_dir():
+        return read_beside(path)
+    if path.suffix != ".parquet":
+        raise ValueError(f"{path} is no folder of results and no exported .parquet file")
+    return read_export(path)[1]
 
 
-def _existing(source: Path) -> Path:
-    if not source.exists():
-        raise FileNotFoundError(f"there are no results at {source}: expected a folder of them or an exported .parquet")
-    if not source.is_dir() and source.suffix != ".parquet":
-        raise ValueError(f"{source} is no folder of results and no exported .parquet file")
-    return source
-
-
-def _manifest(source: Path, manifests: list[dict[str, Any]], grid: str) -> dict[str, Any]:
-    known = {str(manifest["name"]): manifest for manifest in manifests}
+def _of(found: Manifests, source: str | Path, grid: str | None) -> Manifests:
+    """What is of one grid."""
+    if grid is None:
+        return found
+    known = {str(manifest["name"]): manifest for manifest in found.grids}
     if not known:
         raise ValueError(f"there is no grid {grid!r} in {source}: no grid was swept into it")
-    return lookup(known, "grids", grid)
+    manifest = lookup(known, "grids", grid)
+    lost = [failure for failure in found.failures if failure["digest"] in set(manifest["digests"])]
+    return Manifests([manifest], found.predictors, lost)
 
 
-def _load(source: Path, grid: str | None, *, manifests: bool = False) -> tuple[pa.Table, Manifests]:
-    """The rows; with `manifests` also all that stands beside them."""
+def _load(source: str | Path, grid: str | None) -> tuple[pa.Table, Manifests]:
+    """The rows, and what stands beside them."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    path = _existing(source)
-    only: Collection[str] | None = None
+    path, found = Path(source), _manifests(source)
+    beside = _of(found, source, grid)
+    only = None if grid is None else set(beside.grids[0]["digests"])
     if path.is_dir():
-        beside = Manifests(read_grids(path))
-        if grid is not None:
-            only = set(_manifest(path, beside.grids, grid)["digests"])
-        table = read_records(path, beside.grids, only)
-        if manifests:
-            beside = Manifests(beside.grids, read_predictors(path), read_failures(path))
+        table = read_records(path, found.grids, only)
     else:
-        table, beside = read_export(path)
-        if grid is not None:
-            only = set(_manifest(path, beside.grids, grid)["digests"])
+        table = whole(read_export(path)[0], path)
+        if only is not None:
             table = table.filter(pc.is_in(table["digest"], pa.array(only, pa.string())))
     if table.num_rows == 0:
         of = f" of grid {grid!r}" if grid is not None else ""
-        failed = len(failures(path, grid=grid))
-        ending = f"; {failed} failed" if failed else ""
+        ending = f"; {len(beside.failures)} failed" if beside.failures else ""
         raise ValueError(f"there is no finished run{of} in {path}, expected records that a sweep wrote{ending}")
-    if only is not None:
-        lost = [failure for failure in beside.failures if failure["digest"] in only]
-        beside = Manifests([m for m in beside.grids if m["name"] == grid], beside.predictors, lost)
     return table, beside
 
 

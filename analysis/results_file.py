@@ -1,26 +1,129 @@
-"""The exported form of results: one Parquet file with the manifests in its metadata, or a CSV file."""
+"""The form of results: columns, and where they stand in a record; the exported file with manifests in its metadata."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from scratchcard.analysis.run_columns import COLUMNS, ORDER, arrow_schema, to_frame
 from scratchcard.artefacts.files import written_beside
+from scratchcard.artefacts.json_file import parse_object
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 KEY = b"scratchcard"
 """Of our part of the schema's metadata: JSON."""
 FORMAT = 1
 ENDINGS = (".parquet", ".csv")
+SQL = {"text": "VARCHAR", "integer": "BIGINT", "real": "DOUBLE", "flag": "BOOLEAN", "json": "JSON"}
+"""Kind of a column to DuckDB's type. JSON stays text."""
 
 
-@dataclass(frozen=True)
-class Manifests:
+class RecordColumn(NamedTuple):
+    """One column.
+
+    Attributes:
+        name: in the frame.
+        path: the keys that lead to it in the record, joined with dots; empty for a column that is worked out.
+        kind: text, integer, real, flag or json (kept as text).
+        required: without it a file is no record of a finished run; the others may be missing (older records).
+    """
+
+    name: str
+    path: str
+    kind: str = "text"
+    required: bool = False
+
+
+def _columns(parent: str, written: str) -> Iterator[RecordColumn]:
+    """From `name:kind` for each column, with `!` behind those that are required."""
+    for word in written.split():
+        name, _, kind = word.rstrip("!").partition(":")
+        yield RecordColumn(name, f"{parent}{name}", kind or "text", word.endswith("!"))
+
+
+_METHOD = "configuration.method."
+_WORKLOAD = "configuration.workload."
+COLUMNS = (
+    *_columns("", "digest! label!"),
+    *_columns(_WORKLOAD, "network! task! data_digest"),
+    *_columns("configuration.", "density:real! seed:integer!"),
+    *_columns(_METHOD, "scorer! on"),
+    RecordColumn("predictor", ""),
+    *_columns(_METHOD, "regime! rounds:integer shots:integer schedule scope towards:real restack:flag"),
+    *_columns(_METHOD, "rewind_step:integer initial initial_scorer"),
+    *_columns(f"{_WORKLOAD}recipe.", "scoring_examples:integer max_steps:integer"),
+    *_columns("", "kept:integer! prunable:integer! effective_density:real test_accuracy:real! test_loss:real metric"),
+    *_columns("", "test_metrics:json"),
+    *_columns("training.", "validation_accuracy:real validation_loss:real"),
+    *_columns("", "pruning_seconds:real"),
+    RecordColumn("training_seconds", "training.seconds", "real"),
+    *_columns("", "wall_seconds:real"),
+    *_columns("training.", "steps:integer best_step:integer early_stopped:flag diverged:flag engine"),
+    *_columns("", "device"),
+    *_columns("configuration.", "results_version:integer"),
+    *_columns("versions.", "torch python scratchcard"),
+    *_columns("", "machine finished layer_density:json live_units:json"),
+    RecordColumn("grids", "", required=True),
+)
+PREDICTOR_PATHS = (f"{_METHOD}predictor_name", f"{_METHOD}predictor")
+"""What `predictor` is worked out from: the name, else the last part of the path."""
+ORDER = [(name, "ascending") for name in ("task", "density", "label", "seed", "digest")]
+"""What rows are sorted by; the digest makes the order one."""
+
+
+def arrow_schema() -> pa.Schema:
+    """The columns as an Arrow schema."""
+    import pyarrow as pa
+
+    types = {"text": pa.string(), "integer": pa.int64(), "real": pa.float64(), "flag": pa.bool_(), "json": pa.string()}
+    return pa.schema([pa.field(column.name, types[column.kind], not column.required) for column in COLUMNS])
+
+
+def json_structure() -> dict[str, Any]:
+    """The part of a record that columns come from, as DuckDB's `json_transform` wants it: leaves are types.
+
+    With the types given, no schema is inferred from the files: five thousand records would otherwise cost seconds, and
+    a field that is null in all of them would have no type.
+    """
+    structure: dict[str, Any] = {}
+    leaves = {column.path: SQL[column.kind] for column in COLUMNS if column.path}
+    for path, kind in (leaves | dict.fromkeys(PREDICTOR_PATHS, SQL["text"])).items():
+        *parents, last = path.split(".")
+        level = structure
+        for parent in parents:
+            level = level.setdefault(parent, {})
+        level[last] = kind
+    return structure
+
+
+def to_frame(table: pa.Table) -> pd.DataFrame:
+    """A pandas frame: text, int64, float64 and bool; Int64 and boolean where a value may be missing.
+
+    A missing real number is NaN. Columns of a result are typed by what they are, whether or not values are missing,
+    so that code that works on one frame works on the next; other columns (of a query) by whether any is missing.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    canonical = arrow_schema()
+    text = pd.Series(["text"]).dtype  # pandas 3: str; pandas 2: object
+    series: dict[str, Any] = {}
+    for field, values in zip(table.schema, table.columns, strict=True):
+        known = field.name in canonical.names and canonical.field(field.name).type == field.type
+        missing = canonical.field(field.name).nullable if known else values.null_count > 0
+        nullable: dict[Any, Any] = {pa.bool_(): pd.BooleanDtype()} if missing else {}
+        if missing and pa.types.is_integer(field.type):
+            nullable[field.type] = pd.Int64Dtype() if pa.types.is_signed_integer(field.type) else pd.UInt64Dtype()
+        column = values.to_pandas(types_mapper=nullable.get)
+        series[field.name] = column.astype(text) if pa.types.is_string(field.type) else column
+    return pd.DataFrame(series, columns=table.column_names)
+
+
+class Manifests(NamedTuple):
     """What stands beside the rows.
 
     Attributes:
@@ -29,17 +132,9 @@ class Manifests:
         failures: the runs that failed.
     """
 
-    grids: list[dict[str, Any]] = field(default_factory=list)
-    predictors: list[dict[str, Any]] = field(default_factory=list)
-    failures: list[dict[str, Any]] = field(default_factory=list)
-
-
-def check_ending(out: Path) -> None:
-    """Raises:
-    ValueError: a file that is neither Parquet nor CSV by its ending.
-    """
-    if out.suffix not in ENDINGS:
-        raise ValueError(f"cannot export to {out}: the file's ending must be {' or '.join(ENDINGS)}")
+    grids: list[dict[str, Any]]
+    predictors: list[dict[str, Any]]
+    failures: list[dict[str, Any]]
 
 
 def write_export(table: pa.Table, manifests: Manifests, out: Path, *, query: str | None = None) -> None:
@@ -49,106 +144,88 @@ def write_export(table: pa.Table, manifests: Manifests, out: Path, *, query: str
     thousand digests would take more room than all the columns.
 
     Raises:
-        ValueError: another ending, or a column that the format cannot hold.
+        ValueError: a column that the format cannot hold.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    check_ending(out)
     with written_beside(out) as beside:
         if out.suffix == ".csv":
             to_frame(table).to_csv(beside, index=False, lineterminator="\n")
             return
-        metadata = {
-            "format": FORMAT,
-            "columns": table.column_names,
-            "query": query,
-            "grids": _numbered(table, manifests.grids),
-            "predictors": manifests.predictors,
-            "failures": manifests.failures,
-        }
+        numbers = {digest: number for number, digest in enumerate(_digests(table)) if isinstance(digest, str)}
+        grids = [grid | {"digests": [numbers.get(d, d) for d in grid["digests"]]} for grid in manifests.grids]
+        metadata = {"format": FORMAT, "columns": table.column_names, "query": query}
+        metadata |= manifests._replace(grids=grids)._asdict()
         text = json.dumps(metadata, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         # Without Arrow's own copy of the schema: the file's types say all, and it would hold the metadata once more.
         options: dict[str, Any] = {"compression": "zstd", "compression_level": 9, "store_schema": False}
-        options["write_page_checksum"] = True
         try:
-            with pq.ParquetWriter(beside, table.schema, **options) as writer:
+            with pq.ParquetWriter(beside, table.schema, write_page_checksum=True, **options) as writer:
                 writer.write_table(table)
                 writer.add_key_value_metadata({KEY: text.encode()})
         except pa.ArrowNotImplementedError as error:
             raise ValueError(f"Parquet cannot hold a column of this result: {error}") from error
 
 
-def read_manifests(path: Path) -> Manifests:
-    """What `write_export` put beside the rows.
+def read_export(path: Path) -> tuple[pa.Table, Manifests]:
+    """What `write_export` wrote.
 
     Raises:
         ValueError: no Parquet file, or not one of ours.
     """
-    return _read(path, only_metadata=True)[1]
-
-
-def read_export(path: Path) -> tuple[pa.Table, Manifests]:
-    """The rows, in the columns and the order of results, and the manifests.
-
-    Raises:
-        ValueError: no Parquet file, not one of ours, or the outcome of a query that lacks columns.
-    """
-    import pyarrow as pa
-
-    stored, manifests = _read(path, only_metadata=False)
-    lost = [column.name for column in COLUMNS if column.required and column.name not in stored.column_names]
-    if lost:
-        raise ValueError(
-            f"{path} lacks the columns {', '.join(lost)}: it holds the outcome of a query, where all columns of the "
-            "runs are needed; export them without a query"
-        )
-    schema = arrow_schema()
-    empty = pa.nulls(stored.num_rows)
-    columns = [stored[name] if name in stored.column_names else empty for name in schema.names]
-    try:
-        table = pa.table([values.cast(kind) for values, kind in zip(columns, schema.types, strict=True)], schema=schema)
-        table.validate()
-        if any(table[name].null_count for name in schema.names if not schema.field(name).nullable):
-            raise pa.ArrowInvalid("a required value is missing")
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ValueError(f"{path} holds other types than results have ({error}); export them again") from error
-    return table.sort_by([(name, "ascending") for name in ORDER]), manifests
-
-
-def _read(path: Path, *, only_metadata: bool) -> tuple[pa.Table, Manifests]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            stored = file.metadata.metadata or {}
-            names = file.schema_arrow.names
-            # The metadata's row numbers need the digests; nothing else of the rows.
-            wanted = [name for name in names if name == "digest"] if only_metadata else names
-            table = file.read(columns=wanted)
+            stored, names = file.metadata.metadata or {}, file.schema_arrow.names
+            table = file.read()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read as a Parquet file ({' '.join(str(error).split())})") from error
     try:
-        ours = json.loads(stored[KEY])
-        if ours["format"] > FORMAT:
-            raise ValueError(f"{path} was written by a newer scratchcard (format {ours['format']}); update this one")
-        if ours["columns"] != names:  # the file's own list of them has no checksum
-            raise ValueError(f"{path} is damaged: its columns are not those that were written; export them again")
-        grids = [_named(table, manifest) for manifest in ours["grids"]]
-        return table, Manifests(grids, list(ours["predictors"]), list(ours["failures"]))
-    except (KeyError, TypeError, IndexError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        ours = parse_object(stored[KEY])
+        newer = ours["format"] > FORMAT
+        digests = _digests(table)
+        for grid in ours["grids"]:
+            grid["digests"] = [digests[d] if isinstance(d, int) else d for d in grid["digests"]]
+        manifests = Manifests(*(list(ours[name]) for name in Manifests._fields))
+        columns = ours["columns"]
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        written = "none that `scratchcard results --out` or `export` wrote"
+        raise ValueError(f"{path} is a Parquet file, but {written}") from error
+    if newer:
+        raise ValueError(f"{path} was written by a newer scratchcard (format {ours['format']}); update this one")
+    if columns != names:  # the file's own list of them has no checksum
+        raise ValueError(f"{path} is damaged: its columns are not those that were written; export them again")
+    return table, manifests
+
+
+def whole(table: pa.Table, path: Path) -> pa.Table:
+    """The rows of an export in the columns and the order of results.
+
+    Raises:
+        ValueError: the outcome of a query that lacks columns, or columns of other types.
+    """
+    import pyarrow as pa
+
+    lost = [column.name for column in COLUMNS if column.required and column.name not in table.column_names]
+    if lost:
         raise ValueError(
-            f"{path} is a Parquet file, but none that `scratchcard results --out` or `export` wrote"
-        ) from error
+            f"{path} lacks the columns {', '.join(lost)}: it holds the outcome of a query, where all columns of the "
+            "runs are needed; export them without a query"
+        )
+    schema, empty = arrow_schema(), pa.nulls(table.num_rows)
+    columns = [table[name] if name in table.column_names else empty for name in schema.names]
+    try:
+        found = pa.table([values.cast(kind) for values, kind in zip(columns, schema.types, strict=True)], schema=schema)
+        found.validate()
+        if any(found[name].null_count for name in schema.names if not schema.field(name).nullable):
+            raise pa.ArrowInvalid("a required value is missing")
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ValueError(f"{path} holds other types than results have ({error}); export them again") from error
+    return found.sort_by(ORDER)
 
 
-def _numbered(table: pa.Table, grids: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    digests = table["digest"].to_pylist() if table.column_names.count("digest") == 1 else []
-    rows = {digest: number for number, digest in enumerate(digests) if isinstance(digest, str)}
-    return [manifest | {"digests": [rows.get(d, d) for d in manifest["digests"]]} for manifest in grids]
-
-
-def _named(table: pa.Table, manifest: dict[str, Any]) -> dict[str, Any]:
-    digests = table["digest"].to_pylist() if "digest" in table.column_names else []
-    return manifest | {"digests": [digests[d] if isinstance(d, int) else d for d in manifest["digests"]]}
+def _digests(table: pa.Table) -> list[Any]:
+    return list(table["digest"].to_pylist()) if table.column_names.count("digest") == 1 else []

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scratchcard.analysis.run_columns import COLUMNS, ORDER, PREDICTOR_PATHS, arrow_schema, json_structure
+from scratchcard.analysis.results_file import COLUMNS, ORDER, PREDICTOR_PATHS, Manifests, arrow_schema, json_structure
+from scratchcard.artefacts.json_file import find_json
+from scratchcard.words import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,18 +49,10 @@ def closed_connection() -> Any:
 
     No spilling either: `temp_directory` would otherwise be a folder in the working directory.
     """
-    return import_duckdb().connect(
-        ":memory:",
-        config={
-            "enable_external_access": "false",
-            "temp_directory": "",
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-            "allow_community_extensions": "false",
-            "python_enable_replacements": "false",
-            "lock_configuration": "true",
-        },
-    )
+    closed = ["enable_external_access", "autoinstall_known_extensions", "autoload_known_extensions"]
+    closed += ["allow_community_extensions", "python_enable_replacements"]
+    config = dict.fromkeys(closed, "false") | {"temp_directory": "", "lock_configuration": "true"}
+    return import_duckdb().connect(":memory:", config=config)
 
 
 def read_records(folder: Path, grids: list[dict[str, Any]], only: Collection[str] | None = None) -> pa.Table:
@@ -76,9 +70,7 @@ def read_records(folder: Path, grids: list[dict[str, Any]], only: Collection[str
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    stems = _stems(folder)
-    if only is not None:
-        stems = [stem for stem in stems if stem in only]
+    stems = [stem for stem in _stems(folder) if only is None or stem in only]
     names: dict[str, list[str]] = {}
     for manifest in grids:
         for digest in dict.fromkeys(manifest["digests"]):
@@ -89,68 +81,34 @@ def read_records(folder: Path, grids: list[dict[str, Any]], only: Collection[str
         query = _query()
         for begin in range(0, len(stems), CHUNK):
             texts = _texts(folder, stems[begin : begin + CHUNK])
-            damaged += [stem for stem, text in texts.items() if text is None]
-            whole = {stem: text for stem, text in texts.items() if text is not None}
-            files = {"stem": pa.array(whole, pa.string()), "text": pa.array(whole.values(), pa.string())}
+            files = {"stem": pa.array(texts, pa.string()), "text": pa.array(texts.values(), pa.string())}
             connection.register("files", pa.table(files))
             found = connection.sql(query).to_arrow_table()
             damaged += found.filter(pc.invert(found["whole"]))["stem"].to_pylist()
             found = found.filter(found["whole"])
             member = pa.array([",".join(sorted(names.get(d, ()))) for d in found["digest"].to_pylist()], pa.string())
             parts.append(found.append_column("grids", member).select(schema.names).cast(schema))
-    if damaged:
-        _warn(folder, [f"{stem}.json" for stem in sorted(damaged)], "no whole records of finished runs")
-    return pa.concat_tables(parts).sort_by([(name, "ascending") for name in ORDER]).combine_chunks()
+    _warn(folder, [f"{stem}.json" for stem in sorted(damaged)], "no whole records of finished runs")
+    return pa.concat_tables(parts).sort_by(ORDER).combine_chunks()
 
 
-def read_failures(folder: Path) -> list[dict[str, Any]]:
-    """Runs that failed and have no result since: digest, label, density, seed, error, finished; sorted.
-
-    Warns:
-        DamagedRecordWarning: a file was skipped.
-    """
-    failures, damaged = [], []
-    for name in sorted(_files(folder)):
-        digest = name.removesuffix(FAILED)
-        if not name.endswith(FAILED) or (folder / f"{digest}.json").exists():
-            continue
-        record = _object(folder / name)
-        configuration = record.get("configuration") if record else None
-        if record is None or not isinstance(configuration, dict) or record.get("digest") != digest:
-            damaged.append(name)
-            continue
-        density, seed = configuration.get("density"), configuration.get("seed")
-        failures.append(
-            {
-                "digest": digest,
-                "label": str(record.get("label", "")),
-                "density": float(density) if isinstance(density, int | float) else None,
-                "seed": seed if isinstance(seed, int) else None,
-                "error": str(record.get("error", "")),
-                "finished": str(record.get("finished", "")),
-            }
-        )
-    if damaged:
-        _warn(folder, damaged, "no whole records of failed runs")
-    return sorted(failures, key=lambda f: (f["label"], f["density"] or 0.0, f["seed"] or 0, f["digest"]))
-
-
-def read_grids(folder: Path) -> list[dict[str, Any]]:
-    """The manifests of the grids that were swept into a folder, sorted by name.
-
-    Warns:
-        DamagedRecordWarning: a manifest was skipped.
-    """
-    return _manifests(folder / "grids", {"name": str, "digests": list}, "grid")
-
-
-def read_predictors(folder: Path) -> list[dict[str, Any]]:
-    """The predictors that were fitted for a folder's grids (name, identity, recipe, metrics, seconds), by name.
+def read_beside(folder: Path) -> Manifests:
+    """What stands beside the records: grids' manifests and predictors by name; runs that failed, without result since.
 
     Warns:
         DamagedRecordWarning: a file was skipped.
     """
-    return _manifests(folder / "predictors", {"name": str, "identity": str}, "predictor")
+    failures = []
+    for record in _objects(folder, FAILED, {"digest": str, "configuration": dict}, "records of failed runs"):
+        density, seed = (record["configuration"].get(name) for name in ("density", "seed"))
+        told = {name: str(record.get(name, "")) for name in ("digest", "label", "error", "finished")}
+        known = {"density": float(density) if isinstance(density, int | float) else None}
+        failures.append(told | known | {"seed": seed if isinstance(seed, int) else None})
+    return Manifests(
+        _objects(folder / "grids", ".json", {"name": str, "digests": list}, "grid manifests"),
+        _objects(folder / "predictors", ".json", {"name": str, "identity": str}, "predictor manifests"),
+        sorted(failures, key=lambda f: (f["label"], f["density"] or 0.0, f["seed"] or 0, f["digest"])),
+    )
 
 
 def _query() -> str:
@@ -172,14 +130,16 @@ def _field(path: str) -> str:
     return "record" + "".join(f'."{part}"' for part in path.split("."))
 
 
-def _files(folder: Path) -> Iterator[str]:
+def _files(folder: Path) -> list[str]:
     """Names of the JSON files of a folder; those that are being written begin with a dot."""
+    if not folder.is_dir():
+        return []
     with os.scandir(folder) as entries:
-        yield from (e.name for e in entries if e.name.endswith(".json") and e.name[0] != "." and e.is_file())
+        return sorted(e.name for e in entries if e.name.endswith(".json") and e.name[0] != "." and e.is_file())
 
 
 def _stems(folder: Path) -> list[str]:
-    return sorted(name.removesuffix(".json") for name in _files(folder) if not name.endswith(FAILED))
+    return [name.removesuffix(".json") for name in _files(folder) if not name.endswith(FAILED)]
 
 
 def _texts(folder: Path, stems: list[str]) -> dict[str, str | None]:
@@ -187,8 +147,7 @@ def _texts(folder: Path, stems: list[str]) -> dict[str, str | None]:
     texts: dict[str, str | None] = {}
     for stem in stems:
         try:
-            path = os.path.join(folder, f"{stem}.json")
-            with open(path, "rb") as file:
+            with open(os.path.join(folder, f"{stem}.json"), "rb") as file:
                 content = file.read(LARGEST + 1)
             texts[stem] = content.decode() if len(content) <= LARGEST else None
         except FileNotFoundError:
@@ -198,31 +157,26 @@ def _texts(folder: Path, stems: list[str]) -> dict[str, str | None]:
     return texts
 
 
-def _object(path: Path) -> dict[str, Any] | None:
-    """A JSON object from a file, NaN and infinities as None; None if it is none."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
-    except (OSError, ValueError, RecursionError):  # JSON and Unicode errors are ValueErrors
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _manifests(folder: Path, needed: dict[str, type], kind: str) -> list[dict[str, Any]]:
-    if not folder.is_dir():
-        return []
-    manifests, damaged = [], []
-    for name in sorted(_files(folder)):
-        manifest = _object(folder / name)
-        if manifest is not None and all(isinstance(manifest.get(key), type_) for key, type_ in needed.items()):
-            manifests.append(manifest)
+def _objects(folder: Path, ending: str, needed: dict[str, type], what: str) -> list[dict[str, Any]]:
+    """The JSON objects with what is needed, by name; of failed runs those that have no result."""
+    found, damaged = [], []
+    for name in _files(folder):
+        stem = name.removesuffix(ending)
+        if stem == name or (ending == FAILED and (folder / f"{stem}.json").exists()):
+            continue
+        content = find_json(folder / name) or {}
+        fits = all(isinstance(content.get(key), kind) for key, kind in needed.items())
+        if fits and (ending != FAILED or content["digest"] == stem):
+            found.append(content)
         else:
             damaged.append(name)
-    if damaged:
-        _warn(folder, damaged, f"no whole {kind} manifests")
-    return sorted(manifests, key=lambda manifest: str(manifest["name"]))
+    _warn(folder, damaged, f"no whole {what}")
+    return sorted(found, key=lambda content: str(content.get("name")))
 
 
 def _warn(folder: Path, names: list[str], what: str) -> None:
+    if not names:
+        return
     shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if len(names) > NAMED else "")
-    files = "1 file" if len(names) == 1 else f"{len(names):,} files"
-    warnings.warn(f"skipped {files} in {folder} that are {what}: {shown}", DamagedRecordWarning, stacklevel=4)
+    told = f"skipped {counted(len(names), 'file')} in {folder} that are {what}: {shown}"
+    warnings.warn(told, DamagedRecordWarning, stacklevel=4)

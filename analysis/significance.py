@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
+import itertools
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from scratchcard.analysis.declared import Pair, absent, declared
-from scratchcard.analysis.groups import MEASURE, Group, Methods, methods
-from scratchcard.analysis.headline import Headline
+from scratchcard.analysis.groups import DENSE, Group, Methods, Place, density_key, methods
 from scratchcard.analysis.two_samples import holm, paired, welch
 
 if TYPE_CHECKING:
     import pandas as pd
 
+ALPHA = 0.05
+"""Family-wise level of `significant`: p_adjusted <= ALPHA."""
 COLUMNS = (
     *("family", "of", "against", "network", "task", "density", "metric", "n_of", "n_against", "mean_of"),
     *("mean_against", "difference", "low", "high", "p", "p_adjusted", "hedges_g", "significant"),
@@ -21,14 +24,25 @@ COLUMNS = (
 )
 
 
-def compare(
-    frame: pd.DataFrame,
-    comparisons: Sequence[Mapping[str, Any]],
-    *,
-    measure: str = MEASURE,
-    alpha: float = 0.05,
-) -> pd.DataFrame:
+class Pair(NamedTuple):
+    """One declared test: `of` against `against`; the place is None where nothing is known of it."""
+
+    family: str
+    of: str
+    against: str
+    network: str | None
+    task: str | None
+    density: float | None
+    paired: bool
+
+
+def compare(frame: pd.DataFrame, comparisons: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """One row a declared test, with p values corrected over its family.
+
+    A family holds each (of, against, density, network, task) with of != against, over all `comparisons` of its name.
+    Where no densities are declared they are all at which one of the two labels has runs; a label whose runs are all
+    dense (a dense network, density 1) is compared at every density of the other. Where no network or no task is
+    declared, it is every one that has runs of one of the two.
 
     What counts in a family is fixed before any result is known: every declared test whose two labels have two or more
     runs (paired: two or more common seeds). Those with fewer are rows with p = NaN and a note, and `counted` False. A
@@ -37,31 +51,73 @@ def compare(
 
     Args:
         frame: runs, from `analysis.results.frame`.
-        comparisons: declared in grids; see `analysis.declared.declared`.
-        measure: the column that is compared.
-        alpha: family-wise level of `significant`: p_adjusted <= alpha.
+        comparisons: declared in grids: name, of, against; densities, network, task, paired where they are told.
 
     Returns:
         Columns `COLUMNS`; accuracies are shares. The order of the comparisons changes the order of rows only.
 
     Raises:
-        ValueError: see `analysis.groups.methods` and `analysis.declared.declared`.
+        ValueError: see `analysis.groups.methods`; a comparison without its parts, or with a text where a list belongs.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> methods = sc.Method("random"), sc.Method("snip")
+        >>> runs = [sc.Experiment(workload, method, 0.25, seed) for method in methods for seed in (0, 1)]
+        >>> _ = sc.sweep(runs, "compared")
+        >>> declared_first = [{"name": "against chance", "of": ["snip"], "against": ["random"]}]
+        >>> compare(sc.frame("compared"), declared_first)[["of", "against", "family_size"]].values.tolist()
+        [['snip', 'random', 1]]
     """
     import pandas as pd
 
-    found = methods(frame, measure)
-    rows = [_row(found, pair) for pair in declared(found, comparisons)]
-    for family in dict.fromkeys(row["family"] for row in rows):
-        counted = [row for row in rows if row["family"] == family and row["counted"]]
-        adjusted = holm([1.0 if math.isnan(row["p"]) else row["p"] for row in counted])
-        for row, value in zip(counted, adjusted, strict=True):
-            row["p_adjusted"] = math.nan if math.isnan(row["p"]) else value
-            row["significant"] = row["p_adjusted"] <= alpha
-        for row in rows:
-            if row["family"] == family:
-                row["family_size"] = len(counted)
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    found = methods(frame)
+    table = pd.DataFrame([_row(found, pair) for pair in _declared(found, comparisons)], columns=list(COLUMNS))
+    for _, family in table.groupby("family", sort=False):
+        counted = family[family["counted"]]
+        adjusted = pd.Series(holm(counted["p"].fillna(1.0).to_list()), counted.index)
+        table.loc[counted.index, "p_adjusted"] = adjusted.where(counted["p"].notna())
+        table.loc[family.index, "family_size"] = len(counted)
+    table["significant"] = table["p_adjusted"] <= ALPHA
     return table.astype({"density": float, "significant": bool, "counted": bool, "paired": bool})
+
+
+def _declared(found: Methods, comparisons: Sequence[Mapping[str, Any]]) -> list[Pair]:
+    """Every test of every family, once, also those that have no runs yet; (b, a) is the hypothesis of (a, b)."""
+    pairs: dict[tuple[object, ...], Pair] = {}
+    for comparison in comparisons:
+        missing = [key for key in ("name", "of", "against") if key not in comparison]
+        if missing:
+            raise ValueError(f"a comparison needs a name, of and against; this one has no {', '.join(missing)}")
+        name, of, against = (comparison[key] for key in ("name", "of", "against"))
+        for key, labels in (("of", of), ("against", against)):
+            if isinstance(labels, str):
+                raise ValueError(f"{key!r} of the comparison {name!r} must be a list of labels, got {labels!r}")
+        for one, other in itertools.product(of, against):
+            for point in _points(found, one, other, comparison) if one != other else ():
+                pair = Pair(str(name), one, other, *point, bool(comparison.get("paired", False)))
+                pairs.setdefault((pair.family, frozenset((one, other)), pair[3:]), pair)
+    return list(pairs.values())
+
+
+def _points(
+    found: Methods, one: str, other: str, comparison: Mapping[str, Any]
+) -> Iterator[tuple[str | None, str | None, float | None]]:
+    wanted, network, task = (comparison.get(key) for key in ("densities", "network", "task"))
+    known = False
+    for place in found.places:
+        mine, theirs = found.densities(one, place), found.densities(other, place)
+        if network not in (None, place.network) or task not in (None, place.task) or not mine | theirs:
+            continue
+        known = True
+        there = mine | theirs
+        if mine and theirs and (mine == {DENSE}) != (theirs == {DENSE}):
+            there = theirs if mine == {DENSE} else mine
+        for density in sorted(there) if wanted is None else wanted:
+            yield *place, density_key(density)
+    if not known:
+        for density in [None] if wanted is None else wanted:
+            yield network, task, None if density is None else density_key(density)
 
 
 def _row(found: Methods, pair: Pair) -> dict[str, Any]:
@@ -73,98 +129,56 @@ def _row(found: Methods, pair: Pair) -> dict[str, Any]:
     test = (paired if pair.paired else welch)(of.values, against.values)
     if test.note:
         notes.append(test.note + (" (counts in the family as p = 1)" if counted else " (not counted in the family)"))
-    return {
-        **{"family": pair.family, "of": pair.of, "against": pair.against},
-        **{"network": pair.network, "task": pair.task, "metric": of.metric if of.rows else against.metric},
-        "density": math.nan if pair.density is None else pair.density,
-        **{"n_of": test.n_a, "n_against": test.n_b, "mean_of": test.mean_a, "mean_against": test.mean_b},
-        **{name: getattr(test, name) for name in ("difference", "low", "high", "p", "hedges_g", "degrees_of_freedom")},
-        **{"p_adjusted": math.nan, "significant": False, "paired": pair.paired, "counted": counted},
-        **{"family_size": 0, "note": "; ".join(notes)},
-    }
+    told = {"metric": of.metric if of.rows else against.metric, "p_adjusted": math.nan, "counted": counted}
+    return pair._asdict() | asdict(test) | told | {"family_size": 0, "note": "; ".join(notes)}
 
 
 def _groups(found: Methods, pair: Pair) -> tuple[Group, Group, list[str]]:
     """The two groups (paired: their common seeds), and what a reader must know of them."""
-    groups, notes = [], []
+    place = None if pair.network is None or pair.task is None else Place(pair.network, pair.task)
+    both: dict[str, Group] = {}
+    notes = []
     for label in (pair.of, pair.against):
-        group = Group()
-        if pair.place is not None and pair.density is not None:
-            group = found.get(label, pair.place, pair.density)
-            if found.is_dense(label, pair.place) and pair.density != 1 and group.every_seed:
+        group = both[label] = Group()
+        if place is not None and pair.density is not None:
+            group = both[label] = found.get(label, place, pair.density)
+            if found.is_dense(label, place) and pair.density != 1 and group.every_seed:
                 notes.append(f"{label!r}: dense networks, density 1")
         if not group.every_seed:
-            notes.append(absent(found, label))
-        groups.append((label, group))
+            near = difflib.get_close_matches(label, found.labels, 1)
+            nearest = f" (nearest label: {near[0]!r})" if near else ""
+            notes.append(f"no runs of {label!r}" + (" here" if label in found.labels else nearest))
     if pair.paired:
-        common = groups[0][1].every_seed & groups[1][1].every_seed
-        alone = len((groups[0][1].every_seed | groups[1][1].every_seed) - common)
+        seeds = [group.every_seed for group in both.values()]
+        common = seeds[0] & seeds[1]
+        alone = len((seeds[0] | seeds[1]) - common)
         if alone and common:
             notes.append(f"{alone} runs without a partner of the same seed left out")
-        groups = [(label, group.only(common)) for label, group in groups]
-    for label, group in groups:
+        both = {label: group.only(common) for label, group in both.items()}
+    for label, group in both.items():
         if group.missing:
-            notes.append(
-                f"{len(group.missing)} of {len(group.every_seed)} runs of {label!r} have no finite value, left out"
-            )
+            missing, every = len(group.missing), len(group.every_seed)
+            notes.append(f"{missing} of {every} runs of {label!r} have no finite value, left out")
         if group.diverged:
             notes.append(f"{len(group.diverged)} runs of {label!r} diverged, measured at their best before")
-    return groups[0][1], groups[1][1], notes
+    return both[pair.of], both[pair.against], notes
 
 
-def comparison_table(table: pd.DataFrame) -> str:
-    """Markdown of what `compare` returns: one table a family, its size, and the notes below; accuracies in per cent."""
-    return "\n\n".join(_family_table(str(name), part) for name, part in table.groupby("family", sort=False))
+def notes_of(table: pd.DataFrame) -> list[str]:
+    """The notes of tests, each once."""
+    return list(dict.fromkeys(note for note in table["note"] if note))
 
 
-def _family_table(name: str, table: pd.DataFrame) -> str:
-    networks = table["network"].nunique(dropna=False) > 1
-
-    def one(row: Any, mark: str) -> str:
-        headline = Headline(row.metric)
-
-        def number(value: float, sign: str = "") -> str:
-            return "–" if math.isnan(value) else headline.text(value, sign)
-
-        density = "–" if math.isnan(row.density) else f"{row.density:g}"
-        interval = "" if math.isnan(row.low) else f" [{number(row.low, '+')}, {number(row.high, '+')}]"
-        verdict = "yes" if row.significant else "no" if not math.isnan(row.p) else "not tested"
-        parts = [
-            f"{row.of}{' (paired)' if row.paired else ''}",
-            row.against,
-            *([_text(row.network)] if networks else []),
-            _text(row.task),
-            density,
-            f"{row.n_of}, {row.n_against}",
-            f"{number(row.mean_of)}, {number(row.mean_against)}",
-            number(row.difference, "+") + interval,
-            "–" if math.isnan(row.hedges_g) else f"{row.hedges_g:+.2f}",
-            p_text(row.p),
-            p_text(row.p_adjusted),
-            verdict + mark,
-        ]
-        return "| " + " | ".join(str(part).replace("|", "\\|") for part in parts) + " |"
-
-    notes = list(dict.fromkeys(note for note in table["note"] if note))
-    rows = [one(row, f" ({notes.index(row.note) + 1})" if row.note else "") for row in table.itertuples(index=False)]
-    size, left_out = int(table["family_size"].iloc[0]), int((~table["counted"]).sum())
-    heading = f"**{name}**: {size} tests, p corrected by Holm over all of them"
-    heading += f"; {left_out} declared without enough runs, not counted." if left_out else "."
-    lines = [
-        heading,
-        "",
-        f"| of | against |{' network |' * networks} task | density | runs | means | difference [95 %] | g | p "
-        "| p, Holm | significant |",
-        "|---" * (11 + networks) + "|",
-        *rows,
-    ]
-    return "\n".join(lines + [line for i, note in enumerate(notes, 1) for line in ("", f"({i}) {note}")])
+def verdict_of(row: Mapping[str, Any]) -> str:
+    """Whether a test is significant, in a word."""
+    return "yes" if row["significant"] else "not tested" if math.isnan(row["p"]) else "no"
 
 
-def _text(name: object) -> str:
-    return name if isinstance(name, str) else "–"
+def shown(value: float, form: str) -> str:
+    """A number as a text; `–` where there is none."""
+    return "–" if math.isnan(value) else format(value, form)
 
 
 def p_text(p: float) -> str:
     """`0.0312`, `< 0.0001`, or `–` where there is none."""
-    return "–" if math.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.1 else f"{p:.2f}"
+    return "< 0.0001" if p < 1e-4 else shown(p, ".4f" if p < 0.1 else ".2f")

@@ -1,4 +1,4 @@
-"""Means with their intervals, over the seeds of a method."""
+"""Metrics as they are shown, and means with their intervals, over the seeds of a method."""
 
 from __future__ import annotations
 
@@ -7,7 +7,65 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scratchcard.analysis.headline import ACCURACY, Headline
+ACCURACY = "accuracy"
+"""What records without a metric's name were measured by."""
+SHARES = ("accuracy", "f1", "precision", "recall")
+"""Ends of the names of metrics that are shares, shown in per cent."""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A metric by which tickets are compared; larger is better.
+
+    >>> Headline("accuracy").title, Headline("accuracy").text(0.9612)
+    ('test accuracy, %', '96.12')
+    >>> Headline("r2").title, Headline("r2").text(0.9612)
+    ('test r2', '0.9612')
+
+    Attributes:
+        name: as the task's objective calls it.
+    """
+
+    name: str = ACCURACY
+
+    @property
+    def share(self) -> bool:
+        """Whether it lies in [0, 1] and is read in per cent."""
+        return self.name.endswith(SHARES)
+
+    @property
+    def scale(self) -> float:
+        """What a value is multiplied by to be shown."""
+        return 100.0 if self.share else 1.0
+
+    @property
+    def digits(self) -> int:
+        """After the point."""
+        return 2 if self.share else 4
+
+    @property
+    def points(self) -> str:
+        """Unit of a difference, with a space before it; empty where there is none."""
+        return " points" if self.share else ""
+
+    @property
+    def words(self) -> str:
+        """`micro f1` of `micro_f1`."""
+        return self.name.replace("_", " ")
+
+    @property
+    def title(self) -> str:
+        """For an axis or a table's head."""
+        return f"test {self.words}{', %' if self.share else ''}"
+
+    def text(self, value: float, sign: str = "") -> str:
+        """A value as it is shown, without its unit."""
+        return f"{self.scale * value:{sign}.{self.digits}f}"
+
+
+def metric_of(value: Any) -> str:
+    """The name in a run's row, where it may be missing."""
+    return value if isinstance(value, str) and value else ACCURACY
 
 
 @dataclass(frozen=True)
@@ -80,9 +138,8 @@ class Summary:
 
 def pareto(points: Sequence[tuple[float, float]]) -> set[int]:
     """Places of the points (cost, value) than which none is both cheaper and better; of equal points the first."""
-    order = sorted(range(len(points)), key=lambda k: (points[k][0], -points[k][1]))
     found, best = set[int](), -math.inf
-    for k in order:
+    for k in sorted(range(len(points)), key=lambda k: (points[k][0], -points[k][1])):
         if points[k][1] > best:
             found.add(k)
             best = points[k][1]
@@ -99,11 +156,20 @@ def summarise(results: Iterable[Mapping[str, Any]]) -> list[Summary]:
 
     from scratchcard.analysis.groups import groups
 
-    rows = pd.DataFrame([_row(result) for result in results])
     measures = ("test_accuracy", "best_step", "pruning_seconds", "effective_density")
-    found = [groups(rows, ("label", "density", "task"), measure) for measure in measures] if len(rows) else []
-    several = [len({group.key[k] for group in found[0]}) > 1 for k in range(3)] if found else []
+    rows = pd.DataFrame(
+        [
+            {name: float({**result, **result["training"]}[name]) for name in measures}
+            | {name: result["configuration"][name] for name in ("density", "seed")}
+            | {"task": str(result["configuration"].get("workload", {}).get("task", ""))}
+            | {"label": str(result["label"]), "metric": result.get("metric")}
+            for result in results
+        ]
+    )
+    if rows.empty:
+        return []
     summaries = []
+    found = [groups(rows, ("label", "density", "task"), measure) for measure in measures]
     for accuracy, *others in zip(*found, strict=True):
         label, density, task = accuracy.key
         if accuracy.repeated:
@@ -112,53 +178,9 @@ def summarise(results: Iterable[Mapping[str, Any]]) -> list[Summary]:
                 f"{len(accuracy.every_seed)} seeds: they differ in something that the label does not say; summarise "
                 "those of one grid and setting"
             )
-        name = label + (f", density {density:g}" if several[1] else "") + (f", {task}" if several[2] and task else "")
+        label += f", density {density:g}" if rows["density"].nunique() > 1 else ""
+        label += f", {task}" if rows["task"].nunique() > 1 and task else ""
         steps, seconds, effective = (group.interval for group in others)
         reached = accuracy.interval, steps, seconds, effective
-        summaries.append(Summary(name, density, *reached, accuracy.values, accuracy.metric))
+        summaries.append(Summary(label, density, *reached, accuracy.values, accuracy.metric))
     return summaries
-
-
-def _row(result: Mapping[str, Any]) -> dict[str, Any]:
-    configuration = result["configuration"]
-    return {
-        "label": str(result["label"]),
-        "density": float(configuration["density"]),
-        "task": str(configuration.get("workload", {}).get("task", "")),
-        "seed": int(configuration["seed"]),
-        "metric": result.get("metric"),
-        "test_accuracy": float(result["test_accuracy"]),
-        "best_step": float(result["training"]["best_step"]),
-        "pruning_seconds": float(result["pruning_seconds"]),
-        "effective_density": float(result["effective_density"]),
-    }
-
-
-def markdown(summaries: Sequence[Summary], passes: Mapping[str, float] | None = None) -> str:
-    """A Markdown table: accuracy, steps to the best validation loss, pruning time, effective density.
-
-    With `passes` (by label) one of the cost: passes over the data in place of the steps, the best first.
-    """
-    cost = "steps to best validation loss" if passes is None else "passes over the data"
-    titles = " or ".join(dict.fromkeys(s.headline.title for s in summaries))
-    lines = [
-        f"| method | {titles} | {cost} | pruning time, s | effective density | seeds |",
-        "|---|---|---|---|---|---|",
-    ]
-    shown = summaries if passes is None else sorted(summaries, key=lambda s: -s.test_accuracy.mean)
-    lines += [
-        f"| {s.label} | {s.test_accuracy.text(s.headline.digits, s.headline.scale)} | "
-        f"{s.best_step.text(0) if passes is None else _three(passes[s.label])} | {_seconds(s.pruning_seconds)} | "
-        f"{s.effective_density.mean:.4f} | {s.test_accuracy.count} |"
-        for s in shown
-    ]
-    return "\n".join(lines)
-
-
-def _three(value: float) -> str:
-    """Three digits, never as a power of ten."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}" if value >= 0.001 else "0" if value == 0 else "< 0.001"
-
-
-def _seconds(seconds: Interval) -> str:
-    return seconds.text(1 if seconds.mean >= 10 else 2)

@@ -6,15 +6,14 @@ laid over each other.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from scratchcard.artefacts.digest import sha256, tensor_bytes
 from scratchcard.pruning.ticket import Ticket
 
 PARTS = ("initial", "initial_kept", "final_kept")
@@ -54,17 +53,12 @@ class Distribution:
     def of(cls, layer: str, part: str, values: NDArray[np.float64]) -> Distribution:
         """Summarise values that are scaled already."""
         values = values[np.isfinite(values)]
-        inside = np.clip(values, -REACH, REACH)
-        return cls(
-            layer,
-            part,
-            values.size,
-            bimodality_coefficient(values),
-            central_share(values),
-            float((np.abs(values) <= BIN).mean()) if values.size else np.nan,
-            float(np.sqrt((values**2).mean())) if values.size else np.nan,
-            np.histogram(inside, len(EDGES) - 1, (-REACH, REACH))[0].astype(np.int64),
-        )
+        near, root = np.nan, np.nan
+        if values.size:
+            near, root = float((np.abs(values) <= BIN).mean()), float(np.sqrt((values**2).mean()))
+        counts = np.histogram(np.clip(values, -REACH, REACH), EDGES)[0].astype(np.int64)
+        shape = bimodality_coefficient(values), central_share(values)
+        return cls(layer, part, values.size, *shape, near, root, counts)
 
 
 def bimodality_coefficient(values: ArrayLike) -> float:
@@ -78,6 +72,8 @@ def bimodality_coefficient(values: ArrayLike) -> float:
     Returns:
         The coefficient; NaN of fewer than four values, or if all are the same.
     """
+    from scipy import stats
+
     x = np.asarray(values, dtype=np.float64).ravel()
     n = x.size
     if n < 4 or x.min() == x.max():
@@ -85,11 +81,7 @@ def bimodality_coefficient(values: ArrayLike) -> float:
     # Scaled first: powers of tiny weights would vanish.
     centred = x - x.mean()
     centred /= np.abs(centred).max()
-    squares = centred * centred  # NumPy's ** is ten times slower
-    second = squares.mean()
-    skewness = (squares @ centred) / n / second**1.5 * np.sqrt(n * (n - 1)) / (n - 2)
-    excess = (squares @ squares) / n / second**2 - 3.0
-    excess = (n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * excess + 6.0)
+    skewness, excess = stats.skew(centred, bias=False), stats.kurtosis(centred, bias=False)
     return float((skewness**2 + 1.0) / (excess + 3.0 * (n - 1) ** 2 / ((n - 2) * (n - 3))))
 
 
@@ -105,9 +97,7 @@ def central_share(values: ArrayLike) -> float:
     return float((magnitudes <= middle / 4).mean()) if middle > 0 else float("nan")
 
 
-def weight_distributions(
-    ticket: Ticket, known: MutableMapping[bytes, list[Distribution]] | None = None
-) -> list[Distribution]:
+def weight_distributions(ticket: Ticket, known: MutableMapping[str, list[Distribution]]) -> list[Distribution]:
     """One for each layer and part, then for all layers together; `final_kept` only of a trained ticket.
 
     A layer whose initial weights are all the same has no scale and is left out.
@@ -116,19 +106,18 @@ def weight_distributions(
         ticket: the ticket.
         known: where the distributions of whole initialisations are kept, which many tickets share.
     """
-    known = {} if known is None else known
-    key = _digest(ticket)
-    initial = {layer: _numpy(ticket.initial[layer]) for layer in ticket.mask.tensors}
+    layers = ticket.mask.tensors
+    key = sha256(part for layer in layers for part in (layer, ";", tensor_bytes(ticket.initial[layer])))
+    initial = {layer: _numpy(ticket.initial[layer]) for layer in layers}
     scales = {layer: scale for layer, values in initial.items() if (scale := float(values.std())) > 0}
+    kept = {layer: layers[layer].detach().cpu().numpy() for layer in scales}
     if key not in known:
         known[key] = _distributions("initial", {layer: initial[layer] / scale for layer, scale in scales.items()})
-    kept = {layer: ticket.mask.tensors[layer].detach().cpu().numpy() for layer in scales}
-    found = known[key] + _distributions(
-        "initial_kept", {layer: initial[layer][kept[layer]] / scale for layer, scale in scales.items()}
-    )
-    if ticket.trained is not None:
-        final = {layer: _numpy(ticket.trained[layer]) for layer in scales}
-        found += _distributions("final_kept", {layer: final[layer][kept[layer]] / scales[layer] for layer in scales})
+    found = list(known[key])
+    for part, weights in zip(PARTS[1:], (ticket.initial, ticket.trained), strict=True):
+        if weights is not None:
+            values = {layer: _numpy(weights[layer])[kept[layer]] / scale for layer, scale in scales.items()}
+            found += _distributions(part, values)
     return found
 
 
@@ -140,15 +129,13 @@ def same_sign(ticket: Ticket) -> dict[str, float]:
     """
     if ticket.trained is None:
         return {}
-    same = dict.fromkeys([*ticket.mask.tensors, ALL_LAYERS], 0)
-    of = dict(same)
-    for layer, kept in ticket.mask.tensors.items():
-        before, after = _numpy(ticket.initial[layer][kept]), _numpy(ticket.trained[layer][kept])
-        signs = np.sign(before) * np.sign(after)
-        for name in (layer, ALL_LAYERS):
-            same[name] += int((signs > 0).sum())
-            of[name] += int((signs > 0).sum() + (signs < 0).sum())
-    return {name: same[name] / of[name] if of[name] else float("nan") for name in same}
+    signs = {
+        layer: np.sign(_numpy(ticket.initial[layer][kept])) * np.sign(_numpy(ticket.trained[layer][kept]))
+        for layer, kept in ticket.mask.tensors.items()
+    }
+    signs[ALL_LAYERS] = np.concatenate(list(signs.values()))
+    known = {layer: some[np.abs(some) == 1] for layer, some in signs.items()}
+    return {layer: float((some > 0).mean()) if some.size else float("nan") for layer, some in known.items()}
 
 
 def _distributions(part: str, values: Mapping[str, NDArray[np.float64]]) -> list[Distribution]:
@@ -157,15 +144,6 @@ def _distributions(part: str, values: Mapping[str, NDArray[np.float64]]) -> list
     if flat:
         flat[ALL_LAYERS] = np.concatenate(list(flat.values()))
     return [Distribution.of(layer, part, entries) for layer, entries in flat.items()]
-
-
-def _digest(ticket: Ticket) -> bytes:
-    digest = hashlib.blake2b(digest_size=16)
-    for layer in ticket.mask.tensors:
-        weights = ticket.initial[layer].detach().cpu().contiguous()
-        digest.update(f"{layer} {weights.dtype} {tuple(weights.shape)};".encode())
-        digest.update(weights.flatten().view(torch.uint8).numpy().tobytes())
-    return digest.digest()
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.float64]:

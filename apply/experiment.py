@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -81,7 +81,7 @@ class Experiment:
         the run's own.
         """
         begin = time.perf_counter()
-        session = replace(session or Session(), dtype=self.dtype)
+        session = Session.of(session, dtype=self.dtype)
         ticket = find_ticket(self.workload, self.method, self.density, self.seed, session)
         ticket, record = train_ticket(ticket, self.workload, self.seed, session)
         return self.result(ticket, record, seconds=time.perf_counter() - begin, device=session.device), ticket

@@ -40,7 +40,13 @@ _SCORERS = ("scorer", "on", "initial_scorer")
 
 
 def named_scorers() -> tuple[Mapping[str, Any], str]:
-    """Scorers that a method can name, and their group of entry points."""
+    """Scorers that a method can name, and their group of entry points.
+
+    Examples:
+        >>> names, group = named_scorers()
+        >>> "snip" in names, "predicted" in names, group
+        (True, True, 'scorers')
+    """
     from scratchcard.scorers import SCORERS
 
     return SCORERS | OF_PREDICTOR, "scorers"
@@ -87,10 +93,7 @@ class Method(Settings):
         choices=named_scorers,
     )
     on: str | Scorer | None = setting(
-        None,
-        help="Stacked scoring: whose scores stand in for the weights",
-        example="predicted",
-        choices=named_scorers,
+        None, help="Stacked scoring: whose scores stand in for the weights", example="predicted", choices=named_scorers
     )
     predictor: str | None = setting(
         None,

@@ -13,7 +13,7 @@ from torch import nn
 from scratchcard.apply.method import OF_PREDICTOR, PREDICTED, Method
 from scratchcard.apply.predicted import PredictedScorer
 from scratchcard.apply.saw import bimodal, scores_as_weights
-from scratchcard.apply.shipped import load_tickets, shipped
+from scratchcard.apply.shipped import load_tickets, opened, shipped
 from scratchcard.apply.stacked import StackedScorer
 from scratchcard.apply.ticket_library import TicketLibrary, Transplanted, put_signs, put_values
 from scratchcard.artefacts.digest import sha256
@@ -29,7 +29,12 @@ from scratchcard.workloads.workload import Workload
 
 
 def scorer(method: Method, density: float, seed: int, shared: Shared | None) -> Scorer:
-    """See `Method.make_scorer`."""
+    """See `Method.make_scorer`.
+
+    Examples:
+        >>> scorer(Method("synflow", on="snip"), density=0.1, seed=0, shared=None)
+        StackedScorer(first=SNIP(), second=SynFlow(), negatives='keep', every_round=False)
+    """
     second = _single(method, method.scorer, density, seed, shared)
     if method.on is None:
         return second
@@ -40,7 +45,16 @@ def scorer(method: Method, density: float, seed: int, shared: Shared | None) -> 
 def initial_network(
     method: Method, workload: Workload, density: float, seed: int, shared: Shared | None, **placement: Any
 ) -> nn.Module:
-    """See `Method.start`."""
+    """See `Method.start`.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> method = Method("snip", initial="saw", initial_scorer="magnitude")
+        >>> network = initial_network(method, workload, 0.5, seed=0, shared=None)
+        >>> float(network.weight.data.abs().max())  # scores, scaled to [-1, 1]
+        1.0
+    """
     network = workload.build(seed, **placement)
     if method.initial == "bimodal":
         bimodal(network, generator=torch.Generator().manual_seed(seed))
@@ -58,15 +72,26 @@ def initial_network(
 
 
 def predictor_digest(predictor: str) -> str:
-    """Of all that decides the scores: the predictor's, and its tickets' where they are used."""
-    folder, with_tickets = shipped(predictor)
-    tickets = load_tickets(folder) if with_tickets else None
+    """Of all that decides the scores: the predictor's, and its tickets' where they are used.
+
+    Examples:
+        >>> predictor_digest("default") == predictor_digest("policy")  # with stored tickets, and without
+        False
+    """
+    folder, tickets = opened(predictor)
     digest = _predictor(str(folder)).digest
     return digest if tickets is None else sha256([f"{digest} {tickets.digest}"])
 
 
 def own_code(parts: Iterable[Any]) -> dict[str, str | None]:
-    """Digests of the code of scorers and regimes that are not registered, by the class."""
+    """Digests of the code of scorers and regimes that are not registered, by the class.
+
+    Examples:
+        >>> own_code(["snip", sc.make_scorer("grasp")])
+        {}
+        >>> list(own_code([nn.Identity()]))
+        ['torch.nn.modules.linear:Identity']
+    """
     known = {*members(SCORERS, "scorers").values(), *members(REGIMES, "regimes").values()}
     foreign = [type(part) for part in parts if part is not None and not isinstance(part, str)]
     paths = [f"{kind.__module__}:{kind.__qualname__}" for kind in foreign if kind not in known]
@@ -78,8 +103,7 @@ def _single(method: Method, wanted: str | Scorer, density: float, seed: int, sha
         return _shared(make_scorer(wanted, seed), shared)
     if wanted != PREDICTED:
         return Transplanted(_tickets(method), density, wanted == "transplanted_layers", seed)
-    folder, with_tickets = shipped(str(method.predictor))
-    tickets = load_tickets(folder) if with_tickets else None
+    folder, tickets = opened(str(method.predictor))
     source = str(method.predictor_name or method.predictor)
     return _shared(PredictedScorer(_predictor(str(folder)), density, source, tickets), shared)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from torch import nn
@@ -46,6 +46,12 @@ def find_ticket(
     Raises:
         ValueError: a density outside (0, 1] or one that keeps no weight, a rewind step that the training does not
             reach, or anything that does not fit together; one sentence.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> find_ticket(workload, Method("magnitude"), density=0.25)
+        Ticket(2 of 8 weights, density 0.25, magnitude, untrained)
     """
     session = session or Session()
     device = session.device
@@ -69,16 +75,15 @@ def find_ticket(
         "prunable": found.mask.total,
         "seed": seed,
         "data_seed": seed if data_seed is None else data_seed,
-        "scoring_batch": {
-            "examples": len(workload.scoring_batch(seed)[1]),
-            "seed": seed,
-            "balanced": workload.recipe.scoring_balanced,
-        },
+        "scoring_batch": workload.scoring(seed),
         "pruning_seconds": preparation + found.seconds + (0.0 if shared is None else shared.saved),
         "versions": versions(),
     }
     if found.training:
-        provenance["rounds"] = [_finite_entries(entry) for entry in found.training]
+        provenance["rounds"] = [
+            {name: finite(value) if isinstance(value, float) else value for name, value in entry.items()}
+            for entry in found.training
+        ]
     return Ticket(dict(found.start), found.mask, provenance)
 
 
@@ -91,6 +96,12 @@ def check_belongs(ticket: Ticket, workload: Workload) -> None:
 
     Raises:
         ValueError: names both.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> ticket = find_ticket(workload, Method("magnitude"), density=0.25)
+        >>> check_belongs(ticket, workload)
     """
     recorded = ticket.provenance.get("workload")
     described = recorded if isinstance(recorded, Mapping) else {}
@@ -107,10 +118,7 @@ def check_belongs(ticket: Ticket, workload: Workload) -> None:
 
 
 def train_ticket(
-    ticket: Ticket,
-    workload: Workload,
-    seed: int,
-    session: Session | None = None,
+    ticket: Ticket, workload: Workload, seed: int, session: Session | None = None
 ) -> tuple[Ticket, TrainingRecord]:
     """Train a ticket's kept weights; returns it with its trained weights, and the record.
 
@@ -121,24 +129,34 @@ def train_ticket(
 
     Raises:
         ValueError: the ticket is one of another network.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> ticket = find_ticket(workload, Method("magnitude"), density=0.25)
+        >>> trained, record = train_ticket(ticket, workload, seed=0)
+        >>> trained, record.steps
+        (Ticket(2 of 8 weights, density 0.25, magnitude, trained), 10)
     """
     session = session or Session()
     network = workload.build(0, **session.placement)
     ticket.apply_to(network)
-    record = train_once(
-        network,
-        workload,
-        store=session.store,
-        mask=ticket.mask,
-        seed=seed,
-        device=session.device,
-        progress=session.progress,
-    )
+    record = train_once(network, workload, session, mask=ticket.mask, seed=seed)
     return with_training(ticket, network, record, workload, seed), record
 
 
 def with_training(ticket: Ticket, network: nn.Module, record: TrainingRecord, workload: Workload, seed: int) -> Ticket:
-    """The ticket with the weights of `network`, its network after training, and what was done in its provenance."""
+    """The ticket with the weights of `network`, its network after training, and what was done in its provenance.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> from scratchcard.workloads.engines.training import train
+        >>> ticket, network = find_ticket(workload, Method("magnitude"), density=0.25), workload.build(0)
+        >>> record = train(network, task, workload.recipe, mask=ticket.mask)
+        >>> with_training(ticket, network, record, workload, seed=0).provenance["training"]["steps"]
+        10
+    """
     training = training_summary(record) | {
         "data_seed": seed,
         "data_digest": workload.task.digest,
@@ -152,7 +170,13 @@ def with_training(ticket: Ticket, network: nn.Module, record: TrainingRecord, wo
 
 
 def training_summary(record: TrainingRecord) -> dict[str, Any]:
-    """The record's numbers as plain JSON, without its history; what is NaN or infinite is None."""
+    """The record's numbers as plain JSON, without its history; what is NaN or infinite is None.
+
+    Examples:
+        >>> summary = training_summary(TrainingRecord(200, 150, 0.31, 0.9, (), 1.5, "fused", early_stopped=True))
+        >>> summary["best_step"], summary["validation_accuracy"]
+        (150, 0.9)
+    """
     return {
         "steps": record.steps,
         "best_step": record.best_step,
@@ -166,22 +190,29 @@ def training_summary(record: TrainingRecord) -> dict[str, Any]:
 
 
 def history(record: TrainingRecord) -> list[list[float | None]]:
-    """The evaluations of a training as `[step, train loss, validation loss, validation metric]`, six digits each."""
-    return [_rounded(dataclasses.astuple(entry)) for entry in record.history]
+    """The evaluations of a training as `[step, train loss, validation loss, validation metric]`, six digits each.
 
-
-def _finite_entries(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: finite(value) if isinstance(value, float) else value for name, value in entry.items()}
+    Examples:
+        >>> from scratchcard.workloads.engines.training import Evaluation
+        >>> looks = (Evaluation(100, 0.123456789, 0.2, 0.9), Evaluation(200, math.nan, math.inf, 0.1))
+        >>> history(TrainingRecord(200, 100, 0.2, 0.9, looks, 1.5, "fused", early_stopped=True))
+        [[100, 0.123457, 0.2, 0.9], [200, None, None, 0.1]]
+    """
+    # Six digits tell all that a curve shows, and keep the ticket's header small.
+    return [
+        [value if isinstance(value, int) else finite(float(f"{value:.6g}")) for value in dataclasses.astuple(entry)]
+        for entry in record.history
+    ]
 
 
 def finite(value: float) -> float | None:
-    """The number, or None for NaN and infinity, which JSON does not know."""
+    """The number, or None for NaN and infinity, which JSON does not know.
+
+    Examples:
+        >>> finite(0.5), finite(math.nan)
+        (0.5, None)
+    """
     return value if math.isfinite(value) else None
-
-
-def _rounded(values: Sequence[float]) -> list[float | None]:
-    """Six digits tell all that a curve shows, and keep the ticket's header small."""
-    return [value if isinstance(value, int) else finite(float(f"{value:.6g}")) for value in values]
 
 
 def evaluate_ticket(
@@ -194,6 +225,13 @@ def evaluate_ticket(
 
     Raises:
         ValueError: the ticket was not trained, or is one of another network.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> trained, _ = train_ticket(find_ticket(workload, Method("magnitude"), density=0.25), workload, seed=0)
+        >>> evaluate_ticket(trained, workload).examples
+        12
     """
     session = session or Session()
     network = workload.build(0, **session.placement)

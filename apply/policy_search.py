@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from scratchcard.regimes.rounds import prune_upfront
 from scratchcard.workers.pool import open_pool, ordered
 from scratchcard.workloads.engines.training import train
 from scratchcard.workloads.recipe import Recipe
-from scratchcard.workloads.session import Progress
+from scratchcard.workloads.session import Session
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
 
@@ -95,12 +95,11 @@ class PolicySearch:
     def run(
         self,
         file: str | Path,
+        session: Session | None = None,
         *,
         data_dir: str | None = None,
-        jobs: int = 1,
-        device: str = "cpu",
-        progress: Progress | None = None,
         log: Callable[[str], None] | None = None,
+        **how: Any,
     ) -> Predictor:
         """Search, or go on where `file` ends.
 
@@ -109,7 +108,7 @@ class PolicySearch:
         """
         from cmaes import CMA
 
-        file = Path(file)
+        file, session = Path(file), Session.of(session, **how)
         scales = np.array([*self.features.values()] * (2 if self.drift else 1))
         begin = np.zeros(len(scales))
         for name, value in self.start.items():
@@ -117,24 +116,24 @@ class PolicySearch:
         search = CMA(mean=begin / scales, sigma=self.sigma, population_size=self.population, seed=self.seed)
         done = self._read(file)
         draw = np.random.default_rng(self.seed)
-        with open_pool(jobs) as pool:
+        with open_pool(session.jobs, session.dask) as pool:
             for generation in range(self.generations):
                 candidates = [search.ask() for _ in range(self.population)]
                 seeds = self.first_seed + draw.choice(self.seeds, len(self.tasks), replace=False)
                 if generation >= len(done):
                     meets = list(zip(self.tasks, seeds.tolist(), strict=True))
                     calls = [
-                        partial(self._accuracy, data_dir, device, scales * candidate, *meet)
+                        partial(self._accuracy, data_dir, str(session.device), scales * candidate, *meet)
                         for candidate in candidates
                         for meet in meets
                     ]
                     values = []
                     for value in ordered(calls, pool, what="training"):
                         values.append(value)
-                        if progress is not None:
-                            progress(generation * len(calls) + len(values), self.generations * len(calls))
+                        if session.progress is not None:
+                            session.progress(generation * len(calls) + len(values), self.generations * len(calls))
                     done.append(np.reshape(values, (self.population, len(self.tasks))).tolist())
-                    self._write(file, done)
+                    write_json(file, {"settings": self._settings(), "generations": done}, indent=None)
                 errors = np.log(1 - np.minimum(np.array(done[generation]), 0.9999)).mean(axis=1)
                 search.tell([(candidate, float(error)) for candidate, error in zip(candidates, errors, strict=True)])
                 if log is not None:
@@ -182,9 +181,6 @@ class PolicySearch:
         if settings != self._settings():
             raise ValueError(f"{file} is of a search with other settings; move it away, or search with those")
         return list(done)
-
-    def _write(self, file: Path, done: Sequence[Any]) -> None:
-        write_json(file, {"settings": self._settings(), "generations": done}, indent=None)
 
     def _settings(self) -> dict[str, Any]:
         """All but how long to search: a longer search goes on from a shorter one."""

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from scratchcard.apply.shipped import FALLBACK, load_tickets, shipped
-from scratchcard.apply.ticket_library import TicketLibrary
+from scratchcard.apply.shipped import FALLBACK, opened
+from scratchcard.apply.ticket_library import LaidTicket, TicketLibrary
 from scratchcard.dataset_builder.feature_network import SCORED
 from scratchcard.dataset_builder.features import compute_features, prepared_scorers
 from scratchcard.meta.bundle import load_bundle
@@ -80,21 +80,23 @@ class PredictedScorer(Scorer):
             ValueError: the bundle is damaged or was tampered with.
             FileNotFoundError: there is no such folder.
         """
-        folder, with_tickets = shipped(str(path))
-        return cls(load_bundle(folder), density, str(path), load_tickets(folder) if with_tickets else None)
+        folder, tickets = opened(str(path))
+        return cls(load_bundle(folder), density, str(path), tickets)
 
     def __repr__(self) -> str:
         tickets = "" if self.tickets is None else f", tickets={self.tickets.digest[:16]}"
-        return (
-            f"PredictedScorer({self.predictor.family}, {self.predictor.digest[:16]}{tickets}, density={self.density})"
-        )
+        fitted = f"{self.predictor.family}, {self.predictor.digest[:16]}"
+        return f"PredictedScorer({fitted}{tickets}, density={self.density})"
+
+    def _laid(self, network: nn.Module, batch: Batch, mask: Mask | None) -> LaidTicket | None:
+        return None if self.tickets is None or mask is not None else self.tickets.lay(network, batch, self.density)
 
     def prepare(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scorer:
         """The scorer of one multi-shot sequence on `network`: the ticket that was found to fit it, or this one.
 
         The same scores with less work.
         """
-        laid = None if self.tickets is None or mask is not None else self.tickets.lay(network, batch, self.density)
+        laid = self._laid(network, batch, mask)
         if laid is not None:
             return laid
         return replace(self, scorers=prepared_scorers(self.predictor.features, network, batch, loss))
@@ -111,10 +113,9 @@ class PredictedScorer(Scorer):
                 over a tenth of its weights have a feature beyond the range that the fitted networks' weights had (its
                 `training["seen"]`: the lowest and highest thousandth, a tenth of their distance further).
         """
-        if self.tickets is not None and mask is None:
-            laid = self.tickets.lay(network, batch, self.density)
-            if laid is not None:
-                return laid(network, batch, loss)
+        laid = self._laid(network, batch, mask)
+        if laid is not None:
+            return laid(network, batch, loss)
         weights = prunable(network)
         scores = {name: torch.zeros(w.numel(), dtype=torch.float32) for name, w in weights.items()}
         seen = Seen.of(self.predictor) if mask is None else None
@@ -140,6 +141,13 @@ class Seen:
         low, high: `(F,)`.
         beyond: for each feature the weights beyond its range; the last entry counts those with any such feature.
         weights: looked at.
+
+    Examples:
+        >>> seen = Seen(("snip",), np.array([0.0]), np.array([1.0]), np.zeros(2, np.int64))
+        >>> values = np.array([[0.5], [1.5], [0.1]], np.float32)
+        >>> seen.look_at(FeatureBlock("weight", np.arange(3), ("snip",), values))
+        >>> seen.beyond, seen.weights
+        (array([1, 1]), 3)
     """
 
     names: tuple[str, ...]

@@ -17,7 +17,6 @@ they are `--task tensors:mine.safetensors --network package.module:factory`.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -88,7 +87,7 @@ def prune(
         method, task = task, None
     workload = _workload(network, task, recipe, weights)
     chosen = _method(method)
-    return find_ticket(workload, chosen, density, seed, _session(session, placement), data_seed=data_seed)
+    return find_ticket(workload, chosen, density, seed, Session.of(session, **placement), data_seed=data_seed)
 
 
 def train(
@@ -127,7 +126,7 @@ def train(
         held = ticket.provenance.get("data_seed", 0)
         seed = held if isinstance(held, int) else 0
     workload = _workload(network, task, recipe, recorded=ticket)
-    return train_ticket(ticket, workload, seed, _session(session, placement))
+    return train_ticket(ticket, workload, seed, Session.of(session, **placement))
 
 
 def evaluate(
@@ -158,7 +157,7 @@ def evaluate(
     """
     if isinstance(network, Workload) and task in ("train", "validation", "test"):
         split, task = task, None  # type: ignore[assignment]
-    return evaluate_ticket(ticket, _workload(network, task), split, _session(session, placement))
+    return evaluate_ticket(ticket, _workload(network, task), split, Session.of(session, **placement))
 
 
 def _workload(
@@ -193,9 +192,3 @@ def _method(method: Method | str | None) -> Method:
     if isinstance(method, str):
         return Method(PREDICTED, predictor=method) if method in SHIPPED else Method(method)
     return method
-
-
-def _session(session: Session | None, placement: Mapping[str, Any]) -> Session:
-    if session is None:
-        return Session(**placement)
-    return dataclasses.replace(session, **placement)

@@ -76,11 +76,7 @@ def bimodal(network: nn.Module, *, generator: torch.Generator, share: float = 0.
             variance = 2.0 / max(1, weight[0].numel())
             shape = tuple(weight.shape)
             # On the generator's own device, wherever the network is.
-            drawn: dict[str, Any] = {
-                "generator": generator,
-                "device": generator.device,
-                "dtype": torch.float64,
-            }
+            drawn: dict[str, Any] = {"generator": generator, "device": generator.device, "dtype": torch.float64}
             sign = torch.randint(0, 2, shape, **drawn) * 2 - 1
             noise = torch.randn(shape, **drawn)
             weight.copy_(sign * (share * variance) ** 0.5 + noise * ((1.0 - share) * variance) ** 0.5)

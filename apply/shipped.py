@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from scratchcard.apply.ticket_library import TicketLibrary
+from scratchcard.artefacts.tensor_file import read_texts
 from scratchcard.meta.bundle import read_manifest
 from scratchcard.regimes import REGIMES, Regime, make_regime
 from scratchcard.registry import lookup
 from scratchcard.settings import settings_of
+
+if TYPE_CHECKING:
+    from scratchcard.apply.ticket_library import TicketLibrary
 
 SHIPPED = {
     "default": "SynFlow-like products whose exponents were searched for; stored tickets where it knows the task.",
@@ -50,8 +55,8 @@ def shipped(predictor: str) -> tuple[Path, bool]:
 def own_regime(predictor: str) -> Regime | None:
     """The regime that a predictor was made for, as its manifest has it; None where it names none.
 
-        >>> own_regime("policy")
-        UMS(scope='global', rounds=16, schedule='exponential')
+        >>> own_regime("policy").label
+        'UMS 16'
 
     Raises:
         FileNotFoundError, ValueError: no usable bundle.
@@ -70,6 +75,17 @@ def own_regime(predictor: str) -> Regime | None:
         raise ValueError(f"{folder} is no usable predictor bundle: {error}") from error
 
 
+def opened(predictor: str) -> tuple[Path, TicketLibrary | None]:
+    """The folder of a predictor and the tickets that it scores with; errors as of `shipped`.
+
+    Examples:
+        >>> opened("policy")[1] is None
+        True
+    """
+    folder, with_tickets = shipped(predictor)
+    return folder, load_tickets(folder) if with_tickets else None
+
+
 def load_tickets(folder: Path) -> TicketLibrary | None:
     """The tickets of a bundle's folder, read once as long as its files stay the same; None if it has none.
 
@@ -77,14 +93,39 @@ def load_tickets(folder: Path) -> TicketLibrary | None:
         >>> [*load_tickets(shipped("default")[0]).paths]
         ['mnist-lenet_300_100']
     """
-    files = sorted((folder / TICKETS).glob("*.safetensors")) if (folder / TICKETS).is_dir() else []
-    return (
-        _load(folder / TICKETS, tuple((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in files))
-        if files
-        else None
-    )
+    files = _ticket_files(folder)
+    state = tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+    return _load(folder / TICKETS, state) if state else None
 
 
 @lru_cache(maxsize=4)
 def _load(folder: Path, _state: tuple[tuple[str, int, int], ...]) -> TicketLibrary:
+    from scratchcard.apply.ticket_library import TicketLibrary
+
     return TicketLibrary.load(folder)
+
+
+def describe_tickets(folder: Path) -> dict[str, dict[str, Any]]:
+    """Where each ticket of a bundle's folder comes from, by name: read from the files' heads, without torch.
+
+    Raises:
+        ValueError: a file is damaged or no ticket path.
+
+    Examples:
+        >>> describe_tickets(shipped("default")[0])["mnist-lenet_300_100"]["regime"]
+        'ISS'
+    """
+    found = {}
+    for file in _ticket_files(folder):
+        try:
+            about = json.loads(read_texts(file)["about"])
+            if not isinstance(about, dict):
+                raise ValueError("what is said about it is no JSON object")
+        except (KeyError, ValueError, RecursionError) as error:
+            raise ValueError(f"{file} is no usable ticket path: {' '.join(str(error).split())}") from error
+        found[file.stem] = about
+    return found
+
+
+def _ticket_files(folder: Path) -> list[Path]:
+    return sorted((folder / TICKETS).glob("*.safetensors"))

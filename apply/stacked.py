@@ -106,14 +106,7 @@ class StandInScorer(Scorer):
 
     @classmethod
     def of(
-        cls,
-        network: nn.Module,
-        batch: Batch,
-        loss: Loss,
-        scores: Scores,
-        scorer: Scorer,
-        *,
-        mask: Mask | None = None,
+        cls, network: nn.Module, batch: Batch, loss: Loss, scores: Scores, scorer: Scorer, *, mask: Mask | None = None
     ) -> StandInScorer:
         """Put the scores in place of the weights, and let `scorer` prepare itself for the copy.
 

@@ -39,6 +39,12 @@ def find_path(
         store: keeps finished trainings, which the densities share and from which an interrupted search goes on; without
             one each density searches anew.
         device: where to train.
+
+    Examples:
+        >>> workload = Workload("lenet_300_100", sc.load_task("digits"), sc.Recipe(max_steps=20))
+        >>> path = find_path(workload, seed=0, densities=[0.5, 0.2], rounds=2)
+        >>> path.densities
+        (0.5, 0.2)
     """
     last = min(densities)
     regime, scorer, session = ISS(rounds=rounds, towards=last), make_scorer("magnitude"), Session(device, store=store)
@@ -56,6 +62,13 @@ def accuracy_elsewhere(
 
     Raises:
         ValueError: it does not fit one of them.
+
+    Examples:
+        >>> recipe = sc.Recipe(max_steps=60, evaluation_interval=60)
+        >>> workload = Workload("lenet_300_100", sc.load_task("digits"), recipe)
+        >>> path = find_path(workload, seed=0, densities=[0.2], rounds=1)
+        >>> accuracy_elsewhere(path, workload, seeds=[1], density=0.2) > 0.5
+        True
     """
     accuracies = []
     for seed in seeds:

@@ -31,7 +31,14 @@ def canonical(value: Any) -> str:
 
 
 def sha256(parts: Iterable[str | bytes | memoryview]) -> str:
-    """sha256 of texts (as UTF-8) and bytes, one after the other; nothing is put between them."""
+    """sha256 of texts (as UTF-8) and bytes, one after the other; nothing is put between them.
+
+    Examples:
+        >>> sha256(["a", b"b"]) == sha256(["ab"])
+        True
+        >>> len(sha256(["ab"]))
+        64
+    """
     found = hashlib.sha256()
     for part in parts:
         found.update(part.encode() if isinstance(part, str) else part)
@@ -39,13 +46,24 @@ def sha256(parts: Iterable[str | bytes | memoryview]) -> str:
 
 
 def file_digest(path: str | Path) -> str:
-    """sha256 of a file's bytes, read piece by piece."""
+    """sha256 of a file's bytes, read piece by piece.
+
+    Examples:
+        >>> _ = Path("note.txt").write_text("ab")
+        >>> file_digest("note.txt") == sha256(["ab"])
+        True
+    """
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def tensor_bytes(tensor: Tensor) -> memoryview:
-    """The bytes of a tensor's numbers in order, on any device; its type and shape are not in them."""
+    """The bytes of a tensor's numbers in order, on any device; its type and shape are not in them.
+
+    Examples:
+        >>> tensor_bytes(torch.tensor([[1, 2], [3, 4]], dtype=torch.uint8)).tolist()
+        [1, 2, 3, 4]
+    """
     import torch
 
     flat = tensor.detach().cpu().contiguous().reshape(-1)

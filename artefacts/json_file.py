@@ -47,6 +47,13 @@ def read_json(path: str | Path, mend: str = "restore it from a copy") -> dict[st
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, or holds something other than an object.
+
+    Examples:
+        >>> _ = Path("broken.json").write_text('{"a": ')
+        >>> read_json("broken.json", "run it again")
+        Traceback (most recent call last):
+            ...
+        ValueError: broken.json is damaged (...); run it again
     """
     content = Path(path).read_bytes()
     try:
@@ -56,7 +63,14 @@ def read_json(path: str | Path, mend: str = "restore it from a copy") -> dict[st
 
 
 def find_json(path: str | Path) -> dict[str, Any] | None:
-    """The object in a file; None if the file is missing or damaged, which is for work that can be done again."""
+    """The object in a file; None if the file is missing or damaged, which is for work that can be done again.
+
+    Examples:
+        >>> find_json("missing.json") is None
+        True
+        >>> find_json(write_json("note.json", {"a": 1}))
+        {'a': 1}
+    """
     try:
         return parse_object(Path(path).read_bytes())
     except (FileNotFoundError, ValueError):
@@ -84,7 +98,12 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
 
 
 def as_read(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The content as a reader of its file finds it: tuples are lists, and keys are texts."""
+    """The content as a reader of its file finds it: tuples are lists, and keys are texts.
+
+    Examples:
+        >>> as_read({"densities": (0.5, 0.25), 3: "three"})
+        {'densities': [0.5, 0.25], '3': 'three'}
+    """
     found: dict[str, Any] = json.loads(json.dumps(dict(content)))
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,11 @@ class UnitStatistics:
         deviation: `sum (x - E x)^2`.
         maximum: the largest x.
         zeros: how often x is exactly 0.
+
+    Examples:
+        >>> found = UnitStatistics.of(torch.tensor([[0.0, 1.0], [4.0, 1.0]]), spatial=0)
+        >>> found.mean, found.spread, found.maximum, found.zero_rate
+        (array([2., 1.]), array([2., 0.]), array([4., 1.]), array([0.5, 0. ]))
     """
 
     count: int
@@ -75,8 +81,7 @@ class UnitStatistics:
     def spread(self) -> np.ndarray:
         """Standard deviation (of the population)."""
         variance: np.ndarray = np.maximum(self.deviation, 0.0) / max(self.count, 1)
-        spread: np.ndarray = np.sqrt(variance)
-        return spread
+        return np.asarray(np.sqrt(variance))
 
     @property
     def zero_rate(self) -> np.ndarray:
@@ -123,6 +128,12 @@ class LayerActivity:
         gradients: of one example's loss with respect to `raw_outputs`.
         followers: prunable layers that the output reaches without passing through another one, in call order.
         sources: the reverse of `followers`.
+
+    Examples:
+        >>> two = UnitStatistics.none(2)
+        >>> seen = LayerActivity(UnitStatistics.none(4), two, two, followers=["2.weight"])
+        >>> seen.inputs.mean, seen.followers
+        (array([0., 0., 0., 0.]), ['2.weight'])
     """
 
     inputs: UnitStatistics
@@ -134,7 +145,19 @@ class LayerActivity:
 
 @dataclass(frozen=True, eq=False)
 class Activity:
-    """One pass over a batch: the gradient by weight name, and what was seen at each layer."""
+    """One pass over a batch: the gradient by weight name, and what was seen at each layer.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2))
+        >>> _ = nn.init.eye_(network[0].weight)
+        >>> units = {name: Units.of(layer) for name, layer in prunable_layers(network).items()}
+        >>> batch = torch.tensor([[1.0, -1.0], [3.0, -1.0]]), torch.tensor([0, 1])
+        >>> activity = observe(network, batch, nn.functional.cross_entropy, None, units)
+        >>> activity.layers["0.weight"].raw_outputs.mean  # before ReLU
+        array([ 2., -1.])
+        >>> activity.outputs("0.weight", units).mean  # after it
+        array([2., 0.])
+    """
 
     gradients: Mapping[str, Tensor]
     layers: Mapping[str, LayerActivity]
@@ -162,41 +185,38 @@ def observe(network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None, uni
 
     Raises:
         ValueError: an empty batch, or what `loss_gradients` raises.
+
+    Examples:
+        >>> network, batch = nn.Linear(2, 2), (torch.tensor([[1.0, 0.0], [3.0, 0.0]]), torch.tensor([0, 1]))
+        >>> units = {"weight": Units.of(network)}
+        >>> activity = observe(network, batch, nn.functional.cross_entropy, None, units)
+        >>> activity.layers["weight"].inputs.mean, activity.layers["weight"].inputs.zero_rate
+        (array([2., 0.]), array([0., 1.]))
     """
     examples = len(batch[1])
     if not examples:
         raise ValueError("the scoring batch is empty: features need at least one example")
     layers = {
         name: LayerActivity(
-            UnitStatistics.none(unit.inputs),
-            UnitStatistics.none(unit.outputs),
-            UnitStatistics.none(unit.outputs),
+            UnitStatistics.none(unit.inputs), UnitStatistics.none(unit.outputs), UnitStatistics.none(unit.outputs)
         )
         for name, unit in units.items()
     }
     # Graph nodes by the layer that made them; kept alive, as they are compared by identity.
     nodes: dict[Any, str] = {}
-    handles = []
-    try:
+    with ExitStack() as watching:
+        watching.callback(nodes.clear)
         for name, module in prunable_layers(network).items():
             if not units[name].observed:
                 continue
             hook = _hook(name, layers, units, nodes, examples)
-            handles.append(module.register_forward_hook(hook, with_kwargs=True))
+            watching.enter_context(module.register_forward_hook(hook, with_kwargs=True))
         gradients = loss_gradients(network, batch, loss, mask).gradients
-    finally:
-        for handle in handles:
-            handle.remove()
-        nodes.clear()
     return Activity(gradients, layers)
 
 
 def _hook(
-    name: str,
-    layers: Mapping[str, LayerActivity],
-    units: Mapping[str, Units],
-    nodes: dict[Any, str],
-    examples: int,
+    name: str, layers: Mapping[str, LayerActivity], units: Mapping[str, Units], nodes: dict[Any, str], examples: int
 ) -> Callable[..., None]:
     own, seen = units[name], layers[name]
 
@@ -238,5 +258,4 @@ def _sources(node: Any, nodes: Mapping[Any, str]) -> list[str]:
 
 
 def _double(tensor: Tensor) -> np.ndarray:
-    array: np.ndarray = tensor.detach().double().cpu().numpy()
-    return array
+    return np.asarray(tensor.detach().double().cpu().numpy())

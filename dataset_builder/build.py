@@ -6,9 +6,11 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,7 +20,6 @@ from scratchcard.dataset_builder.features import FEATURES, compute_features
 from scratchcard.dataset_builder.recording import Recording
 from scratchcard.dataset_builder.table_folder import claim, complete_manifest, is_whole
 from scratchcard.dataset_builder.targets import TARGETS, Targets
-from scratchcard.regimes import Found
 from scratchcard.score_tables.manifest import MANIFEST
 from scratchcard.score_tables.schema import TABLE_VERSION, TableBlock, TableSchema
 from scratchcard.score_tables.table import ScoreTable
@@ -34,20 +35,14 @@ REPEAT_OFFSET = 1_000_003
 
 __all__ = ["REPEAT_OFFSET", "Recording", "build"]
 
-SeedProgress = Callable[[int, int], None]
-
 
 def build(
     workload: Workload,
     seeds: Sequence[int],
     out: str | Path,
     recording: Recording | None = None,
-    *,
-    jobs: int = 1,
-    device: torch.device | str = "cpu",
-    dask: str | None = None,
-    store: Store | None = None,
-    progress: SeedProgress | None = None,
+    session: Session | None = None,
+    **how: Any,
 ) -> ScoreTable:
     """Write the score table of `workload` for `seeds` into the folder `out`; one Parquet file a seed.
 
@@ -60,13 +55,12 @@ def build(
         seeds: of the initialisations.
         out: folder of the table.
         recording: the slow regime; IMS with SynFlow by default.
-        jobs: seeds built at once, each in a process with one torch thread; one job builds in this process.
-        device: where to score and train.
-        dask: address of a Dask scheduler, whose workers then build; `jobs` is not used. Workers that see `out` write
-            there; others send what they built, so that a seed's file must fit their memory and this process's.
-        store: where the slow regime's trainings are kept, for others to share; by default a hidden folder of the
-            table's own, removed seed by seed.
-        progress: called with (done, total): seeds in other processes, the slow regimes' training steps in this one.
+        session: where and how. Seeds are built at once by its `jobs` or `dask`: a cluster's workers that see `out`
+            write there, others send what they built, so that a seed's file must fit their memory and this process's.
+            The slow regime's trainings are kept in its `store`, for others to share; by default in a hidden folder of
+            the table's own, removed seed by seed. Its `progress` is called with (done, total): seeds in other
+            processes, the slow regimes' training steps in this one.
+        how: changes to the session, such as `jobs=2` or `device="cuda"`.
 
     Returns:
         The table, opened.
@@ -84,9 +78,11 @@ def build(
         >>> table.rows, len(table.schema.targets)
         (50200, 5)
     """
-    out = Path(out)
+    out, session = Path(out), Session.of(session, **how)
     recording = recording or Recording()
     seeds = list(seeds)
+    if session.dtype != torch.float32:
+        raise ValueError(f"score tables are built in float32, got {session.dtype}")
     if not seeds or len(set(seeds)) != len(seeds):
         raise ValueError(f"expected at least one seed and each only once, got {seeds}")
     if workload.has_fixed_weights and len(seeds) > 1:
@@ -96,36 +92,26 @@ def build(
         )
     claim(out, workload, recording.describe())
     missing = [seed for seed in seeds if not is_whole(out / file_name(workload.name, seed))]
-    if missing and (jobs != 1 or dask is not None):
-        _build_apart(workload, missing, out, recording, jobs, dask, str(device), store, progress)
+    if missing and (session.jobs != 1 or session.dask is not None):
+        _build_apart(workload, missing, out, recording, session)
     else:
         for position, seed in enumerate(missing):
-            part = Session(progress=progress).part(position, len(missing))
-            _build_seed(workload, seed, out, recording, device, store, part.progress)
+            _build_seed(workload, seed, out, recording, session.part(position, len(missing)))
     if missing:
         complete_manifest(out)
     return ScoreTable.open(out)
 
 
-def _build_apart(
-    workload: Workload,
-    seeds: Sequence[int],
-    out: Path,
-    recording: Recording,
-    jobs: int,
-    dask: str | None,
-    device: str,
-    store: Store | None,
-    progress: SeedProgress | None,
-) -> None:
+def _build_apart(workload: Workload, seeds: Sequence[int], out: Path, recording: Recording, session: Session) -> None:
     """Build seeds in other processes, each on its own: one that dies costs only its seed."""
-    manifest = None if dask is None else (out / MANIFEST).read_bytes()
+    manifest = None if session.dask is None else (out / MANIFEST).read_bytes()
+    there = replace(session, progress=None)
     calls: list[tuple[int, Call]] = [
-        (seed, partial(_in_worker, workload, seed, out.absolute(), recording, device, store, manifest))
-        for seed in seeds
+        (seed, partial(_in_worker, workload, seed, out.absolute(), recording, there, manifest)) for seed in seeds
     ]
     lost: dict[int, Died] = {}
-    with open_pool(jobs, dask) as pool, contextlib.closing(completed(calls, pool, what="seed")) as outcomes:
+    pooled = open_pool(session.jobs, session.dask)
+    with pooled as pool, contextlib.closing(completed(calls, pool, what="seed")) as outcomes:
         for done, (seed, outcome) in enumerate(outcomes, start=1):
             if isinstance(outcome, Died):
                 lost[seed] = outcome
@@ -135,8 +121,8 @@ def _build_apart(
                 if content is not None:
                     with written_beside(out / file_name(workload.name, seed)) as beside:
                         beside.write_bytes(content)
-            if progress is not None:
-                progress(done, len(seeds))
+            if session.progress is not None:
+                session.progress(done, len(seeds))
     for seed, died in lost.items():
         raise OSError(
             f"seed {seed} of {out} could not be built, {died}: what is finished is kept; run the same command again, "
@@ -145,19 +131,13 @@ def _build_apart(
 
 
 def _in_worker(
-    workload: Workload,
-    seed: int,
-    out: Path,
-    recording: Recording,
-    device: str,
-    store: Store | None,
-    manifest: bytes | None,
+    workload: Workload, seed: int, out: Path, recording: Recording, session: Session, manifest: bytes | None
 ) -> tuple[WorkerWarnings, bytes | None]:
     """Build a seed; returns its warnings, and the file where `out` is not the folder with this manifest."""
     with alone() as caught, contextlib.ExitStack() as stack:
         shared = manifest is None or _holds(out / MANIFEST, manifest)
         folder = out if shared else Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        _build_seed(workload, seed, folder, recording, device, store, None)
+        _build_seed(workload, seed, folder, recording, session)
         content = None if shared else (folder / file_name(workload.name, seed)).read_bytes()
     return caught, content
 
@@ -169,26 +149,19 @@ def _holds(path: Path, content: bytes) -> bool:
         return False
 
 
-def _build_seed(
-    workload: Workload,
-    seed: int,
-    out: Path,
-    recording: Recording,
-    device: torch.device | str,
-    store: Store | None,
-    progress: SeedProgress | None,
-) -> None:
+def _build_seed(workload: Workload, seed: int, out: Path, recording: Recording, session: Session) -> None:
     begin = time.perf_counter()
     rounds = out / ".rounds" / workload.name
     own = Store(rounds / f"seed{seed}")
-    found = _search(workload, seed, recording, device, store or own, 0, progress)
-    repeat = None
-    if recording.repeat:
-        repeat = _search(workload, seed, recording, device, store or own, REPEAT_OFFSET, progress)
+    session = replace(session, store=session.store or own)
+    first, second = (session.part(0, 2), session.part(1, 2)) if recording.repeat else (session, None)
+    find = partial(recording.make_regime().find, workload, make_scorer(recording.scorer, seed), recording.density, seed)
+    found = find(first)
+    repeat = None if second is None else find(second, data_seed=seed + REPEAT_OFFSET)
     targets = Targets(found, repeat)
-    network = workload.build(seed, device=device)
+    network = workload.build(seed, **session.placement)
     network.load_state_dict(dict(found.start))
-    batch = workload.scoring_batch(seed, device=device)
+    batch = workload.scoring_batch(seed, **session.placement)
     schema = TableSchema(TABLE_VERSION, (*FEATURES, *TARGETS))
     metadata = {
         "slow_seconds": found.seconds,
@@ -196,15 +169,11 @@ def _build_seed(
         "kept": found.mask.kept,
         "kept_by_both": None if repeat is None else (found.mask & repeat.mask).kept,
         "training": [dict(entry) for entry in found.training],
-        "scoring_batch": {
-            "examples": len(batch[1]),
-            "seed": seed,
-            "balanced": workload.recipe.scoring_balanced,
-        },
+        "scoring_batch": workload.scoring(seed),
     }
     with TableWriter(schema, out / file_name(workload.name, seed), workload.name, seed, metadata) as writer:
         for number in range(found.rounds if recording.every_round else 1):
-            mask = None if number == 0 else found.mask_after(number).to(device)
+            mask = None if number == 0 else found.mask_after(number).to(session.device)
             for block in compute_features(network, batch, workload.task.loss, mask=mask, density=recording.density):
                 columns = {name: block.values[:, i] for i, name in enumerate(block.names)}
                 columns |= targets.columns(block.parameter, block.indices, number)
@@ -213,18 +182,3 @@ def _build_seed(
     with contextlib.suppress(OSError):  # other seeds' rounds may still be there
         rounds.rmdir()
         rounds.parent.rmdir()
-
-
-def _search(
-    workload: Workload,
-    seed: int,
-    recording: Recording,
-    device: torch.device | str,
-    store: Store,
-    offset: int,
-    progress: SeedProgress | None,
-) -> Found:
-    session = Session(device, store=store, progress=progress)
-    scorer = make_scorer(recording.scorer, seed)
-    session = session.part(int(offset > 0), 2) if recording.repeat else session
-    return recording.make_regime().find(workload, scorer, recording.density, seed, session, data_seed=seed + offset)

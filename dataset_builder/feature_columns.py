@@ -1,6 +1,6 @@
 """The features: their order, names, transforms and formulas, each beside the code that computes it.
 
-`FEATURES` is the list, `feature_table()` prints it. The order is part of a score table's schema: new features
+`FEATURES` is the list, `scratchcard list features` prints it. The order is part of a score table's schema: new features
 go to the end. Conventions: `w` is a weight, `g = dL/dw` of the batch's mean loss; *network* and *layer* mean
 the kept weights of the network or layer; a *row* holds the weights of one output unit, a *column* those of
 one input unit (see `dataset_builder.units`).
@@ -37,6 +37,11 @@ class Feature:
     Attributes:
         needs: what `NetworkPicture.take` must score or observe.
         rank: the `(number, scope)` to rank, if it is a rank.
+
+    Examples:
+        >>> feature = BY_NAME["snip"]
+        >>> feature.column.description, sorted(feature.needs)
+        ('SNIP score |w g|', ['gradients'])
     """
 
     column: Column
@@ -183,22 +188,8 @@ _ALL: tuple[Feature, ...] = (
     # Sums over the units' weights.
     _unit("row_magnitude", "output", "relative", "sum of |w| over the output unit's weights", "magnitude"),
     _unit("column_magnitude", "input", "relative", "sum of |w| over the input unit's weights", "magnitude"),
-    _unit(
-        "row_saliency",
-        "output",
-        "relative",
-        "sum of |w g| over the output unit's weights",
-        "snip",
-        "row_snip",
-    ),
-    _unit(
-        "column_saliency",
-        "input",
-        "relative",
-        "sum of |w g| over the input unit's weights",
-        "snip",
-        "column_snip",
-    ),
+    _unit("row_saliency", "output", "relative", "sum of |w g| over the output unit's weights", "snip", "row_snip"),
+    _unit("column_saliency", "input", "relative", "sum of |w g| over the input unit's weights", "snip", "column_snip"),
     _unit(
         "row_synflow_l2_data",
         "output",
@@ -236,12 +227,7 @@ _ALL: tuple[Feature, ...] = (
         "place of the layer among the prunable ones, from 0 (first) to 1 (last); 0 if it is the only one",
         lambda layer: _place(layer) / max(_last(layer), 1),
     ),
-    _layer(
-        "layers_after",
-        "raw",
-        "number of prunable layers behind it",
-        lambda layer: _last(layer) - _place(layer),
-    ),
+    _layer("layers_after", "raw", "number of prunable layers behind it", lambda layer: _last(layer) - _place(layer)),
     _unit("fan_in", "output", "log10", "number of kept weights of the output unit", "count", "row_count"),
     _unit("fan_out", "input", "log10", "number of kept weights of the input unit", "count", "column_count"),
     _layer(
@@ -255,17 +241,3 @@ _ALL: tuple[Feature, ...] = (
 
 BY_NAME: dict[str, Feature] = {feature.column.name: feature for feature in _ALL}
 FEATURES: tuple[Column, ...] = tuple(feature.column for feature in _ALL)
-
-
-def feature_table() -> str:
-    """All features as a Markdown table: name, transform, meaning.
-
-    Examples:
-        >>> len(feature_table().splitlines()) > 40
-        True
-    """
-    lines = ["| feature | transform | meaning |", "|---|---|---|"]
-    for column in FEATURES:
-        description = column.description.replace("|", "\\|")
-        lines.append(f"| `{column.name}` | {column.transform} | {description} |")
-    return "\n".join(lines)

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from scratchcard.dataset_builder.activations import LayerActivity, UnitStatistics
+from scratchcard.dataset_builder.activations import Activity, LayerActivity, UnitStatistics
 from scratchcard.dataset_builder.feature_network import NetworkPicture, Scale
 from scratchcard.dataset_builder.pairs import LayerPairs
 from scratchcard.dataset_builder.share_ranks import ascending, share_ranks
@@ -22,6 +22,16 @@ class LayerPicture:
         network: the picture of the whole network.
         name: the weight's name.
         ranks: the `(number, scope)` that will be asked of `rank`.
+
+    Examples:
+        >>> network, batch = nn.Linear(2, 2), (torch.ones(2, 2), torch.tensor([0, 1]))
+        >>> network.weight.data = torch.tensor([[0.1, -0.4], [0.3, 0.2]])
+        >>> whole = NetworkPicture.take(network, batch, nn.functional.cross_entropy, None, 0.5, ())
+        >>> layer = LayerPicture(whole, "weight", ranks=[("magnitude", "layer"), ("magnitude", "row")])
+        >>> layer.rank("magnitude", "layer", slice(None))
+        array([0.25, 1.  , 0.75, 0.5 ], dtype=float32)
+        >>> layer.rank("magnitude", "row", slice(None))
+        array([0.5, 1. , 1. , 0.5], dtype=float32)
     """
 
     def __init__(self, network: NetworkPicture, name: str, ranks: Collection[tuple[str, str]] = ()) -> None:
@@ -66,21 +76,18 @@ class LayerPicture:
 
     def of_output(self, number: str, part: slice) -> np.ndarray:
         """A number of each weight's output unit."""
-        found: np.ndarray = self.unit_number(number)[self._unit_of_weight[0][part]]
-        return found
+        return np.asarray(self.unit_number(number)[self._unit_of_weight[0][part]])
 
     def of_input(self, number: str, part: slice) -> np.ndarray:
         """A number of each weight's input unit."""
-        found: np.ndarray = self.unit_number(number)[self._unit_of_weight[1][part]]
-        return found
+        return np.asarray(self.unit_number(number)[self._unit_of_weight[1][part]])
 
     def share(self, what: str, side: str, part: slice) -> np.ndarray:
         """Shares of weights in the sum over their `row` or `column`; 0 where that sum is 0."""
         place = 0 if side == "row" else 1
         sums = self._sum(what)[place][self._unit_of_weight[place][part]]
         values = self.network.values(what, self.name, self._indices, part)
-        found: np.ndarray = np.divide(values, sums, out=np.zeros_like(sums), where=sums > 0)
-        return found
+        return np.asarray(np.divide(values, sums, out=np.zeros_like(sums), where=sums > 0))
 
     @cached_property
     def pairs(self) -> LayerPairs:
@@ -120,7 +127,7 @@ class LayerPicture:
             place = 0 if side == "row" else 1
             counts = self._sum("count")[place]
             return np.log10(np.maximum(counts, 1)) if what == "count" else relative(self._sum(what)[place], counts)
-        statistics = {"input": self._inputs, "output": self._outputs, "delta": self._gradients}[side]
+        statistics = {"input": self._seen.inputs, "output": self._outputs, "delta": self._seen.gradients}[side]
         if what == "max":
             return statistics.maximum
         return {"mean": statistics.mean, "std": statistics.spread, "zero_rate": statistics.zero_rate}[what]
@@ -131,24 +138,18 @@ class LayerPicture:
         return self._sums[what]
 
     @property
-    def _seen(self) -> LayerActivity:
+    def _activity(self) -> Activity:
         if self.network.activity is None:
             raise ValueError("activations were not asked for")
-        return self.network.activity.layers[self.name]
+        return self.network.activity
 
     @property
-    def _inputs(self) -> UnitStatistics:
-        return self._seen.inputs
-
-    @property
-    def _gradients(self) -> UnitStatistics:
-        return self._seen.gradients
+    def _seen(self) -> LayerActivity:
+        return self._activity.layers[self.name]
 
     @cached_property
     def _outputs(self) -> UnitStatistics:
-        if self.network.activity is None:
-            raise ValueError("activations were not asked for")
-        return self.network.activity.outputs(self.name, self.network.units)
+        return self._activity.outputs(self.name, self.network.units)
 
     def _incoming(self) -> np.ndarray:
         """Strength of each input unit's incoming weights, averaged over the layers that feed it."""
@@ -173,7 +174,12 @@ class LayerPicture:
 
 
 def relative(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Sums of units divided by their mean over the units that have a kept weight; 0 if that mean is 0."""
+    """Sums of units divided by their mean over the units that have a kept weight; 0 if that mean is 0.
+
+    Examples:
+        >>> relative(np.array([1.0, 3.0, 0.0]), counts=np.array([2, 2, 0]))
+        array([0.5, 1.5, 0. ])
+    """
     live = counts > 0
     mean = float(sums[live].mean()) if live.any() else 0.0
     return sums / mean if mean > 0 else np.zeros_like(sums)

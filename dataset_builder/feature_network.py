@@ -37,6 +37,13 @@ class Scale:
         low, high: smallest and largest.
         mean: `E |s|`.
         rms: `sqrt(E s^2)`.
+
+    Examples:
+        >>> scale = Scale.of(np.array([-3.0, 4.0]))
+        >>> scale.low, scale.high, scale.mean, round(scale.rms, 3)
+        (-3.0, 4.0, 3.5, 3.536)
+        >>> Scale.joined([Scale.of(np.array([1.0])), Scale.of(np.array([3.0]))]).mean
+        2.0
     """
 
     count: int
@@ -91,6 +98,16 @@ class NetworkPicture:
             score of their layer, so that float64 scores of any size fit into float32.
         units: input and output units of each layer.
         density: asked for.
+
+    Examples:
+        >>> network, batch = nn.Linear(2, 2), (torch.ones(2, 2), torch.tensor([0, 1]))
+        >>> network.weight.data = torch.tensor([[0.5, -1.0], [2.0, 0.0]])
+        >>> picture = NetworkPicture.take(network, batch, nn.functional.cross_entropy, None, 0.5, {"gradients"})
+        >>> picture.values("magnitude", "weight"), picture.scale("magnitude").high
+        (array([0.5, 1. , 2. , 0. ], dtype=float32), 2.0)
+        >>> rows, columns = picture.unit_sums("magnitude", "weight")
+        >>> rows, columns
+        (array([1.5, 2. ]), array([2.5, 1. ]))
     """
 
     weights: Mapping[str, Tensor]
@@ -157,23 +174,18 @@ class NetworkPicture:
     def values(self, what: str, name: str, indices: np.ndarray | None = None, part: slice = slice(None)) -> np.ndarray:
         """Numbers of kept weights in the weights' precision; criteria of `SCORED` relative (see `factor`)."""
         choice = part if indices is None else indices[part]
-        found: np.ndarray
         if what in self.criteria:
-            found = self.criteria[what][name][0][choice]
-            return found
-        if what == "weight":
-            found = array(self.weights[name])[choice]
-            return found
-        if what == "magnitude":
-            found = np.abs(array(self.weights[name])[choice])
-            return found
+            return np.asarray(self.criteria[what][name][0][choice])
+        if what in ("weight", "magnitude"):
+            weight: np.ndarray = array(self.weights[name])[choice]
+            return np.abs(weight) if what == "magnitude" else weight
         if self.gradients is None:
             raise ValueError(f"{what} needs gradients, which were not asked for")
         gradient: np.ndarray = array(self.gradients[name])[choice]
         if what == "gradient":
             return gradient
-        found = array(self.weights[name])[choice] * gradient
-        return np.absolute(found, out=found) if what == "snip" else found
+        product: np.ndarray = array(self.weights[name])[choice] * gradient
+        return np.absolute(product, out=product) if what == "snip" else product
 
     def factor(self, what: str, name: str) -> float:
         """What `values` must be multiplied by to be comparable between layers."""
@@ -201,11 +213,9 @@ class NetworkPicture:
         """Sums over the kept weights of each output unit `(outputs,)` and each input unit `(inputs,)`."""
         if what == "count":
             if indices is None:
-                units, total = self.units[name], self.weights[name].numel()
-                return (
-                    np.full(units.outputs, total / units.outputs),
-                    np.full(units.inputs, total / units.inputs),
-                )
+                sides, total = (self.units[name].outputs, self.units[name].inputs), self.weights[name].numel()
+                rows, columns = (np.full(side, total / side) for side in sides)
+                return rows, columns
             values = np.ones(indices.size, dtype=np.float32)
         else:
             values = self.values(what, name, indices)
@@ -229,7 +239,16 @@ class NetworkPicture:
 
 @dataclass(frozen=True, eq=False)
 class UnitMagnitudes:
-    """Sums of |w| and numbers of kept weights by output unit (`rows`) and by input unit (`columns`)."""
+    """Sums of |w| and numbers of kept weights by output unit (`rows`) and by input unit (`columns`).
+
+    Examples:
+        >>> network, batch = nn.Linear(2, 2), (torch.ones(2, 2), torch.tensor([0, 1]))
+        >>> network.weight.data = torch.tensor([[0.5, -1.0], [2.0, 0.0]])
+        >>> mask = Mask({"weight": torch.tensor([[True, True], [True, False]])})
+        >>> picture = NetworkPicture.take(network, batch, nn.functional.cross_entropy, mask, 0.5, ())
+        >>> picture.magnitudes["weight"].rows, picture.magnitudes["weight"].row_counts
+        (array([1.5, 2. ]), array([2., 1.]))
+    """
 
     rows: np.ndarray
     columns: np.ndarray
@@ -238,12 +257,16 @@ class UnitMagnitudes:
 
 
 def array(tensor: Tensor) -> np.ndarray:
-    """A flat numpy view of a tensor (a copy if it is elsewhere, strided or half precision)."""
+    """A flat numpy view of a tensor (a copy if it is elsewhere, strided or half precision).
+
+    Examples:
+        >>> array(torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float16))
+        array([1., 2., 3., 4.], dtype=float32)
+    """
     flat = tensor.detach().reshape(-1)
     if flat.dtype in (torch.float16, torch.bfloat16):
         flat = flat.float()
-    found: np.ndarray = flat.cpu().numpy()
-    return found
+    return np.asarray(flat.cpu().numpy())
 
 
 def _relative(scores: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, tuple[np.ndarray, float]]:

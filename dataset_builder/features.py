@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from scratchcard.dataset_builder import feature_columns, pair_columns
-from scratchcard.dataset_builder.feature_columns import FEATURES, Feature, feature_table
+from scratchcard.dataset_builder.feature_columns import FEATURES, Feature
 from scratchcard.dataset_builder.feature_layer import LayerPicture
 from scratchcard.dataset_builder.feature_network import SCORED, NetworkPicture
 from scratchcard.dataset_builder.pair_columns import PAIR_FEATURES
@@ -18,7 +18,7 @@ from scratchcard.registry import lookup
 from scratchcard.score_tables.schema import Column, FeatureBlock
 from scratchcard.scorers.scorer import Batch, Loss, Scorer
 
-__all__ = ["FEATURES", "PAIR_FEATURES", "column", "compute_features", "feature_table", "prepared_scorers"]
+__all__ = ["FEATURES", "PAIR_FEATURES", "column", "compute_features", "prepared_scorers"]
 
 _KNOWN = feature_columns.BY_NAME | pair_columns.BY_NAME
 
@@ -111,11 +111,7 @@ def prepared_scorers(names: Sequence[str], network: nn.Module, batch: Batch, los
         {'synflow': SynFlow()}
     """
     needs = _needs([lookup(_KNOWN, "features", name) for name in names])
-    found: dict[str, Scorer] = {}
-    for name, scorer in SCORED.items():
-        if name in needs:
-            found[name] = scorer.prepare(network, batch, loss)
-    return found
+    return {name: scorer.prepare(network, batch, loss) for name, scorer in SCORED.items() if name in needs}
 
 
 def _needs(features: Sequence[Feature]) -> frozenset[str]:

@@ -32,14 +32,12 @@ def _pair(name: str, what: str, transform: str, description: str, shape: Callabl
 
 
 def _ln(values: np.ndarray) -> np.ndarray:
-    found: np.ndarray = np.log(np.maximum(np.abs(values), _TINY))
-    return found
+    return np.asarray(np.log(np.maximum(np.abs(values), _TINY)))
 
 
 def _path(layer: LayerPicture, part: slice) -> np.ndarray:
     weight = layer.pairs.number("weight")[part].astype(np.float64)
-    found: np.ndarray = 0.5 * np.log(np.maximum(layer.values(_FLOW, part), 1e-30)) - _ln(weight)
-    return found
+    return np.asarray(0.5 * np.log(np.maximum(layer.values(_FLOW, part), 1e-30)) - _ln(weight))
 
 
 def _stepped(layer: LayerPicture, part: slice) -> np.ndarray:
@@ -48,14 +46,12 @@ def _stepped(layer: LayerPicture, part: slice) -> np.ndarray:
 
 def _growth(layer: LayerPicture, part: slice) -> np.ndarray:
     weight, step = layer.pairs.number("weight")[part], layer.pairs.number("step")[part]
-    found: np.ndarray = np.tanh(step * np.sign(weight) / np.maximum(np.abs(weight), _TINY))
-    return found
+    return np.asarray(np.tanh(step * np.sign(weight) / np.maximum(np.abs(weight), _TINY)))
 
 
 def _share(side: str) -> Numbers:
     def formula(layer: LayerPicture, part: slice) -> np.ndarray:
-        found: np.ndarray = 0.5 * np.log(np.maximum(layer.share(_FLOW, side, part), 1e-30))
-        return found
+        return np.asarray(0.5 * np.log(np.maximum(layer.share(_FLOW, side, part), 1e-30)))
 
     return formula
 

@@ -32,6 +32,12 @@ class Pairs:
         steps: `d` by weight name, see `scorers.gauss_newton`.
         samples: by weight name.
         mask: the kept weights.
+
+    Examples:
+        >>> network, batch = nn.Linear(3, 2), (torch.eye(3), torch.tensor([0, 1, 0]))
+        >>> pairs = Pairs.take(network, batch, nn.functional.cross_entropy, None)
+        >>> pairs.layer("weight", np.array([0, 4])).number("input_spread").round(3)  # of 0, 0 and 1: sqrt(2) / 3
+        array([0.471, 0.471], dtype=float32)
     """
 
     weights: Mapping[str, Tensor]
@@ -61,29 +67,26 @@ class LayerPairs:
     """One layer; each number is `(n,)` over its kept weights. `s` is the sign of the weight.
 
     Correlations are Pearson's over the samples, 0 where one side does not vary.
+
+    Examples:
+        >>> inputs = torch.tensor([[[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]])
+        >>> weight, samples = torch.tensor([[1.0, 1.0]]), Samples(inputs, inputs[:, :1], torch.zeros(1, 1, 3))
+        >>> layer = LayerPairs(weight, torch.zeros(1, 2), samples, None)
+        >>> layer.number("output_correlation").round(3)  # the output is the first input
+        array([ 1., -1.], dtype=float32)
     """
 
     def __init__(self, weight: Tensor, step: Tensor, samples: Samples, chosen: Tensor | None) -> None:
-        self._weight, self._step, self._samples, self._chosen = weight, step, samples, chosen
+        self.weight, self.step, self._samples, self._chosen = weight, step, samples, chosen
         self._known: dict[str, np.ndarray] = {}
 
     def number(self, name: str) -> np.ndarray:
-        """By the name of its method here."""
+        """By the name of its method here, or `weight` and `step`."""
         if name not in self._known:
             values = getattr(self, name)
             flat = values.reshape(-1)
             self._known[name] = (flat if self._chosen is None else flat[self._chosen]).float().cpu().numpy()
         return self._known[name]
-
-    @property
-    def weight(self) -> Tensor:
-        """`w`."""
-        return self._weight
-
-    @property
-    def step(self) -> Tensor:
-        """`d`."""
-        return self._step
 
     @property
     def slope_correlation(self) -> Tensor:
@@ -122,7 +125,7 @@ class LayerPairs:
 
     @cached_property
     def _sign(self) -> Tensor:
-        return by_pair(self._weight, self._samples).sign()
+        return by_pair(self.weight, self._samples).sign()
 
     @property
     def _count(self) -> int:

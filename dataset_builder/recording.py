@@ -16,7 +16,13 @@ else:
 
 
 def registered_scorers() -> tuple[Mapping[str, Any], str]:
-    """The registered scorers and their group of entry points."""
+    """The registered scorers and their group of entry points.
+
+    Examples:
+        >>> scorers, group = registered_scorers()
+        >>> "snip" in scorers, group
+        (True, 'scorers')
+    """
     from scratchcard.scorers import SCORERS
 
     return SCORERS, "scorers"
@@ -34,6 +40,14 @@ class Recording(Settings):
         every_round: also a row for each kept weight after each round but the last, with the features of the masked
             network; otherwise only the dense network's rows (round 0).
         repeat: run the slow regime a second time with another data order and record what it keeps: the noise ceiling.
+
+    Examples:
+        >>> Recording("ISS", "magnitude", density=0.02).make_regime().label
+        'ISS 10'
+        >>> Recording(density=2)
+        Traceback (most recent call last):
+            ...
+        scratchcard.settings.SettingError: Recording's density is 2, expected a number in (0, 1]
     """
 
     regime: str | Regime = setting(
@@ -63,8 +77,8 @@ class Recording(Settings):
     def of(cls, *own: Any, **words: Any) -> Recording:
         """A recording from flat words: its own settings and its regime's.
 
-            >>> Recording.of("ISS", "magnitude", 0.05, rounds=2).make_regime()
-            ISS(scope='global', rounds=2, schedule='exponential', rewind_step=0, towards=None, round_steps=None)
+            >>> Recording.of("ISS", "magnitude", 0.05, rounds=2).make_regime().label
+            'ISS 2'
 
         Raises:
             ValueError: a setting that the regime does not have, or a value that the setting cannot have.

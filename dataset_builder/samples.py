@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,11 @@ class Samples:
         inputs: `(g, P, S)`.
         outputs: `(g, O, S)`, before any activation function.
         slopes: `(g, O, S)`: of one example's loss with respect to the outputs.
+
+    Examples:
+        >>> samples = Samples(torch.ones(1, 3, 5), torch.ones(1, 2, 5), torch.zeros(1, 2, 5))
+        >>> samples.inputs.shape  # one group, three inputs, five examples
+        torch.Size([1, 3, 5])
     """
 
     inputs: Tensor
@@ -46,6 +52,15 @@ def take_samples(network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None
 
     Raises:
         ValueError: a layer other than linear or 1d or 2d convolution, or what `loss_gradients` raises.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2))
+        >>> batch = torch.rand(5, 1, 4, 4), torch.arange(5) % 2
+        >>> found = take_samples(network, batch, nn.functional.cross_entropy, None)
+        >>> found["0.weight"].inputs.shape  # nine weights a channel; four positions of each of five images
+        torch.Size([1, 9, 20])
+        >>> found["2.weight"].inputs.shape
+        torch.Size([1, 8, 5])
     """
     examples = len(batch[1])
     found: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {}
@@ -56,15 +71,11 @@ def take_samples(network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None
                 f"features of pairs are defined for linear and 1d and 2d convolution layers, {name} belongs to "
                 f"{type(layer).__name__}; use a predictor without them, or a criterion such as synflow_l2_data"
             )
-    handles = []
-    try:
+    with ExitStack() as watching:
         for name, layer in layers.items():
             found[name] = []
-            handles.append(layer.register_forward_hook(_hook(found[name], examples), with_kwargs=True))
+            watching.enter_context(layer.register_forward_hook(_hook(found[name], examples), with_kwargs=True))
         loss_gradients(network, batch, loss, mask)
-    finally:
-        for handle in handles:
-            handle.remove()
     return {name: _joined(calls, layers[name]) for name, calls in found.items()}
 
 
@@ -134,5 +145,11 @@ def _plane(size: tuple[int, ...]) -> tuple[int, int]:
 
 
 def by_pair(weight: Tensor, layer: Samples) -> Tensor:
-    """A tensor in the layout of the layer's weight as `(g, O, P)`."""
+    """A tensor in the layout of the layer's weight as `(g, O, P)`.
+
+    Examples:
+        >>> layer = Samples(torch.zeros(1, 9, 20), torch.zeros(1, 2, 20), torch.zeros(1, 2, 20))
+        >>> by_pair(torch.zeros(2, 1, 3, 3), layer).shape
+        torch.Size([1, 2, 9])
+    """
     return weight.reshape(layer.outputs.shape[0], layer.outputs.shape[1], layer.inputs.shape[1])

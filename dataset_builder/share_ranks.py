@@ -36,8 +36,8 @@ def share_ranks(values: np.ndarray, order: np.ndarray, groups: np.ndarray | None
     if not size:
         return np.zeros(0, dtype=np.float32)
     if groups is not None:
-        groups = _small(groups)
         # Stable, so values stay ascending within a unit; a radix sort for 16-bit units.
+        groups = groups.astype(np.uint16) if groups.max() < 2**16 else groups
         order = order[np.argsort(groups[order], kind="stable")]
     ordered = values[order]
     starts_run = np.ones(size, dtype=bool)
@@ -70,7 +70,3 @@ def _average(starts_run: np.ndarray) -> np.ndarray:
     starts = np.flatnonzero(starts_run)
     lengths = np.diff(starts, append=size)
     return np.repeat(starts + (lengths + 1) / 2, lengths)
-
-
-def _small(groups: np.ndarray) -> np.ndarray:
-    return groups.astype(np.uint16) if groups.max() < 2**16 else groups

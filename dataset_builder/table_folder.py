@@ -16,7 +16,13 @@ from scratchcard.workloads.workload import Workload
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a seed's file is there and can be read; a damaged one is built again."""
+    """Whether a seed's file is there and can be read; a damaged one is built again.
+
+    Examples:
+        >>> _ = Path("toy-seed0.parquet").write_bytes(b"half")
+        >>> is_whole(Path("toy-seed0.parquet"))
+        False
+    """
     try:
         TableFile.open(path)
     except (FileNotFoundError, ValueError):
@@ -34,6 +40,14 @@ def claim(out: Path, workload: Workload, recording: Mapping[str, Any]) -> None:
 
     Raises:
         ValueError: the folder holds something else, or a table made with other settings.
+
+    Examples:
+        >>> workload = Workload("lenet_300_100", sc.load_task("digits"))
+        >>> claim(Path("claimed"), workload, sc.Recording(density=0.02).describe())
+        >>> claim(Path("claimed"), workload, sc.Recording(density=0.05).describe())
+        Traceback (most recent call last):
+            ...
+        ValueError: claimed holds a table made with another recording; choose another folder or delete it
     """
     versions_asked = {"table_version": TABLE_VERSION, "results_version": RESULTS_VERSION}
     asked = as_read({"recording": recording, "workload": workload.describe()} | versions_asked)
@@ -58,7 +72,16 @@ def claim(out: Path, workload: Workload, recording: Mapping[str, Any]) -> None:
 
 
 def complete_manifest(out: Path) -> None:
-    """Add to the manifest all whole files of the folder, with their digests."""
+    """Add to the manifest all whole files of the folder, with their digests.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2)
+        >>> recording = sc.Recording("USS", "magnitude", 0.5)
+        >>> table = sc.build(sc.Workload(nn.Linear(4, 2), task), [0], "completed", recording)
+        >>> complete_manifest(Path("completed"))  # as `build` does at its end
+        >>> read_manifest("completed")["rows"], list(read_manifest("completed")["seeds"].values())
+        (8, [[0]])
+    """
     table = ScoreTable.open(out)
     found = {
         "seeds": {name: list(seeds) for name, seeds in table.seeds.items()},

@@ -20,12 +20,7 @@ TARGETS: tuple[Column, ...] = (
         "the slow regime's last score, 0 where pruned, divided by the largest absolute score of a kept weight",
     ),
     Column("kept", "target", "0 or 1", "whether the slow regime's final ticket keeps the weight"),
-    Column(
-        "rounds_survived",
-        "target",
-        "share",
-        "rounds of the slow regime that kept the weight / rounds, in [0, 1]",
-    ),
+    Column("rounds_survived", "target", "share", "rounds of the slow regime that kept the weight / rounds, in [0, 1]"),
     Column("kept_next", "target", "0 or 1", "whether the slow regime's next round keeps the weight"),
     Column(
         "kept_repeat",
@@ -42,6 +37,15 @@ class Targets:
     Args:
         found: the slow regime's search.
         repeat: a second search of the same initialisation with another data order.
+
+    Examples:
+        >>> mask = sc.Mask({"weight": torch.tensor([True, False])})
+        >>> scores = sc.Scores({"weight": torch.tensor([4.0, 1.0])}, "by hand")
+        >>> survived = {"weight": torch.tensor([2, 1])}
+        >>> found = Found(mask, scores, survived, densities=(1.0, 0.5), start={}, seconds=0.0)
+        >>> columns = Targets(found).columns("weight", np.array([0, 1]), round_=0)
+        >>> columns["kept"], columns["rounds_survived"], columns["score"]
+        (array([1., 0.], dtype=float32), array([1. , 0.5], dtype=float32), array([1., 0.], dtype=float32))
     """
 
     def __init__(self, found: Found, repeat: Found | None = None) -> None:

@@ -31,6 +31,7 @@ from scratchcard.meta.bundle import load_bundle, save_bundle
 from scratchcard.meta.evaluation import evaluate_predictor
 from scratchcard.meta.fit import fit
 from scratchcard.meta.predictor import Predictor
+from scratchcard.meta.rows import networks_of
 from scratchcard.score_tables.table import ScoreTable
 from scratchcard.sweeps.sweep import run_all
 from scratchcard.workloads.tasks import load_task
@@ -187,13 +188,14 @@ def _full_table(predictors: dict[str, Predictor], table: ScoreTable) -> str:
         "noise ceiling, held out | ROC AUC held out |",
         "|---|---|---|---|---|---|---|",
     ]
+    held = [network for network in networks_of(table) if network[1] in HELD_OUT]
     for wanted in FITS:
         if wanted.table != "imp":
             continue
         metrics = predictors[wanted.name].metrics
         values = [metrics[part][value] for value in ("average_precision", "overlap") for part in ("train", "held_out")]
         values.append(metrics["held_out"]["noise_ceiling"])
-        values.append(evaluate_predictor(predictors[wanted.name], table, seeds=HELD_OUT)["roc_auc"])
+        values.append(evaluate_predictor(predictors[wanted.name], table, networks=held)["roc_auc"])
         notes = {"-rounds": ", regression of rounds survived", "-long": ", 20 epochs"}
         named = wanted.family + notes.get(wanted.suffix, "")
         lines.append(f"| {named} | {' | '.join(f'{value:.3f}' for value in values)} |")

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scratchcard.analysis.figures import comparison, cost_front
-from scratchcard.analysis.statistics import markdown, summarise
+from experiments.cost_front import cost_front
+from experiments.markdown import markdown
+from scratchcard.analysis.figures import comparison
+from scratchcard.analysis.statistics import summarise
 from scratchcard.artefacts.files import written_beside
 from scratchcard.settings import whole_numbers
 from scratchcard.workloads.device import choose_device

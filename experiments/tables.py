@@ -11,17 +11,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.markdown import markdown_table
 from experiments.options import run_command
+from experiments.power import power_table
 from scratchcard.analysis.equal_tickets import Identical, identical, note, others, repeated
 from scratchcard.analysis.friedman import friedman
 from scratchcard.analysis.groups import groups as grouped
-from scratchcard.analysis.headline import Headline, metric_of
-from scratchcard.analysis.power import power_table
 from scratchcard.analysis.published import beside
 from scratchcard.analysis.report.density_rows import usual_seeds, workloads
 from scratchcard.analysis.report.sources import named
 from scratchcard.analysis.results import frame, grids, predictors, unfinished
-from scratchcard.analysis.significance import compare, comparison_table
+from scratchcard.analysis.significance import compare, notes_of, p_text, shown, verdict_of
+from scratchcard.analysis.statistics import Headline, metric_of
 from scratchcard.artefacts.files import written_beside
 from scratchcard.registry import lookup
 
@@ -58,7 +59,7 @@ def _accuracies(runs: pd.DataFrame, groups: Sequence[Identical]) -> str:
     usual = usual_seeds([{"density": density, "n": len(g.every_seed)} for (_, density), g in cells.items()])
     known, stands = beside(runs), others(groups)
     heads = [f"{density:g} ({n} {'seed' if n == 1 else 'seeds'})" for density, n in usual.items()]
-    lines = ["| method | " + " | ".join(heads) + " |", "|---" * (len(usual) + 1) + "|"]
+    lines = []
     for method, label in sorted({group.key[:2] for group in cells.values()}):
         line = [str(method) + (f"<br>identical to {stands[str(method)]}" if method in stands else "")]
         for density, seeds in usual.items():
@@ -69,8 +70,8 @@ def _accuracies(runs: pd.DataFrame, groups: Sequence[Identical]) -> str:
                 cell += f" ({len(group.values)})" if len(group.values) != seeds else ""
             there = known[(known["label"] == label) & (known["density"] == density)]["test_accuracy"].unique()
             line.append(cell + "".join(f"<br>*{100 * value:.2f}*" for value in there))
-        lines.append(f"| {' | '.join(line)} |")
-    return "\n".join(lines)
+        lines.append(line)
+    return markdown_table(["method", *heads], lines)
 
 
 def _ranks(runs: pd.DataFrame, groups: Sequence[Identical]) -> str:
@@ -106,21 +107,59 @@ def _tests(runs: pd.DataFrame, manifest: dict[str, Any]) -> str:
     return "\n\n".join(filter(None, parts))
 
 
+def comparison_table(table: pd.DataFrame) -> str:
+    """Markdown of what `compare` returns: one table a family, its size, and the notes below; accuracies in per cent."""
+    return "\n\n".join(_family_table(str(name), part) for name, part in table.groupby("family", sort=False))
+
+
+def _family_table(name: str, table: pd.DataFrame) -> str:
+    places = ["network"] * (table["network"].nunique(dropna=False) > 1) + ["task"]
+    notes = notes_of(table)
+    rows = []
+    for row in table.to_dict("records"):
+        digits, scale = Headline(row["metric"]).digits, Headline(row["metric"]).scale
+        of, against, difference, low, high = (
+            shown(scale * row[key], f"{sign}.{digits}f")
+            for key, sign in zip(
+                ("mean_of", "mean_against", "difference", "low", "high"), ("", "", "+", "+", "+"), strict=True
+            )
+        )
+        mark = f" ({notes.index(row['note']) + 1})" if row["note"] else ""
+        rows.append(
+            [
+                row["of"] + (" (paired)" if row["paired"] else ""),
+                row["against"],
+                *(row[place] if isinstance(row[place], str) else "–" for place in places),
+                shown(row["density"], "g"),
+                f"{row['n_of']}, {row['n_against']}",
+                f"{of}, {against}",
+                difference + ("" if math.isnan(row["low"]) else f" [{low}, {high}]"),
+                shown(row["hedges_g"], "+.2f"),
+                p_text(row["p"]),
+                p_text(row["p_adjusted"]),
+                verdict_of(row) + mark,
+            ]
+        )
+    size, left_out = int(table["family_size"].iloc[0]), int((~table["counted"]).sum())
+    heading = f"**{name}**: {size} tests, p corrected by Holm over all of them"
+    heading += f"; {left_out} declared without enough runs, not counted." if left_out else "."
+    columns = ["of", "against", *places, "density", "runs", "means", "difference [95 %]", "g", "p", "p, Holm"]
+    told = [f"({k}) {note}" for k, note in enumerate(notes, 1)]
+    return "\n\n".join([heading, markdown_table([*columns, "significant"], rows), *told])
+
+
 def _power(runs: pd.DataFrame) -> str:
     pruned = runs[runs["density"] < 1]
     try:
         table = power_table(pruned, label="method")
     except ValueError as error:
         return f"No numbers: {error}"
-    rows = table.to_dict("records")
-    lines = ["| " + " | ".join(map(str, table.columns)) + " |", "|---" * len(table.columns) + "|"]
-    lines += ["| " + " | ".join(_number(value) for value in row.values()) + " |" for row in rows]
-    lines += [
-        "",
-        "Spreads (standard deviations over seeds) and differences are shares: 0.01 is one point of accuracy. `spread`",
-    ]
-    lines[-1] += " pools all methods, so that the one that scatters most rules it."
-    return "\n".join(lines)
+    rows = [[_number(value) for value in row.values()] for row in table.to_dict("records")]
+    return (
+        f"{markdown_table(table.columns, rows)}\n\n"
+        "Spreads (standard deviations over seeds) and differences are shares: 0.01 is one point of accuracy. `spread`"
+        " pools all methods, so that the one that scatters most rules it."
+    )
 
 
 def _number(value: Any) -> str:
@@ -130,16 +169,15 @@ def _number(value: Any) -> str:
 
 
 def _predictors(source: Path) -> str:
-    lines = ["# Predictors of the grids", ""]
     names = ("r2", "mse", "average_precision", "roc_auc", "overlap", "noise_ceiling")
-    lines += ["| predictor | networks | part | " + " | ".join(names) + " |", "|---" * (len(names) + 3) + "|"]
+    rows = []
     for found in sorted(predictors(source), key=lambda entry: str(entry["name"])):
         whole = len(found["recipe"]["train_seeds"])
         for count, metrics in [*sorted(found.get("learning_curve", {}).items()), (whole, found["metrics"])]:
             for part, numbers in metrics.items():
-                cells = " | ".join("" if numbers.get(n) is None else f"{numbers[n]:.4g}" for n in names)
-                lines.append(f"| {found['name']} | {count} | {part} | {cells} |")
-    return "\n".join(lines) + "\n"
+                cells = ("" if numbers.get(n) is None else f"{numbers[n]:.4g}" for n in names)
+                rows.append([found["name"], count, part, *cells])
+    return f"# Predictors of the grids\n\n{markdown_table(['predictor', 'networks', 'part', *names], rows)}\n"
 
 
 def write_pages(source: Path, out: Path, only: Sequence[str] | None = None) -> list[Path]:

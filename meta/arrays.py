@@ -26,6 +26,12 @@ def check_names(arrays: Arrays, expected: tuple[str, ...], family: str) -> None:
 
     Raises:
         ValueError: naming the missing and the unknown arrays.
+
+    Examples:
+        >>> check_names({"coefficients": np.zeros(3)}, ("coefficients", "intercept"), "linear")
+        Traceback (most recent call last):
+            ...
+        ValueError: the arrays of a linear predictor are coefficients, intercept; missing: intercept, ...
     """
     missing = [name for name in expected if name not in arrays]
     unknown = [str(name)[:60] for name in arrays if name not in expected]
@@ -41,6 +47,14 @@ def check_array(arrays: Arrays, name: str, dtype: type[np.generic], shape: tuple
 
     Raises:
         ValueError: it is not what was expected, or holds NaN, infinity or a number beyond `LIMIT`.
+
+    Examples:
+        >>> check_array({"intercept": np.array([0.5])}, "intercept", np.float64, (1,))
+        array([0.5])
+        >>> check_array({"intercept": np.array([0.5])}, "intercept", np.float64, (2,))
+        Traceback (most recent call last):
+            ...
+        ValueError: array 'intercept' has shape (1,), expected (2)
     """
     array = arrays[name]
     if array.dtype != np.dtype(dtype):
@@ -61,6 +75,12 @@ def check_finite(array: np.ndarray, name: str) -> None:
 
     Raises:
         ValueError: there is one.
+
+    Examples:
+        >>> check_finite(np.array([1.0, np.nan]), "intercept")
+        Traceback (most recent call last):
+            ...
+        ValueError: array 'intercept' holds NaN, infinity or a number beyond 1e+60
     """
     limit = min(LIMIT, float(np.finfo(array.dtype).max))
     # NaN fails the comparison too.
@@ -69,7 +89,12 @@ def check_finite(array: np.ndarray, name: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Numbers, tuples and mappings as JSON has them; numbers that are not finite become None."""
+    """Numbers, tuples and mappings as JSON has them; numbers that are not finite become None.
+
+    Examples:
+        >>> plain({"leaves": np.int64(8), "loss": float("nan"), "sizes": (2, 3)})
+        {'leaves': 8, 'loss': None, 'sizes': [2, 3]}
+    """
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -12,13 +12,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from safetensors import SafetensorError, deserialize
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from scratchcard.artefacts.digest import sha256
 from scratchcard.artefacts.json_file import parse_object
@@ -34,7 +34,6 @@ FORMAT = "scratchcard-predictor"
 MANIFEST = "manifest.json"
 ARRAYS = "model.safetensors"
 MANIFEST_LIMIT = 16_000_000
-DTYPES = {"F64": np.float64, "F32": np.float32, "I64": np.int64, "I32": np.int32}
 
 
 def save_bundle(predictor: Predictor, folder: str | Path) -> Path:
@@ -55,8 +54,7 @@ def save_bundle(predictor: Predictor, folder: str | Path) -> Path:
         ['manifest.json', 'model.safetensors']
     """
     folder = Path(folder)
-    if folder.exists() and not _is_bundle(folder):
-        raise ValueError(f"{folder} exists and is no predictor bundle; choose another folder")
+    check_replaceable(folder)
     data = save({name: np.ascontiguousarray(array) for name, array in predictor.arrays.items()})
     if len(data) > FILE_LIMIT:
         raise ValueError(
@@ -99,6 +97,22 @@ def save_bundle(predictor: Predictor, folder: str | Path) -> Path:
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return folder
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuse to write over anything but a bundle.
+
+    Raises:
+        ValueError: there is something else.
+
+    Examples:
+        >>> check_replaceable(Path("not-there-yet"))
+    """
+    try:
+        if folder.exists():
+            read_manifest(folder)
+    except ValueError as error:
+        raise ValueError(f"{folder} exists and is no predictor bundle; choose another folder") from error
 
 
 def load_bundle(folder: str | Path) -> Predictor:
@@ -164,23 +178,12 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
 def _arrays(data: bytes) -> dict[str, np.ndarray]:
     """The tensors of a safetensors file as arrays of their own.
 
-    The library checks that header, offsets and sizes fit the file; dtype and shape are checked here again.
+    The library checks that header, offsets and sizes fit the file; a family checks dtypes and shapes of its arrays.
     """
     try:
-        entries = deserialize(data)  # type: ignore[no-untyped-call,unused-ignore]
-    except (SafetensorError, ValueError, OverflowError) as error:
+        return {name: array.copy() for name, array in load(data).items()}
+    except (SafetensorError, ValueError, OverflowError, KeyError, TypeError) as error:
         raise ValueError(f"{ARRAYS} is damaged or no safetensors file ({str(error)[:120]})") from error
-    arrays = {}
-    for name, entry in entries:
-        kind, shape, content = str(entry["dtype"]), [int(size) for size in entry["shape"]], entry["data"]
-        if kind not in DTYPES:
-            raise ValueError(f"array {str(name)[:60]!r} is of type {kind}, expected {', '.join(DTYPES)}")
-        flat = np.frombuffer(content, dtype=DTYPES[kind])
-        try:
-            arrays[str(name)] = flat.reshape(shape).copy()
-        except ValueError as error:
-            raise ValueError(f"array {str(name)[:60]!r} does not fit its shape {shape}") from error
-    return arrays
 
 
 def _read(folder: Path, name: str, limit: int) -> bytes:
@@ -213,22 +216,10 @@ def _mapping(manifest: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _columns(entries: Any) -> tuple[Column, ...]:
-    names = {"name", "role", "transform", "description"}
+    names = {field.name for field in fields(Column)}
     if not isinstance(entries, list) or not 1 <= len(entries) <= WIDTH:
         raise ValueError(f"{MANIFEST} lists no features")
     for entry in entries:
-        if (
-            not isinstance(entry, dict)
-            or set(entry) != names
-            or not all(isinstance(value, str) for value in entry.values())
-        ):
+        if not isinstance(entry, dict) or entry.keys() != names or not all(isinstance(v, str) for v in entry.values()):
             raise ValueError(f"{MANIFEST} lists a feature without {', '.join(sorted(names))} as texts")
     return tuple(Column(**entry) for entry in entries)
-
-
-def _is_bundle(folder: Path) -> bool:
-    try:
-        read_manifest(folder)
-    except ValueError:
-        return False
-    return True

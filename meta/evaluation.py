@@ -17,8 +17,6 @@ def evaluate_predictor(
     predictor: Predictor,
     table: ScoreTable,
     *,
-    seeds: Collection[int] | None = None,
-    workloads: Collection[str] | None = None,
     networks: Sequence[Key] | None = None,
     rounds: Collection[int] | None = None,
 ) -> dict[str, Any]:
@@ -42,15 +40,20 @@ def evaluate_predictor(
 
     Raises:
         ValueError: the table lacks the predictor's features or the networks asked for.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2)
+        >>> recording = sc.Recording("USS", "magnitude", 0.5)
+        >>> table = sc.build(sc.Workload(nn.Linear(4, 2), task), [0], "evaluated", recording)
+        >>> arrays = {"coefficients": np.array([1.0]), "intercept": np.array([0.0])}
+        >>> predictor = Predictor("linear", "regression", "score", (table.schema.column("magnitude"),), arrays)
+        >>> found = evaluate_predictor(predictor, table)
+        >>> found["rows"], found["roc_auc"], found["overlap"]  # the larger half was kept
+        (8, 1.0, 1.0)
     """
-    if networks is None:
-        networks = [
-            (workload, seed)
-            for workload, seed in networks_of(table)
-            if (seeds is None or seed in seeds) and (workloads is None or workload in workloads)
-        ]
+    networks = networks_of(table) if networks is None else networks
     if not networks:
-        raise ValueError("no network to evaluate on: the table has none of the seeds and workloads asked for")
+        raise ValueError("no network to evaluate on: none was named")
     columns = set(table.schema.targets)
     ticket = predictor.target if predictor.target.startswith("kept") else "kept"
     wanted = {predictor.target, ticket, "kept_repeat"} & columns

@@ -14,7 +14,7 @@ from scratchcard.meta.predictors import PREDICTORS, Family, Progress
 from scratchcard.meta.rows import Key, Rows, networks_of
 from scratchcard.registry import lookup
 from scratchcard.score_tables.schema import THESIS_FEATURES
-from scratchcard.score_tables.table import ScoreTable
+from scratchcard.score_tables.table import ScoreTable, check_known
 from scratchcard.settings import make
 
 TARGETS = {"regression": "score", "classification": "kept", "ranking": "kept"}
@@ -51,12 +51,20 @@ def split_networks(
 
     Raises:
         ValueError: a seed or workload that the table lacks, a seed on both sides, or nothing to fit on.
+
+    Examples:
+        >>> workload = sc.Workload("lenet_300_100", sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2))
+        >>> table = sc.build(workload, [0, 1], "split", sc.Recording("USS", "magnitude", 0.1))
+        >>> split_networks(table)
+        Split(train=(('lenet_300_100-own', 0),), held_out=(('lenet_300_100-own', 1),))
+        >>> split_networks(table, train_seeds=[1]).held_out
+        (('lenet_300_100-own', 0),)
     """
     networks = networks_of(table)
     seeds = sorted({seed for _, seed in networks})
-    _check_known("seed", train_seeds, seeds)
-    _check_known("seed", held_out_seeds, seeds)
-    _check_known("workload", held_out_workloads, [*table.seeds])
+    check_known("seed", train_seeds, seeds)
+    check_known("seed", held_out_seeds, seeds)
+    check_known("workload", held_out_workloads, [*table.seeds])
     apart = set(held_out_workloads or ())
     if apart:
         train = [key for key in networks if key[0] not in apart and _among(key[1], train_seeds)]
@@ -79,12 +87,6 @@ def _held_out_by_default(seeds: Sequence[int], train_seeds: Sequence[int] | None
     if train_seeds is not None:
         return [seed for seed in seeds if seed not in train_seeds]
     return seeds[-1:] if len(seeds) > 1 else ()
-
-
-def _check_known(what: str, asked: Sequence[Any] | None, known: Sequence[Any]) -> None:
-    unknown = [item for item in asked or () if item not in known]
-    if unknown:
-        raise ValueError(f"the table has no {what} {', '.join(map(str, unknown))}; it has {', '.join(map(str, known))}")
 
 
 def _among(seed: int, seeds: Sequence[int] | None) -> bool:
@@ -154,10 +156,7 @@ def fit(
     chosen = check_objective(family, objective)
     target = TARGETS[chosen] if target is None else target
     split = split_networks(
-        table,
-        train_seeds=train_seeds,
-        held_out_seeds=held_out_seeds,
-        held_out_workloads=held_out_workloads,
+        table, train_seeds=train_seeds, held_out_seeds=held_out_seeds, held_out_workloads=held_out_workloads
     )
     names = _features(table, features)
     if target not in table.schema.targets:

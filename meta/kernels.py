@@ -32,7 +32,8 @@ def _lowest_bit(_typing: Any, bits: Any) -> Any:
     return bits(bits), build
 
 
-def _bit_vectors(
+@compiled()
+def bit_vectors(
     x: np.ndarray,
     feature: np.ndarray,
     threshold: np.ndarray,
@@ -75,7 +76,8 @@ def _bit_vectors(
             out[first + row] = total[row]
 
 
-def _walk(
+@compiled()
+def walk(
     x: np.ndarray,
     feature: np.ndarray,
     threshold: np.ndarray,
@@ -103,13 +105,9 @@ def _walk(
                 out[first + row] += value[node[row]]
 
 
-def _logistic(values: np.ndarray) -> np.ndarray:
+@compiled()
+def logistic(values: np.ndarray) -> np.ndarray:
     out = np.empty(len(values), np.float64)
     for place in range(len(values)):
         out[place] = 1.0 / (1.0 + math.exp(-values[place]))
     return out
-
-
-bit_vectors = compiled()(_bit_vectors)
-walk = compiled()(_walk)
-logistic = compiled()(_logistic)

@@ -15,6 +15,14 @@ class Window:
     """The rows of one network that are in memory: a row group, or all of them in a given order.
 
     LightGBM asks for rising places, first some (to choose its bins), then all; going back starts again.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2)
+        >>> recording = sc.Recording("USS", "magnitude", 0.5)
+        >>> table = sc.build(sc.Workload(nn.Linear(4, 2), task), [0], "window", recording)
+        >>> rows = Rows(table, ("magnitude", "depth"), "kept", (("Linear-own", 0),))
+        >>> Window(rows, None).read(("Linear-own", 0), 0, 3).shape
+        (3, 2)
     """
 
     def __init__(self, rows: Rows, orders: list[np.ndarray] | None) -> None:
@@ -49,7 +57,17 @@ class Window:
 
 
 class NetworkRows(lightgbm.Sequence):  # type: ignore[misc,unused-ignore]
-    """The rows of one network."""
+    """The rows of one network.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2)
+        >>> recording = sc.Recording("USS", "magnitude", 0.5)
+        >>> table = sc.build(sc.Workload(nn.Linear(4, 2), task), [0], "network_rows", recording)
+        >>> rows = Rows(table, ("magnitude", "depth"), "kept", (("Linear-own", 0),))
+        >>> (network,) = sequences(rows, None)
+        >>> len(network), network[2:5].shape
+        (8, (3, 2))
+    """
 
     batch_size = 65_536
 
@@ -70,7 +88,16 @@ class NetworkRows(lightgbm.Sequence):  # type: ignore[misc,unused-ignore]
 
 
 def sequences(rows: Rows, orders: list[np.ndarray] | None) -> list[NetworkRows]:
-    """One Sequence for each network that has rows; they share one window."""
+    """One Sequence for each network that has rows; they share one window.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2)
+        >>> recording = sc.Recording("USS", "magnitude", 0.5)
+        >>> table = sc.build(sc.Workload(nn.Linear(4, 2), task), [0], "sequences", recording)
+        >>> rows = Rows(table, ("magnitude",), "kept", (("Linear-own", 0),))
+        >>> [len(network) for network in sequences(rows, None)]
+        [8]
+    """
     window = Window(rows, orders)
     return [
         NetworkRows(window, network, count) for network, count in zip(rows.networks, rows.counts, strict=True) if count

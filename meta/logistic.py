@@ -18,5 +18,4 @@ def logistic(values: np.ndarray) -> np.ndarray:
     # numba takes a second to import: only where it is used.
     from scratchcard.meta import kernels
 
-    out: np.ndarray = kernels.logistic(np.ascontiguousarray(values, dtype=np.float64))
-    return out
+    return np.asarray(kernels.logistic(np.ascontiguousarray(values, dtype=np.float64)))

@@ -27,6 +27,11 @@ class Batch:
         x: `(n, F)` float32, C-ordered.
         y: `(n,)` float64, the target.
         weight: `(n,)` float64, 1 / the share of such rows that the sample holds; None without a sample.
+
+    Examples:
+        >>> batch = Batch(np.zeros((3, 2), np.float32), np.array([1.0, 0.0, 0.0]), np.array([1.0, 20.0, 20.0]))
+        >>> float(batch.weight.sum())  # three rows stand for 41
+        41.0
     """
 
     x: np.ndarray
@@ -36,7 +41,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class Summary:
-    """The target over all rows: for each network the rows and the positive ones (target > 0); moments."""
+    """The target over all rows: for each network the rows and the positive ones (target > 0); moments.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2)
+        >>> recording = sc.Recording("USS", "magnitude", 0.5)
+        >>> table = sc.build(sc.Workload(nn.Linear(4, 2), task), [0], "summary", recording)
+        >>> Rows(table, ("magnitude",), "kept", (("Linear-own", 0),)).summary
+        Summary(rows=(8,), positives=(4,), mean=0.5, minimum=0.0, maximum=1.0, binary=True)
+    """
 
     rows: tuple[int, ...]
     positives: tuple[int, ...]
@@ -47,7 +60,15 @@ class Summary:
 
 
 def networks_of(table: ScoreTable) -> tuple[Key, ...]:
-    """All (workload, seed) of the table, in its order."""
+    """All (workload, seed) of the table, in its order.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2)
+        >>> recording = sc.Recording("USS", "magnitude", 0.5)
+        >>> table = sc.build(sc.Workload(nn.Linear(4, 2), task), [0], "networks_of", recording)
+        >>> networks_of(table)
+        (('Linear-own', 0),)
+    """
     return tuple((workload, seed) for workload, seeds in table.seeds.items() for seed in seeds)
 
 
@@ -67,6 +88,16 @@ class Rows:
     Raises:
         ValueError: (when read) a target that is NaN, a feature that is not finite, or more positive rows than
             `max_rows`.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2)
+        >>> recording = sc.Recording("USS", "magnitude", 0.5)
+        >>> table = sc.build(sc.Workload(nn.Linear(4, 2), task), [0], "rows", recording)
+        >>> rows = Rows(table, ("magnitude", "snip"), "kept", networks_of(table), max_rows=6, keep_positives=True)
+        >>> rows.count, rows.weight  # 4 kept rows, and 2 of the 4 others, for two each
+        (6, 2.0)
+        >>> rows.whole().x.shape
+        (6, 2)
     """
 
     table: ScoreTable

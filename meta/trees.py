@@ -18,7 +18,15 @@ import numpy as np
 
 from scratchcard.meta.arrays import Arrays, check_array, check_names
 
-NAMES = ("feature", "threshold", "left", "right", "value", "offsets")
+NODES: dict[str, type[np.generic]] = {
+    "feature": np.int32,
+    "threshold": np.float32,
+    "left": np.int32,
+    "right": np.int32,
+    "value": np.float64,
+}
+"""Arrays of one number a node."""
+NAMES = (*NODES, "offsets")
 NODE_BYTES = 4 + 4 + 4 + 4 + 8
 """Stored bytes of one node."""
 
@@ -58,6 +66,13 @@ def check_size(trees: int, leaves: int) -> None:
 
     Raises:
         ValueError: with the arithmetic, or for less than one tree or two leaves.
+
+    Examples:
+        >>> check_size(trees=200, leaves=31)
+        >>> check_size(trees=200_000, leaves=31)
+        Traceback (most recent call last):
+            ...
+        ValueError: 200000 trees of up to 31 leaves take up to 294 MB, more than the 50 MB of a saved ...
     """
     if trees < 1 or leaves < 2:
         raise ValueError(f"expected at least 1 tree of 2 leaves, got {trees} of {leaves}")
@@ -83,6 +98,14 @@ class Trees:
 
     Raises:
         ValueError: the arrays are no such trees (see `check`).
+
+    Examples:
+        >>> root = {"feature": [0, -1, -1], "threshold": [0.5, 0.0, 0.0], "left": [1, -1, -1], "right": [2, -1, -1]}
+        >>> root["value"] = [0.0, 10.0, 20.0]
+        >>> stump = {name: np.array(values) for name, values in root.items()}
+        >>> trees = joined([stump, stump], features=1)
+        >>> trees.trees, trees.leaves, trees.sum(np.array([[0.4], [0.6]], np.float32))
+        (2, 2, array([20., 40.]))
     """
 
     feature: np.ndarray
@@ -123,10 +146,8 @@ class Trees:
         """
         arrays: dict[str, Any] = self.arrays
         nodes = check_array(arrays, "feature", np.int32, (None,)).shape[0]
-        check_array(arrays, "threshold", np.float32, (nodes,))
-        check_array(arrays, "left", np.int32, (nodes,))
-        check_array(arrays, "right", np.int32, (nodes,))
-        check_array(arrays, "value", np.float64, (nodes,))
+        for name, dtype in NODES.items():
+            check_array(arrays, name, dtype, (nodes,))
         offsets = check_array(arrays, "offsets", np.int64, (None,))
         # Compared, not subtracted: differences of tampered int64 could wrap around.
         if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != nodes or not (offsets[1:] > offsets[:-1]).all():
@@ -255,15 +276,15 @@ def _leaves_below(left: list[int], right: list[int]) -> list[int]:
 
 
 def joined(trees: Iterable[dict[str, np.ndarray]], features: int) -> Trees:
-    """One ensemble of single trees, each given by its arrays without `offsets`."""
+    """One ensemble of single trees, each given by its arrays without `offsets`.
+
+    Examples:
+        >>> leaf = {"feature": [-1], "threshold": [0.0], "left": [-1], "right": [-1]}
+        >>> parts = [{name: np.array(v) for name, v in leaf.items()} | {"value": np.array([x])} for x in (1.0, 2.0)]
+        >>> joined(parts, features=3).offsets
+        array([0, 1, 2])
+    """
     parts = list(trees)
     sizes = [len(part["feature"]) for part in parts]
-    dtypes = {
-        "feature": np.int32,
-        "threshold": np.float32,
-        "left": np.int32,
-        "right": np.int32,
-        "value": np.float64,
-    }
-    whole = {name: np.concatenate([part[name] for part in parts]).astype(dtype) for name, dtype in dtypes.items()}
+    whole = {name: np.concatenate([part[name] for part in parts]).astype(dtype) for name, dtype in NODES.items()}
     return Trees(**whole, offsets=np.cumsum([0, *sizes], dtype=np.int64), features=features)

@@ -15,7 +15,9 @@ from scratchcard.pruning.chain import Link, chain
 from scratchcard.pruning.parameters import prunable
 
 SWEEPS = 20
+"""Over the hidden layers, at most."""
 STARTS = 4
+"""The first matches each layer to what lies below it, the others begin at random."""
 POWER = 0.5
 
 
@@ -58,15 +60,7 @@ class Alignment:
         return found
 
 
-def align(
-    template: Mapping[str, Tensor],
-    network: nn.Module,
-    *,
-    power: float = POWER,
-    sweeps: int = SWEEPS,
-    starts: int = STARTS,
-    seed: int = 0,
-) -> Alignment:
+def align(template: Mapping[str, Tensor], network: nn.Module, *, power: float = POWER) -> Alignment:
     """Lay a ticket's signs into a network so that they agree with its weights' signs.
 
     Hidden units of a chain can change places without changing what the network computes, so that a ticket found for
@@ -87,9 +81,6 @@ def align(
         network: a chain (`pruning.chain`).
         power: 0 counts agreeing signs; at 0.5 large weights count more, so that those that disagree are small ones,
             which training can turn.
-        sweeps: over the hidden layers, at most.
-        starts: the first matches each layer to what lies below it, the others begin at random.
-        seed: of the random ones.
 
     Raises:
         NotAChainError: the network is no chain.
@@ -112,10 +103,8 @@ def align(
     parts = [part[live[i + 1]][:, live[i]] for i, part in enumerate(whole)]
     given = [_by_unit(_weighed(own[name], power), link) for name, link in zip(names, links, strict=True)]
     _check(template, parts, given)
-    generator = np.random.default_rng(seed)
-    reached = [
-        _climb(parts, given, _start(parts, given, generator if start else None), sweeps) for start in range(starts)
-    ]
+    generator = np.random.default_rng(0)
+    reached = [_climb(parts, given, _start(parts, given, generator if start else None)) for start in range(STARTS)]
     units = max(reached, key=lambda entry: entry[0])[1]
     spaces = tuple(zip(live, units, strict=True))
     empty = {name: torch.zeros(own[name].shape, dtype=torch.int8) for name in names}
@@ -156,11 +145,9 @@ def _start(parts: Sequence[Tensor], given: Sequence[Tensor], generator: np.rando
     return [*units, torch.arange(given[-1].shape[0])]
 
 
-def _climb(
-    parts: Sequence[Tensor], given: Sequence[Tensor], units: list[Tensor], sweeps: int
-) -> tuple[float, list[Tensor]]:
+def _climb(parts: Sequence[Tensor], given: Sequence[Tensor], units: list[Tensor]) -> tuple[float, list[Tensor]]:
     """The sum that is reached from a start, and the units."""
-    for _ in range(sweeps):
+    for _ in range(SWEEPS):
         changed = False
         for hidden in range(1, len(parts)):
             gain = torch.einsum("oip,qip->oq", parts[hidden - 1], given[hidden - 1][:, units[hidden - 1]])

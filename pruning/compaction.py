@@ -179,11 +179,7 @@ def _gathers(links: Sequence[Link]) -> bool:
 
 
 def _needed(
-    links: Sequence[Link],
-    kept: Mapping[str, Tensor],
-    entering: Sequence[UnitStates],
-    lowest: int,
-    gathers: bool,
+    links: Sequence[Link], kept: Mapping[str, Tensor], entering: Sequence[UnitStates], lowest: int, gathers: bool
 ) -> list[Tensor]:
     """The units to keep, ascending, of the inputs and behind each prunable layer; from the outputs back."""
     weighted = [link for link in links if link.prunable]

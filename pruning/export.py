@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 
 from scratchcard.artefacts.files import written_beside
+from scratchcard.artefacts.tensor_file import write_tensors
 from scratchcard.pruning.compaction import compact
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, inside, prunable, prunable_layers
@@ -59,6 +58,20 @@ def compacted(network: nn.Module, mask: Mask) -> tuple[nn.Module, Tensor | None]
 
     Raises:
         ValueError: a network that is no chain of layers, or a mask of another network.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+        >>> mask = Mask.dense(network)
+        >>> mask.tensors["0.weight"][1:] = False
+        >>> small, inputs = compacted(network, mask)
+        >>> small
+        _Gathering(
+          (network): Sequential(
+            (0): Linear(in_features=3, out_features=1, bias=True)
+            (1): ReLU()
+            (2): Linear(in_features=1, out_features=2, bias=True)
+          )
+        )
     """
     small = compact(copy.deepcopy(inside(network)).eval(), mask, constants="fold")
     taking = small.network if small.inputs is None else _Gathering(small.network, small.inputs, small.flattens)
@@ -80,30 +93,51 @@ class _Gathering(nn.Module):
 
 
 def write_safetensors(network: nn.Module, mask: Mask, example: Tensor, path: Path) -> None:
-    """The network's plain state, pruned weights zero, as .safetensors. `example` is not used."""
-    state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in _masked(network, mask).items()}
-    with written_beside(path) as beside:
-        beside.touch()
-        mode = beside.stat().st_mode
-        try:
-            save_file(state, beside)
-        except SafetensorError as error:
-            raise OSError(f"cannot write {path}: {error}") from error
-        beside.chmod(mode)
+    """The network's plain state, pruned weights zero, as .safetensors. `example` is not used.
+
+    Examples:
+        >>> from safetensors.torch import load_file
+        >>> network, mask = nn.Linear(2, 1, bias=False), Mask({"weight": torch.tensor([[True, False]])})
+        >>> write_safetensors(network, mask, torch.zeros(1, 2), Path("network.safetensors"))
+        >>> load_file("network.safetensors")["weight"] != 0
+        tensor([[ True, False]])
+    """
+    write_tensors(path, _masked(network, mask), {})
 
 
 def write_pt(network: nn.Module, mask: Mask, example: Tensor, path: Path) -> None:
-    """The network's plain state, pruned weights zero, for `torch.load(path, weights_only=True)`."""
+    """The network's plain state, pruned weights zero, for `torch.load(path, weights_only=True)`.
+
+    Examples:
+        >>> network, mask = nn.Linear(2, 1, bias=False), Mask({"weight": torch.tensor([[True, False]])})
+        >>> write_pt(network, mask, torch.zeros(1, 2), Path("network.pt"))
+        >>> torch.load("network.pt", weights_only=True)["weight"] != 0
+        tensor([[ True, False]])
+    """
     _save({name: tensor.detach().cpu().clone() for name, tensor in _masked(network, mask).items()}, path)
 
 
 def write_torch_prune(network: nn.Module, mask: Mask, example: Tensor, path: Path) -> None:
-    """The state of the network under torch's own pruning (`weight_orig`, `weight_mask`), for `torch.load`."""
+    """The state of the network under torch's own pruning (`weight_orig`, `weight_mask`), for `torch.load`.
+
+    Examples:
+        >>> network, mask = nn.Linear(2, 1, bias=False), Mask({"weight": torch.tensor([[True, False]])})
+        >>> write_torch_prune(network, mask, torch.zeros(1, 2), Path("pruned.pt"))
+        >>> torch.load("pruned.pt", weights_only=True)["weight_mask"]
+        tensor([[1., 0.]])
+    """
     _save(to_torch_prune(network, mask).cpu().state_dict(), path)
 
 
 def write_program(network: nn.Module, mask: Mask, example: Tensor, path: Path) -> None:
-    """The compacted network as a `torch.export` program of any batch size (.pt2), for `torch.export.load`."""
+    """The compacted network as a `torch.export` program of any batch size (.pt2), for `torch.export.load`.
+
+    Examples:
+        >>> network, mask = nn.Linear(2, 1), Mask({"weight": torch.tensor([[True, False]])})
+        >>> write_program(network, mask, torch.zeros(1, 2), Path("network.pt2"))
+        >>> torch.export.load("network.pt2").module()(torch.ones(5, 2)).shape
+        torch.Size([5, 1])
+    """
     program = _program(network, mask, example)
     with written_beside(path) as beside, _quiet():
         torch.export.save(program, beside)
@@ -114,6 +148,10 @@ def write_onnx(network: nn.Module, mask: Mask, example: Tensor, path: Path) -> N
 
     Raises:
         ValueError: (also) the packages for it are not installed.
+
+    Examples:
+        >>> network, mask = nn.Linear(2, 1), Mask({"weight": torch.tensor([[True, False]])})
+        >>> write_onnx(network, mask, torch.zeros(1, 2), Path("network.onnx"))  # doctest: +SKIP
     """
     try:
         import onnxscript  # noqa: F401

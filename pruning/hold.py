@@ -27,6 +27,14 @@ class HeldWeight:
     Attributes:
         parameter: the weight.
         kept: boolean, of its shape; True = kept.
+
+    Examples:
+        >>> weight = nn.Parameter(torch.ones(1, 2))
+        >>> held = HeldWeight(weight, torch.tensor([[True, False]]))
+        >>> weight.sum().backward()
+        >>> weight.data, weight.grad
+        (tensor([[1., 0.]]), tensor([[1., 0.]]))
+        >>> held.release()
     """
 
     def __init__(self, parameter: nn.Parameter, kept: Tensor) -> None:
@@ -155,6 +163,15 @@ class Hold:
     Attributes:
         network: whose pruned weights are held, without wrappers.
         mask: the kept weights.
+
+    Examples:
+        >>> network, mask = nn.Linear(2, 1), Mask({"weight": torch.tensor([[True, False]])})
+        >>> held = hold(network, mask)
+        >>> held
+        Hold(Linear: holds 1 pruned weights)
+        >>> held.remove()
+        >>> held
+        Hold(Linear: has let go of 1 pruned weights)
     """
 
     def __init__(self, network: nn.Module, mask: Mask) -> None:

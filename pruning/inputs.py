@@ -39,6 +39,12 @@ def check_tensor(outputs: object, what: str) -> Tensor:
 
     Raises:
         ValueError: they are not; one sentence that begins with `what`.
+
+    Examples:
+        >>> check_tensor({"logits": torch.zeros(2, 3)}, "the network")
+        Traceback (most recent call last):
+            ...
+        ValueError: the network returns dict, expected one tensor of outputs; wrap it in a module whose ...
     """
     if not isinstance(outputs, Tensor):
         raise ValueError(
@@ -49,34 +55,66 @@ def check_tensor(outputs: object, what: str) -> Tensor:
 
 
 def each(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
-    """`change` of the tensor, or of every tensor under its name."""
+    """`change` of the tensor, or of every tensor under its name.
+
+    Examples:
+        >>> each({"ids": torch.tensor([[1, 2]]), "length": torch.tensor([2])}, torch.numel)
+        {'ids': 2, 'length': 1}
+    """
     if isinstance(inputs, Mapping):
         return {name: change(tensor) for name, tensor in inputs.items()}
     return change(inputs)
 
 
 def tensors(inputs: Inputs) -> dict[str, Tensor]:
-    """The tensors by name; the name of a single one is empty."""
+    """The tensors by name; the name of a single one is empty.
+
+    Examples:
+        >>> list(tensors(torch.zeros(3))), list(tensors({"ids": torch.zeros(3)}))
+        ([''], ['ids'])
+    """
     return dict(inputs) if isinstance(inputs, Mapping) else {"": inputs}
 
 
 def examples(inputs: Inputs) -> int:
-    """The number of examples."""
+    """The number of examples.
+
+    Examples:
+        >>> examples({"ids": torch.zeros(5, 7), "length": torch.zeros(5)})
+        5
+    """
     return len(next(iter(tensors(inputs).values())))
 
 
 def rows(inputs: Inputs, chosen: Tensor | slice) -> Inputs:
-    """Some of the examples; indices may lie on another device."""
+    """Some of the examples; indices may lie on another device.
+
+    Examples:
+        >>> rows({"x": torch.tensor([[1.0], [2.0], [3.0]])}, torch.tensor([2, 0]))
+        {'x': tensor([[3.],
+                [1.]])}
+    """
     return each(inputs, lambda t: t[chosen if isinstance(chosen, slice) else chosen.to(t.device)])
 
 
 def placed(inputs: Inputs, device: torch.device | str, dtype: torch.dtype) -> Inputs:
-    """The inputs on a device, floating tensors in `dtype`; integers, such as tokens, stay integers."""
+    """The inputs on a device, floating tensors in `dtype`; integers, such as tokens, stay integers.
+
+    Examples:
+        >>> inputs = placed({"pixels": torch.zeros(1, 4), "ids": torch.tensor([[3]])}, "cpu", torch.float64)
+        >>> {name: tensor.dtype for name, tensor in inputs.items()}
+        {'pixels': torch.float64, 'ids': torch.int64}
+    """
     return each(inputs, lambda t: t.to(device, dtype if t.is_floating_point() else t.dtype))
 
 
 def device_of(inputs: Inputs) -> torch.device:
-    """Where the inputs lie."""
+    """Where the inputs lie.
+
+    Examples:
+        >>> device_of({"ids": torch.zeros(1)})
+        device(type='cpu')
+    """
     return next(iter(tensors(inputs).values())).device
 
 
@@ -85,6 +123,12 @@ def one_tensor(inputs: Inputs, who: str) -> Tensor:
 
     Raises:
         ValueError: there are several; `who` says what cannot take them.
+
+    Examples:
+        >>> one_tensor({"ids": torch.zeros(1), "length": torch.zeros(1)}, "SynFlow")
+        Traceback (most recent call last):
+            ...
+        ValueError: SynFlow takes networks of one input, and these are called ids, length; use a criterion ...
     """
     if isinstance(inputs, Mapping):
         raise ValueError(
@@ -99,6 +143,12 @@ def check_finite(inputs: Inputs, what: str) -> None:
 
     Raises:
         ValueError: one sentence that begins with `what`.
+
+    Examples:
+        >>> check_finite({"x": torch.tensor([1.0, torch.nan])}, "the training inputs")
+        Traceback (most recent call last):
+            ...
+        ValueError: the training inputs 'x' hold NaN or infinity; fill or drop these examples
     """
     for name, tensor in tensors(inputs).items():
         if tensor.is_floating_point() and not all_finite(tensor):

@@ -109,12 +109,7 @@ class Mask:
 
 
 def keep_top(
-    scores: Scores,
-    density: float,
-    *,
-    scope: Scope = "global",
-    within: Mask | None = None,
-    seed: int = 0,
+    scores: Scores, density: float, *, scope: Scope = "global", within: Mask | None = None, seed: int = 0
 ) -> Mask:
     """Keep exactly `round(density * n)` weights: those with the highest scores.
 
@@ -148,30 +143,22 @@ def keep_top(
         kept = torch.from_numpy(_top(flat, round(density * flat.size), allowed, rng))
         device = next(iter(scores.tensors.values())).device
         return Mask(unflatten(kept.to(device), scores.tensors))
+    flats = {name: _numpy(tensor.reshape(-1)) for name, tensor in scores.tensors.items()}
+    inside = {name: None if within is None else within.tensors[name].reshape(-1).cpu().numpy() for name in flats}
+    keep = round(density * scores.total)
     if scope == "layer":
-        masks = {}
-        for name, tensor in scores.tensors.items():
-            flat = _numpy(tensor.reshape(-1))
-            allowed = None if within is None else within.tensors[name].reshape(-1).cpu().numpy()
-            kept = torch.from_numpy(_top(flat, round(density * flat.size), allowed, rng))
-            masks[name] = kept.reshape(tensor.shape).to(tensor.device)
-        return Mask(masks)
-    if scope in ("expected", "erk"):
-        flats = {name: _numpy(tensor.reshape(-1)) for name, tensor in scores.tensors.items()}
-        masks_within = {
-            name: None if within is None else within.tensors[name].reshape(-1).cpu().numpy() for name in flats
-        }
-        keep = round(density * scores.total)
-        if scope == "erk":
-            counts = _shared_out([float(sum(t.shape)) for t in scores.tensors.values()], flats, masks_within, keep)
-        else:
-            counts = _expected_counts(flats, masks_within, keep)
-        masks = {}
-        for name, tensor in scores.tensors.items():
-            kept = torch.from_numpy(_top(flats[name], counts[name], masks_within[name], rng))
-            masks[name] = kept.reshape(tensor.shape).to(tensor.device)
-        return Mask(masks)
-    raise ValueError(f"unknown scope {scope!r}, expected one of {', '.join(SCOPES)}")
+        counts = {name: round(density * flat.size) for name, flat in flats.items()}
+    elif scope == "erk":
+        counts = _shared_out([float(sum(t.shape)) for t in scores.tensors.values()], flats, inside, keep)
+    elif scope == "expected":
+        counts = _expected_counts(flats, inside, keep)
+    else:
+        raise ValueError(f"unknown scope {scope!r}, expected one of {', '.join(SCOPES)}")
+    masks = {}
+    for name, tensor in scores.tensors.items():
+        kept = torch.from_numpy(_top(flats[name], counts[name], inside[name], rng))
+        masks[name] = kept.reshape(tensor.shape).to(tensor.device)
+    return Mask(masks)
 
 
 def _expected_counts(
@@ -217,7 +204,6 @@ def _numpy(vector: Tensor) -> np.ndarray:
 
 def _top(flat: np.ndarray, keep: int, allowed: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
     """Boolean vector of the `keep` highest entries of `flat` among `allowed`; ties in a random order."""
-    kept = np.zeros(flat.size, dtype=bool)
     places = None if allowed is None else np.flatnonzero(allowed)
     values = flat if places is None else flat[places]
     if keep >= values.size:
@@ -232,5 +218,6 @@ def _top(flat: np.ndarray, keep: int, allowed: np.ndarray | None, rng: np.random
         chosen[rng.choice(ties, size=missing, replace=False)] = True
     if places is None:
         return chosen
+    kept = np.zeros(flat.size, dtype=bool)
     kept[places[chosen]] = True
     return kept

@@ -88,10 +88,7 @@ def cubic(final_density: float, rounds: int) -> tuple[float, ...]:
         [0.384, 0.157, 0.125]
     """
     _check(final_density, rounds)
-    return (
-        *(final_density + (1.0 - final_density) * (1.0 - t / rounds) ** 3 for t in range(1, rounds)),
-        final_density,
-    )
+    return (*(final_density + (1.0 - final_density) * (1.0 - t / rounds) ** 3 for t in range(1, rounds)), final_density)
 
 
 SCHEDULES: dict[str, Schedule] = {"exponential": exponential, "linear": linear, "cubic": cubic}

@@ -9,10 +9,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from scratchcard.artefacts.tensor_file import read_tensors, write_tensors
+from scratchcard.pruning.hold import moved_weights
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable
 
@@ -161,14 +161,8 @@ def nonzero_pruned(network: nn.Module, mask: Mask) -> int:
 
     Examples:
         >>> network = nn.Linear(2, 1)
-        >>> mask = Mask({"weight": torch.tensor([[True, False]])})
-        >>> nonzero_pruned(network, mask)
+        >>> _ = network.weight.data.fill_(0.5)
+        >>> nonzero_pruned(network, Mask({"weight": torch.tensor([[True, False]])}))
         1
-        >>> mask.apply_to(network)
-        >>> nonzero_pruned(network, mask)
-        0
     """
-    weights = prunable(network)
-    check_same_layout(weights, mask.tensors, "the mask")
-    with torch.no_grad():
-        return sum(int((w[~mask.tensors[name].to(w.device)] != 0).sum()) for name, w in weights.items())
+    return sum(moved_weights(network, mask).values())

@@ -17,13 +17,12 @@ REGIMES: dict[str, Callable[..., Regime]] = {"USS": USS, "UMS": UMS, "ISS": ISS,
 def make_regime(name: str, /, **settings: Any) -> Regime:
     """The regime called `name` with some settings of its own.
 
-        >>> make_regime("UMS", rounds=16)
-        UMS(scope='global', rounds=16, schedule='exponential')
+        >>> make_regime("UMS", rounds=16).label
+        'UMS 16'
         >>> make_regime("ISS", shots=3)
         Traceback (most recent call last):
         ...
-        scratchcard.settings.SettingError: ISS has no setting shots (IMS has it); it has scope, rounds, schedule, \
-rewind_step, towards, round_steps
+        scratchcard.settings.SettingError: ISS has no setting shots (IMS has it); it has scope, rounds, ...
 
     Raises:
         ValueError: an unknown name, a setting that the regime does not have, or a value that the setting cannot have.
@@ -33,12 +32,22 @@ rewind_step, towards, round_steps
 
 
 def owners(setting: str) -> tuple[str, ...]:
-    """The regimes that have a setting."""
+    """The regimes that have a setting.
+
+    Examples:
+        >>> owners("shots"), owners("rounds")
+        (('IMS',), ('UMS', 'ISS', 'IMS'))
+    """
     return tuple(name for name, regime in members(REGIMES, "regimes").items() if setting in settings_of(regime))
 
 
 def regime_settings() -> dict[str, dict[str, Setting]]:
-    """Each setting that some regime has: its declaration by regime."""
+    """Each setting that some regime has: its declaration by regime.
+
+    Examples:
+        >>> sorted(regime_settings()["rounds"]), regime_settings()["shots"]["IMS"].default
+        (['IMS', 'ISS', 'UMS'], 10)
+    """
     found: dict[str, dict[str, Setting]] = {}
     for name, regime in members(REGIMES, "regimes").items():
         for word, declared in settings_of(regime).items():

@@ -13,7 +13,6 @@ from scratchcard.settings import setting
 
 if TYPE_CHECKING:
     from scratchcard.workloads.recipe import Recipe
-    from scratchcard.workloads.session import Progress
 
 _FIRST = ("Iterative", {"rounds": 10, "shots": 1, "schedule": "exponential", "scope": "global", "rewind_step": 0})
 
@@ -32,6 +31,12 @@ class Iterative(Regime):
             rounds, as where each round keeps the same share and every round's ticket is reported (Frankle & Carbin
             2019). None: each density has a path of its own, of `rounds` rounds.
         round_steps: training steps of each round, at most; None: the recipe's. The ticket is trained by the recipe.
+
+    Examples:
+        >>> [round(density, 3) for density in ISS(rounds=3).densities(0.125)]
+        [0.5, 0.25, 0.125]
+        >>> ISS(rounds=3, towards=0.125).densities(0.3)  # the path of 0.125, left where it passes 0.3
+        (0.5, 0.3)
     """
 
     trains: ClassVar[bool] = True
@@ -106,6 +111,7 @@ class Iterative(Regime):
         from scratchcard.pruning.scores import Scores
         from scratchcard.pruning.ticket import copy_state
         from scratchcard.regimes.rounds import prune_upfront
+        from scratchcard.workloads.session import shifted
         from scratchcard.workloads.stored_training import train_once
 
         workload, network, session = asked.workload, asked.network, asked.session
@@ -118,18 +124,12 @@ class Iterative(Regime):
         training: list[dict[str, Any]] = []
         for number, target in enumerate(densities, start=1):
             network.load_state_dict(rewind)
-            snapshot_steps = (self.rewind_step,) if number == 1 and self.rewind_step else ()
+            snapshots = (self.rewind_step,) if number == 1 and self.rewind_step else ()
+            done = shifted(session.progress, (number - 1) * steps, rounds * steps)
             record = train_once(
-                network,
-                workload,
-                store=session.store,
-                mask=mask,
-                seed=asked.data_seed,
-                device=session.device,
-                snapshot_steps=snapshot_steps,
-                progress=_shifted(session.progress, (number - 1) * steps, rounds * steps),
+                network, workload, session, mask=mask, seed=asked.data_seed, snapshot_steps=snapshots, progress=done
             )
-            if snapshot_steps:
+            if snapshots:
                 if self.rewind_step not in record.snapshots:
                     raise ValueError(
                         f"cannot rewind to step {self.rewind_step}: training ended after {record.steps} steps"
@@ -160,8 +160,8 @@ class Iterative(Regime):
                     "seconds": record.seconds + spent(session.device) - begin,
                 }
             )
-            if session.progress is not None:
-                session.progress(number * steps, rounds * steps)
+            if done is not None:
+                done(steps, steps)
         assert mask is not None and scores is not None  # noqa: S101, PT018  (a schedule has at least one round)
         last = {name: tensor.detach().cpu() for name, tensor in scores.tensors.items()}
         seconds = sum(float(entry["seconds"]) for entry in training)
@@ -173,6 +173,12 @@ class ISS(Iterative):
     """Iterative single-shot: one scoring after each training.
 
     With the magnitude scorer that is iterative magnitude pruning (Frankle & Carbin 2019, arXiv 1803.03635).
+
+    Examples:
+        >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"), sc.Recipe(max_steps=20))
+        >>> found = ISS(rounds=2).find(workload, sc.make_scorer("magnitude"), density=0.25, seed=0)
+        >>> found.densities, [entry["steps"] for entry in found.training]
+        ((0.5, 0.25), [20, 20])
     """
 
 
@@ -181,6 +187,13 @@ class IMS(Iterative):
     """Iterative multi-shot: a multi-shot sequence after each training.
 
     It goes on the exponential way from one round's density to the next, whatever the schedule of the rounds.
+
+    Examples:
+        >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"), sc.Recipe(max_steps=20))
+        >>> regime = IMS(rounds=1, shots=3)
+        >>> found = regime.find(workload, sc.make_scorer("synflow"), density=0.1, seed=0)
+        >>> regime.label, found.mask.kept
+        ('IMS 1 x 3', 5020)
     """
 
     shots: int = setting(10, help="Scoring and pruning steps after each training", example=5, low=1, label=" x {}")
@@ -189,9 +202,3 @@ class IMS(Iterative):
     def scorings(self) -> int:
         """See `shots`."""
         return self.shots
-
-
-def _shifted(progress: Progress | None, done: int, total: int) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda step, _: progress(done + step, total)

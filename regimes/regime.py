@@ -40,6 +40,14 @@ class Found:
         seconds: of the whole search (`clock`), training included, earlier sessions' rounds included.
         training: for each round that trained, the density after it and its record in short (steps, best step,
             validation loss and accuracy, seconds).
+
+    Examples:
+        >>> from scratchcard.regimes import UMS
+        >>> task = sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task)
+        >>> found = UMS(rounds=2).find(workload, sc.make_scorer("magnitude"), density=0.25, seed=0)
+        >>> found.densities, found.mask_after(1).kept, found.mask.kept
+        ((0.5, 0.25), 4, 2)
     """
 
     mask: Mask
@@ -70,7 +78,16 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """What a regime is asked for; `network` may be changed, `batch` is the scoring batch."""
+    """What a regime is asked for; `network` may be changed, `batch` is the scoring batch.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task)
+        >>> batch = workload.scoring_batch(0)
+        >>> search = Search(workload, workload.build(0), batch, sc.make_scorer("snip"), 0.5, 0, 0, sc.Session())
+        >>> len(search.batch[1]), search.density
+        (28, 0.5)
+    """
 
     workload: Workload
     network: nn.Module
@@ -92,6 +109,19 @@ class Regime(Settings, ABC):
         first: how the regime was described when the first tables were recorded, which `identity` keeps: a name, and the
             settings in their order with what stands for those that it does not have.
         scope: compare all weights with each other or each layer's among themselves.
+
+    Examples:
+        >>> from dataclasses import replace
+        >>> from scratchcard.regimes import USS
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class Half(Regime):
+        ...     rounds = 1
+        ...
+        ...     def _search(self, asked):
+        ...         return USS()._search(replace(asked, density=asked.density / 2))
+        >>> workload = sc.Workload(nn.Linear(4, 2), sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2))
+        >>> Half().find(workload, sc.make_scorer("magnitude"), density=0.5, seed=0).mask.kept
+        2
     """
 
     trains: ClassVar[bool] = False

@@ -49,6 +49,13 @@ def prune_upfront(
 
     Raises:
         ValueError: density outside (0, 1] or above that of `within`, no rounds, an unknown schedule, what is no scorer.
+
+    Examples:
+        >>> network, batch, loss = nn.Linear(4, 2), (torch.ones(1, 4), torch.ones(1, 2)), nn.functional.mse_loss
+        >>> scorer = sc.make_scorer("magnitude")
+        >>> mask, _, survived, densities = prune_upfront(network, batch, loss, scorer, 0.25, rounds=2)
+        >>> mask.kept, densities, int(survived["weight"].sum())  # 4 weights survive the first round, 2 both
+        (2, (0.5, 0.25), 6)
     """
     if not isinstance(scorer, Scorer):
         raise ValueError(f"{scorer!r} is no scorer: expected a subclass of scratchcard.Scorer, which has `prepare`")

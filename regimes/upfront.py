@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from scratchcard.pruning.schedules import SCHEDULES
 from scratchcard.regimes.regime import Found, Regime, Search
@@ -12,22 +12,30 @@ from scratchcard.settings import setting
 _FIRST = ("Upfront", {"rounds": 1, "schedule": "exponential", "scope": "global"})
 
 
-def in_rounds(default: int) -> int:
-    """The setting of regimes that prune in several rounds."""
-    found: int = setting(default, help="Pruning rounds", example=5, low=1)
-    return found
+def in_rounds(default: int) -> Any:
+    """The setting of regimes that prune in several rounds.
+
+    Examples:
+        >>> in_rounds(100).default
+        100
+    """
+    return setting(default, help="Pruning rounds", example=5, low=1)
 
 
-def by_schedule() -> str:
-    """The setting of the density after each round."""
-    found: str = setting(
+def by_schedule() -> Any:
+    """The setting of the density after each round.
+
+    Examples:
+        >>> by_schedule().default
+        'exponential'
+    """
+    return setting(
         "exponential",
         help="Density after each round: exponential, linear or cubic",
         example="cubic",
         choices=lambda: (SCHEDULES, "schedules"),
         label=", {}",
     )
-    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +43,12 @@ class Upfront(Regime):
     """Score and prune at the initial weights; one scoring batch serves all rounds.
 
     Round t keeps the `round(d_t n)` highest scores of the network masked by round t - 1.
+
+    Examples:
+        >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
+        >>> found = UMS(rounds=3).find(workload, sc.make_scorer("synflow"), density=0.125, seed=0)
+        >>> [round(density, 3) for density in found.densities]
+        [0.5, 0.25, 0.125]
     """
 
     first = _FIRST
@@ -69,6 +83,11 @@ class USS(Upfront):
     """Upfront single-shot: scores once, at initialisation.
 
     As SNIP (Lee et al. 2019, arXiv 1810.02340) and GraSP (Wang et al. 2020, arXiv 2002.07376) are published.
+
+    Examples:
+        >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
+        >>> USS().find(workload, sc.make_scorer("snip"), density=0.1, seed=0).mask
+        Mask(5,020 of 50,200 weights in 3 layers, density 0.1)
     """
 
     named: ClassVar[bool] = False
@@ -84,6 +103,11 @@ class UMS(Upfront):
     """Upfront multi-shot: scores in every round, at initialisation, the network that the last round left.
 
     As SynFlow (Tanaka et al. 2020, arXiv 2006.05467) is published, with 100 rounds.
+
+    Examples:
+        >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
+        >>> UMS(rounds=10).find(workload, sc.make_scorer("synflow"), density=0.1, seed=0).mask
+        Mask(5,020 of 50,200 weights in 3 layers, density 0.1)
     """
 
     rounds: int = in_rounds(100)

@@ -12,7 +12,12 @@ MANIFEST = "manifest.json"
 
 
 def write_manifest(folder: str | Path, manifest: Mapping[str, Any]) -> Path:
-    """Write `manifest.json` into the folder; written beside and renamed, so never half there."""
+    """Write `manifest.json` into the folder; written beside and renamed, so never half there.
+
+    Examples:
+        >>> write_manifest("table", {"rows": 3}).name
+        'manifest.json'
+    """
     return write_json(Path(folder) / MANIFEST, manifest, indent=2)
 
 
@@ -22,6 +27,15 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError: there is none.
         ValueError: it is damaged.
+
+    Examples:
+        >>> _ = write_manifest("table", {"rows": 3})
+        >>> read_manifest("table")
+        {'rows': 3}
+        >>> read_manifest("elsewhere")
+        Traceback (most recent call last):
+            ...
+        FileNotFoundError: no manifest.json in elsewhere: expected a folder that `scratchcard build` wrote
     """
     path = Path(folder) / MANIFEST
     if not path.is_file():

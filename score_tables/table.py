@@ -125,9 +125,9 @@ class ScoreTable:
         Raises:
             ValueError: a seed, workload or round that the table does not hold.
         """
-        _known("seed", seeds, sorted({file.seed for file in self.files}))
-        _known("workload", workloads, [*self.seeds])
-        _known("round", rounds, self.rounds)
+        check_known("seed", seeds, sorted({file.seed for file in self.files}))
+        check_known("workload", workloads, [*self.seeds])
+        check_known("round", rounds, self.rounds)
         return tuple(
             group
             for file in self.files
@@ -140,31 +140,17 @@ class ScoreTable:
         """One row group with the named columns (all by default)."""
         return next(self._read((group,), columns))
 
-    def blocks(
-        self,
-        columns: Sequence[str] | None = None,
-        *,
-        seeds: Collection[int] | None = None,
-        workloads: Collection[str] | None = None,
-        rounds: Collection[int] | None = None,
-    ) -> Iterator[TableBlock]:
-        """One block a row group, read one at a time.
+    def blocks(self, columns: Sequence[str] | None = None, **chosen: Collection[Any] | None) -> Iterator[TableBlock]:
+        """One block a row group, read one at a time, of all rows or those that are `chosen` as for `groups`.
 
         Raises:
             ValueError: an unknown column, seed, workload or round, or a file that is damaged inside.
         """
-        return self._read(self.groups(seeds=seeds, workloads=workloads, rounds=rounds), columns)
+        return self._read(self.groups(**chosen), columns)
 
-    def columns(
-        self,
-        names: Sequence[str],
-        *,
-        seeds: Collection[int] | None = None,
-        workloads: Collection[str] | None = None,
-        rounds: Collection[int] | None = None,
-    ) -> dict[str, np.ndarray]:
+    def columns(self, names: Sequence[str], **chosen: Collection[Any] | None) -> dict[str, np.ndarray]:
         """Whole columns, float32, in the order of `blocks`; for tables and selections that fit in memory."""
-        groups = self.groups(seeds=seeds, workloads=workloads, rounds=rounds)
+        groups = self.groups(**chosen)
         whole = {name: np.empty(sum(group.rows for group in groups), dtype=np.float32) for name in names}
         start = 0
         for block in self._read(groups, names):
@@ -179,7 +165,17 @@ class ScoreTable:
         return read_groups(groups, names)
 
 
-def _known(what: str, asked: Collection[Any] | None, known: Sequence[Any]) -> None:
+def check_known(what: str, asked: Collection[Any] | None, known: Sequence[Any]) -> None:
+    """Refuse what a table does not have, and say what it has.
+
+    Raises:
+        ValueError: names both.
+
+    >>> check_known("seed", [9], [0, 1])
+    Traceback (most recent call last):
+    ...
+    ValueError: the table has no seed 9; it has 0, 1
+    """
     unknown = [item for item in asked or () if item not in known]
     if unknown:
         raise ValueError(f"the table has no {what} {', '.join(map(str, unknown))}; it has {', '.join(map(str, known))}")

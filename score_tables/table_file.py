@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -138,14 +139,9 @@ def read_groups(groups: Sequence[RowGroup], names: Sequence[str]) -> Iterator[Ta
         >>> block.columns["magnitude"].tolist()[0]
         0.5
     """
-    start = 0
-    while start < len(groups):
-        path = groups[start].path
-        stop = start + 1
-        while stop < len(groups) and groups[stop].path == path:
-            stop += 1
+    for path, of_file in itertools.groupby(groups, lambda group: group.path):
         with _parquet(path) as file:
-            for group in groups[start:stop]:
+            for group in of_file:
                 try:
                     # `iter_batches` would buffer most of the file; `read_row_group` holds one group.
                     rows = file.read_row_group(group.number, columns=["index", *names], use_threads=False)
@@ -159,7 +155,6 @@ def read_groups(groups: Sequence[RowGroup], names: Sequence[str]) -> Iterator[Ta
                     rows.column("index").to_numpy(),
                     {name: rows.column(name).to_numpy() for name in names},
                 )
-        start = stop
 
 
 def _parquet(path: Path) -> Any:

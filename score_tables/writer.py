@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scratchcard.score_tables.schema import TABLE_VERSION, TableBlock, TableSchema
+from scratchcard.score_tables.schema import KEYS, TABLE_VERSION, TableBlock, TableSchema
 
 FORMAT = "scratchcard-table"
 MAX_ROWS = 1_000_000
@@ -43,17 +44,9 @@ def arrow_schema(schema: TableSchema) -> pa.Schema:
         ['workload', 'seed', 'round', 'parameter', 'index', 'magnitude']
     """
     text = pa.dictionary(pa.int32(), pa.string())
-    keys = [
-        ("workload", text),
-        ("seed", pa.int64()),
-        ("round", pa.int32()),
-        ("parameter", text),
-        ("index", pa.int64()),
-    ]
-    return pa.schema(
-        [pa.field(name, kind, nullable=False) for name, kind in keys]
-        + [pa.field(name, pa.float32(), nullable=False) for name in schema.names]
-    )
+    kinds = dict(zip(KEYS, (text, pa.int64(), pa.int32(), text, pa.int64()), strict=True))
+    kinds |= dict.fromkeys(schema.names, pa.float32())
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in kinds.items()])
 
 
 class TableWriter:
@@ -84,30 +77,16 @@ class TableWriter:
     """
 
     def __init__(
-        self,
-        schema: TableSchema,
-        path: str | Path,
-        workload: str,
-        seed: int,
-        metadata: Mapping[str, Any] | None = None,
+        self, schema: TableSchema, path: str | Path, workload: str, seed: int, metadata: Mapping[str, Any] | None = None
     ) -> None:
         if schema.version != TABLE_VERSION:
             raise ValueError(f"this release writes score table version {TABLE_VERSION}, got {schema.version}")
         self.schema, self.path, self.workload, self.seed = schema, Path(path), workload, int(seed)
         self.rows = 0
         self._part = self.path.with_name(f".{self.path.name}.part")
-        description = {
-            "format": FORMAT,
-            "workload": workload,
-            "seed": self.seed,
-            "metadata": dict(metadata or {}),
-        }
-        self._arrow = arrow_schema(schema).with_metadata(
-            {
-                "scratchcard.table": json.dumps(description, sort_keys=True),
-                "scratchcard.schema": schema.to_json(),
-            }
-        )
+        about = {"format": FORMAT, "workload": workload, "seed": self.seed, "metadata": dict(metadata or {})}
+        texts = {"scratchcard.table": json.dumps(about, sort_keys=True), "scratchcard.schema": schema.to_json()}
+        self._arrow = arrow_schema(schema).with_metadata(texts)
         self._file: BinaryIO | None = None
         self._writer: Any = None
 
@@ -122,7 +101,7 @@ class TableWriter:
                 self._arrow,
                 compression="zstd",
                 compression_level=1,
-                use_dictionary=["workload", "seed", "round", "parameter"],
+                use_dictionary=list(KEYS[:4]),
                 column_encoding=dict.fromkeys(self.schema.names, "BYTE_STREAM_SPLIT")
                 | {"index": "DELTA_BINARY_PACKED"},
                 write_page_checksum=True,
@@ -192,12 +171,7 @@ class TableWriter:
         self._writer.close()
         self._file.flush()
         os.fsync(self._file.fileno())
-        own = os.fstat(self._file.fileno())
-        try:
-            there = self._part.stat()
-        except FileNotFoundError:
-            there = None
-        if there is None or (own.st_dev, own.st_ino) != (there.st_dev, there.st_ino):
+        if not self._owns_part(self._file):
             raise ValueError(f"another process is writing {self.path.name} too; let one of them finish")
         self._file.close()
         self._part.replace(self.path)
@@ -211,14 +185,16 @@ class TableWriter:
             writer.close()
         if file is None:
             return
-        own = None if file.closed else os.fstat(file.fileno())
+        own = file.closed or self._owns_part(file)
         file.close()
-        try:
-            there = self._part.stat()
-        except FileNotFoundError:
-            return
-        if own is None or (own.st_dev, own.st_ino) == (there.st_dev, there.st_ino):
+        if own:
             self._part.unlink(missing_ok=True)
+
+    def _owns_part(self, file: BinaryIO) -> bool:
+        """Whether no other writer has put a part of its own in the place of ours."""
+        with contextlib.suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(file.fileno()), self._part.stat())
+        return False
 
 
 def _repeated(text: str, size: int) -> pa.DictionaryArray:

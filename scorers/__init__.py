@@ -63,7 +63,12 @@ def make_scorer(wanted: str | Mapping[str, Any] | Scorer, seed: int = 0) -> Scor
 
 
 def known_as(scorer: Scorer) -> str | None:
-    """The name that the scorer is registered under, whatever its settings; None if it is not."""
+    """The name that the scorer is registered under, whatever its settings; None if it is not.
+
+    Examples:
+        >>> known_as(GraSP(temperature=1.0))
+        'grasp'
+    """
     return next((name for name, made in members(SCORERS, "scorers").items() if made is type(scorer)), None)
 
 

@@ -16,8 +16,10 @@ from scratchcard.apply.predicted import OutsideWarning
 from scratchcard.dataset_builder.build import Recording, build
 from scratchcard.meta.bundle import save_bundle
 from scratchcard.meta.fit import fit
+from scratchcard.sweeps.fitted import Report
 from scratchcard.sweeps.sweep import run_all
 from scratchcard.workloads.engines.training import Recipe
+from scratchcard.workloads.session import Session
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
 
@@ -26,9 +28,6 @@ FIXED = "SynFlow-L2 with data, 100 rounds"
 SLOW = "iterative pruning, 10 trainings"
 """The names of what the demo is about: the shipped predictor, the best criterion that needs no fitting, and iterative
 magnitude pruning."""
-
-Stage = Callable[[str, int, int], None]
-"""Called with (what is being done, steps done, steps in all)."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,11 @@ class Demo:
         train_seeds: initialisations that the predictor learns from.
         new_seeds: initialisations that it never saw, pruned and trained with every method.
         recipe: training recipe.
+
+    Examples:
+        >>> demo = Demo(density=0.02, train_seeds=(0, 1), new_seeds=(100,))
+        >>> demo.methods(Path("predictor"))["SynFlow, 100 rounds"].label
+        'synflow, UMS 100'
     """
 
     density: float = 0.005
@@ -69,7 +73,7 @@ class Demo:
         }
 
     def run(
-        self, out: Path, *, jobs: int = 1, device: torch.device | str = "cpu", stage: Stage | None = None
+        self, out: Path, *, jobs: int = 1, device: torch.device | str = "cpu", stage: Report | None = None
     ) -> list[dict[str, Any]]:
         """Build, fit, prune, train, evaluate; returns the result records. A second call reuses what is there."""
         workload = Workload("lenet_300_100", load_task("digits"), self.recipe)
@@ -77,16 +81,8 @@ class Demo:
         def report(text: str) -> Callable[[int, int], None]:
             return lambda done, total: None if stage is None else stage(text, done, total)
 
-        recording = Recording("ISS", "magnitude", self.density)
-        table = build(
-            workload,
-            self.train_seeds,
-            out / "table",
-            recording,
-            jobs=jobs,
-            device=device,
-            progress=report("building the score table"),
-        )
+        session = Session(device, jobs=jobs, progress=report("building the score table"))
+        table = build(workload, self.train_seeds, out / "table", Recording("ISS", "magnitude", self.density), session)
         if stage is not None:
             stage("fitting the predictor", 0, 1)
         predictor = fit(
@@ -105,10 +101,5 @@ class Demo:
         ]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OutsideWarning)  # of digits, which the command says
-            return run_all(
-                experiments,
-                out / "results",
-                jobs=jobs,
-                device=device,
-                progress=report("pruning, training and evaluating tickets"),
-            )
+            progress = report("pruning, training and evaluating tickets")
+            return run_all(experiments, out / "results", session, progress=progress)

@@ -19,6 +19,15 @@ class Estimate:
 
     What a run takes is the median of the nearest group that has runs; a density without any takes that of the nearest
     density. Records of earlier releases, without `wall_seconds`, count with the seconds of pruning and training.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> runs = [Experiment(workload, sc.Method("snip"), 0.25, seed) for seed in range(5)]
+        >>> estimate = Estimate()
+        >>> estimate.add(runs[0], {"wall_seconds": 3.0})
+        >>> estimate.seconds(runs[1:], jobs=2)
+        6.0
     """
 
     groups: dict[tuple[Any, ...], list[float]] = field(default_factory=dict)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import torch
 from pydantic import BaseModel, Field, model_validator
 
 from scratchcard.artefacts.digest import json_digest
@@ -27,7 +27,8 @@ from scratchcard.score_tables.schema import TABLE_VERSION
 from scratchcard.score_tables.table import ScoreTable
 from scratchcard.settings import Setting, settings_of
 from scratchcard.sweeps.grid_values import OPEN, STRICT, AsTuple, SeedList, Seeds, check_key
-from scratchcard.workers.worker import one_thread
+from scratchcard.workers.worker import torch_threads
+from scratchcard.workloads.session import Session
 from scratchcard.workloads.workload import Workload
 
 SHARED = ".shared"
@@ -37,7 +38,12 @@ Report = Callable[[str, int, int], None]
 
 
 class TableSpec(BaseModel):
-    """`[predictors.NAME.table]`: the slow ticket that is learned from: settings of `Recording` and of its regime."""
+    """`[predictors.NAME.table]`: the slow ticket that is learned from: settings of `Recording` and of its regime.
+
+    Examples:
+        >>> TableSpec(regime="ISS", scorer="magnitude", rounds=5).recording().make_regime().label
+        'ISS 5'
+    """
 
     model_config = OPEN
 
@@ -60,7 +66,12 @@ class TableSpec(BaseModel):
 
 
 def table_keys() -> dict[str, Setting]:
-    """The keys of a table: settings of `Recording`, then of the regimes."""
+    """The keys of a table: settings of `Recording`, then of the regimes.
+
+    Examples:
+        >>> list(table_keys())[:3], table_keys()["rounds"].help
+        (['regime', 'scorer', 'density'], 'Pruning rounds')
+    """
     return settings_of(Recording) | {name: next(iter(found.values())) for name, found in regime_settings().items()}
 
 
@@ -70,6 +81,11 @@ class FittedSpec(BaseModel):
     `features` is `thesis` (the four criteria's scores), `all`, or a list of names. `learning_curve` lists numbers of
     networks: for each the predictor is fitted on so many of the train seeds too, and its held-out metrics are kept.
     What cannot be fitted is refused here, not hours later when the table is built.
+
+    Examples:
+        >>> spec = FittedSpec(family="gbm", train_seeds="0-3", held_out_seeds=[4])
+        >>> spec.train_seeds, spec.target, spec.table.recording().density
+        ((0, 1, 2, 3), 'kept', 0.005)
     """
 
     model_config = STRICT
@@ -113,15 +129,7 @@ class FittedSpec(BaseModel):
         return json_digest(described)
 
     def make(
-        self,
-        name: str,
-        workload: Workload,
-        folder: Path,
-        *,
-        jobs: int = 1,
-        device: torch.device | str = "cpu",
-        dask: str | None = None,
-        report: Report | None = None,
+        self, name: str, workload: Workload, folder: Path, session: Session, report: Report = lambda *_: None
     ) -> dict[str, Any]:
         """Build the table and fit, unless both are there; returns the predictor's record.
 
@@ -135,7 +143,7 @@ class FittedSpec(BaseModel):
             return found
         with Store(folder / SHARED).claim(identity):  # another sweep of the folder that needs it too waits
             found = self._read(place)
-            return self._make(name, workload, folder, place, jobs, device, dask, report) if found is None else found
+            return self._make(name, workload, folder, place, session, report) if found is None else found
 
     def _read(self, place: Path) -> dict[str, Any] | None:
         """The record of a bundle that is whole, with its learning curve; None if there is none."""
@@ -145,26 +153,21 @@ class FittedSpec(BaseModel):
         return found if isinstance(known, dict) and wanted <= known.keys() and _is_whole(place) else None
 
     def _make(
-        self,
-        name: str,
-        workload: Workload,
-        folder: Path,
-        place: Path,
-        jobs: int,
-        device: torch.device | str,
-        dask: str | None,
-        report: Report | None,
+        self, name: str, workload: Workload, folder: Path, place: Path, session: Session, report: Report
     ) -> dict[str, Any]:
-        table = self._table(name, workload, folder, jobs, device, dask, report)
-        if report is not None:
-            report(f"fitting {name}", 0, 1)
+        table = self._table(
+            workload,
+            folder,
+            replace(session, progress=lambda done, total: report(f"the score table of {name}", done, total)),
+        )
+        report(f"fitting {name}", 0, 1)
         begin = time.perf_counter()
-        predictor = self._fit(table, self.train_seeds, jobs)
+        predictor = self._fit(table, self.train_seeds, session.jobs)
         seconds = time.perf_counter() - begin
         curve = {str(len(self.train_seeds)): predictor.metrics}
         for count in self.learning_curve:
             if str(count) not in curve:
-                curve[str(count)] = self._fit(table, self.train_seeds[:count], jobs).metrics
+                curve[str(count)] = self._fit(table, self.train_seeds[:count], session.jobs).metrics
         save_bundle(predictor, place)
         made = {
             "name": name,
@@ -175,36 +178,16 @@ class FittedSpec(BaseModel):
             "seconds": seconds,
         }
         write_json(_record(place), plain(made))
-        if report is not None:
-            report(f"fitting {name}", 1, 1)
+        report(f"fitting {name}", 1, 1)
         return made
 
-    def _table(
-        self,
-        name: str,
-        workload: Workload,
-        folder: Path,
-        jobs: int,
-        device: torch.device | str,
-        dask: str | None,
-        report: Report | None,
-    ) -> ScoreTable:
+    def _table(self, workload: Workload, folder: Path, session: Session) -> ScoreTable:
         recording = self.table.recording()
         described = {"recording": recording.describe(), "workload": workload.describe(), "version": TABLE_VERSION}
         digest = json_digest(described)
-        store = Store(folder / SHARED)
-        with store.claim(digest), one_thread():
-            return build(
-                workload,
-                tuple(dict.fromkeys((*self.train_seeds, *self.held_out_seeds))),
-                folder / "tables" / digest[:32],
-                recording,
-                jobs=jobs,
-                device=device,
-                dask=dask,
-                store=store,
-                progress=None if report is None else lambda *now: report(f"the score table of {name}", *now),
-            )
+        store, seeds = Store(folder / SHARED), dict.fromkeys((*self.train_seeds, *self.held_out_seeds))
+        with store.claim(digest), torch_threads(1):
+            return build(workload, tuple(seeds), folder / "tables" / digest[:32], recording, session, store=store)
 
     def _fit(self, table: ScoreTable, train_seeds: tuple[int, ...], jobs: int) -> Any:
         return fit(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
@@ -32,6 +32,20 @@ class Grid:
         fitted: for each predictor of the file and workload that its tables are built from, what to build and fit.
         digests: of the runs at all densities, also of those that were left out.
         whole: whether these are the runs of all its tasks.
+
+    Examples:
+        >>> text = '''
+        ... name = "small"
+        ... title = "SNIP on digits"
+        ... densities = [0.1, 0.02]
+        ... seeds = "0-4"
+        ... workload = { task = "digits" }
+        ... methods = [{ scorer = "snip" }]
+        ... '''
+        >>> _ = Path("small.toml").write_text(text)
+        >>> grid = read_grid("small.toml", "results")
+        >>> grid.name, len(grid.experiments)
+        ('small', 10)
     """
 
     file: GridFile
@@ -69,6 +83,19 @@ def read_grid(
         FileNotFoundError: there is no such file.
         ValueError: it is no TOML, has a wrong key or value, methods that make no sense, or a comparison between labels
             that none of its methods has, at a density without runs; or a task or density is named that the grid lacks.
+
+    Examples:
+        >>> text = '''
+        ... name = "snip_or_not"
+        ... title = "SNIP against chance"
+        ... densities = 0.05
+        ... seeds = "0-2"
+        ... workload = { task = "digits" }
+        ... methods = [{ scorer = ["random", "snip"] }]
+        ... '''
+        >>> _ = Path("snip_or_not.toml").write_text(text)
+        >>> [(run.label, run.seed) for run in read_grid("snip_or_not.toml", "results").experiments]
+        [('random', 0), ('random', 1), ('random', 2), ('snip', 0), ('snip', 1), ('snip', 2)]
     """
     path = Path(path)
     file, text = read_file(path)
@@ -76,8 +103,10 @@ def read_grid(
     if unknown:
         raise ValueError(f"{path} has no task {unknown[0]!r}; it has {', '.join(file.workload.task)}")
     wanted = [name for name in dict.fromkeys(file.workload.task) if tasks is None or name in tasks]
+    with _said_of(f"{path}, [workload.recipe]"):
+        recipe = Recipe.from_json(file.workload.recipe)
     workloads = [
-        Workload(network, load_task(task, data_dir), _recipe(path, file.workload.recipe))
+        Workload(network, load_task(task, data_dir), recipe)
         for task in wanted
         for network in dict.fromkeys(file.workload.network)
     ]
@@ -110,7 +139,8 @@ def _expanded(path: Path, file: GridFile, workloads: Sequence[Workload], folder:
                 continue
             for method in _methods(path, file, spec, workload, folder):
                 for density, seed in _points(file, spec):
-                    _check_regime(path, method, workload, density)
+                    with _said_of(f"{path}, the method {method.label!r}"):
+                        method.make_regime().check(workload.recipe, density)
                     run = Experiment(workload, method, density, seed)
                     key: object = run.digest if density < 1 else (number, run.label, seed)
                     if _trains(run) < _trains(found.get(key)):  # nothing is to be found: no rounds are needed
@@ -135,18 +165,12 @@ def _fitted(
                 yield name, spec, workload
 
 
-def _check_regime(path: Path, method: Method, workload: Workload, density: float) -> None:
+@contextmanager
+def _said_of(place: str) -> Iterator[None]:
     try:
-        method.make_regime().check(workload.recipe, density)
+        yield
     except ValueError as error:
-        raise ValueError(f"{path}, the method {method.label!r}: {error}") from error
-
-
-def _recipe(path: Path, described: dict[str, Any]) -> Recipe:
-    try:
-        return Recipe.from_json(described)
-    except ValueError as error:
-        raise ValueError(f"{path}, [workload.recipe]: {error}") from error
+        raise ValueError(f"{place}: {error}") from error
 
 
 def _methods(path: Path, file: GridFile, spec: MethodSpec, workload: Workload, folder: Path) -> Iterator[Method]:
@@ -167,11 +191,10 @@ def _methods(path: Path, file: GridFile, spec: MethodSpec, workload: Workload, f
                     "and no folder of a bundle"
                 )
             arguments["predictor_name"] = Path(name).absolute().name  # two bundles are two labels
-        try:
-            yield Method.of(**arguments)
-        except ValueError as error:
-            given = {key: value for key, value in arguments.items() if value is not None}
-            raise ValueError(f"{path}, the method {given}: {error}") from error
+        given = {key: value for key, value in arguments.items() if value is not None}
+        with _said_of(f"{path}, the method {given}"):
+            method = Method.of(**arguments)
+        yield method
 
 
 def _points(file: GridFile, spec: MethodSpec) -> Iterator[tuple[float, int]]:

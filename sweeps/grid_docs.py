@@ -19,7 +19,12 @@ PAGE = Path(__file__).parents[1] / "docs" / "grids.md"
 
 
 def rows(part: str) -> list[str]:
-    """The rows of `methods`, `recipe` or `table`."""
+    """The rows of `methods`, `recipe` or `table`.
+
+    Examples:
+        >>> rows("recipe")[1]
+        '| `learning_rate` | number | 0.1 | constant over the training, e.g. `0.05` |'
+    """
     if part == "recipe":
         return [_row(declared) for declared in settings_of(Recipe).values()]
     kind = Method if part == "methods" else Recording
@@ -32,7 +37,12 @@ def rows(part: str) -> list[str]:
 
 
 def written(page: str) -> str:
-    """The page with the rows between its marks, `<!-- methods -->` to `<!-- end -->`, made anew."""
+    """The page with the rows between its marks, `<!-- methods -->` to `<!-- end -->`, made anew.
+
+    Examples:
+        >>> written("Before <!-- recipe --> old <!-- end --> after").count("momentum")
+        1
+    """
 
     def anew(found: re.Match[str]) -> str:
         head = "| key | type | default | meaning |\n|---|---|---|---|"

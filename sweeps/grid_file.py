@@ -18,7 +18,12 @@ from scratchcard.sweeps.grid_values import NO_KEY, OPEN, STRICT, Densities, Name
 
 
 class WorkloadSpec(BaseModel):
-    """`[workload]`: each value may be a list; all combinations are run."""
+    """`[workload]`: each value may be a list; all combinations are run.
+
+    Examples:
+        >>> WorkloadSpec(task="digits", recipe={"max_steps": 500})
+        WorkloadSpec(network=['lenet_300_100'], task=['digits'], recipe={'max_steps': 500})
+    """
 
     model_config = STRICT
 
@@ -34,6 +39,11 @@ class MethodSpec(BaseModel):
     `"none"` within a list stands for None, and a table `{ name = "grasp", temperature = 1.0 }` for a scorer with
     settings. `densities`, `seeds` and `tasks` narrow or widen the grid's for these methods. `predictor` is one of the
     file's `[predictors]`, a shipped name or a bundle's folder.
+
+    Examples:
+        >>> spec = MethodSpec(scorer=["snip", "synflow"], regime="UMS", rounds=[10, 100])
+        >>> [(words["scorer"], words["rounds"]) for words in spec.combinations()]
+        [('snip', 10), ('snip', 100), ('synflow', 10), ('synflow', 100)]
     """
 
     model_config = OPEN
@@ -73,7 +83,12 @@ class MethodSpec(BaseModel):
 
 
 def method_keys() -> dict[str, Setting]:
-    """The keys of `[[methods]]` that are settings: of `Method`, then of the regimes."""
+    """The keys of `[[methods]]` that are settings: of `Method`, then of the regimes.
+
+    Examples:
+        >>> list(method_keys())[:3], method_keys()["rounds"].kind
+        (['scorer', 'on', 'predictor'], 'whole number')
+    """
     own = {n: s for n, s in settings_of(Method).items() if n not in ("predictor_name", "predictor_identity")}
     return own | {name: next(iter(declared.values())) for name, declared in regime_settings().items()}
 
@@ -83,6 +98,10 @@ class ComparisonSpec(BaseModel):
 
     Labels are `Experiment.label`; `dense`, where nothing is pruned, is compared at every density. Each network and each
     task is compared by itself, all of them unless one is named. Holm's correction runs over the whole family.
+
+    Examples:
+        >>> ComparisonSpec(name="stacks", of="synflow on snip", against=["synflow", "snip"]).against
+        ['synflow', 'snip']
     """
 
     model_config = STRICT
@@ -97,7 +116,12 @@ class ComparisonSpec(BaseModel):
 
 
 class ExtraSpec(BaseModel):
-    """One `[[extra]]`: more seeds at some densities, for all methods that have these densities."""
+    """One `[[extra]]`: more seeds at some densities, for all methods that have these densities.
+
+    Examples:
+        >>> ExtraSpec(densities=0.005, seeds="10-19").seeds[-1]
+        19
+    """
 
     model_config = STRICT
 
@@ -106,7 +130,14 @@ class ExtraSpec(BaseModel):
 
 
 class GridFile(BaseModel):
-    """What a grid's TOML file may hold."""
+    """What a grid's TOML file may hold.
+
+    Examples:
+        >>> spec = {"name": "small", "title": "SNIP on digits", "densities": 0.1, "seeds": "0-4"}
+        >>> file = GridFile(**spec, workload={"task": "digits"}, methods=[{"scorer": "snip"}])
+        >>> file.densities, file.seeds
+        ([0.1], (0, 1, 2, 3, 4))
+    """
 
     model_config = STRICT
 
@@ -129,6 +160,13 @@ def read_file(path: Path) -> tuple[GridFile, str]:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no TOML in UTF-8, or has a wrong key or value.
+
+    Examples:
+        >>> _ = Path("bad.toml").write_text('name = "bad"')
+        >>> read_file(Path("bad.toml"))
+        Traceback (most recent call last):
+            ...
+        ValueError: bad.toml: title is missing (and 4 more)
     """
     if not path.is_file():
         raise FileNotFoundError(f"no grid at {path}: expected a TOML file, for example one of experiments/*.toml")

@@ -26,6 +26,14 @@ def check_key(name: str, value: Any, known: Mapping[str, Setting], owner: str) -
 
     Raises:
         ValueError: one sentence.
+
+    Examples:
+        >>> from scratchcard.sweeps.grid_file import method_keys
+        >>> check_key("rounds", 10, method_keys(), "the method")
+        >>> check_key("rounds", 0, method_keys(), "the method")
+        Traceback (most recent call last):
+            ...
+        scratchcard.settings.SettingError: the method's rounds is 0, expected a whole number of at least 1
     """
     if name not in known:
         raise SettingError(f"{name} {NO_KEY}", name)

@@ -8,19 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from scratchcard.artefacts.json_file import find_json, write_json
 from scratchcard.artefacts.version import RESULTS_VERSION, machine, versions
 from scratchcard.clock import utc_now
-from scratchcard.pruning.ticket import Ticket
 from scratchcard.sweeps.estimate import Estimate
 from scratchcard.sweeps.fitted import Report
 from scratchcard.sweeps.grid import Grid
 from scratchcard.sweeps.run_records import read_failure
 from scratchcard.sweeps.running import in_flight
 from scratchcard.sweeps.runs import is_done
-from scratchcard.sweeps.sweep import Progress, Swept, sweep
+from scratchcard.sweeps.sweep import Each, Progress, Swept, sweep
+from scratchcard.workloads.session import Session
 
 GRIDS = "grids"
 """Of a folder of results: what is known of the grids that were swept into it."""
@@ -36,6 +34,11 @@ class Standing:
         failed: errors by digest, of runs that failed and were not done since.
         running: runs that a living process on this machine is at.
         seconds_left: estimated for the jobs that were asked about; None before any run is done.
+
+    Examples:
+        >>> now = Standing(total=20, done=15, failed={}, running=2, seconds_left=60.0)
+        >>> now.done / now.total
+        0.75
     """
 
     total: int
@@ -46,7 +49,24 @@ class Standing:
 
 
 def standing(grid: Grid, folder: str | Path, *, jobs: int = 1, keep_tickets: bool = False) -> Standing:
-    """How far the grid is in a results folder; changes nothing."""
+    """How far the grid is in a results folder; changes nothing.
+
+    Examples:
+        >>> from scratchcard.sweeps.grid import read_grid
+        >>> text = '''
+        ... name = "waiting"
+        ... title = "SNIP on digits"
+        ... densities = 0.1
+        ... seeds = "0-1"
+        ... workload = { task = "digits", recipe = { max_steps = 20 } }
+        ... methods = [{ scorer = "snip" }]
+        ... '''
+        >>> _ = Path("waiting.toml").write_text(text)
+        >>> grid = read_grid("waiting.toml", "waiting")
+        >>> now = standing(grid, "waiting")
+        >>> now.total, now.done, now.seconds_left is None
+        (2, 0, True)
+    """
     folder = Path(folder)
     missing = [e for e in grid.experiments if not is_done(folder, e.digest, keep_tickets)]
     failures = {e.digest: read_failure(folder, e.digest) for e in missing}
@@ -63,15 +83,14 @@ def standing(grid: Grid, folder: str | Path, *, jobs: int = 1, keep_tickets: boo
 def run_grid(
     grid: Grid,
     folder: str | Path,
+    session: Session | None = None,
     *,
-    jobs: int = 1,
-    device: torch.device | str = "cpu",
-    dask: str | None = None,
     together: int = 1,
     keep_tickets: bool = False,
-    each: Callable[[dict[str, Any], Ticket | None], object] | None = None,
-    report: Report | None = None,
+    each: Each | None = None,
+    report: Report = lambda *_: None,
     progress: Callable[[Progress], None] | None = None,
+    **how: Any,
 ) -> Swept:
     """Build and fit what the grid's predictors need, run what is missing; see `sweep` for the arguments.
 
@@ -80,40 +99,48 @@ def run_grid(
 
     Args:
         grid: from `read_grid`, with the same folder.
-        folder, jobs, device, dask, together, keep_tickets, each, progress: see `sweep`.
+        folder, session, together, keep_tickets, each, progress, how: see `sweep`.
         report: called while tables are built and predictors are fitted.
 
     Raises:
         ValueError, OSError: as `sweep`.
+
+    Examples:
+        >>> from scratchcard.sweeps.grid import read_grid
+        >>> text = '''
+        ... name = "two_runs"
+        ... title = "SNIP on digits"
+        ... densities = 0.1
+        ... seeds = "0-1"
+        ... workload = { task = "digits", recipe = { max_steps = 20 } }
+        ... methods = [{ scorer = "snip" }]
+        ... '''
+        >>> _ = Path("two_runs.toml").write_text(text)
+        >>> grid = read_grid("two_runs.toml", "two_runs")
+        >>> run_grid(grid, "two_runs").ran
+        2
+        >>> standing(grid, "two_runs").done
+        2
     """
-    folder = Path(folder)
+    folder, session = Path(folder), Session.of(session, **how)
     note = folder / GRIDS / f"{grid.name}.json"
     manifest = find_json(note) or {}
-    session: dict[str, Any] = {"begin": utc_now(), "jobs": jobs, "device": str(device), "machine": machine()}
+    noted = {"begin": utc_now(), "jobs": session.jobs, "device": str(session.device), "machine": machine()}
     write_json(note, _described(grid, manifest) | {"sessions": manifest.get("sessions", [])})
     for name, spec, workload in grid.fitted:
-        spec.make(name, workload, folder, jobs=jobs, device=device, dask=dask, report=report)
+        spec.make(name, workload, folder, session, report)
     begin, ran = time.perf_counter(), 0
     try:
-        swept = sweep(
-            grid.experiments,
-            folder,
-            jobs=jobs,
-            device=device,
-            dask=dask,
-            together=together,
-            keep_tickets=keep_tickets,
-            each=each,
-            progress=progress,
-        )
+        also: dict[str, Any] = {"together": together, "keep_tickets": keep_tickets, "each": each, "progress": progress}
+        swept = sweep(grid.experiments, folder, session, **also)
         ran = swept.ran
     finally:
         # An interrupted session is noted too; what it ran is seen from the records.
         seconds = time.perf_counter() - begin
-        session |= {"end": utc_now(), "seconds": seconds}
+        noted |= {"end": utc_now(), "seconds": seconds}
         if ran:
-            session |= {"runs": ran, "failed": len(swept.failed), "runs_per_minute": 60 * ran / seconds}
-        sessions = [*manifest.get("sessions", []), session]
+            noted |= {"runs": ran, "failed": len(swept.failed), "runs_per_minute": 60 * ran / seconds}
+        sessions = [*manifest.get("sessions", []), noted]
         write_json(note, _described(grid, manifest) | {"sessions": sessions})
     return swept
 

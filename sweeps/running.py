@@ -12,7 +12,16 @@ DAY_SECONDS = 24 * 3600
 
 
 def mark(folder: Path, digest: str, process: int | None) -> None:
-    """Note which process is at a run, or (None) that it is at an end. Only a note: nothing depends on its success."""
+    """Note which process is at a run, or (None) that it is at an end. Only a note: nothing depends on its success.
+
+    Examples:
+        >>> mark(Path("marked"), "ab12", os.getpid())
+        >>> running(Path("marked"))
+        ['ab12']
+        >>> mark(Path("marked"), "ab12", None)
+        >>> running(Path("marked"))
+        []
+    """
     path = folder / RUNNING / digest
     with contextlib.suppress(OSError):
         if process is None:
@@ -23,28 +32,65 @@ def mark(folder: Path, digest: str, process: int | None) -> None:
 
 
 def running(folder: Path) -> list[str]:
-    """Digests of the runs that a process was at, whether it still lives or not."""
+    """Digests of the runs that a process was at, whether it still lives or not.
+
+    Examples:
+        >>> mark(Path("seen"), "ab12", os.getpid())
+        >>> mark(Path("seen"), "cd34", os.getpid())
+        >>> running(Path("seen"))
+        ['ab12', 'cd34']
+    """
     return sorted(path.name for path in (folder / RUNNING).glob("*"))
 
 
 def in_flight(folder: Path) -> list[str]:
-    """Digests of the runs that a living process of this machine is at."""
+    """Digests of the runs that a living process of this machine is at.
+
+    Examples:
+        >>> mark(Path("flying"), "ab12", os.getpid())
+        >>> in_flight(Path("flying"))
+        ['ab12']
+    """
     return [digest for digest in running(folder) if _lives(folder / RUNNING / digest)]
 
 
 def interrupted(folder: Path) -> list[str]:
-    """Digests of the runs whose process died at them."""
+    """Digests of the runs whose process died at them.
+
+    Examples:
+        >>> mark(Path("killed"), "ab12", os.getpid())
+        >>> mark(Path("killed"), "cd34", 2**30)  # no system has such a process
+        >>> interrupted(Path("killed"))
+        ['cd34']
+    """
     return [digest for digest in running(folder) if not _lives(folder / RUNNING / digest)]
 
 
 def forget(folder: Path) -> None:
-    """Forget the runs of dead processes."""
+    """Forget the runs of dead processes.
+
+    Examples:
+        >>> mark(Path("forgotten"), "cd34", 2**30)  # no system has such a process
+        >>> forget(Path("forgotten"))
+        >>> running(Path("forgotten"))
+        []
+    """
     for digest in interrupted(folder):
         mark(folder, digest, None)
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what killed processes left half written, here and in folders below, once it is a day old."""
+    """Remove what killed processes left half written, here and in folders below, once it is a day old.
+
+    Examples:
+        >>> half = Path("unfinished/.ab12.part.json")
+        >>> half.parent.mkdir()
+        >>> _ = half.write_text("half")
+        >>> os.utime(half, (0, 0))  # long ago
+        >>> remove_unfinished(half.parent)
+        >>> half.exists()
+        False
+    """
     with contextlib.suppress(OSError):
         for path in folder.rglob(".*.part*"):
             if time.time() - path.stat().st_mtime > DAY_SECONDS:

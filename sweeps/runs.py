@@ -30,6 +30,11 @@ class Outcome:
     """What is known of a run at its end: its record, or its error; warnings; the ticket, if it is asked for.
 
     `found`: another sweep of the same folder had done it meanwhile.
+
+    Examples:
+        >>> failed = Outcome("ab12", record=None, error={"error": "ValueError: no weights"})
+        >>> failed.record is None, failed.error
+        (True, {'error': 'ValueError: no weights'})
     """
 
     digest: str
@@ -41,64 +46,89 @@ class Outcome:
 
 
 def is_done(folder: Path, digest: str, keep_tickets: bool = False) -> bool:
-    """Whether a run has its record, and its ticket where that is wanted."""
+    """Whether a run has its record, and its ticket where that is wanted.
+
+    Examples:
+        >>> _ = write_result({"digest": "ab12"}, Path("some_runs"))
+        >>> is_done(Path("some_runs"), "ab12"), is_done(Path("some_runs"), "ab12", keep_tickets=True)
+        (True, False)
+    """
     if keep_tickets and not (folder / TICKETS / f"{digest}.safetensors").is_file():
         return False
     return read_result(folder, digest) is not None
 
 
-def train_dense(experiment: Experiment, device: str, store: Store) -> None:
-    """Train the dense network that several runs begin with, for the store."""
+def train_dense(experiment: Experiment, folder: Path, device: str) -> None:
+    """Train the dense network that several runs begin with, for the store.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> train_dense(Experiment(workload, sc.Method("magnitude", regime="ISS"), 0.25, 0), Path("dense"), "cpu")
+        >>> len(list(Path("dense").rglob("*.safetensors")))
+        1
+    """
     # What goes wrong here goes wrong in the runs that need it too, and is recorded there.
     with alone(), contextlib.suppress(Exception, SystemExit):
         network = experiment.workload.build(experiment.seed, dtype=experiment.dtype, device=device)
-        train_once(network, experiment.workload, store=store, seed=experiment.seed, device=device)
+        session = Session(device, store=Store(folder / SHARED))
+        train_once(network, experiment.workload, session, seed=experiment.seed)
 
 
-def run_once(experiment: Experiment, device: str, store: Store, tickets: bool, marks: Path | None) -> Outcome:
+def run_once(experiment: Experiment, folder: Path, device: str, tickets: bool, marks: bool = False) -> Outcome:
     """The run, or its error.
 
     Args:
         experiment: to run.
+        folder: of results, in which lies what runs share.
         device: where.
-        store: what runs share; it lies in the folder of results.
         tickets: whether the outcome holds the ticket.
-        marks: the folder of results, to note there which process is at the run; None notes nothing.
+        marks: whether the folder is to say which process is at the run.
 
     Raises:
         OSError: nothing can be written to the folder of results.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> run = Experiment(workload, sc.Method("magnitude"), 0.25, 0)
+        >>> outcome = run_once(run, Path("once"), "cpu", tickets=True)
+        >>> outcome.record["kept"], outcome.ticket
+        (2, Ticket(2 of 8 weights, density 0.25, magnitude, trained))
     """
     digest, record, error, ticket = experiment.digest, None, None, None
     with alone() as caught:
-        if marks is not None:
-            mark(marks, digest, os.getpid())
+        if marks:
+            mark(folder, digest, os.getpid())
         try:
-            record, ticket = experiment.run(Session(device, store=store))
+            record, ticket = experiment.run(Session(device, store=Store(folder / SHARED)))
         except (Exception, SystemExit) as problem:  # a user's own network can do anything
-            unwritable = unwritable_folder(problem, store.folder.parent)
+            unwritable = unwritable_folder(problem, folder)
             if unwritable is not None:
                 raise unwritable from problem
             error = describe_error(problem)
         finally:
-            if marks is not None:
-                mark(marks, digest, None)
+            if marks:
+                mark(folder, digest, None)
     return Outcome(digest, record, error, caught, ticket if tickets else None)
 
 
 def describe_error(error: BaseException) -> dict[str, str]:
-    """What `<digest>.error.json` says of it: one line, and the traceback."""
+    """What `<digest>.error.json` says of it: one line, and the traceback.
+
+    Examples:
+        >>> describe_error(ValueError("no weights"))["error"]
+        'ValueError: no weights'
+    """
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return {"error": text, "traceback": "".join(traceback.format_exception(error))}
 
 
-def run_and_keep(
-    experiment: Experiment, device: str, store: Store, folder: Path, keep: bool, show: bool, apart: bool
-) -> Outcome:
+def run_and_keep(experiment: Experiment, folder: Path, device: str, keep: bool, show: bool, apart: bool) -> Outcome:
     """A run whose record is on the disk before anything else can go wrong.
 
     Args:
-        experiment, device, store: see `run_once`.
-        folder: of results.
+        experiment, folder, device: see `run_once`.
         keep: its ticket too.
         show: hand the ticket over to the sweep.
         apart: this is another process than the sweep's, which finds the ticket with `handed_over`: of a large message,
@@ -106,11 +136,19 @@ def run_and_keep(
 
     Raises:
         OSError: nothing can be written to the folder.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> run, folder = Experiment(workload, sc.Method("magnitude"), 0.25, 0), Path("kept")
+        >>> settings = {"keep": False, "show": False, "apart": False}
+        >>> [run_and_keep(run, folder, "cpu", **settings).found for _ in range(2)]
+        [False, True]
     """
     digest = experiment.digest
     if is_done(folder, digest, keep):
         return Outcome(digest, read_result(folder, digest), None, found=True)
-    outcome = run_once(experiment, device, store, keep or show, folder)
+    outcome = run_once(experiment, folder, device, keep or show, marks=True)
     try:
         if apart and show and outcome.ticket is not None:
             outcome.ticket.save(_handed_over(folder, digest))
@@ -121,7 +159,17 @@ def run_and_keep(
 
 
 def keep_outcome(outcome: Outcome, experiment: Experiment, folder: Path, keep_tickets: bool) -> None:
-    """Write the record (and the ticket), or the error."""
+    """Write the record (and the ticket), or the error.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> run = Experiment(workload, sc.Method("magnitude"), 0.25, 0)
+        >>> outcome = Outcome(run.digest, record={"digest": run.digest}, error=None)
+        >>> keep_outcome(outcome, run, Path("outcomes"), keep_tickets=False)
+        >>> is_done(Path("outcomes"), run.digest)
+        True
+    """
     if outcome.record is None:
         write_failure(folder, experiment, **(outcome.error or {}))
         return
@@ -136,7 +184,12 @@ def _handed_over(folder: Path, digest: str) -> Path:
 
 
 def handed_over(folder: Path, digest: str) -> Ticket | None:
-    """The ticket of a run that another process did, once."""
+    """The ticket of a run that another process did, once.
+
+    Examples:
+        >>> handed_over(Path("elsewhere"), "ab12") is None
+        True
+    """
     path = _handed_over(folder, digest)
     try:
         ticket = Ticket.load(path)
@@ -147,7 +200,14 @@ def handed_over(folder: Path, digest: str) -> Ticket | None:
 
 
 def unwritable_folder(problem: BaseException, folder: Path) -> OSError | None:
-    """The error as one that ends the sweep, if it says that nothing can be written to its folder."""
+    """The error as one that ends the sweep, if it says that nothing can be written to its folder.
+
+    Examples:
+        >>> unwritable_folder(OSError(errno.ENOSPC, "No space left on device"), Path("results"))
+        OSError(28, 'No space left on device')
+        >>> unwritable_folder(ValueError("no weights"), Path("results")) is None
+        True
+    """
     if not isinstance(problem, OSError):
         return None
     told = re.search(r"os error (\d+)", str(problem))  # safetensors says it in words only

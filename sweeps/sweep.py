@@ -10,20 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from scratchcard.apply.experiment import Experiment
 from scratchcard.artefacts.destination import check_destination
-from scratchcard.artefacts.store import Store
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.sweeps.estimate import Estimate
-from scratchcard.sweeps.fitted import SHARED
 from scratchcard.sweeps.grouped_runs import keep_together
 from scratchcard.sweeps.run_records import read_result
 from scratchcard.sweeps.running import forget, interrupted, remove_unfinished
 from scratchcard.sweeps.runs import Outcome, handed_over, is_done, keep_outcome, run_and_keep, run_once, train_dense
 from scratchcard.workers.pool import Call, Died, completed, open_pool
+from scratchcard.workloads.session import Session
 
+Each = Callable[[dict[str, Any], Ticket | None], object]
+"""Called with every new record, and its ticket."""
 Results = Generator[tuple[Experiment | None, Any], None, None]
 
 
@@ -36,6 +35,11 @@ class Progress:
         failed: runs that this sweep recorded as failed.
         total: runs in all.
         seconds_left: estimated; None before anything is known.
+
+    Examples:
+        >>> now = Progress(done=30, failed=1, total=40, seconds_left=120.0)
+        >>> now.total - now.done
+        10
     """
 
     done: int
@@ -53,6 +57,10 @@ class Swept:
         ran: runs that it finished.
         failed: errors by digest.
         seconds: it took.
+
+    Examples:
+        >>> Swept(total=40, ran=30, seconds=90.0).runs_per_minute
+        20.0
     """
 
     total: int
@@ -69,14 +77,13 @@ class Swept:
 def sweep(
     experiments: Sequence[Experiment],
     folder: str | Path,
+    session: Session | None = None,
     *,
-    jobs: int = 1,
-    device: torch.device | str = "cpu",
-    dask: str | None = None,
     together: int = 1,
     keep_tickets: bool = False,
-    each: Callable[[dict[str, Any], Ticket | None], object] | None = None,
+    each: Each | None = None,
     progress: Callable[[Progress], None] | None = None,
+    **how: Any,
 ) -> Swept:
     """Run all experiments that have no record in `folder` yet.
 
@@ -89,25 +96,32 @@ def sweep(
     Args:
         experiments: what to run; equal ones are run once.
         folder: of the records.
-        jobs: runs at once, each in a process with one torch thread; one job runs in this process.
-        device: where to run; on a GPU several jobs share it.
-        dask: address of a Dask scheduler, whose workers then do the runs; `jobs` is not used. Workers that see `folder`
-            share their work there; others keep a `.shared` of their own under the same name.
+        session: where and how: its device (on a GPU several jobs share it), and its `jobs` or `dask`. A cluster's
+            workers that see `folder` share their work there; others keep a `.shared` of their own under the same name.
         together: train so many tickets at once with stacked parameters, in this process: for GPUs, whose steps cost
             about the same for one small network as for many. Slower than one by one on a CPU.
         keep_tickets: keep each trained ticket as `tickets/<digest>.safetensors`; runs whose ticket is missing are run
             again.
         each: called with every new record, and its ticket.
         progress: called at the start and after every run.
+        how: changes to the session, such as `jobs=2`.
 
     Raises:
         ValueError: fewer than one job, dask is not installed, or `together` with several jobs or a cluster.
         OSError: nothing can be written to the folder (no space, no right, read-only), no Dask scheduler answers, or
             worker processes die whatever they run.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> runs = [Experiment(workload, sc.Method("magnitude"), 0.25, seed) for seed in (0, 1)]
+        >>> [sweep(runs, "swept").ran for _ in range(2)]
+        [2, 0]
     """
-    folder = Path(folder).absolute()
+    folder, session = Path(folder).absolute(), Session.of(session, **how)
+    device, apart = str(session.device), session.jobs > 1
     check_destination(folder, "folder")
-    if together > 1 and (jobs > 1 or dask is not None):
+    if together > 1 and (apart or session.dask is not None):
         raise ValueError("tickets that are trained together are trained in this process: leave jobs and dask away")
     wanted = {experiment.digest: experiment for experiment in experiments}
     missing = {digest: e for digest, e in wanted.items() if not is_done(folder, digest, keep_tickets)}
@@ -117,29 +131,30 @@ def sweep(
 
     def report() -> None:
         if progress is not None:
-            left = estimate.seconds(missing.values(), jobs if dask is None else None)
+            left = estimate.seconds(missing.values(), session.jobs if session.dask is None else None)
             done = len(wanted) - len(missing) - len(swept.failed)
             progress(Progress(done, len(swept.failed), len(wanted), left))
 
-    run = _caller(folder, str(device), jobs, dask, keep_tickets, each is not None)
-    store = Store(folder / SHARED)
+    def call(e: Experiment) -> Call:
+        if session.dask is not None:  # its workers may see another disk: the records are written here
+            return partial(run_once, e, folder, device, keep_tickets or each is not None)
+        return partial(run_and_keep, e, folder, device, keep_tickets, each is not None, apart)
+
     # Last of all come runs at which an earlier sweep was killed: it may have been they who did it.
     last = set(interrupted(folder))
     todo = sorted(in_order(list(missing.values())), key=lambda experiment: experiment.digest in last)
-    calls: list[tuple[Experiment | None, Call]] = [(experiment, run(experiment)) for experiment in todo]
-    if jobs > 1 or dask is not None:
-        calls = [(None, partial(train_dense, e, str(device), store)) for e in _shared_dense(todo)] + calls
+    calls: list[tuple[Experiment | None, Call]] = [(experiment, call(experiment)) for experiment in todo]
+    if apart or session.dask is not None:
+        calls = [(None, partial(train_dense, e, folder, device)) for e in _shared_dense(todo)] + calls
     with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(open_pool(jobs, dask if missing else None))
+        pool = stack.enter_context(open_pool(session.jobs, session.dask if missing else None))
         report()
         remove_unfinished(folder)
         forget(folder)
         stack.callback(forget, folder)
         results: Results = completed(calls, pool, what="run", once=[None])  # what runs share, they train too
         if together > 1:
-            results = keep_together(
-                todo, folder, device=device, store=store, keep_tickets=keep_tickets, at_once=together
-            )
+            results = keep_together(todo, folder, device, keep_tickets, together)
         for experiment, outcome in stack.enter_context(contextlib.closing(results)):
             if experiment is None:
                 continue
@@ -147,7 +162,7 @@ def sweep(
             died = isinstance(outcome, Died)
             if died:
                 outcome = Outcome(digest, None, {"error": str(outcome), "traceback": outcome.cause})
-            if died or dask is not None:
+            if died or session.dask is not None:
                 keep_outcome(outcome, experiment, folder, keep_tickets)
             outcome.caught.show_again()
             del missing[digest]
@@ -164,20 +179,24 @@ def sweep(
 
 
 def run_all(
-    experiments: Sequence[Experiment],
-    folder: str | Path,
-    *,
-    jobs: int = 1,
-    device: torch.device | str = "cpu",
-    progress: Callable[[int, int], None] | None = None,
+    experiments: Sequence[Experiment], folder: str | Path, session: Session | None = None, **how: Any
 ) -> list[dict[str, Any]]:
     """`sweep`, for code that needs every record: returns them in the order of `experiments`.
 
     Raises:
         ValueError: a run failed, or its record was removed during the sweep.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> runs = [Experiment(workload, sc.Method("magnitude"), density, 0) for density in (0.5, 0.25)]
+        >>> [record["kept"] for record in run_all(runs, "all_runs")]
+        [4, 2]
     """
-    report = None if progress is None else lambda now: progress(now.done, now.total)
-    swept = sweep(experiments, folder, jobs=jobs, device=device, progress=report)
+    session = Session.of(session, **how)
+    report = session.progress
+    shown = None if report is None else lambda now: report(now.done, now.total)
+    swept = sweep(experiments, folder, session, progress=shown)
     for digest, error in swept.failed.items():
         raise ValueError(f"{len(swept.failed)} of {swept.total} runs failed, {digest}.error.json: {error}")
     found = {experiment.digest: read_result(Path(folder), experiment.digest) for experiment in experiments}
@@ -192,25 +211,21 @@ def in_order(experiments: Sequence[Experiment]) -> list[Experiment]:
 
     So a seed's comparison is whole early; the runs of one path of rounds follow each other at a distance, each adding
     the rounds that it needs, instead of waiting for each other.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> fast = [Experiment(workload, sc.Method("snip"), 0.25, seed) for seed in (0, 1)]
+        >>> slow = [Experiment(workload, sc.Method("magnitude", regime="ISS"), d, 0) for d in (0.25, 0.5)]
+        >>> [(run.seed, run.density, run.label) for run in in_order(fast + slow)]
+        [(0, 0.5, 'magnitude, ISS 10'), (0, 0.25, 'magnitude, ISS 10'), (0, 0.25, 'snip'), (1, 0.25, 'snip')]
     """
-    return sorted(
-        experiments, key=lambda e: (e.seed, not e.method.make_regime().trains, -e.density if _slow(e) else e.density)
-    )
 
+    def rank(e: Experiment) -> tuple[int, bool, float]:
+        trains = e.method.make_regime().trains
+        return e.seed, not trains, -e.density if trains else e.density
 
-def _slow(experiment: Experiment) -> bool:
-    return experiment.method.make_regime().trains
-
-
-def _caller(
-    folder: Path, device: str, jobs: int, dask: str | None, keep_tickets: bool, show_tickets: bool
-) -> Callable[[Experiment], Call]:
-    """Makes an experiment a call that another process can make."""
-    store = Store(folder / SHARED)
-    if dask is not None:  # its workers may see another disk: the records are written here
-        return lambda e: partial(run_once, e, device, store, keep_tickets or show_tickets, None)
-    apart = jobs > 1
-    return lambda e: partial(run_and_keep, e, device, store, folder, keep_tickets, show_tickets, apart)
+    return sorted(experiments, key=rank)
 
 
 def _shared_dense(experiments: Sequence[Experiment]) -> list[Experiment]:

@@ -25,6 +25,13 @@ class Logs:
 
     Raises:
         ValueError: tensorboard is not installed.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> record, ticket = sc.Experiment(workload, sc.Method("magnitude"), 0.25, seed=0).run()
+        >>> Logs("logs").write(record, ticket).as_posix()
+        'logs/Linear-own/magnitude/d0.25/s0'
     """
 
     def __init__(self, folder: str | Path, examples: Mapping[str, int] | None = None) -> None:
@@ -102,7 +109,14 @@ class Logs:
 
 
 def run_folder(record: Mapping[str, Any]) -> Path:
-    """Where a run's logs lie: names of letters, digits and `.+-_` only."""
+    """Where a run's logs lie: names of letters, digits and `.+-_` only.
+
+    Examples:
+        >>> workload = {"network": "lenet_300_100", "task": "digits"}
+        >>> configuration = {"workload": workload, "density": 0.02, "seed": 7}
+        >>> run_folder({"label": "synflow, UMS 100", "configuration": configuration}).as_posix()
+        'lenet_300_100-digits/synflow_UMS_100/d0.02/s7'
+    """
     configuration = record["configuration"]
     workload = configuration["workload"]
     names = (

@@ -6,7 +6,8 @@ import doctest
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,11 +18,10 @@ import torch
 from torch import nn
 
 import scratchcard as sc
+from scratchcard import registry
 
-COMPLETE = ("pruning", "scorers", "artefacts", "score_tables", "registry", "clock", "words")
-"""Of these every public class and function needs an example, and every member of the families below."""
-
-FAMILIES: tuple[Mapping[str, Any], ...] = (sc.SCHEDULES, sc.SCORERS, sc.PREDICTORS)
+PARTLY = ("analysis", "frontends")
+"""Of these packages only what `scratchcard` itself names needs an example."""
 
 
 def modules() -> Iterator[ModuleType]:
@@ -43,34 +43,57 @@ def shown(value: Any) -> bool:
     return ">>>" in (inspect.getdoc(value) or "")
 
 
+def family_members() -> Iterator[tuple[str, Any]]:
+    """Everything that can be named: scorers, regimes, networks, tasks, objectives ..."""
+    for family in registry.FAMILIES:
+        yield from registry.family(family).items()
+    yield from sc.OBJECTIVES.items()
+
+
+def examples() -> Iterator[doctest.DocTest]:
+    """The examples of all modules, and those that doctest passes over: of functions that a decorator returned."""
+    usual = {"np": np, "torch": torch, "nn": nn, "sc": sc}
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    seen: set[str] = set()
+    for module in modules():
+        for found in finder.find(module, module.__name__, extraglobs=usual):
+            seen.add(found.docstring)
+            yield found
+    decorated = [value for module in modules() for _, value in own(module)]
+    for value in [*decorated, *(value for _, value in family_members())]:
+        for found in finder.find(value, value.__name__, sys.modules[value.__module__], extraglobs=usual):
+            if found.docstring not in seen:
+                seen.add(found.docstring)
+                yield found
+
+
 def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # examples may write files
-    usual = {"np": np, "torch": torch, "nn": nn, "sc": sc}
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
-    finder = doctest.DocTestFinder(exclude_empty=True)
     ran, failed = 0, []
-    for module in modules():
-        for example in finder.find(module, module.__name__, extraglobs=usual):
-            if not example.examples:
-                continue
-            torch.manual_seed(0)
-            printed: list[str] = []
-            result = runner.run(example, out=printed.append)
-            ran += 1
-            if result.failed:
-                failed.append("".join(printed))
+    for example in examples():
+        if not example.examples:
+            continue
+        torch.manual_seed(0)
+        printed: list[str] = []
+        result = runner.run(example, out=printed.append)
+        ran += 1
+        if result.failed:
+            failed.append("".join(printed))
     assert not failed, "\n".join(failed)
-    assert ran > 100
+    assert ran > 300
 
 
 def test_whoever_is_public_has_an_example() -> None:
     wanted = {
         f"{module.__name__}.{name}": value
         for module in modules()
-        if module.__name__.split(".")[1] in COMPLETE
+        if module.__name__.split(".")[1] not in PARTLY
         for name, value in own(module)
     }
-    wanted |= {f"{value.__module__}.{name}": value for family in FAMILIES for name, value in family.items()}
+    wanted |= {f"{value.__module__}.{name}": value for name, value in family_members()}
+    named = {name: getattr(sc, name) for name in sc.__all__}
+    wanted |= {name: value for name, value in named.items() if inspect.isclass(value) or inspect.isfunction(value)}
     missing = [name for name, value in wanted.items() if not shown(value)]
     assert not missing, f"no >>> example in the docstring of {', '.join(missing)}"
 
@@ -99,3 +122,15 @@ def test_a_notebook_shows_the_layers_of_a_ticket() -> None:
     mask = sc.Mask({"<b>.weight": torch.tensor([[True, False], [False, False], [False, True]])})
     html = sc.Ticket.of(network, mask)._repr_html_()
     assert "<td>&lt;b&gt;.weight</td><td>3 × 2</td><td>2</td><td>0.3333</td>" in html
+
+
+def test_the_reference_lists_every_module() -> None:
+    pages = (Path(__file__).parents[1] / "docs" / "api").glob("*.md")
+    listed = [line[4:] for page in pages for line in page.read_text().splitlines() if line.startswith("::: ")]
+    wanted = {m.__name__ for m in modules() if m.__name__.split(".")[1] not in PARTLY and not _only_a_docstring(m)}
+    assert not wanted - set(listed), "not in docs/api"
+    assert len(set(listed)) == len(listed), "listed twice"
+
+
+def _only_a_docstring(module: ModuleType) -> bool:
+    return hasattr(module, "__path__") and not any(own(module))

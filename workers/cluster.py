@@ -21,6 +21,12 @@ class Cluster:
     Raises:
         ValueError: dask is not installed, or that is no address.
         OSError: no scheduler answers, or it has no worker.
+
+    Examples:
+        >>> Cluster("nowhere")
+        Traceback (most recent call last):
+            ...
+        ValueError: 'nowhere' is no address of a Dask scheduler: expected tcp://host:port
     """
 
     def __init__(self, address: str) -> None:

@@ -18,7 +18,13 @@ HOPELESS_DEATHS = 12
 
 
 class Died(RuntimeError):
-    """The process that was at a call died. `cause` says how it was told."""
+    """The process that was at a call died. `cause` says how it was told.
+
+    Examples:
+        >>> died = Died("its worker process died 2 times", cause="SIGKILL")
+        >>> str(died), died.cause
+        ('its worker process died 2 times', 'SIGKILL')
+    """
 
     def __init__(self, text: str, cause: str = "") -> None:
         super().__init__(text)
@@ -26,7 +32,13 @@ class Died(RuntimeError):
 
 
 class Pool(Protocol):
-    """Where calls are made."""
+    """Where calls are made.
+
+    Examples:
+        >>> pool: Pool = Here()
+        >>> pool.result(pool.submit(lambda: 6 * 7))
+        42
+    """
 
     def room(self, busy: int) -> bool:
         """Whether another call can be handed over, `busy` ones being under way."""
@@ -42,7 +54,15 @@ class Pool(Protocol):
 
 
 class Here:
-    """This process, one call at a time; each is made when its result is asked for."""
+    """This process, one call at a time; each is made when its result is asked for.
+
+    Examples:
+        >>> here = Here()
+        >>> here.room(busy=0), here.room(busy=1)
+        (True, False)
+        >>> here.result(here.submit(lambda: "done"))
+        'done'
+    """
 
     def room(self, busy: int) -> bool:
         """See `Pool`."""
@@ -114,6 +134,11 @@ def completed(
     Raises:
         Exception: what a call raised.
         OSError: processes died again and again, and no call came to its end.
+
+    Examples:
+        >>> from functools import partial
+        >>> dict(completed([("five", partial(sum, [2, 3])), ("nine", partial(sum, [4, 5]))], Here()))
+        {'five': 5, 'nine': 9}
     """
     waiting = deque(calls)
     busy: dict[Future[Any], tuple[Key, Call]] = {}
@@ -156,6 +181,11 @@ def ordered(calls: Iterable[Call], pool: Pool, *, what: str = "call") -> Iterato
     Raises:
         Exception: what a call raised.
         OSError: the process of a call died, and died again.
+
+    Examples:
+        >>> from functools import partial
+        >>> list(ordered([partial(pow, 2, 3), partial(pow, 3, 2)], Here()))
+        [8, 9]
     """
     found: dict[int, Any] = {}
     following = 0

@@ -29,6 +29,13 @@ class Processes:
     Each is a pool of its own, so that one that dies takes no other's work with it. They don't hear Ctrl-C, which is for
     this process to act on, and end soon after it, however it ends (on Windows only if it ends by itself). Between calls
     they keep what calls keep, such as tasks that were read.
+
+    Examples:
+        >>> from functools import partial
+        >>> pool = Processes(jobs=1)
+        >>> pool.result(pool.submit(partial(pow, 2, 10)))
+        1024
+        >>> pool.close(kill=False)
     """
 
     def __init__(self, jobs: int) -> None:

@@ -14,7 +14,15 @@ _ONE_AT_A_TIME = threading.Lock()
 
 @dataclass
 class WorkerWarnings:
-    """Warnings as (text, category), each once; they can be pickled and shown in the parent process."""
+    """Warnings as (text, category), each once; they can be pickled and shown in the parent process.
+
+    Examples:
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     WorkerWarnings([("the table is old", UserWarning)]).show_again()
+        >>> str(caught[0].message)
+        'the table is old'
+    """
 
     found: list[tuple[str, type[Warning]]] = field(default_factory=list)
 
@@ -26,7 +34,14 @@ class WorkerWarnings:
 
 @contextmanager
 def worker_warnings() -> Iterator[WorkerWarnings]:
-    """Collect the warnings of a block instead of printing them on a worker's stderr, where they look raw."""
+    """Collect the warnings of a block instead of printing them on a worker's stderr, where they look raw.
+
+    Examples:
+        >>> with worker_warnings() as caught:
+        ...     warnings.warn("the table is old", stacklevel=1)
+        >>> caught.found
+        [('the table is old', <class 'UserWarning'>)]
+    """
     result = WorkerWarnings()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -35,16 +50,22 @@ def worker_warnings() -> Iterator[WorkerWarnings]:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread: with other numbers of threads sums are rounded otherwise."""
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads: with other numbers of threads sums are rounded otherwise.
+
+    Examples:
+        >>> with torch_threads(1):
+        ...     torch.get_num_threads()
+        1
+    """
     import torch
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 @contextmanager
@@ -52,14 +73,28 @@ def alone() -> Iterator[WorkerWarnings]:
     """What a call runs in wherever it is made: with one thread, its warnings collected, and no other beside it.
 
     Calls use the process's random state and number of threads, and a Dask worker may have several threads.
+
+    Examples:
+        >>> with alone() as caught:
+        ...     torch.get_num_threads()
+        1
+        >>> caught.found
+        []
     """
-    with _ONE_AT_A_TIME, one_thread(), worker_warnings() as caught:
+    with _ONE_AT_A_TIME, torch_threads(1), worker_warnings() as caught:
         yield caught
 
 
 @contextmanager
 def without_interrupts() -> Iterator[None]:
-    """Processes that are started here inherit that SIGINT is blocked: none shows a traceback while it starts."""
+    """Processes that are started here inherit that SIGINT is blocked: none shows a traceback while it starts.
+
+    Examples:
+        >>> with without_interrupts():
+        ...     if hasattr(signal, "pthread_sigmask"):
+        ...         signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        True
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

@@ -23,6 +23,11 @@ def from_factory(path: str, seed: int, task: object = None) -> nn.Module:
 
     Raises:
         ValueError: it cannot be imported, raises, or returns no module.
+
+    Examples:
+        >>> _ = Path("mine.py").write_text("import torch; network = lambda: torch.nn.Linear(4, 2)")
+        >>> from_factory("mine:network", seed=0)
+        Linear(in_features=4, out_features=2, bias=True)
     """
     factory = load_factory(path)
     given = {"task": task} if "task" in _parameters(factory) else {}
@@ -40,6 +45,12 @@ def task_from_factory(path: str, data_dir: Path | None) -> Any:
     Raises:
         ValueError: it cannot be imported or raises.
         FileNotFoundError: as the factory raised it, where it finds no data.
+
+    Examples:
+        >>> made = "scratchcard.Task.of(torch.eye(50), torch.arange(50) % 2)"
+        >>> _ = Path("my_task.py").write_text(f"import scratchcard, torch; task = lambda: {made}")
+        >>> task_from_factory("my_task:task", None)
+        Task('own', classification, 35 + 5 + 10 examples, torch.float32 (50,))
     """
     factory = load_factory(path, "task", "a Task")
     given = {"data_dir": data_dir} if "data_dir" in _parameters(factory) else {}
@@ -51,6 +62,14 @@ def load_factory(path: str, kind: str = "network", returns: str = "a torch.nn.Mo
 
     Raises:
         ValueError: it cannot be imported, or is no function.
+
+    Examples:
+        >>> load_factory("torch.nn:Identity")
+        <class 'torch.nn.modules.linear.Identity'>
+        >>> load_factory("torch.nn:Linnear")
+        Traceback (most recent call last):
+            ...
+        ValueError: cannot import the network 'torch.nn:Linnear' (AttributeError: ...
     """
     module_name, _, attribute = path.partition(":")
     _look_in_working_folder()
@@ -71,6 +90,13 @@ def code_digest(path: str) -> str | None:
 
     Nothing of it is run but the packages above it, so that code which ends its process ends only the run's. What the
     module imports from elsewhere does not count; an edit of anything in these files does. None where there is no file.
+
+    Examples:
+        >>> _ = Path("my_network.py").write_text("width = 10")
+        >>> before = code_digest("my_network:build")
+        >>> _ = Path("my_network.py").write_text("width = 11")
+        >>> code_digest("my_network:build") == before
+        False
     """
     module_name = path.partition(":")[0]
     _look_in_working_folder()
@@ -89,7 +115,12 @@ def code_digest(path: str) -> str | None:
 
 
 def said(error: Exception) -> str:
-    """An error of foreign code in one line."""
+    """An error of foreign code in one line.
+
+    Examples:
+        >>> said(ValueError("so   much   space")), said(KeyError())
+        ('ValueError: so much space', 'KeyError')
+    """
     return f"{type(error).__name__}: {' '.join(str(error).split())}" if str(error) else type(error).__name__
 
 

@@ -25,6 +25,13 @@ class Objective(Protocol):
     Attributes:
         name: as it is registered.
         metric_names: of what `metrics` gives; the first is the headline, by which tickets are compared.
+
+    Examples:
+        >>> objective: Objective = Classification()
+        >>> one = objective.statistics(torch.tensor([[2.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 1]))
+        >>> two = objective.statistics(torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1]))
+        >>> objective.metrics(one + two)
+        {'accuracy': 0.75}
     """
 
     @property
@@ -53,22 +60,35 @@ class Objective(Protocol):
         """
 
     def check_outputs(self, outputs: Tensor, targets: Tensor, *, outputs_expected: int, what: str) -> None:
-        """Refuse outputs of a network that do not fit the targets.
+        """Refuse outputs of a network that do not fit the targets; by default all but logits `(n, outputs)`.
 
         Raises:
             ValueError: no tensor, or of another shape; one sentence that begins with `what`.
         """
+        check_shape(outputs, targets, (len(targets), outputs_expected), "logits", what)
 
     def outputs_of(self, targets: Tensor) -> int:
-        """How many outputs a network for these targets needs: classes, labels or numbers."""
+        """How many outputs a network for these targets needs: classes, or by default labels or numbers."""
+        return targets.shape[-1]
 
     def describe(self) -> dict[str, Any]:
         """Plain JSON that identifies the objective: its name, its settings, the code of the user's own functions."""
+        return {"name": self.name}
 
 
 @dataclass(frozen=True)
-class Classification:
-    """One class an example: cross-entropy of logits `(n, classes)` and class indices `(n,)`, int64; accuracy."""
+class Classification(Objective):
+    """One class an example: cross-entropy of logits `(n, classes)` and class indices `(n,)`, int64; accuracy.
+
+    Examples:
+        >>> objective, logits = Classification(), torch.tensor([[2.0, 0.0], [2.0, 0.0]])
+        >>> objective.metrics(objective.statistics(logits, torch.tensor([0, 1])))
+        {'accuracy': 0.5}
+        >>> objective.check_targets(torch.tensor([0, 3]), outputs=3, what="the targets")
+        Traceback (most recent call last):
+            ...
+        ValueError: the targets hold the class index 3; 3 classes go from 0 to 2
+    """
 
     name: str = "classification"
     metric_names: tuple[str, ...] = ("accuracy",)
@@ -95,22 +115,31 @@ class Classification:
                 f"{what} are {targets.dtype} of shape {tuple(targets.shape)}; classification takes class indices, "
                 "int64 of shape (examples,); for several labels an example or for numbers name another objective"
             )
-        low, high = (int(end) for end in targets.aminmax())
-        if low < 0 or high >= outputs:
-            wrong = low if low < 0 else high
-            raise ValueError(f"{what} hold the class index {wrong}; {outputs} classes go from 0 to {outputs - 1}")
+        check_indices(targets, outputs, what)
 
     def check_outputs(self, outputs: Tensor, targets: Tensor, *, outputs_expected: int, what: str) -> None:
         """See `Objective`: logits of shape `(n, classes)`."""
-        check_shape(outputs, targets, (len(targets), outputs_expected), "logits", what)
+        kind = f"logits for the classes 0 to {outputs_expected - 1}"
+        check_shape(outputs, targets, (len(targets), outputs_expected), kind, what)
 
     def outputs_of(self, targets: Tensor) -> int:
         """The number of classes: the largest index and one."""
         return int(targets.max()) + 1
 
-    def describe(self) -> dict[str, Any]:
-        """See `Objective`."""
-        return {"name": self.name}
+
+def check_indices(targets: Tensor, outputs: int, what: str, also: str = "") -> None:
+    """Refuse class indices below 0, or `outputs` and above; `also` ends the sentence.
+
+    Raises:
+        ValueError: names the index and the classes that there are.
+
+    Examples:
+        >>> check_indices(torch.tensor([0, 2]), outputs=3, what="the targets")
+    """
+    low, high = (int(end) for end in targets.aminmax())
+    if low < 0 or high >= outputs:
+        wrong = low if low < 0 else high
+        raise ValueError(f"{what} hold the class index {wrong}; {outputs} classes go from 0 to {outputs - 1}{also}")
 
 
 def check_shape(outputs: Tensor, targets: Tensor, expected: tuple[int, ...], kind: str, what: str) -> None:
@@ -118,6 +147,12 @@ def check_shape(outputs: Tensor, targets: Tensor, expected: tuple[int, ...], kin
 
     Raises:
         ValueError: names what came and what was expected.
+
+    Examples:
+        >>> check_shape(torch.zeros(5, 2), torch.zeros(5), (5, 3), "logits", "the network")
+        Traceback (most recent call last):
+            ...
+        ValueError: the network returns (5, 2) for 5 examples, expected logits of shape (5, 3)
     """
     found = tuple(check_tensor(outputs, what).shape)
     if found != expected:

@@ -122,12 +122,10 @@ def _cut(
         )
     order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
     parts, start = dict(given), 0
-    for which, count in counts.items():
+    for which, count in (*counts.items(), ("train", total)):  # what is left is trained on
         chosen = order[start : start + count]
         parts[which] = (rows(inputs, chosen), targets[chosen.to(targets.device)])
         start += count
-    chosen = order[start:]
-    parts["train"] = (rows(inputs, chosen), targets[chosen.to(targets.device)])
     return parts
 
 
@@ -139,11 +137,12 @@ def _pair(inputs: Any, targets: Any, which: str) -> tuple[Inputs, Tensor]:
                 "Dataset of (input, target) pairs"
             )
         inputs, targets = _read(inputs, which)
+    what = f"the {which} inputs"
     if isinstance(inputs, Mapping):
-        return {str(key): tensor_of(value, f"the {which} inputs {key!r}") for key, value in inputs.items()}, tensor_of(
-            targets, f"the {which} targets"
-        )
-    return tensor_of(inputs, f"the {which} inputs"), tensor_of(targets, f"the {which} targets")
+        inputs = {str(key): tensor_of(value, f"{what} {key!r}") for key, value in inputs.items()}
+    else:
+        inputs = tensor_of(inputs, what)
+    return inputs, tensor_of(targets, f"the {which} targets")
 
 
 def tensor_of(value: Any, what: str) -> Tensor:
@@ -151,20 +150,26 @@ def tensor_of(value: Any, what: str) -> Tensor:
 
     Raises:
         ValueError: no numbers, or no first dimension of examples.
+
+    Examples:
+        >>> tensor_of([[1.0, 2.0]], "the inputs")
+        tensor([[1., 2.]])
+        >>> tensor_of(["a", "b"], "the inputs")
+        Traceback (most recent call last):
+            ...
+        ValueError: the inputs are no tensor of numbers (TypeError: ...
     """
     if isinstance(value, np.memmap) and not value.flags.writeable:
         raise ValueError(f"{what} are mapped read-only, which torch cannot hold; open the file with mmap_mode='c'")
     try:
-        tensor = value.detach() if isinstance(value, Tensor) else torch.as_tensor(_writable(np.asarray(value)))
+        tensor = value.detach() if isinstance(value, Tensor) else torch.as_tensor(np.require(value, requirements="W"))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{what} are no tensor of numbers ({said(error)})") from error
+        several = isinstance(value, tuple | list) and any(isinstance(part, Tensor | np.ndarray) for part in value)
+        hint = '; several inputs go by name: {"left": ..., "right": ...}' if several else ""
+        raise ValueError(f"{what} are no tensor of numbers ({said(error)}){hint}") from error
     if tensor.ndim == 0 or tensor.is_complex():
         raise ValueError(f"{what} are {tensor.dtype} of shape {tuple(tensor.shape)}, expected numbers, examples first")
     return tensor.float() if tensor.dtype == torch.float64 else tensor
-
-
-def _writable(array: np.ndarray) -> np.ndarray:
-    return array if array.flags.writeable else array.copy()
 
 
 def _read(dataset: Any, which: str) -> tuple[Inputs, Tensor]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from scratchcard.settings import Settings, setting, settings_of
+from scratchcard.settings import Settings, make, setting
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,15 @@ class Recipe(Settings):
 
     Raises:
         ValueError: a value of another type, or a number out of its range.
+
+    Examples:
+        >>> recipe = Recipe(optimizer="adam", learning_rate=0.001, max_steps=500)
+        >>> Recipe.from_json({"optimizer": "adam", "learning_rate": 0.001, "max_steps": 500}) == recipe
+        True
+        >>> Recipe(learning_rate=-1)
+        Traceback (most recent call last):
+            ...
+        scratchcard.settings.SettingError: the recipe's learning_rate is -1, expected a positive number
     """
 
     called: ClassVar[str] = "the recipe"
@@ -67,12 +76,4 @@ class Recipe(Settings):
         """
         if not isinstance(described, Mapping):
             raise ValueError(f"expected a recipe as an object of settings, got {type(described).__name__}")
-        unknown = sorted(set(map(str, described)) - set(cls.names()))
-        if unknown:
-            raise ValueError(f"a recipe has no setting {', '.join(unknown)}; it has {', '.join(cls.names())}")
-        return cls(**{str(name): value for name, value in described.items()})
-
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """The names of all settings, in order."""
-        return tuple(settings_of(cls))
+        return make(cls, "a recipe", {str(name): value for name, value in described.items()})

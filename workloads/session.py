@@ -18,7 +18,7 @@ Progress = Callable[[int, int], None]
 class Session:
     """What every function that scores and trains is told beside what to do.
 
-        >>> Session(threads=2).placement
+        >>> Session(jobs=2).placement
         {'device': 'cpu', 'dtype': torch.float32}
 
     Attributes:
@@ -26,15 +26,22 @@ class Session:
         dtype: precision of networks.
         store: where finished trainings and scores of whole networks are kept, so that a second call goes on and other
             work shares them; None keeps nothing.
-        threads: of fits and of workers; runs themselves use one.
         progress: called as the work proceeds.
+        jobs: seeds or runs at once, each in a process with one torch thread; one job works in this process.
+        dask: address of a Dask scheduler, whose workers then do the work; `jobs` is not used.
     """
 
     device: torch.device | str = "cpu"
     dtype: torch.dtype = torch.float32
     store: Store | None = None
-    threads: int = 1
     progress: Progress | None = None
+    jobs: int = 1
+    dask: str | None = None
+
+    @classmethod
+    def of(cls, session: Session | None, **changes: Any) -> Session:
+        """The session, or the default one, with some changes."""
+        return replace(session or cls(), **changes)
 
     @property
     def placement(self) -> dict[str, Any]:
@@ -47,3 +54,13 @@ class Session:
         if report is None:
             return self
         return replace(self, progress=lambda done, n: report(1000 * number + 1000 * done // max(1, n), 1000 * of))
+
+
+def shifted(progress: Progress | None, before: int, total: int) -> Progress | None:
+    """What a part of the work is told to call, which begins after so many of the whole's steps.
+
+    Examples:
+        >>> shifted(lambda done, total: print(f"{done} of {total}"), before=100, total=300)(20, 100)
+        120 of 300
+    """
+    return None if progress is None else lambda step, _: progress(before + step, total)

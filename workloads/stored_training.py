@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from scratchcard.artefacts.store import Store, Stored, content_key
+from scratchcard.artefacts.store import Stored, content_key
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.ticket import copy_state
 from scratchcard.workloads.device import choose_device
 from scratchcard.workloads.engines.loop import Evaluation
 from scratchcard.workloads.engines.training import TrainingRecord, train
+from scratchcard.workloads.session import Session
 from scratchcard.workloads.workload import Workload
 
 
 def train_once(
     network: nn.Module,
     workload: Workload,
+    session: Session | None = None,
     *,
-    store: Store | None,
     mask: Mask | None = None,
     seed: int = 0,
-    device: str | torch.device = "cpu",
     snapshot_steps: Collection[int] = (),
-    progress: Callable[[int, int], None] | None = None,
+    **how: Any,
 ) -> TrainingRecord:
     """`train`, unless the store holds this very training: then `network` gets its outcome, equal to the bit.
 
@@ -38,27 +39,28 @@ def train_once(
     Args:
         network: trained in place.
         workload: the task and the recipe; its description is part of the key.
-        store: where finished trainings lie; None trains.
+        session: where to train, and the store where finished trainings lie; without one it trains. Trainings of the
+            CPU and of a GPU are kept apart: their seconds are of different clocks, and sums are rounded otherwise.
         mask: the kept weights; only they are stored.
         seed: of the data order.
-        device: where to train. Trainings of the CPU and of a GPU are kept apart: their seconds are of different clocks,
-            and sums are rounded otherwise.
         snapshot_steps: as for `train`.
-        progress: as for `train`.
+        how: changes to the session, such as `device="cuda"`.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from scratchcard.artefacts.store import Store
+        >>> workload = Workload("lenet_300_100", sc.load_task("digits"), sc.Recipe(max_steps=20))
+        >>> store = Store(Path("store"))
+        >>> first = train_once(workload.build(0), workload, store=store)
+        >>> again = train_once(workload.build(0), workload, store=store)
+        >>> again.seconds == first.seconds  # it was read, not trained
+        True
     """
-
-    def compute() -> TrainingRecord:
-        return train(
-            network,
-            workload.task,
-            workload.recipe,
-            mask=mask,
-            seed=seed,
-            device=device,
-            snapshot_steps=snapshot_steps,
-            progress=progress,
-        )
-
+    session = Session.of(session, **how)
+    order: dict[str, Any] = {"seed": seed, "snapshot_steps": snapshot_steps}
+    placed: dict[str, Any] = {"device": session.device, "progress": session.progress}
+    compute = partial(train, network, workload.task, workload.recipe, mask=mask, **order, **placed)
+    store = session.store
     if store is None:
         return compute()
     mask = None if mask is not None and mask.kept == mask.total else mask
@@ -68,7 +70,7 @@ def train_once(
         "seed": seed,
         "snapshot_steps": sorted(snapshot_steps),
     }
-    kind = choose_device(str(device)).type
+    kind = choose_device(str(session.device)).type
     if kind != "cpu":
         described["device"] = kind
     kept = {} if mask is None else dict(mask.tensors)

@@ -86,6 +86,14 @@ class Task:
     Raises:
         ValueError: inputs that are not finite or differ in shape or type between splits, or targets that the objective
             does not take; one sentence.
+
+    Examples:
+        >>> x = torch.linspace(-1, 1, 60)[:, None]
+        >>> task = Task.of(x, (x[:, 0] > 0).long(), name="sign")
+        >>> task
+        Task('sign', classification, 42 + 6 + 12 examples, torch.float32 (1,))
+        >>> task.outputs, task.input_shape, task.class_sizes()
+        (2, (1,), [21, 21])
     """
 
     name: str
@@ -226,10 +234,7 @@ class Task:
     def to(self, device: torch.device | str) -> Task:
         """The same task with all its data on another device; in another process it is loaded on the CPU again."""
         return replace(
-            self,
-            train=self.train.to(device),
-            validation=self.validation.to(device),
-            test=self.test.to(device),
+            self, train=self.train.to(device), validation=self.validation.to(device), test=self.test.to(device)
         )
 
     @staticmethod

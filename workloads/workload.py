@@ -110,6 +110,10 @@ class Workload:
         inputs, targets = self.task.scoring_batch(self.scoring_examples, seed=seed, balanced=balanced)
         return placed(inputs, device, dtype), targets.to(device)
 
+    def scoring(self, seed: int) -> dict[str, Any]:
+        """What decides the scoring batch beside the data, as plain JSON."""
+        return {"examples": self.scoring_examples, "seed": seed, "balanced": self.recipe.scoring_balanced}
+
     def describe(self) -> dict[str, Any]:
         """Plain JSON that identifies the workload: network, task, data digest, recipe; the weights' file and sha256.
 

@@ -2,28 +2,37 @@
 
 It begins with the verdict. Below it lies a folded part for each grid (accuracy against density, declared tests, ranks,
 stacks, cost, training), then the predictors, the tickets' anatomy, and how each number was made.
+
+The file holds its style, its scripts and its data, and may load nothing. What is folded away is packed: gzip and base64
+of JSON with the part's HTML, its charts and their data. So is Vega, the library that draws. The page's script unpacks
+each when it is asked for.
 """
 
 from __future__ import annotations
 
+import base64
+import gzip
+import hashlib
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.report.accuracy import accuracy
-from scratchcard.analysis.report.cost import cost
-from scratchcard.analysis.report.curves import training
+from scratchcard.analysis.report.cost import cost, training
 from scratchcard.analysis.report.heat_maps import heat_maps
 from scratchcard.analysis.report.page import Part, Section
 from scratchcard.analysis.report.predictors import predictors
 from scratchcard.analysis.report.provenance import overview, provenance
-from scratchcard.analysis.report.render import render
 from scratchcard.analysis.report.sources import Inputs, gather
 from scratchcard.analysis.report.tests_and_ranks import ranks, tests
 from scratchcard.analysis.report.tickets import tickets
 from scratchcard.analysis.report.verdict import leads, outcome, sentences
 from scratchcard.analysis.report.winners import winners
+from scratchcard.analysis.significance import compare
 from scratchcard.artefacts.destination import check_destination
 from scratchcard.artefacts.files import written_beside
 from scratchcard.artefacts.version import versions
@@ -31,8 +40,6 @@ from scratchcard.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["report"]
 
 ALONE: Mapping[str, Any] = {"name": "runs", "title": "Runs of no grid"}
 """Stands for a grid where runs belong to none."""
@@ -48,7 +55,7 @@ def report(
     """Write the report of results as one HTML file; returns its path.
 
     Args:
-        source: a folder of results, or a `.parquet` that `analysis.results.export` wrote (without learning curves); or
+        source: a folder of results, or a `.parquet` that `analysis.results.export` wrote; or
             several of them, whose runs are taken together.
         out: the file, ending in .html; written beside and renamed.
         title: of the page; by default the grid's title, where there is one grid.
@@ -57,6 +64,13 @@ def report(
     Raises:
         ValueError: another ending, no finished run, or the extra `report` is not installed.
         FileNotFoundError: nothing there.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> _ = sc.sweep([sc.Experiment(workload, sc.Method("snip"), 0.25, 0)], "reported")
+        >>> report("reported", "report.html").name  # doctest: +SKIP
+        'report.html'
     """
     out = Path(out)
     if out.suffix not in (".html", ".htm"):
@@ -72,26 +86,32 @@ def page(inputs: Inputs, title: str | None = None) -> str:
     """The page's HTML."""
     grids = list(inputs.grids)
     known = {digest for grid in grids for digest in grid.get("digests") or ()}
-    rest = inputs.runs[~inputs.runs["digest"].isin(known)]
+    rest = inputs.runs.loc[~inputs.runs["digest"].isin(known), "digest"]
     if not rest.empty:
-        grids.append(dict(ALONE) | {"digests": list(rest["digest"])})
-    tested = [_tested(grid, inputs.part(grid).runs) for grid in grids]
-    parts = [_grid(inputs.part(grid), grid, inputs.runs, found) for grid, found in zip(grids, tested, strict=True)]
-    parts += _rest(inputs)
+        grids.append({**ALONE, "digests": list(rest)})
+    parts, tested = [], []
+    for grid in grids:
+        part = inputs.part(grid)
+        found = _tested(grid, part.runs)
+        parts.append(_grid(part, grid, inputs.runs, found))
+        tested += [] if found is None or isinstance(found, str) else [found]
+    fitted = Part("predictors", "Predictors", "How well each finds the slow ticket.")
+    fitted.sections = predictors(inputs.predictors, inputs.metrics, fitted.data)
+    kept = Part("tickets", "Ticket anatomy", "What the tickets look like, measured on the stored masks and weights.")
+    kept.sections = tickets(inputs.anatomy, kept.data)
+    made = Part("provenance", "How each number was made", "Grids, settings, machines, failed runs.")
+    made.sections = provenance(inputs)
+    parts += [part for part in (fitted, kept, made) if part.sections]
     if title is None:
         titles = [str(grid.get("title") or grid["name"]) for grid in inputs.grids]
         title = titles[0] if len(titles) == 1 else "Results of pruning runs"
     first = Part("verdict", "Verdict", "")
-    first.sections = winners(
-        inputs.runs, [found for found in tested if found is not None], overview(inputs), first.data
-    )
+    first.sections = winners(inputs.runs, tested, overview(inputs), first.data)
     return render(title, first, parts, inputs.source, versions()["scratchcard"], single=len(grids) == 1)
 
 
 def _tested(grid: Mapping[str, Any], runs: pd.DataFrame) -> pd.DataFrame | str | None:
     """The declared comparisons, tested; or why they cannot be; None where there are none."""
-    from scratchcard.analysis.significance import compare
-
     if runs.empty or not grid.get("comparisons"):
         return None
     try:
@@ -102,8 +122,7 @@ def _tested(grid: Mapping[str, Any], runs: pd.DataFrame) -> pd.DataFrame | str |
 
 def _grid(inputs: Inputs, grid: Mapping[str, Any], everything: pd.DataFrame, tested: pd.DataFrame | str | None) -> Part:
     name, runs = str(grid["name"]), inputs.runs
-    anchor = "grid-" + re.sub(r"\W+", "-", name)
-    part = Part(anchor, str(grid.get("title") or name), "")
+    part = Part("grid-" + re.sub(r"\W+", "-", name), str(grid.get("title") or name), "")
     wanted = len(set(grid.get("digests") or ()))
     if runs.empty:
         part.summary = f"No run of the grid {name} is finished."
@@ -116,10 +135,9 @@ def _grid(inputs: Inputs, grid: Mapping[str, Any], everything: pd.DataFrame, tes
     part.summary = f"{_result(runs, tested)} {done}, {methods}, {seeds}."
     part.sections = accuracy(runs, everything, inputs.figures(grid), part.data)
     part.sections += tests(grid, runs, tested)
-    part.sections += ranks(runs, part.data)
-    part.sections += heat_maps(runs, part.data)
-    part.sections += cost(runs, part.data)
-    part.sections += training(runs, inputs.histories, part.data)
+    for section in (ranks, heat_maps, cost):
+        part.sections += section(runs, part.data)
+    part.sections += training(runs)
     return part
 
 
@@ -127,18 +145,76 @@ def _result(runs: pd.DataFrame, tested: pd.DataFrame | str | None) -> str:
     """What comes out of a grid, in one or two sentences."""
     if tested is None or isinstance(tested, str):
         return next((f"{place}: {text}" for place, text in sentences(leads(runs, []))), "")
-    families = [(str(family), rows) for family, rows in tested.groupby("family", sort=False)]
-    family, rows = families[0]
-    more = f" ({counted(len(families) - 1, 'more family')} below.)" if len(families) > 1 else ""
-    return f"{family}: {outcome(rows)}{more}"
+    family, rows = next(iter(tested.groupby("family", sort=False)))
+    others = tested["family"].nunique() - 1
+    return f"{family}: {outcome(rows)}" + (f" ({counted(others, 'more family')} below.)" if others else "")
 
 
-def _rest(inputs: Inputs) -> Iterator[Part]:
-    """The parts that are of no grid."""
-    fitted = Part("predictors", "Predictors", "How well each finds the slow ticket.")
-    fitted.sections = predictors(inputs.predictors, inputs.metrics, fitted.data)
-    kept = Part("tickets", "Ticket anatomy", "What the tickets look like, measured on the stored masks and weights.")
-    kept.sections = tickets(inputs.anatomy, kept.data)
-    made = Part("provenance", "How each number was made", "Grids, settings, machines, failed runs.")
-    made.sections = provenance(inputs)
-    yield from (part for part in (fitted, kept, made) if part.sections)
+def render(title: str, first: Part, parts: Sequence[Part], source: str, version: str, *, single: bool = False) -> str:
+    """Parts to HTML. Foreign texts are escaped; a script that is not ours would not run (content security policy).
+
+    Args:
+        title: of the page.
+        first: the verdict, in plain HTML.
+        parts: below it, folded and packed.
+        source: what it is made from.
+        version: of this package.
+        single: whether the first of the parts stands open, as the only grid does.
+
+    Raises:
+        ValueError: Vega's bundle (vl-convert) or Jinja is not installed.
+    """
+    try:
+        import jinja2
+        import vl_convert
+        from markupsafe import Markup
+    except ImportError as error:
+        raise ValueError("reports need Jinja and vl-convert: pip install 'scratchcard[report]'") from error
+    library = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+    script, style = _file("page.js"), _file("page.css")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string(_file("page.html"))
+
+    def pack(part: Part, html: str) -> str:
+        told = {"html": html, "charts": [chart.spec for chart in part.charts], "sets": part.data.sets}
+        return packed(json.dumps(told, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+
+    text: str = template.render(
+        only=None,
+        title=title,
+        first=first,
+        parts=parts,
+        single=single,
+        packs=[pack(first, ""), *(pack(part, template.render(only=part.sections).strip()) for part in parts)],
+        source=source,
+        version=version,
+        made=time.strftime("%Y-%m-%d", time.gmtime()),
+        policy=policy(library, script),
+        style=Markup(style),  # noqa: S704  (our own files)
+        script=Markup(script),  # noqa: S704
+        library=packed(library),
+    )
+    return text
+
+
+def packed(text: str) -> str:
+    """gzip and base64 of a text, the same each time; no character of it can end an element of HTML.
+
+    >>> packed("scratchcard") == packed("scratchcard")
+    True
+    """
+    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
+
+
+def policy(*scripts: str) -> str:
+    """The content security policy: nothing from the network, no script but these, no `eval`."""
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
+    )
+
+
+def _file(name: str) -> str:
+    return files("scratchcard.analysis.report").joinpath(name).read_text(encoding="utf-8")

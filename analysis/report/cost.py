@@ -1,14 +1,12 @@
-"""Accuracy against cost: seconds to prune and train, with the Pareto front."""
+"""Cost: accuracy against the seconds to prune and train, with the Pareto front; steps of the trainings."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scratchcard.analysis.headline import Headline
-from scratchcard.analysis.report.charts import scatter
-from scratchcard.analysis.report.density_rows import means, pruned, workloads
-from scratchcard.analysis.report.page import SHAPES, Cell, Chart, Data, Panels, Section, Table, plain
-from scratchcard.analysis.report.panels import entries_of, limits
+from scratchcard.analysis.report.charts import MEANS, curves, log_axis
+from scratchcard.analysis.report.density_rows import axis, density_table, means, pruned, workloads
+from scratchcard.analysis.report.page import SHAPES, Cell, Chart, Data, Panels, Section, Table, entries_of, number
 from scratchcard.analysis.statistics import pareto
 
 if TYPE_CHECKING:
@@ -16,6 +14,7 @@ if TYPE_CHECKING:
 
 REGIMES = {"USS": "circle", "UMS": "square", "ISS": "triangle-up", "IMS": "diamond"}
 """Regime to the shape of its marks."""
+POINTS = {"rule": {"strokeWidth": 1.4}, "point": MEANS["point"] | {"size": 60}}
 
 
 def cost(runs: pd.DataFrame, data: Data) -> list[Section]:
@@ -29,21 +28,15 @@ def cost(runs: pd.DataFrame, data: Data) -> list[Section]:
         rows = _rows(timed)
         found = data.add(f"cost {network} {task} {headline.name}", rows)
         tip = {"method": "method", "text": headline.title, "seconds": "seconds", "n": "seeds", "values": "each seed"}
-        seconds = [float(row["x"]) for row in rows]
         unit, clock = _clock(timed)
-        x = {
-            "title": f"pruning + training, {unit} (log axis)",
-            "scale": {"type": "log", "domain": [plain(min(seconds) / 1.2), plain(max(seconds) * 1.2)], "nice": False},
-            "axis": {"format": "~g", "tickCount": 5, "labelOverlap": "greedy"},
-        }
-        entries = entries_of(list(dict.fromkeys(row["entry"] for row in rows)), "chip")
+        title = f"pruning + training, {unit}"
+        x = log_axis(f"{title} (log axis)", [row["x"] for row in rows], 1.2, tickCount=5, labelOverlap="greedy")
+        entries = entries_of([row["entry"] for row in rows], "chip")
         charts = []
         for density in sorted(timed["density"].unique()):
-            domain, cut = limits([row for row in rows if row["density"] == density])
-            scale = {"domainMax": plain(domain[1])} if cut else {"domain": plain(domain), "nice": False}
-            y = {"title": headline.title, "scale": scale}
-            panel = f"density {density:g}"
-            spec = scatter(found, panel, entries, x, y, tip, floor=cut[0] if cut else None)
+            y, cut = axis(headline, [row for row in rows if row["density"] == density])
+            panel, floor = f"density {density:g}", cut[0] if cut else None
+            spec = curves(found, entries, x, y, tip, draw=POINTS, panel=panel, front=True, floor=floor)
             about = f"Scatter plot of test {headline.words} against seconds at {panel}, with the Pareto front."
             charts.append(Chart(spec, panel, about, entries, floor=cut))
         caption = (
@@ -52,21 +45,44 @@ def cost(runs: pd.DataFrame, data: Data) -> list[Section]:
         )
         if any(chart.floor for chart in charts):
             caption += " Some means or intervals reach below the axis; 'whole range' shows them."
+        fitting = "; fitting a predictor, and finding the slow tickets that it learns from, is not counted"
         text = (
             f"Test {headline.words} against the cost of finding and training the ticket, means over seeds. Seconds are "
             f"{clock}. They are a run's own: work shared with other runs counts in each of them, as if it stood alone"
-            f"{_fitting(timed)}. A method that is a little cheaper than another by its mean need not be: seconds "
-            "scatter with the machine's load too."
+            f"{fitting if timed['predictor'].notna().any() else ''}. A method that is a little cheaper than another by "
+            "its mean need not be: seconds scatter with the machine's load too."
         )
-        there = set(timed["regime"])
-        key = tuple((regime, SHAPES[shape]) for regime, shape in REGIMES.items() if regime in there)
-        blocks = (Panels(tuple(charts), caption, key), _front(headline, rows, unit))
+        key = tuple((regime, SHAPES[shape]) for regime, shape in REGIMES.items() if regime in set(timed["regime"]))
+        front = sorted((r for r in rows if r["front"]), key=lambda r: (r["density"], r["x"]))
+        cells = [
+            [number(r["density"], "g"), r["method"], number(r["x"], ".3g"), Cell(r["text"], r["mean"])] for r in front
+        ]
+        best = "The Pareto front of the means: for each density, the methods than which none is cheaper and better."
+        blocks = (Panels(charts, caption, key), Table(best, ("density", "method", title, headline.title), cells))
         sections.append(Section(f"{headline.words.capitalize()} against cost: {network} on {task}", text, blocks))
     return sections
 
 
+def training(runs: pd.DataFrame) -> list[Section]:
+    """One section for each network and task: steps to the lowest validation loss."""
+    sections = []
+    for network, task, _, group in workloads(pruned(runs)):
+        rows = means(group, "best_step")
+        if not rows:
+            continue
+        stopped, diverged = (int(group[c].fillna(False).astype(bool).sum()) for c in ("early_stopped", "diverged"))
+        text = (
+            "Training steps to the lowest validation loss, where the evaluated weights come from, mean over seeds "
+            f"with its 95 % interval. {stopped} of {len(group)} trainings were stopped early, {diverged} diverged."
+        )
+        caption = "Steps to the lowest validation loss, mean ± 95 % interval, by density."
+        table = Table(caption, *density_table(rows, best=False))
+        sections.append(Section(f"Training: {network} on {task}", text, [table]))
+    return sections
+
+
 def _clock(timed: pd.DataFrame) -> tuple[str, str]:
-    """The unit for an axis, and what was measured in words (`clock`)."""
+    """The unit for an axis, and what was measured in words."""
     on_cpu = timed["device"].fillna("cpu").astype(str).str.startswith("cpu")
     if on_cpu.all():
         return "processor seconds", "processor time, summed over cores, not the time that passed"
@@ -75,43 +91,17 @@ def _clock(timed: pd.DataFrame) -> tuple[str, str]:
     return "seconds", "processor time for runs on a CPU and the time that passed for those on a GPU, two clocks"
 
 
-def _fitting(timed: pd.DataFrame) -> str:
-    if not timed["predictor"].notna().any():
-        return ""
-    return "; fitting a predictor, and finding the slow tickets that it learns from, is not counted"
-
-
 def _rows(timed: pd.DataFrame) -> list[dict[str, Any]]:
     about = timed.drop_duplicates("method").set_index("method")
     seconds = {(r["method"], r["density"]): r["mean"] for r in means(timed, "cost")}
-    rows = []
-    for row in means(timed):
-        found = about.loc[row["method"]]
-        spent = seconds[row["method"], row["density"]]
+    rows, panels = means(timed), dict[float, list[dict[str, Any]]]()
+    for row in rows:
+        found, spent = about.loc[row["method"]], seconds[row["method"], row["density"]]
         shape = REGIMES.get(str(found["regime"]), "cross")
-        rows.append(
-            row
-            | {"entry": str(found["scorer"]), "shape": shape, "x": spent, "seconds": f"{spent:.3g}"}
-            | {"front": False, "panel": f"density {row['density']:g}"}
-        )
-    for density in {row["density"] for row in rows}:
-        group = [row for row in rows if row["density"] == density]
+        row |= {"entry": str(found["scorer"]), "shape": shape, "x": spent, "seconds": f"{spent:.3g}"}
+        row |= {"front": False, "panel": f"density {row['density']:g}"}
+        panels.setdefault(row["density"], []).append(row)
+    for group in panels.values():
         for place in pareto([(row["x"], row["mean"]) for row in group]):
             group[place]["front"] = True
     return rows
-
-
-def _front(headline: Headline, rows: list[dict[str, Any]], unit: str) -> Table:
-    front = sorted((r for r in rows if r["front"]), key=lambda r: (r["density"], r["x"]))
-    cells = [
-        (
-            Cell(f"{row['density']:g}", float(row["density"])),
-            row["method"],
-            Cell(str(row["seconds"]), float(row["x"])),
-            Cell(str(row["text"]), float(row["mean"])),
-        )
-        for row in front
-    ]
-    columns = ("density", "method", f"pruning + training, {unit}", headline.title)
-    caption = "The Pareto front of the means: for each density, the methods than which none is cheaper and better."
-    return Table.of(caption, columns, cells)

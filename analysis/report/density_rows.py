@@ -1,18 +1,25 @@
-"""Runs grouped into what one mark or one cell shows: a mean, its interval, its seeds."""
+"""Runs grouped into what one mark, one cell or one panel shows: a mean, its interval, its seeds."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.groups import MEASURE, groups
-from scratchcard.analysis.headline import Headline, metric_of
-from scratchcard.analysis.report.page import Cell
-from scratchcard.analysis.statistics import Interval, interval
+from scratchcard.analysis.report.page import Cell, Entry, entries_of, entry, number, plain
+from scratchcard.analysis.statistics import Headline, Interval, interval, metric_of
 from scratchcard.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Row = dict[str, Any]
+Rows = Sequence[Mapping[str, Any]]
+WORKLOAD = ("network", "task", "metric", "data_digest", "max_steps")
+"""What a dense network must share with a sparse one to be its reference."""
+MOST = 8
+"""Methods that one panel shows in colour."""
 
 
 def workloads(runs: pd.DataFrame) -> Iterator[tuple[str, str, Headline, pd.DataFrame]]:
@@ -32,10 +39,6 @@ def pruned(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[runs["density"] < 1]
 
 
-WORKLOAD = ("network", "task", "metric", "data_digest", "max_steps")
-"""What a dense network must share with a sparse one to be its reference."""
-
-
 def dense_reference(everything: pd.DataFrame, sparse: pd.DataFrame) -> Interval | None:
     """The headline metric, as it is shown, of a sparse network's dense workload over seeds; None without such runs.
 
@@ -43,13 +46,11 @@ def dense_reference(everything: pd.DataFrame, sparse: pd.DataFrame) -> Interval 
     None also where the sparse ones are of several workloads, so that no one line is the reference of all.
     """
     workload = sparse[list(WORKLOAD)].drop_duplicates()
-    if len(workload) > 1:
-        return None
     dense = everything[(everything["density"] == 1) & (everything["initial"] == "given")]
     for name in WORKLOAD:
         value = workload[name].iloc[0]
         dense = dense[dense[name].isna() if value != value or value is None else dense[name] == value]
-    if dense.empty:
+    if len(workload) > 1 or dense.empty:
         return None
     scale = Headline(metric_of(dense["metric"].iloc[0])).scale
     return interval([scale * float(value) for value in dense.groupby("seed")[MEASURE].mean()])
@@ -57,15 +58,11 @@ def dense_reference(everything: pd.DataFrame, sparse: pd.DataFrame) -> Interval 
 
 def starts(runs: pd.DataFrame) -> list[str]:
     """Each run's initial weights in words: `given`, `bimodal`, `saw snip`."""
-    return [
-        f"{kind} {scorer}" if isinstance(scorer, str) else str(kind)
-        for kind, scorer in zip(runs["initial"], runs["initial_scorer"], strict=True)
-    ]
+    named = zip(runs["initial"], runs["initial_scorer"], strict=True)
+    return [f"{kind} {scorer}" if isinstance(scorer, str) else str(kind) for kind, scorer in named]
 
 
-def means(
-    runs: pd.DataFrame, measure: str = MEASURE, by: Sequence[str] = ("method", "density")
-) -> list[dict[str, Any]]:
+def means(runs: pd.DataFrame, measure: str = MEASURE, by: Sequence[str] = ("method", "density")) -> list[Row]:
     """One row a group: its keys, mean, low, high (95 % interval by Student's t), n, the values of the seeds.
 
     The headline metric comes in the units in which it is shown; a share's interval ends at its limits. Runs whose
@@ -88,65 +85,127 @@ def means(
     return rows
 
 
+def mean_cell(row: Mapping[str, Any] | None, note: str = "", strong: bool = False) -> Cell:
+    """The cell of a row of `means`; a dash without one."""
+    if row is None:
+        return number(None, note=note)
+    mean, _, spread = str(row["text"]).partition(" ± ")
+    return Cell(mean, float(row["mean"]), f"± {spread}" if spread else "", note, strong)
+
+
 def density_table(
-    rows: Sequence[Mapping[str, Any]],
-    notes: Mapping[tuple[str, float], str] | None = None,
-    *,
-    best: str = "high",
-    names: Mapping[str, str] | None = None,
+    rows: Rows, notes: Mapping[tuple[str, float], str] = {}, names: Mapping[str, str] = {}, *, best: bool = True
 ) -> tuple[tuple[str, ...], list[list[Cell]]]:
-    """Columns and rows of a table methods × densities from `means`; the best of a column is strong.
+    """Columns and rows of a table methods × densities from `means`; the highest of a column is strong.
+
+    A cell of another number of seeds than is usual at its density says so.
 
     Args:
         rows: of `means`.
         notes: (method, density) to what stands under the figure.
-        best: `high`, `low` or `none`.
+        best: whether the highest is strong.
         names: method to what stands under its name.
-
-    A cell of another number of seeds than is usual at its density says so.
     """
-    densities = sorted({float(row["density"]) for row in rows})
+    usual = usual_seeds(rows)
     table: dict[str, dict[float, Mapping[str, Any]]] = {}
+    tops: dict[float, float] = {}
     for row in rows:
-        table.setdefault(str(row["method"]), {})[float(row["density"])] = row
-    usual, tops = usual_seeds(rows), {}
-    for density in densities if best != "none" else ():
-        column = [row[density]["mean"] for row in table.values() if density in row]
-        tops[density] = (max if best == "high" else min)(column)
+        density = float(row["density"])
+        table.setdefault(str(row["method"]), {})[density] = row
+        tops[density] = max(row["mean"], tops.get(density, row["mean"]))
     cells = []
     for method, found in table.items():
-        line = [Cell(method, note=(names or {}).get(method, ""))]
-        for density in densities:
-            note = (notes or {}).get((method, density), "")
-            if density not in found:
-                line.append(Cell("–", float("nan"), note=note))
-                continue
-            mean, _, spread = str(found[density]["text"]).partition(" ± ")
-            if (n := int(found[density]["n"])) != usual[density]:
-                note = "; ".join(filter(None, (note, counted(n, "seed"))))
-            strong = len(table) > 1 and found[density]["mean"] == tops.get(density)
-            line.append(Cell(mean, float(found[density]["mean"]), f"± {spread}" if spread else "", note, strong))
+        line = [Cell(method, note=names.get(method, ""))]
+        for density, seeds in usual.items():
+            cell, note = found.get(density), notes.get((method, density), "")
+            if cell and cell["n"] != seeds:
+                note = "; ".join(filter(None, (note, counted(cell["n"], "seed"))))
+            strong = best and len(table) > 1 and cell is not None and cell["mean"] == tops[density]
+            line.append(mean_cell(cell, note, strong))
         counts = sorted({int(entry["n"]) for entry in found.values()})
-        line.append(Cell(str(counts[0]) if len(counts) == 1 else f"{counts[0]}–{counts[-1]}", float(counts[0])))
+        line.append(Cell("–".join(map(str, dict.fromkeys((counts[0], counts[-1])))), float(counts[0])))
         cells.append(line)
-    return ("method", *(f"{d:g}" for d in densities), "seeds"), cells
+    return ("method", *(f"{d:g}" for d in usual), "seeds"), cells
 
 
-def usual_seeds(rows: Sequence[Mapping[str, Any]]) -> dict[float, int]:
+def usual_seeds(rows: Rows) -> dict[float, int]:
     """The number of seeds that most methods have at each density; of two, the larger."""
-    counts: dict[float, list[int]] = {}
+    counts: dict[float, Counter[int]] = {}
     for row in rows:
-        counts.setdefault(float(row["density"]), []).append(int(row["n"]))
-    return {density: max(found, key=lambda n: (found.count(n), n)) for density, found in sorted(counts.items())}
+        counts.setdefault(float(row["density"]), Counter())[int(row["n"])] += 1
+    return {density: max(found, key=lambda n: (found[n], n)) for density, found in sorted(counts.items())}
 
 
-def seeds_text(rows: Sequence[Mapping[str, Any]]) -> str:
+def seeds_text(rows: Rows) -> str:
     """` Seeds: 10 at 0.005, 0.01; 5 at 0.1.`, empty where all densities have the same number."""
     usual = usual_seeds(rows)
-    if len(set(usual.values())) < 2:
-        return ""
-    shares = [
-        f"{n} at {', '.join(f'{density:g}' for density, count in usual.items() if count == n)}"
-        for n in dict.fromkeys(usual.values())
-    ]
-    return f" Seeds: {'; '.join(shares)}, unless the cell says otherwise."
+    at: dict[int, list[str]] = {}
+    for density, n in usual.items():
+        at.setdefault(n, []).append(f"{density:g}")
+    told = "; ".join(f"{n} at {', '.join(densities)}" for n, densities in at.items())
+    return f" Seeds: {told}, unless the cell says otherwise." if len(at) > 1 else ""
+
+
+def limits(rows: Rows, more: Sequence[float] = ()) -> tuple[tuple[float, float], tuple[float, float] | None]:
+    """The range of y of all panels, and, when a few values lie far below the rest, a floor and the lowest value.
+
+    The floor lies two interquartile ranges below the lower quartile of the means and of `more`.
+    """
+    import numpy as np
+
+    values = [float(row["mean"]) for row in rows] + list(more)
+    lowest = min([float(row["low"]) for row in rows] + list(more))
+    highest = max([float(row["high"]) for row in rows] + list(more))
+    first, third = np.quantile(values, [0.25, 0.75])
+    start = float(np.floor(first - 2 * max(third - first, 0.5)))
+    cut = start > lowest and len(values) > 3
+    room = 0.04 * ((highest - (start if cut else lowest)) or 1.0)
+    bottom = start if cut else lowest - room
+    return (bottom, highest + room), ((start, lowest - room) if cut else None)
+
+
+def axis(headline: Headline, rows: Rows, more: Sequence[float] = ()) -> tuple[Row, tuple[float, float] | None]:
+    """The vertical axis of a metric within its `limits`, and the floor and lowest value where there is a floor."""
+    domain, cut = limits(rows, more)
+    scale = {"domainMax": plain(domain[1])} if cut else {"domain": plain(domain), "nice": False}
+    return {"title": headline.title, "scale": scale}, cut
+
+
+def split(runs: pd.DataFrame) -> list[tuple[str, tuple[Entry, ...]]]:
+    """Methods shared out to panels of at most eight: by scorer, then by what else tells them apart.
+
+    A variant (the method without its scorer) keeps its colour and shape across panels where all variants together
+    are few enough.
+    """
+    methods = runs.drop_duplicates("method")
+    if len(methods) <= MOST:
+        return [("", entries_of(methods["method"]))]
+    named = zip(methods["method"], methods["scorer"], strict=True)
+    variants = {m: m.removeprefix(s).lstrip(", ") for m, s in named}
+    order = {variant: k for k, variant in enumerate(dict.fromkeys(variants.values()))}
+    panels: list[tuple[list[str], list[str]]] = []
+    for title, names in _shares(methods, ("scorer", "regime", "on", "initial", "initial_scorer", "predictor")):
+        if panels and len(panels[-1][1]) + len(names) <= MOST:  # small shares that follow each other, together
+            panels[-1] = [*panels[-1][0], title], panels[-1][1] + names
+        else:
+            panels.append(([title], names))
+    found = []
+    for titles, names in panels:
+        common = len(order) <= MOST and len({variants[m] for m in names}) == len(names)
+        entries = tuple(entry(m, order[variants[m]] if common else k) for k, m in enumerate(names))
+        found.append((", ".join(titles), entries))
+    return found
+
+
+def _shares(methods: pd.DataFrame, keys: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    if len(methods) <= MOST or not keys:
+        names = list(methods["method"])
+        for k in range(0, len(names), MOST):
+            yield ("" if len(names) <= MOST else f"part {k // MOST + 1}"), names[k : k + MOST]
+        return
+    without = {"on": "not stacked", "initial_scorer": "no initial scorer", "predictor": "no predictor"}
+    several = methods[keys[0]].nunique(dropna=False) > 1
+    for value, group in methods.groupby(keys[0], sort=False, dropna=False):
+        name = str(value) if value == value and value is not None else without.get(keys[0], keys[0])
+        for title, names in _shares(group, keys[1:]):
+            yield ", ".join(filter(None, (name * several, title))), names

@@ -4,79 +4,74 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scratchcard.analysis.headline import Headline
 from scratchcard.analysis.report.charts import heat_map
 from scratchcard.analysis.report.density_rows import means, pruned, starts, workloads
-from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section, plain
+from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section
+from scratchcard.analysis.statistics import Headline
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SETTINGS = ("rounds", "shots", "schedule", "scope", "rewind_step", "towards", "scoring_examples", "max_steps", "device")
 """What a map does not show of a method."""
+_SCALE = "Each panel has its own colour scale."
 
 
 def heat_maps(runs: pd.DataFrame, data: Data) -> list[Section]:
     """Heat maps: stacks (first scorer × second scorer) and scores as weights (scorer × initial weights)."""
     sections = []
     for network, task, headline, group in workloads(pruned(runs)):
-        stacks = group[(group["initial"] == "given")]
-        if stacks["on"].notna().any():
-            shown = stacks[stacks["regime"] == stacks.loc[stacks["on"].notna(), "regime"].mode().iloc[0]]
-            shown = shown.assign(column=_names(shown, "scorer"), row=_names(shown, "on"))
-            again = shown["restack"].fillna(value=False).astype(bool)
-            for when, kind in (("once", ~again), ("every round", again)):
-                some = shown[kind | shown["on"].isna()]
-                if some["on"].isna().all():
-                    continue
-                text = (
-                    f"Mean {headline.title}, of every first scorer (rows, whose scores stand in for the weights) with "
-                    "every second scorer (columns); 'none' is the second scorer by itself. The first scorer scores "
-                    f"{'once, at the start' if when == 'once' else 'anew in every round'}. Each panel has its own "
-                    "colour scale."
-                )
-                found = _maps(
-                    f"stacks {when} {network} {task}", headline, some, ("second scorer", "first scorer"), data
-                )
-                sections.append(Section(f"Stacked scoring, {when}: {network} on {task}", text, found))
+        where = f"{network} on {task}"
+        given = group[group["initial"] == "given"]
+        shown = _usual(given, given["on"].notna())
+        again = shown["restack"].fillna(value=False).astype(bool)
+        for when, kind in (("once", ~again), ("every round", again)):
+            some = shown[kind | shown["on"].isna()]
+            if some["on"].isna().all():
+                continue
+            some = some.assign(column=_names(some, "scorer"), row=_names(some, "on"))
+            text = (
+                f"Mean {headline.title}, of every first scorer (rows, whose scores stand in for the weights) with "
+                "every second scorer (columns); 'none' is the second scorer by itself. The first scorer scores "
+                f"{'once, at the start' if when == 'once' else 'anew in every round'}. {_SCALE}"
+            )
+            found = _maps(f"stacks {when} {network} {task}", headline, some, ("second scorer", "first scorer"), data)
+            sections.append(Section(f"Stacked scoring, {when}: {where}", text, [found]))
         single = group[group["on"].isna()]
-        if (single["initial"] != "given").any():
-            shown = single[single["regime"] == single.loc[single["initial"] != "given", "regime"].mode().iloc[0]]
+        shown = _usual(single, single["initial"] != "given")
+        if not shown.empty:
             shown = shown.assign(column=_names(shown, "scorer"), row=starts(shown))
             text = (
                 f"Mean {headline.title}, of every scorer (columns) from every kind of initial weights (rows); 'given' "
-                "are the network's own, 'saw' the scores of the named scorer. Each panel has its own colour scale."
+                f"are the network's own, 'saw' the scores of the named scorer. {_SCALE}"
             )
             found = _maps(f"saw {network} {task}", headline, shown, ("scorer", "initial weights"), data)
-            sections.append(Section(f"Scores as weights: {network} on {task}", text, found))
+            sections.append(Section(f"Scores as weights: {where}", text, [found]))
     return sections
 
 
-def _maps(name: str, headline: Headline, shown: pd.DataFrame, titles: tuple[str, str], data: Data) -> tuple[Block, ...]:
+def _usual(runs: pd.DataFrame, kind: pd.Series) -> pd.DataFrame:
+    """The runs in the regime that most of a kind are in; none where there is none of the kind."""
+    return runs[runs["regime"] == next(iter(runs.loc[kind, "regime"].mode()), "")]
+
+
+def _maps(name: str, headline: Headline, shown: pd.DataFrame, titles: tuple[str, str], data: Data) -> Block:
     rows = means(_one_method_a_cell(shown), by=("density", "row", "column"))
     cells = [
-        {
-            "panel": f"density {row['density']:g}",
-            "row": row["row"],
-            "column": row["column"],
-            "value": row["mean"],
-            "text": f"{row['mean']:.{headline.digits - 1}f}",
-            "full": row["text"],
-            "n": row["n"],
-        }
+        {"panel": f"density {row['density']:g}", "value": row["mean"], "full": row["text"]}
+        | {"text": f"{row['mean']:.{headline.digits - 1}f}", **{key: row[key] for key in ("row", "column", "n")}}
         for row in rows
     ]
     data.add(name, cells)
-    down = _order(shown["row"])
-    across = _order(shown["column"])
+    down, across = _order(shown["row"]), _order(shown["column"])
     tip = {"row": titles[1], "column": titles[0], "full": headline.title, "n": "seeds"}
     charts = []
     for panel in dict.fromkeys(c["panel"] for c in sorted(cells, key=lambda c: float(c["panel"].split()[1]))):
         values = [c["value"] for c in cells if c["panel"] == panel]
-        spec = heat_map(name, panel, across, down, (plain(min(values)), plain(max(values))), tip, titles=titles)
+        spec = heat_map(name, panel, across, down, values, tip, titles=titles)
         text = f"Heat map of test {headline.words}, {titles[1]} by {titles[0]}, at {panel}."
         charts.append(Chart(spec, panel, text, width=130 + 36 * len(across)))
-    return (Panels(tuple(charts), "Darker is lower; point at a cell for its interval."),)
+    return Panels(charts, "Darker is lower; point at a cell for its interval.")
 
 
 def _names(runs: pd.DataFrame, column: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 SHAPES: Mapping[str, str] = {
     "circle": "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0",
@@ -23,46 +23,36 @@ COLOURS = 8
 """The style sheet has the variables --c0 to --c7, one set a theme."""
 
 
-@dataclass(frozen=True)
-class Style:
-    """How a method is drawn: colours repeat after eight, dashes change with each repeat."""
-
-    number: int
-
-    @property
-    def colour(self) -> str:
-        """A style sheet's variable, so that a theme changes it without drawing again."""
-        return f"var(--c{self.number % COLOURS})"
-
-    @property
-    def shape(self) -> str:
-        """Vega's name."""
-        return tuple(SHAPES)[(self.number + self.number // COLOURS) % len(SHAPES)]
-
-    @property
-    def outline(self) -> str:
-        """The same as an SVG path."""
-        return SHAPES[self.shape]
-
-    @property
-    def dash(self) -> str:
-        """SVG's dash array."""
-        return DASHES[(self.number // COLOURS) % len(DASHES)]
-
-
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A line of a legend; its button shows the method alone or among others.
 
     Attributes:
         name: what the data call it.
-        style: how it is drawn.
+        colour: a style sheet's variable, so that a theme changes it without drawing again.
+        shape: Vega's name of its mark.
+        outline: the shape as an SVG path.
+        dash: SVG's dash array.
         swatch: `both` a line and a mark, or a `line`, or a `chip` of its colour where shapes mean something else.
     """
 
     name: str
-    style: Style
-    swatch: Literal["both", "line", "chip"] = "both"
+    colour: str
+    shape: str
+    outline: str
+    dash: str
+    swatch: str
+
+
+def entry(name: str, number: int, swatch: str = "both") -> Entry:
+    """An entry; colours repeat after eight numbers, shapes and dashes change with each repeat."""
+    again, colour = divmod(number, COLOURS)
+    shape = tuple(SHAPES)[(number + again) % len(SHAPES)]
+    return Entry(name, f"var(--c{colour})", shape, SHAPES[shape], DASHES[again % len(DASHES)], swatch)
+
+
+def entries_of(names: Iterable[Any], swatch: str = "both") -> tuple[Entry, ...]:
+    """Legend entries in the order in which names appear."""
+    return tuple(entry(name, k, swatch) for k, name in enumerate(dict.fromkeys(map(str, names))))
 
 
 @dataclass(frozen=True)
@@ -99,7 +89,7 @@ class Panels:
         key: names of the marks' shapes, and their outlines.
     """
 
-    charts: tuple[Chart, ...]
+    charts: Sequence[Chart]
     caption: str
     key: tuple[tuple[str, str], ...] = ()
     kind: str = field(default="panels", init=False)
@@ -146,55 +136,49 @@ class Cell:
         return ""
 
 
+def number(value: Any, form: str = ".4g", small: str = "", note: str = "", strong: bool = False) -> Cell:
+    """The cell of a number; `–` where it is missing. `form` is a format."""
+    if value is None or value != value:
+        return Cell("–", math.nan, note=note)
+    text = format(value, form)
+    return Cell(f"−{text[1:]}" if text.startswith("-") else text, float(value), small, note, strong)
+
+
 @dataclass(frozen=True)
 class Table:
-    """A sortable table; the first column names the row."""
+    """A sortable table; the first column names the row. A cell is a `Cell` or a plain text."""
 
     caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    numeric: tuple[bool, ...] = ()
+    columns: Sequence[str]
+    lines: Sequence[Sequence[Any]]
     kind: str = field(default="table", init=False)
 
-    @staticmethod
-    def of(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Cell | str]]) -> Table:
-        """A table from cells and plain texts; a column is numeric when all its cells have values."""
-        cells = tuple(tuple(c if isinstance(c, Cell) else Cell(c) for c in row) for row in rows)
-        numeric = tuple(bool(cells) and all(row[k].value is not None for row in cells) for k in range(len(columns)))
-        return Table(caption, tuple(columns), cells, numeric)
+    @property
+    def rows(self) -> list[list[Cell]]:
+        """Its cells."""
+        return [[c if isinstance(c, Cell) else Cell(c) for c in line] for line in self.lines]
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Whether all cells of a column have values."""
+        rows = self.rows
+        return [bool(rows) and all(row[k].value is not None for row in rows) for k in range(len(self.columns))]
 
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph.
+    """A paragraph (`text`), a line to be typed into a terminal (`command`), or a file, folded (`listing`).
 
     Attributes:
-        title: its first words, in bold; such paragraphs are what a reader came for.
+        title: of a listing; of a paragraph its first words, in bold: such paragraphs are what a reader came for.
     """
 
     text: str
     title: str = ""
-    kind: str = field(default="text", init=False)
+    kind: str = "text"
 
 
-@dataclass(frozen=True)
-class Command:
-    """A line to be typed into a terminal."""
-
-    text: str
-    kind: str = field(default="command", init=False)
-
-
-@dataclass(frozen=True)
-class Listing:
-    """A text of its own, e.g. a grid file, folded until asked for."""
-
-    title: str
-    text: str
-    kind: str = field(default="listing", init=False)
-
-
-Block = Panels | Table | Text | Command | Listing
+Block = Panels | Table | Text
 
 
 @dataclass(frozen=True)
@@ -207,33 +191,8 @@ class Section:
 
     title: str
     text: str
-    blocks: tuple[Block, ...] = ()
+    blocks: Sequence[Block] = ()
     folded: bool = True
-
-
-@dataclass
-class Part:
-    """A part of the page that is folded away until it is asked for: a grid, the predictors, the tickets.
-
-    Attributes:
-        anchor: its name in an address.
-        title: its heading.
-        summary: what comes out of it, in one line.
-        sections: what it shows.
-        data: the data sets of its charts, each once.
-    """
-
-    anchor: str
-    title: str
-    summary: str
-    sections: list[Section] = field(default_factory=list)
-    data: Data = field(default_factory=lambda: Data())
-
-    @property
-    def charts(self) -> list[Chart]:
-        """In the order of the page."""
-        blocks = (block for section in self.sections for block in section.blocks)
-        return [chart for block in blocks if isinstance(block, Panels) for chart in block.charts]
 
 
 @dataclass
@@ -252,6 +211,31 @@ class Data:
         if self.sets.setdefault(name, entry) != entry:
             raise ValueError(f"two data sets are called {name!r}; give each its own name")
         return name
+
+
+@dataclass
+class Part:
+    """A part of the page that is folded away until it is asked for: a grid, the predictors, the tickets.
+
+    Attributes:
+        anchor: its name in an address.
+        title: its heading.
+        summary: what comes out of it, in one line.
+        sections: what it shows.
+        data: the data sets of its charts, each once.
+    """
+
+    anchor: str
+    title: str
+    summary: str
+    sections: list[Section] = field(default_factory=list)
+    data: Data = field(default_factory=Data)
+
+    @property
+    def charts(self) -> list[Chart]:
+        """In the order of the page."""
+        blocks = (block for section in self.sections for block in section.blocks)
+        return [chart for block in blocks if isinstance(block, Panels) for chart in block.charts]
 
 
 def plain(value: Any) -> Any:

@@ -1,26 +1,24 @@
-"""What a report is made from: runs, grids, failed runs, predictors, ticket anatomy, histories."""
+"""What a report is made from: runs, grids, failed runs, predictors, ticket anatomy."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from scratchcard.analysis.groups import rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SETTINGS = (
-    *("predictor", "scoring_examples", "max_steps", "rewind_step", "data_digest", "metric"),
-    *("results_version", "engine", "device"),
-)
-"""What tells two methods of one label apart, the most telling first."""
-NAMES = {
+SETTINGS = {
     **{"predictor": "{}", "scoring_examples": "{} scoring examples", "max_steps": "{} steps"},
-    **{"data_digest": "data {:.8}", "metric": "by {}"},
+    **{"rewind_step": "rewind step {}", "data_digest": "data {:.8}", "metric": "by {}"},
+    **{"results_version": "results version {}", "engine": "engine {}", "device": "device {}"},
 }
+"""What tells two methods of one label apart, the most telling first, and how it is said."""
 
 
 @dataclass(frozen=True)
@@ -36,24 +34,21 @@ class Inputs:
         published: published accuracies that the runs can stand beside, `analysis.published.beside`.
         metrics: published metrics of predictors.
         anatomy: `anatomy.parquet`, or None.
-        histories: digest to (step, train loss, validation loss, validation accuracy).
     """
 
     source: str
     runs: pd.DataFrame
-    grids: tuple[Mapping[str, Any], ...] = ()
-    failures: pd.DataFrame | None = None
-    predictors: tuple[Mapping[str, Any], ...] = ()
-    published: pd.DataFrame | None = None
-    metrics: tuple[Mapping[str, Any], ...] = ()
-    anatomy: pd.DataFrame | None = None
-    histories: Mapping[str, list[list[float]]] = field(default_factory=dict)
+    grids: tuple[Mapping[str, Any], ...]
+    failures: pd.DataFrame
+    predictors: tuple[Mapping[str, Any], ...]
+    published: pd.DataFrame
+    metrics: tuple[Mapping[str, Any], ...]
+    anatomy: pd.DataFrame | None
 
     def part(self, grid: Mapping[str, Any]) -> Inputs:
         """The same with one grid's runs alone."""
         wanted = set(grid.get("digests") or ())
-        runs = self.runs[self.runs["digest"].isin(wanted)]
-        failed = self.failures[self.failures["digest"].isin(wanted)] if self.failures is not None else None
+        runs, failed = (rows[rows["digest"].isin(wanted)] for rows in (self.runs, self.failures))
         return dataclasses.replace(self, runs=runs, grids=(grid,), failures=failed)
 
     def figures(self, grid: Mapping[str, Any]) -> dict[tuple[str, str], list[dict[str, Any]]]:
@@ -61,36 +56,21 @@ class Inputs:
 
         Where two tables of a source give one method's figure, that of the table which the grid names counts.
         """
-        import pandas as pd
-
-        if self.published is None:
-            return {}
-        named = set(grid.get("references") or ())
-        rows = self.published.to_dict("records")
-        found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        methods = self.runs.drop_duplicates(["network", "task", "label", "method"])
-        places = methods.groupby(["network", "task", "label"])["method"].agg(list).to_dict()
-        seen = set()
-        for row in sorted(rows, key=lambda row: row["table"] not in named):
-            key = (row["network"], row["task"], row["label"])
-            for method in places.get(key, ()):
-                if (key, method, row["density"]) in seen:
-                    continue
-                seen.add((key, method, row["density"]))
-                found.setdefault(key[:2], []).append(
-                    {
-                        "method": method,
-                        "density": float(row["density"]),
-                        "accuracy": 100 * float(row["test_accuracy"]),
-                        "source": str(row["citation"]),
-                        "starred": row["starred"] is True,
-                        "steps": float(row["steps"]),
-                        "runs": None if pd.isna(row["runs"]) else int(row["runs"]),
-                    }
-                )
-        for figures in found.values():
-            figures.sort(key=lambda figure: (figure["method"], figure["density"]))
-        return found
+        place = ["network", "task", "label"]
+        named = ~self.published["table"].isin(grid.get("references") or ())
+        known = self.published.assign(other=named).sort_values("other", kind="stable")
+        methods = self.runs[[*place, "method"]].drop_duplicates()
+        rows = known.merge(methods, on=place).drop_duplicates([*place, "method", "density"])
+        rows = rows.assign(
+            accuracy=100 * rows["test_accuracy"].astype(float),
+            source=rows["citation"],
+            starred=rows["starred"].fillna(value=False).astype(bool),
+            runs=rows["runs"].astype(object).where(rows["runs"].notna(), None),
+        )
+        shown = ["method", "density", "accuracy", "source", "starred", "steps", "runs"]
+        ordered = rows.sort_values(["method", "density"], kind="stable")
+        parts = ordered.groupby(place[:2])
+        return {(str(network), str(task)): rows_of(part[shown]) for (network, task), part in parts}
 
 
 def gather(sources: Sequence[str | Path], anatomy: str | Path | None = None) -> Inputs:
@@ -103,28 +83,28 @@ def gather(sources: Sequence[str | Path], anatomy: str | Path | None = None) -> 
     import pandas as pd
 
     from scratchcard.analysis import results
-    from scratchcard.analysis.published import beside
+    from scratchcard.analysis.anatomy import read_anatomy
+    from scratchcard.analysis.published import beside, published
 
-    frames = [results.frame(source) for source in sources]
+    paths = [Path(source) for source in sources]
+    frames = [results.frame(path) for path in paths]
     runs = pd.concat(frames, ignore_index=True).drop_duplicates("digest", ignore_index=True)
-    failures = pd.concat([results.failures(source) for source in sources], ignore_index=True)
+    failures = pd.concat([results.failures(path) for path in paths], ignore_index=True)
     failures = failures[~failures["digest"].isin(set(runs["digest"]))].drop_duplicates("digest", ignore_index=True)
-    grids = {(g["name"], g.get("title")): g for source in sources for g in results.grids(source)}
-    fitted = {p["identity"]: p for source in sources for p in results.predictors(source)}
+    grids = {(g["name"], g.get("title")): g for path in paths for g in results.grids(path)}
+    fitted = {p["identity"]: p for path in paths for p in results.predictors(path)}
     measured = tuple(record for record in fitted.values() if isinstance(record.get("metrics"), dict))
-    histories: dict[str, list[list[float]]] = {}
-    for source, frame in zip(sources, frames, strict=True):
-        histories |= _histories(Path(source), frame)
+    places = [path / "anatomy.parquet" for path in paths] if anatomy is None else []
+    place = next((path for path in places if path.is_file()), anatomy)
     return Inputs(
-        " and ".join(Path(source).name for source in sources),
+        " and ".join(path.name for path in paths),
         named(runs),
         tuple(sorted(grids.values(), key=lambda grid: -len(set(grid["digests"])))),
         failures,
         measured,
         beside(runs),
-        _metrics() if measured else (),
-        _anatomy([Path(source) for source in sources], anatomy),
-        histories,
+        tuple(rows_of(published("meta_model_metrics"))) if measured else (),
+        None if place is None else read_anatomy(place),
     )
 
 
@@ -134,52 +114,18 @@ def named(runs: pd.DataFrame) -> pd.DataFrame:
     Two runs of one network, task, label, density and seed differ in some setting; the settings that differ
     among runs of that label join its name.
     """
-    runs = runs.copy()
-    runs["method"] = runs["label"].astype(str)
-    for setting in SETTINGS:
-        key = ["network", "task", "method", "density", "seed"]
-        twice = runs[runs.duplicated(key, keep=False)]
-        if twice.empty:
-            break
-        clashing = set(twice["method"])
-        for label, group in runs[runs["method"].isin(clashing)].groupby("method", sort=False):
-            values = group[setting]
-            if values.nunique(dropna=False) < 2:
-                continue
-            form = NAMES.get(setting, setting.replace("_", " ") + " {}")
-            runs.loc[values.index, "method"] = [f"{label} [{form.format(_word(v))}]" for v in values]
+    runs = runs.assign(method=runs["label"].astype(str))
+    for setting, form in SETTINGS.items():
+        twice = runs.loc[runs.duplicated(["network", "task", "method", "density", "seed"], keep=False), "method"]
+        for label, group in runs[runs["method"].isin(set(twice))].groupby("method", sort=False):
+            if group[setting].nunique(dropna=False) > 1:
+                names = [f"{label} [{form.format(word(value))}]" for value in group[setting]]
+                runs.loc[group.index, "method"] = names
     return runs
 
 
-def _word(value: Any) -> str:
+def word(value: Any) -> str:
+    """A setting's value as it is read: `none` where it is missing, whole numbers without a point."""
     if value is None or value != value:  # NaN is not itself
         return "none"
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _metrics() -> tuple[Mapping[str, Any], ...]:
-    from scratchcard.analysis.published import published
-
-    rows = published("meta_model_metrics").to_dict("records")
-    return tuple({str(name): value for name, value in row.items()} for row in rows)
-
-
-def _anatomy(sources: Sequence[Path], given: str | Path | None) -> pd.DataFrame | None:
-    beside = [path for source in sources if source.is_dir() and (path := source / "anatomy.parquet").is_file()]
-    if given is None and not beside:
-        return None
-    from scratchcard.analysis.anatomy import read_anatomy
-
-    return read_anatomy(given if given is not None else beside[0])
-
-
-def _histories(source: Path, runs: pd.DataFrame) -> dict[str, list[list[float]]]:
-    histories = {}
-    for digest in runs["digest"] if source.is_dir() else ():
-        try:
-            record = json.loads((source / f"{digest}.json").read_text())
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError):
-            continue
-        if record.get("history"):
-            histories[str(digest)] = record["history"]
-    return histories

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.equal_tickets import identical, others
-from scratchcard.analysis.headline import Headline
+from scratchcard.analysis.groups import rows_of
 from scratchcard.analysis.report.density_rows import means, pruned, short, usual_seeds, workloads
 from scratchcard.analysis.significance import p_text
+from scratchcard.analysis.statistics import Headline
 from scratchcard.words import counted
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ class Lead:
     test: Mapping[str, Any] | None
 
     @property
+    def place(self) -> tuple[str, str, Headline]:
+        """Where it leads, and by which metric."""
+        return self.network, self.task, self.headline
+
+    @property
     def points(self) -> float:
         """The lead, as it is shown."""
         return math.nan if self.behind is None else float(self.best["mean"]) - float(self.behind["mean"])
@@ -60,8 +66,7 @@ class Lead:
         if self.behind is None:
             return "the only method"
         if self.test is not None:
-            p = p_text(float(self.test["p_adjusted"]))
-            return f"{'shown' if self.sure else 'not shown'} by the declared test, p {p if '<' in p else '= ' + p}"
+            return f"{'shown' if self.sure else 'not shown'} by the declared test, {_p(self.test)}"
         apart = self.best["low"] > self.behind["high"] and min(self.best["n"], self.behind["n"]) > 1
         return f"no test declared; the intervals {'are apart' if apart else 'overlap'}"
 
@@ -79,47 +84,48 @@ def leads(runs: pd.DataFrame, tests: Sequence[Mapping[str, Any]]) -> list[Lead]:
     declared: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in tests:
         if row["counted"]:
-            declared.setdefault(_pair(row["of"], row["against"], row), []).append(row)
+            key = _pair(row["of"], row["against"], short(str(row["network"])), row["task"], row["density"])
+            declared.setdefault(key, []).append(row)
     found = []
     for network, task, headline, group in workloads(pruned(runs)):
         again = others(identical(group))
-        kinds = {True: BEFORE, False: WITH}
-        regimes = dict(zip(group["method"], group["regime"].isin(["USS", "UMS"]), strict=True))
+        kinds = dict(
+            zip(group["method"], group["regime"].isin(["USS", "UMS"]).map({True: BEFORE, False: WITH}), strict=True)
+        )
         labels = dict(zip(group["method"], group["label"], strict=True))
         rows = [row for row in means(group) if row["method"] not in again]
         usual = usual_seeds(rows)
-        for before, kind in kinds.items():
-            for density, seeds in usual.items():
-                here = [r for r in rows if r["density"] == density and regimes[r["method"]] == before]
-                ranked = sorted((r for r in here if 2 * r["n"] >= seeds), key=lambda r: -r["mean"])
-                if not ranked:
-                    continue
-                best, behind = ranked[0], ranked[1] if len(ranked) > 1 else None
-                test = None
-                if behind is not None:
-                    where = {"network": network, "task": task, "density": density}
-                    there = declared.get(_pair(labels[best["method"]], labels[behind["method"]], where), ())
-                    size = (best["mean"] - behind["mean"]) / headline.scale
-                    test = next((row for row in there if abs(abs(row["difference"]) - size) < 1e-9), None)
-                found.append(Lead(network, task, headline, kind, density, best, behind, test))
+        for kind, density in ((kind, density) for kind in (BEFORE, WITH) for density in usual):
+            here = [r for r in rows if r["density"] == density and kinds[r["method"]] == kind]
+            ranked = sorted((r for r in here if 2 * r["n"] >= usual[density]), key=lambda r: -r["mean"])
+            if not ranked:
+                continue
+            best, behind, *_ = *ranked, None
+            test = None
+            if behind is not None:
+                pair = _pair(labels[best["method"]], labels[behind["method"]], network, task, density)
+                size = (best["mean"] - behind["mean"]) / headline.scale
+                there = (row for row in declared.get(pair, ()) if abs(abs(row["difference"]) - size) < 1e-9)
+                test = next(there, None)
+            found.append(Lead(network, task, headline, kind, density, best, behind, test))
     return found
 
 
-def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """A frame's rows by the names of its columns."""
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+def _pair(one: str, other: str, network: str, task: str, density: float) -> tuple[Any, ...]:
+    return frozenset((one, other)), network, task, f"{density:.6g}"
 
 
-def _pair(one: str, other: str, where: Mapping[str, Any]) -> tuple[Any, ...]:
-    return frozenset((one, other)), short(str(where["network"])), where["task"], f"{where['density']:.6g}"
+def _p(row: Mapping[str, Any]) -> str:
+    p = p_text(float(row["p_adjusted"]))
+    return f"p {p}" if "<" in p else f"p = {p}"
 
 
 def sentences(found: Sequence[Lead]) -> Iterator[tuple[str, str]]:
     """For each network and task its name, and a sentence or two for each kind of method."""
-    for place in dict.fromkeys((lead.network, lead.task, lead.headline) for lead in found):
+    for place in dict.fromkeys(lead.place for lead in found):
         told = []
         for kind in (BEFORE, WITH):
-            mine = [lead for lead in found if (lead.network, lead.task, lead.headline, lead.kind) == (*place, kind)]
+            mine = [lead for lead in found if (lead.place, lead.kind) == (place, kind)]
             told += [f"Of what {kind}, {_best(mine, place[2])} {_how_sure(mine)}"] if mine else []
         yield f"{place[0]} on {place[1]}", " ".join(told)
 
@@ -132,7 +138,7 @@ def _best(mine: Sequence[Lead], headline: Headline) -> str:
     shown = ordered if len(ordered) < 3 else ordered[:1]
     told = [
         f"'{method}' has the best mean {headline.words} at {_densities([lead.density for lead in own])} "
-        f"({_value(own, headline)}{_ahead(own)})"
+        f"({_value(own, headline)})"
         for method, own in shown
     ]
     if len(ordered) > len(shown):
@@ -142,20 +148,15 @@ def _best(mine: Sequence[Lead], headline: Headline) -> str:
 
 
 def _value(own: Sequence[Lead], headline: Headline) -> str:
-    values = [float(lead.best["mean"]) for lead in own]
-    unit = " %" if headline.share else ""
-    low, high = min(values), max(values)
-    return f"{low:.{headline.digits}f}{unit}" if low == high else f"{low:.1f} to {high:.1f}{unit}"
-
-
-def _ahead(own: Sequence[Lead]) -> str:
+    """`91.00 %, 10.00 points above 'random'`, or ranges over several densities."""
+    values, unit = [float(lead.best["mean"]) for lead in own], " %" if headline.share else ""
+    low, high, digits = min(values), max(values), headline.digits
+    told = f"{low:.{digits}f}{unit}" if low == high else f"{low:.1f} to {high:.1f}{unit}"
     points = [lead.points for lead in own if lead.behind is not None]
-    if not points:
-        return ""
-    unit, digits = own[0].headline.points, own[0].headline.digits
     if len(own) == 1 and own[0].behind is not None:
-        return f", {points[0]:.{digits}f}{unit} above '{own[0].behind['method']}'"
-    return f", {min(points):.{digits}f} to {max(points):.{digits}f}{unit} above the next"
+        return f"{told}, {points[0]:.{digits}f}{headline.points} above '{own[0].behind['method']}'"
+    ahead = f", {min(points):.{digits}f} to {max(points):.{digits}f}{headline.points} above the next" if points else ""
+    return told + ahead
 
 
 def _how_sure(mine: Sequence[Lead]) -> str:
@@ -185,39 +186,36 @@ def outcome(tested: pd.DataFrame) -> str:
     if not rows:
         return "no test can be made yet, since the runs are missing."
     headline = Headline(rows[0]["metric"])
-    of, against = (list(dict.fromkeys(row[side] for row in rows)) for side in ("of", "against"))
-    names = [side[0] if len(side) == 1 else counted(len(side), "method") for side in (of, against)]
     where = _densities(sorted({row["density"] for row in rows}))
     if len(rows) == 1:
         return f"{_one(rows[0], headline)}, at {where}."
-    names = [f"'{name}'" if len(side) == 1 else name for name, side in zip(names, (of, against), strict=True)]
-    better = sorted((r for r in rows if r["significant"] and r["difference"] > 0), key=lambda r: -r["difference"])
-    worse = sorted((r for r in rows if r["significant"] and r["difference"] < 0), key=lambda r: r["difference"])
-    text = f"{names[0]} against {names[1]}, at {where}: better in {len(better)} of {len(rows)} tests"
-    text += f" ({_span(better, headline)})" if better else ""
-    text += f", worse in {len(worse)}" + (f" ({_span(worse, headline)})" if worse else "")
-    return f"{text}, no difference shown in {len(rows) - len(better) - len(worse)}."
-
-
-def _one(row: Mapping[str, Any], headline: Headline) -> str:
-    size = f"{headline.text(abs(row['difference']))}{headline.points}"
-    p = p_text(row["p_adjusted"])
-    sure = f"p {p if '<' in p else '= ' + p} after Holm"
-    if not row["significant"]:
-        return f"'{row['of']}' and '{row['against']}' are not shown to differ ({size} apart, {sure})"
+    sides = [list(dict.fromkeys(row[side] for row in rows)) for side in ("of", "against")]
+    names = [f"'{side[0]}'" if len(side) == 1 else counted(len(side), "method") for side in sides]
+    ordered = sorted((row for row in rows if row["significant"]), key=lambda row: -abs(row["difference"]))
+    better = [row for row in ordered if row["difference"] > 0]
+    worse = [row for row in ordered if row["difference"] < 0]
     return (
-        f"'{row['of']}' is {'better' if row['difference'] > 0 else 'worse'} than '{row['against']}' by {size} ({sure})"
+        f"{names[0]} against {names[1]}, at {where}: better in {len(better)} of {len(rows)} tests"
+        f"{_span(better, headline)}, worse in {len(worse)}{_span(worse, headline)}, no difference shown in "
+        f"{len(rows) - len(better) - len(worse)}."
     )
 
 
+def _one(row: Mapping[str, Any], headline: Headline) -> str:
+    size, sure = f"{headline.text(abs(row['difference']))}{headline.points}", f"{_p(row)} after Holm"
+    if not row["significant"]:
+        return f"'{row['of']}' and '{row['against']}' are not shown to differ ({size} apart, {sure})"
+    than = "better" if row["difference"] > 0 else "worse"
+    return f"'{row['of']}' is {than} than '{row['against']}' by {size} ({sure})"
+
+
 def _span(rows: Sequence[Mapping[str, Any]], headline: Headline) -> str:
-    """The sizes of differences, the largest with its methods."""
-    first = rows[0]
-    sizes = [abs(row["difference"]) for row in rows]
-    most = f"{headline.text(max(sizes))}{headline.points}, '{first['of']}' against '{first['against']}'"
-    if len(rows) == 1:
-        return f"by {most} at {first['density']:g}"
-    return f"by {headline.text(min(sizes))} to {most} at {first['density']:g}"
+    """The sizes of differences, the largest, which is the first, with its methods."""
+    if not rows:
+        return ""
+    first, sizes = rows[0], [headline.text(abs(row["difference"])) for row in (rows[-1], rows[0])]
+    span = f"{sizes[0]} to {sizes[1]}" if len(rows) > 1 else sizes[1]
+    return f" (by {span}{headline.points}, '{first['of']}' against '{first['against']}' at {first['density']:g})"
 
 
 def _densities(values: Sequence[float]) -> str:

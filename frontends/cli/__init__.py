@@ -14,22 +14,19 @@ from typing import Any
 import click
 
 COMMANDS = {
-    "demo": ("scratchcard.frontends.cli.demo", "The whole job on the embedded digits task, in under two minutes."),
-    "build": ("scratchcard.frontends.cli.build", "Build a score table: features and slow targets of every weight."),
-    "fit": ("scratchcard.frontends.cli.fit", "Fit a predictor on a score table and save it as a bundle."),
-    "prune": ("scratchcard.frontends.cli.prune", "Find a ticket of a network before (or with) training."),
-    "train": ("scratchcard.frontends.cli.tickets", "Train a ticket's kept weights."),
-    "evaluate": ("scratchcard.frontends.cli.tickets", "Loss and accuracy of a trained ticket."),
-    "sweep": ("scratchcard.frontends.cli.sweep", "Run a grid of experiments that a TOML file states."),
-    "status": ("scratchcard.frontends.cli.sweep", "How far a grid is."),
-    "results": ("scratchcard.frontends.cli.results", "Query and export the results of sweeps."),
-    "anatomy": ("scratchcard.frontends.cli.anatomy", "What tickets look like: overlaps, layers, weights kept."),
-    "report": ("scratchcard.frontends.cli.report", "One HTML page of a results folder: plots, tables, tests."),
-    "list": (
-        "scratchcard.frontends.cli.listing",
-        "Everything that can be named: scorers, regimes, tasks, features ...",
-    ),
-    "show": ("scratchcard.frontends.cli.show", "Explain a table, a bundle or a ticket."),
+    "demo": ("demo", "The whole job on the embedded digits task, in about a minute."),
+    "build": ("build", "Build a score table: features and slow targets of every weight."),
+    "fit": ("fit", "Fit a predictor on a score table and save it as a bundle."),
+    "prune": ("prune", "Find a ticket of a network before (or with) training."),
+    "train": ("tickets", "Train a ticket's kept weights."),
+    "evaluate": ("tickets", "Loss and accuracy of a trained ticket."),
+    "sweep": ("sweep", "Run a grid of experiments that a TOML file states."),
+    "status": ("sweep", "How far a grid is."),
+    "results": ("results", "Query and export the results of sweeps."),
+    "anatomy": ("anatomy", "What tickets look like: overlaps, layers, weights kept."),
+    "report": ("report", "One HTML page of a results folder: plots, tables, tests."),
+    "list": ("listing", "Everything that can be named: scorers, regimes, tasks, features ..."),
+    "show": ("show", "Explain a table, a bundle or a ticket."),
 }
 
 BEGINS_AGAIN = "nothing was saved, the same command begins again"
@@ -54,7 +51,8 @@ class LazyGroup(click.Group):
         """Import and return a command."""
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name.replace("list", "list_"))
+        module = importlib.import_module(f"{__name__}.{COMMANDS[cmd_name][0]}")
+        command = getattr(module, cmd_name.replace("list", "list_"))
         return command if isinstance(command, click.Command) else None
 
     def resolve_command(
@@ -173,7 +171,3 @@ def main() -> None:
     # Must be set before torch is imported: with several threads small networks train several times slower.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.exit(cli())
-
-
-if __name__ == "__main__":
-    main()

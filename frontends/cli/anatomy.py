@@ -40,8 +40,7 @@ def anatomy(sources: tuple[Path, ...], out: Path | None, density: float | None, 
     scratchcard anatomy snip.safetensors synflow.safetensors
     """
     from scratchcard.analysis.anatomy import anatomy as dissect
-    from scratchcard.analysis.anatomy import read_anatomy
-    from scratchcard.analysis.anatomy_tables import places
+    from scratchcard.analysis.anatomy import places, read_anatomy
     from scratchcard.artefacts.destination import check_destination
 
     begin = time.perf_counter()
@@ -70,10 +69,10 @@ def anatomy(sources: tuple[Path, ...], out: Path | None, density: float | None, 
 
 def _summary(frame: pd.DataFrame, workload: str, density: float) -> dict[str, Any]:
     """All of one workload and density, as plain values."""
-    from scratchcard.analysis.anatomy_tables import MEASURES, core_sizes, means, overlap_matrix
+    from scratchcard.analysis.anatomy import MEASURES, core_sizes, means, overlap_matrix
 
     own = frame[(frame["workload"] == workload) & (frame["density"] == density)]
-    matrices = {measure: overlap_matrix(own, workload, density, measure) for measure in MEASURES}
+    matrices = {measure: overlap_matrix(own, measure) for measure in MEASURES}
     tables = {kind: means(own, kind).drop(columns=["workload", "density"]) for kind in ("ticket", "layer", "weights")}
     return {
         "workload": workload,

@@ -7,42 +7,23 @@ from typing import Any
 import click
 
 from scratchcard.dataset_builder.recording import Recording
-from scratchcard.frontends.cli.options import (
-    COUNT,
-    PATH,
-    SEEDS,
-    device_option,
-    emit,
-    given,
-    json_option,
-    make_workload,
-    progress_bar,
-    recipe_options,
-    regime_options,
-    scorer_settings_option,
-    scorer_with,
-    settings_options,
-    took,
-    workload_options,
-)
-from scratchcard.regimes import regime_settings
-from scratchcard.settings import settings_of
+from scratchcard.frontends.cli import options as opt
 
 
 @click.command()
-@workload_options
-@click.option("--seeds", type=SEEDS, default="0-3", show_default=True, help="Initialisations, e.g. 0-4 or 0,2,7.")
-@settings_options(Recording)
-@scorer_settings_option
-@regime_options
-@click.option("--jobs", type=COUNT, default=1, show_default=True, help="Seeds at once, one thread each, e.g. 2.")
+@opt.workload_options
+@click.option("--seeds", type=opt.SEEDS, default="0-3", show_default=True, help="Initialisations, e.g. 0-4 or 0,2,7.")
+@opt.settings_options(Recording)
+@opt.scorer_settings_option
+@opt.regime_options
+@click.option("--jobs", type=opt.COUNT, default=1, show_default=True, help="Seeds at once, one thread each, e.g. 2.")
 @click.option(
     "--dask", help="Send the seeds to the workers of this Dask scheduler, e.g. tcp://10.0.0.5:8786. [default: none]"
 )
-@click.option("--out", type=PATH, default="table", show_default=True, help="The table's folder, e.g. mnist-table.")
-@device_option
-@recipe_options
-@json_option
+@click.option("--out", type=opt.PATH, default="table", show_default=True, help="The table's folder, e.g. mnist-table.")
+@opt.device_option
+@opt.recipe_options
+@opt.json_option
 def build(**options: Any) -> None:
     """Build a score table: one row for each weight of each initialisation.
 
@@ -57,25 +38,15 @@ def build(**options: Any) -> None:
     from scratchcard.artefacts.destination import check_destination
     from scratchcard.dataset_builder.build import build as build_table
     from scratchcard.workloads.device import choose_device
+    from scratchcard.workloads.session import Session
 
     check_destination(options["out"], "folder")
     device = choose_device(options["device"])
-    workload = make_workload(options)
-    words = given(options, (*settings_of(Recording), *regime_settings()))
-    if options["scorer_settings"]:
-        words["scorer"] = scorer_with(words.get("scorer", "synflow"), options["scorer_settings"])
-    recording = Recording.of(**words)
-    with progress_bar(f"building {workload.name}") as progress:
-        table = build_table(
-            workload,
-            options["seeds"],
-            options["out"],
-            recording,
-            jobs=options["jobs"],
-            device=device,
-            dask=options["dask"],
-            progress=progress,
-        )
+    workload = opt.make_workload(options)
+    recording = Recording.of(**opt.given_settings(Recording, options))
+    with opt.progress_bar(f"building {workload.name}") as progress:
+        session = Session(device, progress=progress, jobs=options["jobs"], dask=options["dask"])
+        table = build_table(workload, options["seeds"], options["out"], recording, session)
     result = {
         "table": str(options["out"]),
         "rows": table.rows,
@@ -84,8 +55,8 @@ def build(**options: Any) -> None:
         "digest": table.digest,
     }
     listed = "; ".join(f"{name}: seeds {', '.join(map(str, s))}" for name, s in table.seeds.items())
-    emit(
+    opt.emit(
         result,
         options["as_json"],
-        f"{options['out']}: {table.rows:,} rows, {result['features']} features ({listed}){took()}",
+        f"{options['out']}: {table.rows:,} rows, {result['features']} features ({listed}){opt.took()}",
     )

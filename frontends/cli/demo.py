@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scratchcard.frontends.cli.options import COUNT, PATH, device_option, emit, json_option, progress_bar
+from scratchcard.frontends.cli import options as opt
 
 if TYPE_CHECKING:
     from scratchcard.analysis.statistics import Summary
@@ -19,10 +19,10 @@ NEXT = "scratchcard prune --predictor default --task digits --density 0.005 --ou
 
 
 @click.command()
-@click.option("--out", type=PATH, default="demo", show_default=True, help="Folder for all files, e.g. /tmp/demo.")
-@click.option("--jobs", type=COUNT, default=2, show_default=True, help="Runs at once, one thread each, e.g. 4.")
-@device_option
-@json_option
+@click.option("--out", type=opt.PATH, default="demo", show_default=True, help="Folder for all files, e.g. /tmp/demo.")
+@click.option("--jobs", type=opt.COUNT, default=2, show_default=True, help="Runs at once, one thread each, e.g. 4.")
+@opt.device_option
+@opt.json_option
 def demo(out: Path, jobs: int, device: str, as_json: bool) -> None:
     """The whole job on the embedded digits task, in about a minute.
 
@@ -44,7 +44,7 @@ def demo(out: Path, jobs: int, device: str, as_json: bool) -> None:
     where = choose_device(device)
     begin = time.perf_counter()
     settings = Demo()
-    with progress_bar("demo") as progress:
+    with opt.progress_bar("demo") as progress:
         current = ""
 
         def stage(text: str, done: int, total: int) -> None:
@@ -73,11 +73,7 @@ def demo(out: Path, jobs: int, device: str, as_json: bool) -> None:
     lines += ["", _verdict({s.label: s for s in named}), ""]
     lines += [f"{drawn}; table, predictor and records: {out}/; {time.perf_counter() - begin:.0f} s"]
     lines += ["", "next, a ticket of your own:", f"  {NEXT}"]
-    emit(
-        [asdict(s) | {"name": n.label} for s, n in zip(summaries, named, strict=True)],
-        as_json,
-        "\n".join(lines),
-    )
+    opt.emit([asdict(s) | {"name": n.label} for s, n in zip(summaries, named, strict=True)], as_json, "\n".join(lines))
 
 
 def _verdict(found: dict[str, Summary]) -> str:

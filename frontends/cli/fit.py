@@ -7,30 +7,21 @@ from typing import Any
 
 import click
 
-from scratchcard.frontends.cli.options import (
-    COUNT,
-    PATH,
-    SEED,
-    SEEDS,
-    Numbers,
-    completed,
-    emit,
-    json_option,
-    names_of,
-    progress_bar,
-    took,
-)
+from scratchcard.frontends.cli import options as opt
 
 NOTHING = "nothing, so that nothing tells how good the predictor is on networks that it did not see"
 
 
+_PASSED = ("objective", "target", "train_seeds", "held_out_seeds", "rounds", "seed", "max_rows", "threads")
+
+
 @click.command()
-@click.argument("table", type=PATH, default="table")
+@click.argument("table", type=opt.PATH, default="table")
 @click.option(
     "--family",
     default="gbm",
     show_default=True,
-    shell_complete=completed(names_of("predictors")),
+    shell_complete=opt.completed(opt.names_of("predictors")),
     help="What is fitted, as `scratchcard list predictors` names it, e.g. tree.",
 )
 @click.option(
@@ -42,20 +33,20 @@ NOTHING = "nothing, so that nothing tells how good the predictor is on networks 
 @click.option("--target", help="Column to learn, e.g. rounds_survived. [default: score (regression) or kept]")
 @click.option("--features", help="'thesis' for its four, or names, e.g. snip,synflow. [default: all of the table]")
 @click.option(
-    "--train-seeds", type=SEEDS, help="Initialisations to fit on, e.g. 0-4. [default: all that are not held out]"
+    "--train-seeds", type=opt.SEEDS, help="Initialisations to fit on, e.g. 0-4. [default: all that are not held out]"
 )
 @click.option(
     "--held-out-seeds",
-    type=Numbers(none=True),
+    type=opt.Numbers(none=True),
     help="Initialisations to measure on, e.g. 5, or none. [default: those not trained on, or the table's last]",
 )
 @click.option(
     "--held-out-workloads",
     help="Whole workloads to measure on, e.g. lenet_300_100-mnist; names separated by commas. [default: none]",
 )
-@click.option("--rounds", type=Numbers("round"), help="Rows of these rounds only, e.g. 0. [default: all]")
+@click.option("--rounds", type=opt.Numbers("round"), help="Rows of these rounds only, e.g. 0. [default: all]")
 @click.option(
-    "--max-rows", type=COUNT, help="At most so many training rows, e.g. 2000000. [default: what suits the family]"
+    "--max-rows", type=opt.COUNT, help="At most so many training rows, e.g. 2000000. [default: what suits the family]"
 )
 @click.option(
     "--option",
@@ -64,11 +55,11 @@ NOTHING = "nothing, so that nothing tells how good the predictor is on networks 
     metavar="NAME=VALUE",
     help="An option of the family, e.g. trees=500 or hidden=[32,16]; can be repeated. [default: the family's own]",
 )
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the fit's own randomness, e.g. 7.")
-@click.option("--threads", type=COUNT, default=1, show_default=True, help="For forest and gbm, e.g. 2.")
+@click.option("--seed", type=opt.SEED, default=0, show_default=True, help="Of the fit's own randomness, e.g. 7.")
+@click.option("--threads", type=opt.COUNT, default=1, show_default=True, help="For forest and gbm, e.g. 2.")
 @click.option("--device", help="Where mlp is trained, e.g. auto or cuda. [default: cpu]")
-@click.option("--out", type=PATH, default="predictor", show_default=True, help="The bundle's folder, e.g. imp-gbm.")
-@json_option
+@click.option("--out", type=opt.PATH, default="predictor", show_default=True, help="The bundle's folder, e.g. imp-gbm.")
+@opt.json_option
 def fit(table: Path, out: Path, **options: Any) -> None:
     """Fit a predictor on a score table and save it as a bundle; splits by seed, never by row.
 
@@ -78,36 +69,25 @@ def fit(table: Path, out: Path, **options: Any) -> None:
     scratchcard fit table --family mlp --option epochs=10 --option hidden=[64,32] --device auto
     """
     from scratchcard.artefacts.destination import check_destination
-    from scratchcard.meta.bundle import read_manifest, save_bundle
+    from scratchcard.meta.bundle import check_replaceable, save_bundle
     from scratchcard.meta.fit import fit as fit_predictor
     from scratchcard.score_tables.table import ScoreTable
 
     check_destination(out, "folder")
-    if out.exists():
-        try:
-            read_manifest(out)
-        except ValueError as error:
-            raise ValueError(f"{out} exists and is no predictor bundle; choose another folder") from error
+    check_replaceable(out)
     family = options["family"]
     chosen = _family_options(family, options["family_options"], options["device"])
     names = options["features"]
     features = names if names in (None, "thesis") else _listed(names)
     workloads = None if options["held_out_workloads"] is None else _listed(options["held_out_workloads"])
-    with progress_bar(f"fitting {family}") as progress:
+    with opt.progress_bar(f"fitting {family}") as progress:
         predictor = fit_predictor(
             ScoreTable.open(table),
             family,
-            objective=options["objective"],
-            target=options["target"],
             features=features,
-            train_seeds=options["train_seeds"],
-            held_out_seeds=options["held_out_seeds"],
             held_out_workloads=workloads,
-            rounds=options["rounds"],
-            seed=options["seed"],
-            max_rows=options["max_rows"],
-            threads=options["threads"],
             progress=progress,
+            **{name: options[name] for name in _PASSED},
             **chosen,
         )
     save_bundle(predictor, out)
@@ -115,9 +95,13 @@ def fit(table: Path, out: Path, **options: Any) -> None:
     lines = [f"{out}: {family} ({predictor.objective} of {predictor.target}), {len(predictor.features)} features"]
     for part in ("train", "held_out"):
         numbers = metrics.get(part, {})
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items() if isinstance(value, int | float))
+        shown = ", ".join(_number(name, value) for name, value in numbers.items() if isinstance(value, int | float))
         lines.append(f"  {part.replace('_', ' ')}: {shown or NOTHING}")
-    emit({"bundle": str(out), "metrics": metrics}, options["as_json"], "\n".join(lines) + took())
+    opt.emit({"bundle": str(out), "metrics": metrics}, options["as_json"], "\n".join(lines) + opt.took())
+
+
+def _number(name: str, value: float) -> str:
+    return f"{name} {value:,}" if isinstance(value, int) else f"{name} {value:.4g}"
 
 
 def _listed(names: str) -> tuple[str, ...]:

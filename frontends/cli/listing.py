@@ -9,23 +9,18 @@ from typing import Any
 
 import click
 
+from scratchcard import registry
 from scratchcard.frontends.cli.described import without_libraries
 from scratchcard.frontends.cli.options import emit, json_option
 from scratchcard.settings import settings_of
 
-FAMILIES = {
-    "scorers": "scorers:SCORERS",
-    "regimes": "regimes:REGIMES",
-    "schedules": "pruning.schedules:SCHEDULES",
-    "scopes": "pruning.scopes:SCOPES",
-    "initial": "apply.method:INITIAL",
-    "networks": "workloads.networks:NETWORKS",
-    "tasks": "workloads.tasks:TASKS",
-    "predictors": "meta.predictors:PREDICTORS",
-    "shipped": "apply.shipped:SHIPPED",
-    "features": "dataset_builder.features:FEATURES",
-    "targets": "dataset_builder.targets:TARGETS",
-    "recipe": "workloads.recipe:Recipe",
+FAMILIES = registry.FAMILIES | {
+    "scopes": "scratchcard.pruning.scopes:SCOPES",
+    "initial": "scratchcard.apply.method:INITIAL",
+    "shipped": "scratchcard.apply.shipped:SHIPPED",
+    "features": "scratchcard.dataset_builder.features:FEATURES",
+    "targets": "scratchcard.dataset_builder.targets:TARGETS",
+    "recipe": "scratchcard.workloads.recipe:Recipe",
 }
 """What can be named, and where it is declared."""
 
@@ -59,10 +54,8 @@ def listed(family: str) -> dict[str, dict[str, Any]]:
 
 
 def _listed(family: str) -> dict[str, dict[str, Any]]:
-    from scratchcard.registry import members
-
     module_name, _, attribute = FAMILIES[family].partition(":")
-    module = import_module(f"scratchcard.{module_name}")
+    module = import_module(module_name)
     found: Any = getattr(module, attribute)
     if family == "features":
         found = (*found, *module.PAIR_FEATURES)
@@ -76,7 +69,7 @@ def _listed(family: str) -> dict[str, dict[str, Any]]:
         from scratchcard.apply.method import OF_PREDICTOR
 
         found = dict(found) | OF_PREDICTOR
-    return {name: _about(member) for name, member in members(found, family).items()}
+    return {name: _about(member) for name, member in registry.members(found, family).items()}
 
 
 def _about(member: Callable[..., Any] | str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_origin
@@ -120,11 +120,8 @@ def setting_option(declared: Setting, *, default: str | None = None, only: Itera
     told = f"{text}, e.g. {shown(example)}. [default: {default or declared.told}]"
     if kind is bool:
         return click.option(f"{option}/--no{option[1:]}", default=None, help=told)
-    types: dict[Any, Any] = {int: int, float: float, str: str}
-    if get_origin(kind) is Literal:
-        chosen: Any = click.Choice(list(declared.words))
-    else:
-        chosen = types.get(kind) or (Parsed(declared) if get_origin(kind) is tuple else str)
+    special: dict[Any, Any] = {Literal: click.Choice(declared.words), tuple: Parsed(declared)}
+    chosen: Any = kind if kind in (int, float) else special.get(get_origin(kind), str)
     words = declared.words if declared.choices is None else None
     complete = completed(lambda: declared.words if words is None else words)
     return click.option(option, type=chosen, help=told, shell_complete=complete)
@@ -145,14 +142,12 @@ def regime_options(command: Any) -> Any:
     """Every setting that some regime has."""
     from scratchcard.regimes import REGIMES, regime_settings
 
-    options = []
-    for declared in regime_settings().values():
+    for declared in reversed(regime_settings().values()):
         told = {name: each.told for name, each in declared.items()}
-        one = len(set(told.values())) == 1
-        default = None if one else f"{', '.join(told.values())} for {', '.join(told)}"
+        default = None if len(set(told.values())) == 1 else f"{', '.join(told.values())} for {', '.join(told)}"
         only = () if len(declared) == len(REGIMES) else tuple(declared)
-        options.append(setting_option(next(iter(declared.values())), default=default, only=only))
-    return _apply(tuple(options))(command)
+        command = setting_option(next(iter(declared.values())), default=default, only=only)(command)
+    return command
 
 
 def settings_options(kind: Any, *names: str, default: str | None = None) -> Callable[[Command], Command]:
@@ -170,14 +165,19 @@ scorer_settings_option = click.option(
 )
 
 
-def scorer_with(scorer: str, pairs: Sequence[str]) -> Any:
-    """The scorer's name, with its `NAME=VALUE` settings where there are any."""
-    if not pairs:
-        return scorer
-    from scratchcard.registry import lookup
-    from scratchcard.scorers import SCORERS
+def given_settings(kind: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a dataclass, of its regime and, by `--set`, of its scorer that were given."""
+    from scratchcard.regimes import regime_settings
 
-    return {"name": scorer} | parsed(lookup(SCORERS, "scorers", scorer), scorer, pairs)
+    words = given(options, (*settings_of(kind), *regime_settings()))
+    if options["scorer_settings"]:
+        from scratchcard.registry import lookup
+        from scratchcard.scorers import SCORERS
+
+        scorer = words.get("scorer", "synflow")
+        found = parsed(lookup(SCORERS, "scorers", scorer), scorer, options["scorer_settings"])
+        words["scorer"] = {"name": scorer} | found
+    return words
 
 
 def given(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def _apply(options: tuple[Callable[[Command], Command], ...]) -> Callable[[Comma
 
 
 workload_options = _apply(_WORKLOAD)
-_TRAINING = tuple(name for name in Recipe.names() if not name.startswith("scoring_"))
+_TRAINING = tuple(name for name in settings_of(Recipe) if not name.startswith("scoring_"))
 recipe_options = settings_options(Recipe)
 ticket_recipe_options = settings_options(Recipe, *_TRAINING, default="the ticket's")
 device_option = click.option("--device", default="auto", show_default=True, help="E.g. auto, cpu, cuda or cuda:1.")
@@ -209,7 +209,7 @@ def make_workload(options: dict[str, Any], recipe: Recipe | None = None) -> Work
     from scratchcard.workloads.tasks import load_task
     from scratchcard.workloads.workload import Workload
 
-    recipe = dataclasses.replace(recipe or Recipe(), **given(options, Recipe.names()))
+    recipe = dataclasses.replace(recipe or Recipe(), **given(options, settings_of(Recipe)))
     task = load_task(options["task"], options.get("data_dir"))
     return Workload(options["network"], task, recipe, options.get("weights"))
 

@@ -9,54 +9,38 @@ from typing import Any
 import click
 
 from scratchcard.apply.method import Method
-from scratchcard.frontends.cli.options import (
-    PATH,
-    SEED,
-    device_option,
-    emit,
-    given,
-    json_option,
-    make_workload,
-    progress_bar,
-    recipe_options,
-    regime_options,
-    scorer_settings_option,
-    scorer_with,
-    settings_options,
-    took,
-    warn,
-    when_interrupted,
-    workload_options,
-)
-from scratchcard.regimes import regime_settings
-from scratchcard.settings import settings_of
+from scratchcard.frontends.cli import options as opt
 
 
 @click.command()
-@workload_options
+@opt.workload_options
 @click.option(
     "--density", type=float, default=0.02, show_default=True, help="Share of weights to keep, in (0, 1], e.g. 0.005."
 )
 @click.option(
-    "--seed", type=SEED, default=0, show_default=True, help="Of initial weights, scoring batch and ties, e.g. 7."
+    "--seed", type=opt.SEED, default=0, show_default=True, help="Of initial weights, scoring batch and ties, e.g. 7."
 )
-@settings_options(Method, "scorer", default="synflow; predicted where a predictor is given")
-@scorer_settings_option
-@settings_options(Method, "on", "predictor", "regime")
-@regime_options
-@settings_options(Method, "initial", "initial_scorer", "restack")
+@opt.settings_options(Method, "scorer", default="synflow; predicted where a predictor is given")
+@opt.scorer_settings_option
+@opt.settings_options(Method, "on", "predictor", "regime")
+@opt.regime_options
+@opt.settings_options(Method, "initial", "initial_scorer", "restack")
 @click.option(
     "--rounds-dir",
-    type=PATH,
+    type=opt.PATH,
     help="ISS, IMS: keep finished trainings here, e.g. rounds; an interrupted search goes on, and other searches "
     "share them. [default: a hidden folder beside --out, removed at the end]",
 )
 @click.option(
-    "--out", type=PATH, default="ticket.safetensors", show_default=True, help="The ticket's file, e.g. imp.safetensors."
+    "--out",
+    type=opt.PATH,
+    default="ticket.safetensors",
+    show_default=True,
+    help="The ticket's file, e.g. imp.safetensors.",
 )
-@device_option
-@recipe_options
-@json_option
+@opt.device_option
+@opt.recipe_options
+@opt.json_option
 def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None:
     """Find a ticket: the initial weights of a network and a mask of those to keep.
 
@@ -72,22 +56,20 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None
     from scratchcard.artefacts.store import Store
     from scratchcard.pruning.connectivity import Connectivity
     from scratchcard.workloads.device import choose_device
+    from scratchcard.workloads.factory import said
     from scratchcard.workloads.session import Session
 
     check_destination(out)
     if rounds_dir is not None:
         check_destination(rounds_dir, "folder")
     device = choose_device(options["device"])
-    words = given(options, (*settings_of(Method), *regime_settings()))
-    if options["scorer_settings"]:
-        words["scorer"] = scorer_with(words.get("scorer", "synflow"), options["scorer_settings"])
-    method = Method.of(**words)
-    workload = make_workload(options)
+    method = Method.of(**opt.given_settings(Method, options))
+    workload = opt.make_workload(options)
     hidden = out.with_name(f".{out.name}.rounds")
     kept_in = (rounds_dir or hidden) if method.make_regime().trains else None
     if kept_in is not None:
-        when_interrupted(f"finished rounds are kept in {kept_in}, the same command goes on")
-    with progress_bar(f"pruning with {method.label}") as progress:
+        opt.when_interrupted(f"finished rounds are kept in {kept_in}, the same command goes on")
+    with opt.progress_bar(f"pruning with {method.label}") as progress:
         session = Session(device, store=None if kept_in is None else Store(kept_in), progress=progress)
         ticket = find_ticket(workload, method, options["density"], seed, session)
     ticket.save(out)
@@ -97,7 +79,7 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None
     try:
         effective = Connectivity.of(workload.build(seed), ticket.mask, workload.task.example).effective_density
     except Exception as error:  # a foreign network can raise anything; the ticket is found and saved
-        warn(f"the effective density of {workload.network_name} could not be found: {type(error).__name__}: {error}")
+        opt.warn(f"the effective density of {workload.network_name} could not be found: {said(error)}")
     result = {
         "ticket": str(out),
         "method": method.label,
@@ -110,6 +92,6 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None
     also = "" if effective is None else f", effective {effective:.4g}"
     text = (
         f"{out}: {method.label} keeps {ticket.mask.kept:,} of {ticket.mask.total:,} weights (density "
-        f"{ticket.mask.density:.4g}{also}) after {result['seconds']:.2f} s{took()}"
+        f"{ticket.mask.density:.4g}{also}) after {result['seconds']:.2f} s{opt.took()}"
     )
-    emit(result, options["as_json"], text)
+    opt.emit(result, options["as_json"], text)

@@ -71,7 +71,7 @@ def results(source: Path, sql: str | None, grid: str | None, out: Path | None, f
 
 
 def _print_summary(summary: pd.DataFrame, as_json: bool) -> None:
-    from scratchcard.analysis.headline import Headline
+    from scratchcard.analysis.statistics import Headline
 
     if as_json:
         emit(_rows(summary), True, "")

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from scratchcard.frontends.cli.options import PATH, emit, json_option
+from scratchcard.words import counted
 
 
 @click.command()
@@ -30,7 +31,8 @@ def show(file: Path, target: str | None, as_json: bool) -> None:
         file = shipped(str(file))[0]
     if not file.exists():
         raise FileNotFoundError(
-            f"there is nothing at {file}: expected a table, a bundle, a ticket or a shipped predictor"
+            f"there is nothing at {file}: expected a table, a bundle, a ticket or a shipped predictor, "
+            f"{' or '.join(SHIPPED)}; `scratchcard list` explains other names"
         )
     is_table = file.suffix == ".parquet" or (file.is_dir() and any(file.glob("*.parquet")))
     if target is not None and not is_table:
@@ -88,10 +90,10 @@ def _correlations(path: Path, target: str, as_json: bool) -> None:
 
 
 def _bundle(path: Path) -> dict[str, Any]:
-    from scratchcard.apply.shipped import load_tickets
+    from scratchcard.apply.shipped import describe_tickets
     from scratchcard.meta.bundle import load_bundle
 
-    predictor, tickets = load_bundle(path), load_tickets(path)
+    predictor = load_bundle(path)
     return {
         "kind": "predictor",
         "family": predictor.family,
@@ -105,7 +107,7 @@ def _bundle(path: Path) -> dict[str, Any]:
             for part, numbers in predictor.metrics.items()
             if numbers
         },
-        "stored tickets": {} if tickets is None else {name: dict(found.about) for name, found in tickets.paths.items()},
+        "stored tickets": describe_tickets(path),
         "digest": predictor.digest,
     }
 
@@ -150,6 +152,6 @@ def _shown(entry: Any) -> str:
         return f"{entry:.6g}"
     if isinstance(entry, list | tuple):
         if any(isinstance(item, list | dict) for item in entry):
-            return f"{len(entry):,} entries, see --json"
+            return f"{counted(len(entry), 'entry')}, see --json"
         return ", ".join(map(_shown, entry))
     return str(entry)

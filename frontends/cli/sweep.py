@@ -9,32 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scratchcard.frontends.cli.options import (
-    COUNT,
-    PATH,
-    device_option,
-    emit,
-    json_option,
-    progress_bar,
-    warn,
-    when_interrupted,
-)
+from scratchcard.frontends.cli import options as opt
 from scratchcard.words import counted, duration
 
 if TYPE_CHECKING:
     from scratchcard.sweeps.grid import Grid
     from scratchcard.sweeps.run_grid import Standing
 
-_file = click.argument("file", type=PATH)
+_file = click.argument("file", type=opt.PATH)
 _out = click.option(
     "--out",
-    type=PATH,
+    type=opt.PATH,
     default="runs/results",
     show_default=True,
     help="Results folder, e.g. results; grids that lie in one folder share their runs.",
-)
-_data_dir = click.option(
-    "--data-dir", type=PATH, help="Folder with the data files, e.g. ~/data. [default: as for build]"
 )
 _densities = click.option(
     "--density",
@@ -54,13 +42,13 @@ _tasks = click.option(
 @click.command()
 @_file
 @_out
-@click.option("--jobs", type=COUNT, default=1, show_default=True, help="Runs at once, one thread each, e.g. 2.")
+@click.option("--jobs", type=opt.COUNT, default=1, show_default=True, help="Runs at once, one thread each, e.g. 2.")
 @click.option(
     "--dask", help="Send the runs to the workers of this Dask scheduler, e.g. tcp://10.0.0.5:8786. [default: none]"
 )
 @click.option(
     "--together",
-    type=COUNT,
+    type=opt.COUNT,
     default=1,
     show_default=True,
     help="On a GPU: train so many tickets at once, with stacked parameters, e.g. 32.",
@@ -76,13 +64,13 @@ _tasks = click.option(
     help="Keep every trained ticket in OUT/tickets, e.g. for anatomy. [default: not kept]",
 )
 @click.option(
-    "--tensorboard", type=PATH, help="Write TensorBoard logs of every new run here, e.g. runs/logs. [default: none]"
+    "--tensorboard", type=opt.PATH, help="Write TensorBoard logs of every new run here, e.g. runs/logs. [default: none]"
 )
 @_tasks
 @_densities
-@device_option
-@_data_dir
-@json_option
+@opt.device_option
+@opt.data_dir_option
+@opt.json_option
 def sweep(
     file: Path,
     out: Path,
@@ -120,13 +108,14 @@ def sweep(
     """
     from scratchcard.sweeps.run_grid import run_grid, standing
     from scratchcard.workloads.device import choose_device
+    from scratchcard.workloads.session import Session
 
     grid = _read(file, out, options)
     before = standing(grid, out, jobs=jobs, keep_tickets=keep_tickets)
     if dry_run:
-        emit(_plain(grid, before), as_json, _text(grid, before, jobs))
+        opt.emit(_plain(grid, before), as_json, _text(grid, before, jobs))
         return
-    when_interrupted(f"finished runs are kept in {out}, the same command goes on")
+    opt.when_interrupted(f"finished runs are kept in {out}, the same command goes on")
     each = None
     if tensorboard is not None:
         from scratchcard.sweeps.tensorboard import Logs
@@ -136,9 +125,7 @@ def sweep(
         swept = run_grid(
             grid,
             out,
-            jobs=jobs,
-            device=str(choose_device(device)),
-            dask=dask,
+            Session(choose_device(device), jobs=jobs, dask=dask),
             together=together,
             keep_tickets=keep_tickets,
             each=each,
@@ -146,17 +133,13 @@ def sweep(
             progress=progress,
         )
     for digest, error in swept.failed.items():
-        warn(f"run {digest[:12]} failed: {error}; the whole traceback is in {out / (digest + '.error.json')}")
+        opt.warn(f"run {digest[:12]} failed: {error}; the whole traceback is in {out / (digest + '.error.json')}")
     after = standing(grid, out, jobs=jobs, keep_tickets=keep_tickets)
-    result = _plain(grid, after) | {
-        "ran": swept.ran,
-        "seconds": swept.seconds,
-        "runs_per_minute": swept.runs_per_minute,
-    }
+    result = {"ran": swept.ran, "seconds": swept.seconds, "runs_per_minute": swept.runs_per_minute}
     text = f"{_text(grid, after, jobs)}\nthis sweep: {counted(swept.ran, 'run')} in {duration(swept.seconds)}"
     if swept.ran and not dask:
         text += f", {swept.runs_per_minute:.1f} a minute with {counted(jobs, 'job')}"
-    emit(result, as_json, text)
+    opt.emit(_plain(grid, after) | result, as_json, text)
     if swept.failed:
         click.get_current_context().exit(1)
 
@@ -164,11 +147,11 @@ def sweep(
 @click.command()
 @_file
 @_out
-@click.option("--jobs", type=COUNT, default=1, show_default=True, help="For the estimate: runs at once, e.g. 2.")
+@click.option("--jobs", type=opt.COUNT, default=1, show_default=True, help="For the estimate: runs at once, e.g. 2.")
 @_tasks
 @_densities
-@_data_dir
-@json_option
+@opt.data_dir_option
+@opt.json_option
 def status(file: Path, out: Path, jobs: int, as_json: bool, **options: Any) -> None:
     """How far a grid is: runs done, failed, running, and the time that the rest takes.
 
@@ -179,7 +162,7 @@ def status(file: Path, out: Path, jobs: int, as_json: bool, **options: Any) -> N
 
     grid = _read(file, out, options)
     found = standing(grid, out, jobs=jobs)
-    emit(_plain(grid, found), as_json, _text(grid, found, jobs))
+    opt.emit(_plain(grid, found), as_json, _text(grid, found, jobs))
 
 
 def _read(file: Path, out: Path, options: dict[str, Any]) -> Grid:
@@ -223,7 +206,7 @@ def _says_what_to_do(out: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _bar(title: str) -> Iterator[tuple[Any, Any]]:
     """Progress of tables and fits, then of runs, with the time left."""
-    with progress_bar(title) as show:
+    with opt.progress_bar(title) as show:
 
         def progress(now: Any) -> None:
             left = "" if now.seconds_left is None else f"about {duration(now.seconds_left)} left"

@@ -7,19 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scratchcard.frontends.cli.options import (
-    PATH,
-    SEED,
-    data_dir_option,
-    device_option,
-    emit,
-    json_option,
-    make_workload,
-    progress_bar,
-    ticket_recipe_options,
-    took,
-    warn,
-)
+from scratchcard.frontends.cli import options as opt
 
 if TYPE_CHECKING:
     from scratchcard.pruning.ticket import Ticket
@@ -38,17 +26,17 @@ task_option = click.option(
 
 
 @click.command()
-@click.argument("ticket", type=PATH, default="ticket.safetensors")
+@click.argument("ticket", type=opt.PATH, default="ticket.safetensors")
 @network_option
 @task_option
-@data_dir_option
-@click.option("--seed", type=SEED, help="Of the data order, e.g. 7. [default: the ticket's]")
+@opt.data_dir_option
+@click.option("--seed", type=opt.SEED, help="Of the data order, e.g. 7. [default: the ticket's]")
 @click.option(
-    "--out", type=PATH, help="Where to write the trained ticket, e.g. trained.safetensors. [default: in place]"
+    "--out", type=opt.PATH, help="Where to write the trained ticket, e.g. trained.safetensors. [default: in place]"
 )
-@device_option
-@ticket_recipe_options
-@json_option
+@opt.device_option
+@opt.ticket_recipe_options
+@opt.json_option
 def train(ticket: Path, **options: Any) -> None:
     """Train a ticket's kept weights on its own task and write the trained weights back into it.
 
@@ -68,7 +56,7 @@ def train(ticket: Path, **options: Any) -> None:
     check_destination(out)
     workload = _workload_of(loaded, ticket, options)
     seed = _seed_of(loaded, ticket) if options["seed"] is None else options["seed"]
-    with progress_bar(f"training {ticket}") as progress:
+    with opt.progress_bar(f"training {ticket}") as progress:
         trained, record = train_ticket(loaded, workload, seed, Session(device, progress=progress))
     trained.save(out)
     text = f"{out}: {record.steps} steps in {record.seconds:.1f} s ({record.engine})"
@@ -79,18 +67,18 @@ def train(ticket: Path, **options: Any) -> None:
         )
     if record.diverged:
         kept = f"those of step {record.best_step}" if record.best_step else "those before training"
-        warn(
+        opt.warn(
             f"the training diverged (a loss became NaN or infinite by step {record.steps}): the weights saved are "
             f"{kept}; try a lower --learning-rate"
         )
-    emit({"ticket": str(out)} | training_summary(record), options["as_json"], text + took())
+    opt.emit({"ticket": str(out)} | training_summary(record), options["as_json"], text + opt.took())
 
 
 @click.command()
-@click.argument("ticket", type=PATH, default="ticket.safetensors")
+@click.argument("ticket", type=opt.PATH, default="ticket.safetensors")
 @network_option
 @task_option
-@data_dir_option
+@opt.data_dir_option
 @click.option(
     "--split",
     type=click.Choice(["test", "validation"]),
@@ -98,8 +86,8 @@ def train(ticket: Path, **options: Any) -> None:
     show_default=True,
     help="Which part of the data, e.g. validation while you still choose.",
 )
-@device_option
-@json_option
+@opt.device_option
+@opt.json_option
 def evaluate(ticket: Path, **options: Any) -> None:
     """Loss and accuracy, or the task's own metrics, of a trained ticket on its task's test set.
 
@@ -119,7 +107,7 @@ def evaluate(ticket: Path, **options: Any) -> None:
     training = loaded.provenance.get("training")
     diverged = isinstance(training, dict) and training.get("diverged") is True
     if diverged:
-        warn(f"the training of {ticket} diverged: these are the weights before it did")
+        opt.warn(f"the training of {ticket} diverged: these are the weights before it did")
     result = {
         "ticket": str(ticket),
         "split": options["split"],
@@ -135,7 +123,7 @@ def evaluate(ticket: Path, **options: Any) -> None:
         f"{ticket}: {options['split']} {_measured(headline, '', found.metric)}, loss {found.loss:.4f} over "
         f"{found.examples:,} examples"
     )
-    emit(result, options["as_json"], text)
+    opt.emit(result, options["as_json"], text)
 
 
 def _measured(metric: str, verb: str, value: float) -> str:
@@ -183,6 +171,6 @@ def _workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workloa
                 lookup(TASKS, "tasks", name)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}; data of your own is named with --task") from error
-    workload = make_workload(options | named, recipe)
+    workload = opt.make_workload(options | named, recipe)
     check_belongs(ticket, workload)
     return workload

@@ -1,4 +1,4 @@
-"""What a predictor can be, by name. Adding one = one file and one line here."""
+"""What a predictor can be, by name. Adding one = one file, its import and its line here."""
 
 from __future__ import annotations
 

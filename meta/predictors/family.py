@@ -24,10 +24,16 @@ class Family(Protocol):
         objectives: what it can be fitted for.
         sample: the rows it is fitted on unless `max_rows` says otherwise (None: all of them); what a family
             holds in memory is written in its docstring.
+
+    Examples:
+        >>> from scratchcard.meta.predictors.tree import Tree
+        >>> family: Family = Tree(leaves=8)
+        >>> family, family.objectives
+        (Tree(leaves=8, depth=None, leaf_rows=20, balanced=False), ('classification', 'regression'))
     """
 
-    objectives: ClassVar[tuple[Objective, ...]]
-    sample: ClassVar[int | None]
+    objectives: ClassVar[tuple[Objective, ...]] = ("classification", "regression")
+    sample: ClassVar[int | None] = None
 
     def fit(
         self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None

@@ -5,18 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from scratchcard.meta.arrays import Arrays, Forward
-from scratchcard.meta.predictors.family import Objective, Progress
-from scratchcard.meta.predictors.tree import averaged_forward, averaged_trees
-from scratchcard.meta.rows import Rows
-from scratchcard.meta.trees import check_size
-from scratchcard.settings import Settings, setting
+from scratchcard.meta.predictors.family import Objective
+from scratchcard.meta.predictors.tree import Grown, averaged_forward
+from scratchcard.settings import setting
 
 
 @dataclass(frozen=True)
-class Forest(Settings):
+class Forest(Grown):
     """The mean of trees, each grown on a bootstrap sample with a random choice of features at each split.
 
     Options:
@@ -49,37 +45,16 @@ class Forest(Settings):
     )
     balanced: bool = setting(False, help="Kept and pruned rows weigh the same in all", example=True)
 
-    objectives: ClassVar[tuple[Objective, ...]] = ("classification", "regression")
     sample: ClassVar[int | None] = 200_000
 
-    def fit(
-        self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None
-    ) -> dict[str, np.ndarray]:
-        """The arrays of `meta.trees.Trees`."""
-        check_size(self.trees, self.leaves)
-        estimator = self.estimator(objective, seed, threads)
-        batch = rows.whole()
-        estimator.fit(batch.x, batch.y, sample_weight=rows.weights(batch, self.balanced))
-        if progress is not None:
-            progress(self.trees, self.trees)
-        return averaged_trees(estimator.estimators_, len(rows.features)).arrays
-
-    def estimator(self, objective: Objective, seed: int, threads: int) -> Any:
+    def estimator(self, objective: Objective, seed: int, threads: int = 1) -> Any:
         """The scikit-learn object that is trained."""
         from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
-        common = {
-            "n_estimators": self.trees,
-            "max_leaf_nodes": self.leaves,
-            "max_depth": self.depth,
-            "min_samples_leaf": self.leaf_rows,
-            "max_features": "sqrt" if self.split_features is None else self.split_features,
-            "n_jobs": threads,
-            "random_state": seed,
-        }
-        if objective == "regression":
-            return RandomForestRegressor(**common)
-        return RandomForestClassifier(**common)
+        kind = RandomForestRegressor if objective == "regression" else RandomForestClassifier
+        grown = {"max_leaf_nodes": self.leaves, "max_depth": self.depth, "min_samples_leaf": self.leaf_rows}
+        tried = "sqrt" if self.split_features is None else self.split_features
+        return kind(n_estimators=self.trees, max_features=tried, n_jobs=threads, random_state=seed, **grown)
 
     @staticmethod
     def forward(arrays: Arrays, objective: Objective, features: int) -> Forward:

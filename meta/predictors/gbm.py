@@ -9,7 +9,7 @@ import numpy as np
 
 from scratchcard.meta.arrays import Arrays, Forward
 from scratchcard.meta.logistic import logistic
-from scratchcard.meta.predictors.family import Objective, Progress
+from scratchcard.meta.predictors.family import Family, Objective, Progress
 from scratchcard.meta.rows import Rows
 from scratchcard.meta.trees import Trees, check_size, joined, round_down
 from scratchcard.settings import Settings, setting
@@ -22,7 +22,7 @@ QUERY_ROWS = 10_000
 
 
 @dataclass(frozen=True)
-class GBM(Settings):
+class GBM(Settings, Family):
     """Trees added one at a time, each fitted to the gradient of the loss of the sum so far.
 
     Squared error (regression), logistic loss (classification), or a listwise ranking loss. A query to rank is
@@ -68,14 +68,10 @@ class GBM(Settings):
     grades: int = setting(10, help="Steps of the target in a ranking", example=5, low=1)
 
     objectives: ClassVar[tuple[Objective, ...]] = ("classification", "regression", "ranking")
-    sample: ClassVar[int | None] = None
 
-    def fit(
-        self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None
-    ) -> dict[str, np.ndarray]:
+    def fit(self, rows: Rows, objective: Objective, **how: Any) -> dict[str, np.ndarray]:
         """The arrays of `meta.trees.Trees`."""
-        booster = self.train(rows, objective, seed=seed, threads=threads, progress=progress)
-        return boosted_trees(booster, len(rows.features)).arrays
+        return boosted_trees(self.train(rows, objective, **how), len(rows.features)).arrays
 
     def train(
         self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None
@@ -92,8 +88,7 @@ class GBM(Settings):
         y, weight = _targets(rows, self.balanced, orders)
         group = None
         if orders is not None:
-            y = self._graded(y, rows)
-            weight = None
+            y, weight = self._graded(y, rows), None
             group = [size for count in rows.counts for size in _queries(count)]
         parameters = {
             "objective": {"regression": "regression", "classification": "binary"}.get(objective, self.ranking),
@@ -112,9 +107,7 @@ class GBM(Settings):
             "verbosity": -1,
         }
         dataset = lightgbm.Dataset(sequences(rows, orders), label=y, weight=weight, group=group, params=parameters)
-        callbacks = []
-        if progress is not None:
-            callbacks.append(lambda state: progress(state.iteration + 1, self.trees))
+        callbacks = [] if progress is None else [lambda state: progress(state.iteration + 1, self.trees)]
         return lightgbm.train(parameters, dataset, num_boost_round=self.trees, callbacks=callbacks)
 
     def _graded(self, y: np.ndarray, rows: Rows) -> np.ndarray:
@@ -130,9 +123,7 @@ class GBM(Settings):
     def forward(arrays: Arrays, objective: Objective, features: int) -> Forward:
         """The sum of the trees; for classification the probability of the logistic function of it."""
         trees = Trees.from_arrays(arrays, features, "gbm")
-        if objective != "classification":
-            return trees.sum
-        return lambda x: logistic(trees.sum(x))
+        return trees.sum if objective != "classification" else lambda x: logistic(trees.sum(x))
 
 
 def boosted_trees(booster: Any, features: int) -> Trees:
@@ -144,6 +135,14 @@ def boosted_trees(booster: Any, features: int) -> Trees:
     Raises:
         ValueError: trees of a kind that this project does not fit: categorical or linear ones, averaged
             ones, several classes, or missing values treated apart.
+
+    Examples:
+        >>> import lightgbm
+        >>> x, y = np.linspace(0, 1, 100)[:, None], np.repeat([0.0, 1.0], 50)
+        >>> settings = {"num_leaves": 2, "verbose": -1, "use_missing": False, "learning_rate": 1.0}
+        >>> booster = lightgbm.train(settings, lightgbm.Dataset(x, y), num_boost_round=1)
+        >>> boosted_trees(booster, features=1).sum(np.array([[0.2], [0.8]], np.float32)).round(3)
+        array([0.  , 0.98])
     """
     text = booster.model_to_string(num_iteration=-1)
     head, *sections = text.split("\nTree=")

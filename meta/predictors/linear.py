@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from scratchcard.meta.arrays import Arrays, Forward, check_array, check_names
-from scratchcard.meta.predictors.family import Objective, Progress
+from scratchcard.meta.predictors.family import Family, Objective, Progress
 from scratchcard.meta.rows import Rows
 from scratchcard.settings import Settings
 
@@ -17,20 +17,25 @@ CHUNK = 65_536
 
 
 def linear_forward(arrays: Arrays, features: int, family: str) -> Forward:
-    """x · coefficients + intercept, in float64."""
+    """x · coefficients + intercept, in float64.
+
+    Examples:
+        >>> arrays = {"coefficients": np.array([2.0, -1.0]), "intercept": np.array([0.5])}
+        >>> linear_forward(arrays, 2, "linear")(np.array([[1.0, 1.0]], np.float32))
+        array([1.5])
+    """
     check_names(arrays, ("coefficients", "intercept"), family)
     coefficients = check_array(arrays, "coefficients", np.float64, (features,))
     intercept = check_array(arrays, "intercept", np.float64, (1,))
 
     def forward(x: np.ndarray) -> np.ndarray:
-        out: np.ndarray = x.astype(np.float64) @ coefficients + intercept[0]
-        return out
+        return np.asarray(x.astype(np.float64) @ coefficients + intercept[0])
 
     return forward
 
 
 @dataclass(frozen=True)
-class Linear(Settings):
+class Linear(Settings, Family):
     """Minimises Σ weight · (y - x·c - b)² over c and b.
 
     Two passes over the table: the means, then a QR factorisation of the centred rows [x - mean, y - mean],
@@ -49,7 +54,6 @@ class Linear(Settings):
     """
 
     objectives: ClassVar[tuple[Objective, ...]] = ("regression",)
-    sample: ClassVar[int | None] = None
 
     def fit(
         self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None
@@ -67,23 +71,33 @@ class Linear(Settings):
 def least_squares(
     rows: Rows, progress: Progress | None = None, expand: Callable[[np.ndarray], np.ndarray] | None = None
 ) -> tuple[np.ndarray, float]:
-    """Coefficients and intercept; see `Linear`. `expand` makes the regressors `(n, K)` of features `(n, F)`."""
+    """Coefficients and intercept; see `Linear`. `expand` makes the regressors `(n, K)` of features `(n, F)`.
+
+    Examples:
+        >>> from scratchcard.score_tables.schema import Column, TableBlock, TableSchema
+        >>> from scratchcard.score_tables.table import ScoreTable
+        >>> from scratchcard.score_tables.writer import TableWriter
+        >>> columns = Column("magnitude", "feature", "raw", "|w|"), Column("score", "target", "raw", "2 |w| + 1")
+        >>> values = {"magnitude": np.array([0.1, 0.4], np.float32), "score": np.array([1.2, 1.8], np.float32)}
+        >>> with TableWriter(TableSchema(1, columns), "straight/toy-seed0.parquet", "toy", 0) as writer:
+        ...     writer.write(TableBlock("toy", 0, 0, "weight", np.arange(2), values))
+        >>> rows = Rows(ScoreTable.open("straight"), ("magnitude",), "score", (("toy", 0),))
+        >>> coefficients, intercept = least_squares(rows)
+        >>> coefficients.round(3), round(intercept, 3)
+        (array([2.]), 1.0)
+    """
     weights, done = 0.0, 0
     sums: np.ndarray | None = None
-    for batch in rows.batches():
-        for x, y, weight in _chunks(batch.x, batch.y, batch.weight):
-            both = np.column_stack([x if expand is None else expand(x), y])
-            weights += float(weight.sum())
-            sums = weight @ both if sums is None else sums + weight @ both
+    for both, weight in _chunks(rows, expand):
+        weights += float(weight.sum())
+        sums = weight @ both if sums is None else sums + weight @ both
     assert sums is not None  # noqa: S101  (Rows refuses to be empty)
     features, mean = len(sums) - 1, sums / weights
     triangle = np.zeros((0, features + 1))
-    for batch in rows.batches():
-        for x, y, weight in _chunks(batch.x, batch.y, batch.weight):
-            both = np.column_stack([x if expand is None else expand(x), y])
-            centred = (both - mean) * np.sqrt(weight)[:, None]
-            triangle = np.asarray(np.linalg.qr(np.concatenate([triangle, centred]), mode="r"))
-        done += len(batch.y)
+    for both, weight in _chunks(rows, expand):
+        centred = (both - mean) * np.sqrt(weight)[:, None]
+        triangle = np.asarray(np.linalg.qr(np.concatenate([triangle, centred]), mode="r"))
+        done += len(weight)
         if progress is not None:
             progress(done, rows.count)
     cut = max(rows.count, features) * np.finfo(np.float64).eps
@@ -94,7 +108,11 @@ def least_squares(
     return coefficients, float(mean[features] - mean[:features] @ coefficients)
 
 
-def _chunks(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    weight = np.ones(len(y)) if weight is None else weight
-    places = [slice(start, start + CHUNK) for start in range(0, len(y), CHUNK)]
-    return [(x[place], y[place], weight[place]) for place in places]
+def _chunks(rows: Rows, expand: Callable[[np.ndarray], np.ndarray] | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Features and target side by side, and the rows' weights, for some rows at a time."""
+    for batch in rows.batches():
+        weights = np.ones(len(batch.y)) if batch.weight is None else batch.weight
+        for start in range(0, len(batch.y), CHUNK):
+            part = slice(start, start + CHUNK)
+            x = batch.x[part]
+            yield np.column_stack([x if expand is None else expand(x), batch.y[part]]), weights[part]

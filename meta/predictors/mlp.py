@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from scratchcard.meta.arrays import LIMIT, WIDTH, Arrays, Forward, check_array, check_names
 from scratchcard.meta.logistic import logistic
-from scratchcard.meta.predictors.family import Objective, Progress
+from scratchcard.meta.predictors.family import Family, Objective, Progress
 from scratchcard.meta.rows import Batch, Rows
 from scratchcard.settings import Settings, setting
+from scratchcard.workers.worker import torch_threads
 
 
 @dataclass(frozen=True)
-class MLP(Settings):
+class MLP(Settings, Family):
     """low + (high - low) · σ(W₃ relu(W₂ relu(W₁ z + b₁) + b₂) + b₃) with z = (x - mean) / scale.
 
     Classification: cross-entropy, low = 0 and high = 1. Regression: squared error of the target scaled to
@@ -55,14 +54,9 @@ class MLP(Settings):
     )
     device: str = setting("cpu", help="Where it is trained", example="cuda")
 
-    objectives: ClassVar[tuple[Objective, ...]] = ("classification", "regression")
-    sample: ClassVar[int | None] = None
-
-    def fit(
-        self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None
-    ) -> dict[str, np.ndarray]:
+    def fit(self, rows: Rows, objective: Objective, **how: Any) -> dict[str, np.ndarray]:
         """Arrays mean, scale (F,), weight_k (out, in), bias_k (out,), output_range (2,): low and high."""
-        return self.arrays(self.train(rows, objective, seed=seed, threads=threads, progress=progress), rows, objective)
+        return self.arrays(self.train(rows, objective, **how), rows, objective)
 
     def train(
         self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None
@@ -72,8 +66,7 @@ class MLP(Settings):
 
         if not 1 <= len(self.hidden) <= 2 or not all(1 <= units <= WIDTH for units in self.hidden):
             raise ValueError(f"expected one or two hidden layers of 1 to {WIDTH} units, got {self.hidden}")
-        held: Rows | None = None
-        used = rows
+        held, used = None, rows
         if self.patience is not None:
             if len(rows.networks) < 2:
                 raise ValueError("patience needs a second training network to watch; give more train_seeds")
@@ -83,10 +76,8 @@ class MLP(Settings):
         mean, scale = rows.moments
         # On the rows that are trained on: what varies in the watched network only was not learned either.
         constant = used.constant
-        centre = np.clip((rows.summary.mean - low) / (high - low), 1e-6, 1 - 1e-6)
-        if self.balanced:
-            centre = 0.5
-        with _threads(threads):
+        centre = 0.5 if self.balanced else np.clip((rows.summary.mean - low) / (high - low), 1e-6, 1 - 1e-6)
+        with torch_threads(threads):
             network = _network(self.hidden, len(rows.features), float(np.log(centre / (1 - centre))), seed)
             with torch.no_grad():
                 network[0].weight[:, torch.from_numpy(constant)] = 0.0
@@ -168,8 +159,7 @@ class MLP(Settings):
                 value = np.maximum(value @ weight.T + bias, 0.0)
             weight, bias = layers[-1]
             raw = (value @ weight.T + bias)[:, 0]
-            out: np.ndarray = low + (high - low) * logistic(raw)
-            return out
+            return np.asarray(low + (high - low) * logistic(raw))
 
         return forward
 
@@ -199,16 +189,3 @@ def _network(hidden: tuple[int, ...], features: int, start: float, seed: int) ->
         torch.nn.init.constant_(layer.bias, start if last else 0.0)
         layers += [layer] if last else [layer, torch.nn.ReLU()]
     return torch.nn.Sequential(*layers)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """So many torch threads, and as many as before afterwards."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

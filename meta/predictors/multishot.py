@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from scratchcard.meta.arrays import Arrays, Forward, check_array, check_names
-from scratchcard.meta.predictors.family import Objective, Progress
+from scratchcard.meta.predictors.family import Family, Objective, Progress
 from scratchcard.meta.predictors.linear import least_squares
 from scratchcard.meta.rows import Rows
 from scratchcard.settings import Settings
@@ -18,7 +18,7 @@ CLOCK = "progress"
 
 
 @dataclass(frozen=True)
-class Multishot(Settings):
+class Multishot(Settings, Family):
     """`x . (coefficients + t * drift)` with t = the feature `progress`, for pruning in several rounds.
 
     With features that are logarithms this is a product of powers, as SNIP's `|w|^1 |g|^1` and SynFlow's path products
@@ -36,7 +36,6 @@ class Multishot(Settings):
     """
 
     objectives: ClassVar[tuple[Objective, ...]] = ("regression",)
-    sample: ClassVar[int | None] = None
 
     def fit(
         self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None
@@ -72,7 +71,12 @@ class Multishot(Settings):
 
 
 def arrays(coefficients: np.ndarray, drift: np.ndarray, clock: int) -> dict[str, np.ndarray]:
-    """The family's arrays."""
+    """The family's arrays.
+
+    Examples:
+        >>> arrays(np.array([1.0, 0.5]), np.array([0.0, -0.1]), clock=1)
+        {'clock': array([1]), 'coefficients': array([1. , 0.5]), 'drift': array([ 0. , -0.1])}
+    """
     return {
         "clock": np.array([clock], dtype=np.int64),
         "coefficients": np.ascontiguousarray(coefficients, dtype=np.float64),

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from scratchcard.meta.arrays import Arrays, Forward
 from scratchcard.meta.logistic import logistic
-from scratchcard.meta.predictors.family import Objective, Progress
+from scratchcard.meta.predictors.family import Family, Objective, Progress
 from scratchcard.meta.predictors.linear import linear_forward
 from scratchcard.meta.rows import Rows
 from scratchcard.settings import Settings, setting
 
 
 @dataclass(frozen=True)
-class SGD(Settings):
+class SGD(Settings, Family):
     """Squared loss (regression) or logistic loss (classification), L2 penalty, one example a step.
 
     Options:
@@ -44,9 +44,6 @@ class SGD(Settings):
     standardise: bool = setting(True, help="Features are standardised first", example=False)
     balanced: bool = setting(False, help="Kept and pruned rows weigh the same in all", example=True)
 
-    objectives: ClassVar[tuple[Objective, ...]] = ("classification", "regression")
-    sample: ClassVar[int | None] = None
-
     def fit(
         self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None
     ) -> dict[str, np.ndarray]:
@@ -71,23 +68,14 @@ class SGD(Settings):
         """The scikit-learn object that is trained."""
         from sklearn.linear_model import SGDClassifier, SGDRegressor
 
-        common = {
-            "alpha": self.alpha,
-            "eta0": self.step,
-            "learning_rate": self.step_schedule,
-            "random_state": seed,
-        }
-        if objective == "regression":
-            return SGDRegressor(**common)
-        return SGDClassifier(loss="log_loss", **common)
+        common = {"alpha": self.alpha, "eta0": self.step, "learning_rate": self.step_schedule, "random_state": seed}
+        return SGDRegressor(**common) if objective == "regression" else SGDClassifier(loss="log_loss", **common)
 
     @staticmethod
     def forward(arrays: Arrays, objective: Objective, features: int) -> Forward:
         """The linear function; for classification the probability of the logistic function of it."""
         line = linear_forward(arrays, features, "sgd")
-        if objective == "regression":
-            return line
-        return lambda x: logistic(line(x))
+        return line if objective == "regression" else lambda x: logistic(line(x))
 
 
 def folded(estimator: Any, mean: np.ndarray, scale: np.ndarray, rows: Rows) -> dict[str, np.ndarray]:
@@ -95,6 +83,16 @@ def folded(estimator: Any, mean: np.ndarray, scale: np.ndarray, rows: Rows) -> d
 
     A feature that was constant in training adds its constant part to the intercept and has no coefficient, so that it
     changes nothing elsewhere.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2)
+        >>> recording = sc.Recording("USS", "magnitude", 0.5)
+        >>> table = sc.build(sc.Workload(nn.Linear(4, 2), task), [0], "folded", recording)
+        >>> from types import SimpleNamespace
+        >>> rows = Rows(table, ("magnitude",), "kept", (("Linear-own", 0),))
+        >>> fitted = SimpleNamespace(coef_=[6.0], intercept_=[1.0])  # on (x - 0.5) / 2
+        >>> folded(fitted, np.array([0.5]), np.array([2.0]), rows)
+        {'coefficients': array([3.]), 'intercept': array([-0.5])}
     """
     coefficients = np.asarray(estimator.coef_, dtype=np.float64).reshape(-1) / scale
     intercept = np.asarray(estimator.intercept_, dtype=np.float64).reshape(1) - coefficients @ mean

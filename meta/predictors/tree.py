@@ -8,14 +8,43 @@ from typing import Any, ClassVar
 import numpy as np
 
 from scratchcard.meta.arrays import Arrays, Forward
-from scratchcard.meta.predictors.family import Objective, Progress
+from scratchcard.meta.predictors.family import Family, Objective, Progress
 from scratchcard.meta.rows import Rows
 from scratchcard.meta.trees import Trees, check_size, joined, round_down
 from scratchcard.settings import Settings, setting
 
 
+class Grown(Settings, Family):
+    """What scikit-learn grows: one tree, or several whose mean is taken.
+
+    Examples:
+        >>> issubclass(Tree, Grown)
+        True
+    """
+
+    leaves: int
+    balanced: bool
+
+    def estimator(self, objective: Objective, seed: int, threads: int = 1) -> Any:
+        """The scikit-learn object that is trained."""
+        raise NotImplementedError
+
+    def fit(
+        self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None
+    ) -> dict[str, np.ndarray]:
+        """The arrays of `meta.trees.Trees`."""
+        count = getattr(self, "trees", 1)
+        check_size(count, self.leaves)
+        estimator = self.estimator(objective, seed, threads)
+        batch = rows.whole()
+        estimator.fit(batch.x, batch.y, sample_weight=rows.weights(batch, self.balanced))
+        if progress is not None:
+            progress(count, count)
+        return averaged_trees(getattr(estimator, "estimators_", [estimator]), len(rows.features)).arrays
+
+
 @dataclass(frozen=True)
-class Tree(Settings):
+class Tree(Grown):
     """Splits that lower the squared error (regression) or the Gini impurity (classification) most.
 
     Options:
@@ -38,34 +67,15 @@ class Tree(Settings):
     leaf_rows: int = setting(20, help="Fewest rows in a leaf", example=100, low=1)
     balanced: bool = setting(False, help="Kept and pruned rows weigh the same in all", example=True)
 
-    objectives: ClassVar[tuple[Objective, ...]] = ("classification", "regression")
     sample: ClassVar[int | None] = 500_000
 
-    def fit(
-        self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None
-    ) -> dict[str, np.ndarray]:
-        """The arrays of `meta.trees.Trees`, one tree; one thread."""
-        check_size(1, self.leaves)
-        estimator = self.estimator(objective, seed)
-        batch = rows.whole()
-        estimator.fit(batch.x, batch.y, sample_weight=rows.weights(batch, self.balanced))
-        if progress is not None:
-            progress(1, 1)
-        return averaged_trees([estimator], len(rows.features)).arrays
-
-    def estimator(self, objective: Objective, seed: int) -> Any:
+    def estimator(self, objective: Objective, seed: int, threads: int = 1) -> Any:
         """The scikit-learn object that is trained."""
         from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-        common = {
-            "max_leaf_nodes": self.leaves,
-            "max_depth": self.depth,
-            "min_samples_leaf": self.leaf_rows,
-            "random_state": seed,
-        }
-        if objective == "regression":
-            return DecisionTreeRegressor(**common)
-        return DecisionTreeClassifier(**common)
+        kind = DecisionTreeRegressor if objective == "regression" else DecisionTreeClassifier
+        grown = {"max_leaf_nodes": self.leaves, "max_depth": self.depth, "min_samples_leaf": self.leaf_rows}
+        return kind(random_state=seed, **grown)
 
     @staticmethod
     def forward(arrays: Arrays, objective: Objective, features: int) -> Forward:
@@ -74,7 +84,14 @@ class Tree(Settings):
 
 
 def averaged_trees(estimators: list[Any], features: int) -> Trees:
-    """The plain arrays of fitted scikit-learn trees."""
+    """The plain arrays of fitted scikit-learn trees.
+
+    Examples:
+        >>> from sklearn.tree import DecisionTreeRegressor
+        >>> tree = DecisionTreeRegressor(max_leaf_nodes=2).fit([[0.0], [1.0]], [3.0, 5.0])
+        >>> averaged_trees([tree], features=1).sum(np.array([[0.2], [0.8]], np.float32))
+        array([3., 5.])
+    """
     parts = []
     for estimator in estimators:
         tree = estimator.tree_
@@ -94,6 +111,14 @@ def averaged_trees(estimators: list[Any], features: int) -> Trees:
 
 
 def averaged_forward(arrays: Arrays, features: int, family: str) -> Forward:
-    """The mean over the trees."""
+    """The mean over the trees.
+
+    Examples:
+        >>> leaf = {"feature": np.array([-1, -1], np.int32), "threshold": np.zeros(2, np.float32)}
+        >>> leaf |= {"left": np.array([-1, -1], np.int32), "right": np.array([-1, -1], np.int32)}
+        >>> two = leaf | {"value": np.array([1.0, 4.0]), "offsets": np.array([0, 1, 2])}
+        >>> averaged_forward(two, 1, "forest")(np.zeros((1, 1), np.float32))  # of two trees of one leaf each
+        array([2.5])
+    """
     trees = Trees.from_arrays(arrays, features, family)
     return lambda x: trees.sum(x) / trees.trees

@@ -74,11 +74,6 @@ def test_a_method_with_a_seed_twice_is_left_alone() -> None:
     assert identical(pd.concat([runs_of("a", 1), runs_of("a", 1), runs_of("b", 1)])) == []
 
 
-def test_a_frame_without_the_columns_is_refused() -> None:
-    with pytest.raises(ValueError, match="no column validation_loss"):
-        identical(runs_of("a", 1).drop(columns="validation_loss"))
-
-
 def test_tests_that_repeat_another_are_counted() -> None:
     worse = runs_of("worse", 3).assign(test_accuracy=lambda frame: frame["test_accuracy"] / 1000 - 9)
     runs = pd.concat([runs_of("a", 1), runs_of("a again", 1), worse, runs_of("c", 2)])

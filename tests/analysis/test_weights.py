@@ -78,7 +78,7 @@ def make_ticket(trained: bool = True) -> Ticket:
 
 
 def test_distributions_are_in_units_of_their_layer() -> None:
-    found = {(d.layer, d.part): d for d in weight_distributions(make_ticket())}
+    found = {(d.layer, d.part): d for d in weight_distributions(make_ticket(), {})}
     assert set(found) == {
         (layer, part)
         for layer in ("0.weight", "2.weight", ALL_LAYERS)
@@ -97,16 +97,16 @@ def test_distributions_are_in_units_of_their_layer() -> None:
     assert found["2.weight", "final_kept"].root_mean_square == pytest.approx(3.0)
     assert found[ALL_LAYERS, "initial"].count == 6
     assert found[ALL_LAYERS, "initial"].histogram.sum() == 6
-    assert {d.part for d in weight_distributions(make_ticket(trained=False))} == {"initial", "initial_kept"}
+    assert {d.part for d in weight_distributions(make_ticket(trained=False), {})} == {"initial", "initial_kept"}
 
 
 def test_initialisations_are_summarised_once_and_never_mixed_up() -> None:
-    known: dict[bytes, list[Distribution]] = {}
+    known: dict[str, list[Distribution]] = {}
     one, other = make_ticket(), make_ticket()
     other.initial["0.weight"][0, 0] = 5.0
     for ticket in (one, other, one, make_ticket()):
         found = weight_distributions(ticket, known)
-        for d, expected in zip(found, weight_distributions(ticket), strict=True):
+        for d, expected in zip(found, weight_distributions(ticket, {}), strict=True):
             assert (d.layer, d.part, d.count) == (expected.layer, expected.part, expected.count)
             assert d.root_mean_square == expected.root_mean_square
             assert d.histogram.tolist() == expected.histogram.tolist()
@@ -126,7 +126,7 @@ def test_the_histogram_counts_everything_and_near_zero_is_its_centre() -> None:
 
 def test_a_layer_without_spread_is_left_out() -> None:
     ticket = Ticket({"w": torch.ones(2, 2)}, Mask({"w": torch.ones(2, 2, dtype=torch.bool)}))
-    assert weight_distributions(ticket) == []
+    assert weight_distributions(ticket, {}) == []
 
 
 def test_signs_that_training_kept() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from scratchcard.analysis.overlap import jaccard
+from scratchcard.analysis.overlap import PackedMask, jaccards
 from scratchcard.apply.method import Method
 from scratchcard.apply.pipeline import find_ticket, train_ticket
 from scratchcard.frontends.cli.anatomy import anatomy
@@ -61,7 +61,8 @@ def test_text_and_json(folder: Path, tmp_path: Path) -> None:
         for scorer in ("snip", "magnitude")
         for seed in (0, 1)
     }
-    mean = sum(jaccard(masks["snip", seed], masks["magnitude", seed]) for seed in (0, 1)) / 2
+    packed = {key: PackedMask.of(mask) for key, mask in masks.items()}
+    mean = sum(jaccards([packed["snip", seed], packed["magnitude", seed]])[0, 1] for seed in (0, 1)) / 2
     assert entry["overlap"]["jaccard"] == [[None, pytest.approx(mean)], [pytest.approx(mean), None]]
     assert entry["overlap"]["chance_by_layer"][0][1] < mean  # both like large weights
     shared = [(masks["snip", seed] & masks["magnitude", seed]).kept for seed in (0, 1)]

@@ -52,6 +52,7 @@ def test_show_explains_each_kind(job: Path) -> None:
     assert "\ntrained: yes\n" in text
     assert "diverged: no\n" in text
     assert "history: 3 entries, see --json\n" in text
+    assert "held_out: 1 entry, see --json\n" in run("show", job / "predictor").stdout
     assert "0.05000" not in text
 
 
@@ -91,6 +92,7 @@ def test_fit_takes_what_the_library_takes(job: Path, tmp_path: Path) -> None:
     linear = run("fit", table, "--family", "linear", "--out", tmp_path / "linear")
     assert linear.exit_code == 0, linear.output
     assert "linear (regression of score)" in linear.stdout
+    assert "  train: round 0, rows 100,400, " in linear.stdout
     tree = ["--family", "tree", "--option", "leaves=8", "--option", "balanced=true", "--rounds", "0"]
     arguments = [*tree, "--objective", "regression", "--target", "rounds_survived", "--out", tmp_path / "tree"]
     result = run("fit", table, *arguments, "--held-out-seeds", "none")
@@ -141,16 +143,23 @@ def test_list_gives_each_member_a_line(family: str) -> None:
     assert all(members.values())
 
 
-def test_help_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize(
+    ("command", "heavy", "said"),
+    [
+        (["--help"], ("torch", "numpy", "pandas", "sklearn", "rich"), "evaluate"),
+        (["show", "default"], ("torch", "pandas", "sklearn", "rich"), "mnist-lenet_300_100"),
+    ],
+    ids=["help", "show"],
+)
+def test_what_only_reads_imports_nothing_heavy(command: list[str], heavy: tuple[str, ...], said: str) -> None:
     code = (
         "import sys\nfrom scratchcard.frontends.cli import cli\n"
-        "try: cli(['--help'])\nexcept SystemExit: pass\n"
-        "heavy = [m for m in ('torch', 'numpy', 'pandas', 'sklearn', 'rich') if m in sys.modules]\n"
-        "print(heavy, file=sys.stderr)"
+        f"try: cli({command!r})\nexcept SystemExit: pass\n"
+        f"print([m for m in {heavy!r} if m in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
-    assert "evaluate" in done.stdout
+    assert said in done.stdout
 
 
 OWN = """

@@ -13,6 +13,7 @@ from sklearn.metrics import average_precision_score, mean_squared_error, r2_scor
 
 from scratchcard.meta.evaluation import Sums, evaluate_predictor, overlap
 from scratchcard.meta.predictor import Predictor
+from scratchcard.meta.rows import networks_of
 from scratchcard.score_tables.schema import Column, TableBlock
 from scratchcard.score_tables.table import ScoreTable
 
@@ -66,7 +67,7 @@ def test_streamed_sums_are_scikit_learns() -> None:
 
 
 def test_a_whole_report(table: ScoreTable) -> None:
-    found = evaluate_predictor(line({"snip": 0.3, "depth": 0.2}), table, seeds=[1, 2])
+    found = evaluate_predictor(line({"snip": 0.3, "depth": 0.2}), table, networks=networks_of(table)[1:])
     assert found == json.loads(json.dumps(found))
     columns = table.columns(["snip", "depth", "score"], seeds=[1, 2])
     snip, depth, score = (column.astype(float) for column in columns.values())
@@ -134,7 +135,7 @@ def test_without_round_0_the_headline_is_the_first_round(make_table: Callable[..
 
 def test_a_classifier_is_measured_on_its_own_target(table: ScoreTable) -> None:
     predictor = line({"snip": 1.0}, "classification", "kept")
-    found = evaluate_predictor(predictor, table, seeds=[0])
+    found = evaluate_predictor(predictor, table, networks=networks_of(table)[:1])
     columns = table.columns(["snip", "kept"], seeds=[0])
     probability = 1 / (1 + np.exp(-columns["snip"].astype(float) - 0.1))
     assert found["mse"] == pytest.approx(mean_squared_error(columns["kept"], probability))
@@ -150,6 +151,6 @@ def test_a_network_without_kept_weights_has_no_figures(make_table: Callable[...,
 
 def test_nothing_to_evaluate_on(table: ScoreTable) -> None:
     with pytest.raises(ValueError, match="no network to evaluate on"):
-        evaluate_predictor(line({"snip": 1.0}), table, seeds=[9])
+        evaluate_predictor(line({"snip": 1.0}), table, networks=[])
     with pytest.raises(ValueError, match="no column foreign"):
         evaluate_predictor(line({"foreign": 1.0}), table)

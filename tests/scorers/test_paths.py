@@ -132,6 +132,19 @@ def test_layers_of_that_kind_are_taken_out(scorer: SynFlow | SynFlowL2Data, last
 
 
 @BOTH
+@pytest.mark.parametrize("stack", [False, True], ids=["layer", "stack"])
+def test_a_transformer_that_asks_its_normalisation_for_its_eps_is_scored(
+    scorer: SynFlow | SynFlowL2Data, stack: bool
+) -> None:
+    layer: nn.Module = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, 1) if stack else layer
+    network = nn.Sequential(nn.Linear(5, 12), nn.Unflatten(1, (3, 4)), encoder, nn.Flatten(), nn.Linear(12, 3))
+    batch = torch.randn(6, 5), torch.arange(6) % 3
+    scores = scorer(network, batch, cross_entropy)
+    assert all(bool((tensor > 0).any()) for tensor in scores.tensors.values())
+
+
+@BOTH
 def test_trap_a_layer_that_is_used_twice_is_taken_out_twice(scorer: SynFlow | SynFlowL2Data) -> None:
     network, batch = case("mlp")
     expected = scorer(network, batch, cross_entropy).flat()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from scratchcard.settings import settings_of
 from scratchcard.sweeps.fitted import FittedSpec, table_keys
 from scratchcard.sweeps.grid_docs import written
 from scratchcard.sweeps.grid_file import ComparisonSpec, ExtraSpec, GridFile, MethodSpec, WorkloadSpec, method_keys
@@ -43,7 +44,7 @@ def test_every_key_is_described(title: str) -> None:
 def test_the_rows_of_settings_are_those_that_their_declarations_make() -> None:
     assert written(PAGE) == PAGE, "write them anew: python -m scratchcard.sweeps.grid_docs"
     assert {f"`{name}`" for name in table_keys()} <= set(re.findall(r"`\w+`", section("`[predictors.NAME]`")))
-    assert {f"`{name}`" for name in Recipe.names()} <= set(re.findall(r"`\w+`", section("`[workload]`")))
+    assert {f"`{name}`" for name in settings_of(Recipe)} <= set(re.findall(r"`\w+`", section("`[workload]`")))
 
 
 @pytest.mark.parametrize("title", SECTIONS)

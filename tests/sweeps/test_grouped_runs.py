@@ -41,6 +41,13 @@ EXPERIMENTS = [
 TIMES = ("pruning_seconds", "wall_seconds", "finished")
 
 
+def ran(*arguments: Any, **settings: Any) -> list[tuple[dict[str, Any], Ticket]]:
+    """Records and tickets of runs of which none fails."""
+    found = [entry for _, entry in run_together(*arguments, **settings)]
+    assert not any(isinstance(entry, Exception) for entry in found)
+    return found  # type: ignore[return-value]
+
+
 def comparable(record: dict[str, Any]) -> dict[str, Any]:
     """Without what may differ, and without what differs by rounding."""
     training = {k: v for k, v in record["training"].items() if k not in ("seconds", "engine", "validation_loss")}
@@ -50,7 +57,7 @@ def comparable(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_records_and_tickets_are_those_of_runs_alone(tmp_path: Path) -> None:
-    found = list(run_together(EXPERIMENTS, store=Store(tmp_path), at_once=3))
+    found = ran(EXPERIMENTS, Session(store=Store(tmp_path)), at_once=3)
     # Group by group: the four of one workload, then the other.
     order = [EXPERIMENTS[place] for place in (0, 2, 3, 4, 1)]
     assert [record["digest"] for record, _ in found] == [experiment.digest for experiment in order]
@@ -77,24 +84,21 @@ def test_records_and_tickets_are_those_of_runs_alone(tmp_path: Path) -> None:
 def test_a_run_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     bad = run(WORKLOAD, "snip", 1e-6, 1)  # keeps no weight
     experiments = [EXPERIMENTS[1], bad, run(OTHER, "snip", 0.1, 2)]
-    with pytest.raises(ValueError, match="keep"):
-        list(run_together([bad]))
-    failures: list[tuple[str, str]] = []
-
-    def failed(experiment: Experiment, error: Exception) -> None:
-        failures.append((experiment.digest, str(error)))
-
-    records = [record for record, _ in run_together(experiments, failed=failed)]
+    outcomes = list(run_together(experiments))
+    records = [found[0] for _, found in outcomes if isinstance(found, tuple)]
     assert [record["label"] for record in records] == ["magnitude", "snip"]
-    assert [digest for digest, _ in failures] == [bad.digest]
-    failures.clear()
+    ((failed, error),) = [entry for entry in outcomes if isinstance(entry[1], Exception)]
+    assert failed is bad
+    assert "keep" in str(error)
 
     def refuse(*arguments: Any, **settings: Any) -> None:
         raise ValueError("no training today")
 
     monkeypatch.setattr(scratchcard.sweeps.grouped_runs, "train_stacked", refuse)
-    assert list(run_together([experiments[0], experiments[2]], failed=failed)) == []
-    assert failures == [(experiments[place].digest, "no training today") for place in (0, 2)]
+    outcomes = list(run_together([experiments[0], experiments[2]]))
+    assert [(e.digest, str(error)) for e, error in outcomes] == [
+        (experiments[place].digest, "no training today") for place in (0, 2)
+    ]
 
 
 def test_a_group_too_large_for_the_memory_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +112,7 @@ def test_a_group_too_large_for_the_memory_is_halved(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(scratchcard.sweeps.grouped_runs, "train_stacked", small)
     experiments = [run(OTHER, "random", 0.1, seed) for seed in range(4)]
-    records = [record for record, _ in run_together(experiments)]
+    records = [record for record, _ in ran(experiments)]
     assert sizes == [4, 2, 2]
     assert [record["digest"] for record in records] == [experiment.digest for experiment in experiments]
 
@@ -122,7 +126,7 @@ def test_groups_of_none_are_refused() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_gpu_as_on_the_cpu() -> None:
     experiments = [EXPERIMENTS[0], EXPERIMENTS[3]]
-    for (record, ticket), experiment in zip(run_together(experiments, device="cuda"), experiments, strict=True):
+    for (record, ticket), experiment in zip(ran(experiments, Session("cuda")), experiments, strict=True):
         wanted, _ = experiment.run()
         assert record["test_accuracy"] == pytest.approx(wanted["test_accuracy"], abs=0.02)
         assert record["device"] == "cuda"

@@ -132,6 +132,16 @@ def test_modules_that_do_not_fit_the_objective(network: nn.Module, message: str)
         Workload(network, Task.of(torch.randn(50, 4), torch.randn(50, 3))).build(0)
 
 
+def test_too_few_outputs_are_told_the_classes() -> None:
+    with pytest.raises(ValueError, match=r"returns \(2, 3\) .* logits for the classes 0 to 3 of shape \(2, 4\)"):
+        Workload(nn.Linear(4, 3), Task.of(torch.randn(60, 4), 1 + torch.arange(60) % 3)).build(0)
+
+
+def test_a_module_without_its_factory_is_told_how_networks_of_ones_own_are_named() -> None:
+    with pytest.raises(ValueError, match=r"unknown network 'my\.nets', known are .*; a network of your own is package"):
+        Workload("my.nets", load_task("digits")).build(0)
+
+
 def test_outputs_that_are_no_tensor_are_refused() -> None:
     class Named(Scaled):
         def forward(self, x: Tensor) -> Tensor:

@@ -119,8 +119,10 @@ def nan(inputs: Tensor) -> Tensor:
         (lambda: Task.of(X, Y, test_size=95), "cannot cut 95 for test and 10 for validation from 100"),
         (lambda: Task.of(X, Y, test=(X[:, :3], Y)), r"the test inputs of own are torch.float32 \(3,\)"),
         (lambda: Task.of(X, Y, test=(X.half(), Y)), r"test inputs of own are torch.float16 \(4,\), and those of train"),
-        (lambda: Task.of(["a", "b"], [0, 1]), "the train inputs are no tensor of numbers"),
+        (lambda: Task.of(["a", "b"], [0, 1]), r"the train inputs are no tensor of numbers [^;]*$"),
+        (lambda: Task.of((X, X[:, :2]), Y), r"the train inputs are no tensor .*; several inputs go by name: \{"),
         (lambda: Task.of(X, Y, objective="accuracy"), "unknown objective 'accuracy'"),
+        (lambda: load_task("mine.npz"), "unknown task 'mine.npz': the arrays of a file are the task tensors:mine.npz"),
     ],
 )
 def test_what_is_wrong_is_named_in_one_sentence(call: Any, message: str) -> None:

@@ -45,7 +45,7 @@ def test_seeds_decide_the_weights_alone_and_leave_the_random_state() -> None:
     torch.manual_seed(99)
     same = build_network("lenet_300_100", (8,), 2, seed=1)
     other = build_network("lenet_300_100", (8,), 2, seed=2)
-    double = build_network("lenet_300_100", (8,), 2, seed=1, dtype=torch.float64)
+    double = build_network("lenet_300_100", (8,), 2, seed=1).double()
     for (name, a), b, c, d in zip(
         one.named_parameters(), same.parameters(), other.parameters(), double.parameters(), strict=True
     ):

@@ -24,6 +24,16 @@ class AutogradEngine(Engine):
         network: on the device of `train`.
         mask: the kept weights; None trains all, as it does parameters that are not in it.
         train: in the network's dtype.
+
+    Examples:
+        >>> network, mask = nn.Linear(2, 2), Mask({"weight": torch.eye(2, dtype=torch.bool)})
+        >>> mask.apply_to(network)
+        >>> split = Split(torch.eye(2), torch.tensor([0, 1]))
+        >>> engine = AutogradEngine(network, mask, sc.Classification(), Recipe(batch_size=2), split)
+        >>> _ = engine.run(torch.tensor([[[0, 1]] * 200]))
+        >>> engine.evaluate(split)[0].accuracy, engine.state()["weight"] != 0
+        (1.0, tensor([[ True, False],
+                [False,  True]]))
     """
 
     name = "autograd"

@@ -24,6 +24,13 @@ class Engine(Protocol):
 
     Attributes:
         name: recorded as the engine that ran.
+
+    Examples:
+        >>> from scratchcard.workloads.engines.autograd import AutogradEngine
+        >>> split = Split(torch.eye(2), torch.tensor([0, 1]))
+        >>> engine: Engine = AutogradEngine(nn.Linear(2, 2), None, sc.Classification(), Recipe(batch_size=2), split)
+        >>> engine.name, engine.run(torch.tensor([[[0, 1], [1, 0]]])).shape
+        ('autograd', torch.Size([1]))
     """
 
     name: str
@@ -50,7 +57,13 @@ class Engine(Protocol):
 
 
 def place_split(split: Split, network: nn.Module, device: torch.device) -> Split:
-    """The split on the device, floating inputs in the network's dtype; nothing is copied that is so already."""
+    """The split on the device, floating inputs in the network's dtype; nothing is copied that is so already.
+
+    Examples:
+        >>> split = Split(torch.eye(2), torch.tensor([0, 1]))
+        >>> place_split(split, nn.Linear(2, 2).double(), torch.device("cpu")).tensor.dtype
+        torch.float64
+    """
     dtype = next((parameter.dtype for parameter in network.parameters()), torch.get_default_dtype())
     inputs: Any = each(placed(split.inputs, device, dtype), Tensor.contiguous)
     return dataclasses.replace(split, inputs=inputs, targets=split.targets.to(device))
@@ -61,6 +74,13 @@ def check_runs(network: nn.Module, inputs: Inputs, what: str) -> None:
 
     Raises:
         ValueError: it fails; one sentence that begins with `what`.
+
+    Examples:
+        >>> check_runs(nn.Linear(2, 1), torch.zeros(1, 2), "the network runs")
+        >>> check_runs(nn.Linear(2, 1), torch.zeros(1, 3), "the network does not run")
+        Traceback (most recent call last):
+            ...
+        ValueError: the network does not run: RuntimeError: ...
     """
     try:
         with seeded(0, next(iter(tensors(inputs).values())).device), torch.no_grad():
@@ -71,7 +91,15 @@ def check_runs(network: nn.Module, inputs: Inputs, what: str) -> None:
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Dropout draws from the seed; the random state of the caller is put back."""
+    """Dropout draws from the seed; the random state of the caller is put back.
+
+    Examples:
+        >>> with seeded(0, torch.device("cpu")):
+        ...     first = torch.rand(3)
+        >>> with seeded(0, torch.device("cpu")):
+        ...     torch.equal(torch.rand(3), first)
+        True
+    """
     devices = []
     if device.type == "cuda":
         devices = [torch.cuda.current_device() if device.index is None else device.index]
@@ -84,7 +112,13 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def make_optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    """torch's fused optimiser with the settings of `recipe`."""
+    """torch's fused optimiser with the settings of `recipe`.
+
+    Examples:
+        >>> optimizer = make_optimizer([nn.Parameter(torch.zeros(2))], Recipe(learning_rate=0.05, momentum=0.9))
+        >>> type(optimizer).__name__, optimizer.defaults["lr"], optimizer.defaults["momentum"]
+        ('SGD', 0.05, 0.9)
+    """
     settings: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": True}
     if recipe.optimizer == "adam":
         return torch.optim.Adam(parameters, betas=recipe.betas, eps=recipe.epsilon, **settings)

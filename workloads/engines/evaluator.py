@@ -62,6 +62,15 @@ def evaluate_split(
 
     Returns:
         One entry for each network.
+
+    Examples:
+        >>> split = Split(torch.eye(4), torch.tensor([0, 1, 2, 0]))
+        >>> evaluate_split(lambda inputs: 5 * inputs, split, sc.Classification())[0].accuracy
+        0.75
+        >>> both = lambda inputs: torch.stack([inputs, -inputs])
+        >>> two = evaluate_split(both, split, sc.Classification(), networks=2)
+        >>> [found.accuracy for found in two]
+        [0.75, 0.25]
     """
     loss, statistics = objective.loss, objective.statistics
     if networks is not None:
@@ -82,7 +91,12 @@ def evaluate_split(
 
 
 def evaluate_network(network: nn.Module, split: Split, objective: Objective) -> Evaluated:
-    """Evaluate `network` on `split` in evaluation mode; its mode is restored."""
+    """Evaluate `network` on `split` in evaluation mode; its mode is restored.
+
+    Examples:
+        >>> evaluate_network(nn.Identity(), Split(torch.eye(2), torch.tensor([0, 0])), sc.Classification()).accuracy
+        0.5
+    """
     with modes_kept(network):
         network.eval()
         return evaluate_split(lambda inputs: forward(network, inputs), split, objective)[0]
@@ -90,7 +104,15 @@ def evaluate_network(network: nn.Module, split: Split, objective: Objective) -> 
 
 @contextmanager
 def modes_kept(network: nn.Module) -> Iterator[None]:
-    """Put the mode of every module back, training or evaluation."""
+    """Put the mode of every module back, training or evaluation.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(2, 2), nn.Dropout()).train()
+        >>> with modes_kept(network):
+        ...     _ = network.eval()
+        >>> network.training, network[1].training
+        (True, True)
+    """
     modes = {module: module.training for module in network.modules()}
     try:
         yield

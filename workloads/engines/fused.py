@@ -173,6 +173,16 @@ class FusedEngine(Engine):
     Raises:
         ValueError: the network or the data is none that it can train, a mask of another layout, or targets that are no
             class index of the network.
+
+    Examples:
+        >>> network, mask = nn.Linear(2, 2), Mask({"weight": torch.eye(2, dtype=torch.bool)})
+        >>> mask.apply_to(network)
+        >>> split = Split(torch.eye(2), torch.tensor([0, 1]))
+        >>> engine = FusedEngine(network, mask, sc.Classification(), Recipe(batch_size=2), split)
+        >>> _ = engine.run(torch.tensor([[[0, 1]] * 200]))
+        >>> engine.evaluate(split)[0].accuracy, engine.state()["weight"] != 0
+        (1.0, tensor([[ True, False],
+                [False,  True]]))
     """
 
     name = "fused"
@@ -292,6 +302,13 @@ class FusedEngine(Engine):
 
 
 def on_fused_device(split: Split) -> bool:
-    """Whether the compiled loops know the inputs' device and dtype."""
+    """Whether the compiled loops know the inputs' device and dtype.
+
+    Examples:
+        >>> on_fused_device(Split(torch.zeros(1, 2), torch.tensor([0])))
+        True
+        >>> on_fused_device(Split(torch.zeros(1, 2).half(), torch.tensor([0])))
+        False
+    """
     inputs = split.tensor
     return inputs.device.type == "cpu" and inputs.dtype in (torch.float32, torch.float64)

@@ -26,6 +26,10 @@ class Evaluation:
         step: training steps taken so far.
         train_loss: mean over the steps since the last evaluation, each measured before its update.
         validation_loss, validation_metric: on the whole validation split; the metric is the objective's first.
+
+    Examples:
+        >>> Evaluation(step=100, train_loss=0.4, validation_loss=0.5, validation_metric=0.85).validation_metric
+        0.85
     """
 
     step: int
@@ -46,6 +50,18 @@ class Training:
         best: the evaluation with the lowest validation loss, the first of equals; step 0 before there is one.
         diverged: a loss was NaN or infinite.
         ended: it takes no more steps.
+
+    Examples:
+        >>> recipe = Recipe(patience=1)
+        >>> training = Training(batches(100, 20, seed=0), best_state={})
+        >>> training.stepped(10, losses=8.0)
+        >>> training.evaluated(Evaluated(0.7, {"accuracy": 0.6}, 50), recipe)
+        True
+        >>> training.stepped(10, losses=5.0)
+        >>> training.evaluated(Evaluated(0.9, {"accuracy": 0.5}, 50), recipe)  # worse, and no patience is left
+        False
+        >>> training.best.step, training.ended
+        (10, True)
     """
 
     order: Iterator[Tensor]
@@ -102,6 +118,15 @@ def run_trainings(
         seeds: of each network's data order.
         snapshot_steps: after which steps to copy the states.
         progress: called with (steps done, most steps) over all networks; one that has ended counts as done.
+
+    Examples:
+        >>> from scratchcard.workloads.engines.autograd import AutogradEngine
+        >>> split = Split(torch.eye(2), torch.tensor([0, 1]))
+        >>> recipe = Recipe(batch_size=2, max_steps=30, evaluation_interval=10)
+        >>> engine = AutogradEngine(nn.Linear(2, 2), None, sc.Classification(), recipe, split)
+        >>> (training,) = run_trainings(engine, recipe, len(split), split, seeds=[0])
+        >>> [evaluation.step for evaluation in training.history], training.best.validation_metric
+        ([10, 20, 30], 1.0)
     """
     trainings = [
         Training(batches(examples, recipe.batch_size, seed), engine.state(place)) for place, seed in enumerate(seeds)
@@ -148,7 +173,14 @@ def _going(engine: Engine, active: list[Training]) -> list[Training]:
 
 
 def batches(examples: int, batch_size: int, seed: int) -> Iterator[Tensor]:
-    """Endless batches of indices `(batch,)`: one permutation an epoch, the incomplete last batch dropped."""
+    """Endless batches of indices `(batch,)`: one permutation an epoch, the incomplete last batch dropped.
+
+    Examples:
+        >>> order = batches(examples=5, batch_size=2, seed=0)
+        >>> epoch = torch.cat([next(order), next(order)])
+        >>> len(epoch), len(epoch.unique())  # the fifth example is dropped
+        (4, 4)
+    """
     generator = torch.Generator().manual_seed(seed)
     whole = examples - examples % batch_size
     while True:

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scratchcard.pruning.chain import NotAChainError, chain
-from scratchcard.pruning.mask import Mask
 from scratchcard.workloads.engines.engine import State
 from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_split
-from scratchcard.workloads.engines.vmap import StackedEngine
+from scratchcard.workloads.engines.vmap import Masks, StackedEngine
 from scratchcard.workloads.objective import Classification, Objective
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
@@ -26,6 +25,14 @@ def perceptron_layers(network: nn.Module, objective: Objective, split: Split) ->
 
     Dropout that drops nothing and Identity may stand anywhere; nested `nn.Sequential`s are taken apart. All parameters
     are trained, the objective is plain classification, and the inputs are one floating tensor of the layers' dtype.
+
+    Examples:
+        >>> split = Split(torch.rand(5, 4), torch.arange(5) % 2)
+        >>> network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> len(perceptron_layers(network, Classification(), split))
+        2
+        >>> perceptron_layers(nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)), Classification(), split)
+        ()
     """
     try:
         layers = [link.layer for link in chain(network)]
@@ -64,17 +71,20 @@ class PerceptronEngine(StackedEngine):
 
     Raises:
         ValueError: targets that are no class index of the networks.
+
+    Examples:
+        >>> split, recipe = Split(torch.eye(2), torch.tensor([0, 1])), Recipe(batch_size=2)
+        >>> networks = [nn.Linear(2, 2), nn.Linear(2, 2)]
+        >>> engine = PerceptronEngine(networks, [None, None], Classification(), recipe, split)
+        >>> _ = engine.run(torch.tensor([[[0, 1]] * 200] * 2))
+        >>> [found.accuracy for found in engine.evaluate(split)]
+        [1.0, 1.0]
     """
 
     name = "dense"
 
     def __init__(
-        self,
-        networks: Sequence[nn.Module],
-        masks: Sequence[Mask | None],
-        objective: Objective,
-        recipe: Recipe,
-        train: Split,
+        self, networks: Sequence[nn.Module], masks: Masks, objective: Objective, recipe: Recipe, train: Split
     ) -> None:
         super().__init__(networks, masks, objective, recipe, train)
         self._plain = recipe.optimizer == "sgd" and recipe.momentum == 0

@@ -13,7 +13,7 @@ from scratchcard.workloads.engines.engine import Engine
 from scratchcard.workloads.engines.loop import batches
 from scratchcard.workloads.engines.perceptron import PerceptronEngine, perceptron_layers
 from scratchcard.workloads.engines.sparse import SparseEngine, sparse_layers
-from scratchcard.workloads.engines.vmap import StackedEngine
+from scratchcard.workloads.engines.vmap import Masks, StackedEngine
 from scratchcard.workloads.objective import Objective
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
@@ -39,6 +39,18 @@ def make_engine(
 
     Raises:
         ValueError: the engine asked for does not fit the network.
+
+    Examples:
+        >>> rest = sc.Classification(), Recipe(), Split(torch.rand(64, 8), torch.arange(64) % 2)
+        >>> network = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
+        >>> few = Mask({"0.weight": torch.eye(4, 8) > 0, "2.weight": torch.eye(2, 4) > 0})
+        >>> make_engine("auto", network, None, *rest).name
+        'dense'
+        >>> make_engine("auto", network, few, *rest).name
+        'fused'
+        >>> network[1] = nn.Tanh()
+        >>> make_engine("auto", network, few, *rest).name
+        'autograd'
     """
     perceptron = bool(perceptron_layers(network, objective, train))
     few = mask is not None and mask.density <= FUSED_DENSITY
@@ -61,17 +73,19 @@ def make_engine(
 
 
 def make_stacked_engine(
-    networks: Sequence[nn.Module],
-    masks: Sequence[Mask | None],
-    objective: Objective,
-    recipe: Recipe,
-    train: Split,
-    seed: int,
+    networks: Sequence[nn.Module], masks: Masks, objective: Objective, recipe: Recipe, train: Split, seed: int
 ) -> StackedEngine:
     """The engine that trains all `networks` in step; the first batch of the data order `seed` serves as a check.
 
     Raises:
         NotStackableError: no engine can.
+
+    Examples:
+        >>> split = Split(torch.rand(64, 4), torch.arange(64) % 2)
+        >>> networks = [nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)) for _ in range(3)]
+        >>> engine = make_stacked_engine(networks, [None] * 3, sc.Classification(), Recipe(), split, seed=0)
+        >>> engine.name, engine.size
+        ('together', 3)
     """
     # A perceptron is all in the shapes of its layers, and they are the same.
     if all(perceptron_layers(network, objective, train) for network in networks):

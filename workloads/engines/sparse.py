@@ -31,6 +31,14 @@ class SparsePattern:
         places: `(kept,)` indices in the flattened matrix, ascending.
         rows, columns: `(kept,)`.
         shape: `(out, in)`.
+
+    Examples:
+        >>> pattern = SparsePattern(torch.tensor([[True, False, True], [False, True, False]]))
+        >>> pattern.places
+        tensor([0, 2, 4])
+        >>> pattern.matrix(torch.tensor([1.0, 2.0, 3.0])).to_dense()
+        tensor([[1., 0., 2.],
+                [0., 3., 0.]])
     """
 
     def __init__(self, kept: Tensor) -> None:
@@ -91,7 +99,15 @@ class _SparseProduct(torch.autograd.Function):
 
 
 class SparseLinear(nn.Module):
-    """A linear layer that holds its kept weights only, `values` `(kept,)`, in the order of the matrix."""
+    """A linear layer that holds its kept weights only, `values` `(kept,)`, in the order of the matrix.
+
+    Examples:
+        >>> layer, kept = nn.Linear(3, 2), torch.tensor([[True, False, True], [False, True, False]])
+        >>> sparse = SparseLinear(layer, kept)
+        >>> layer.weight.data *= kept
+        >>> sparse.values.numel(), torch.allclose(sparse(torch.ones(4, 3)), layer(torch.ones(4, 3)))
+        (3, True)
+    """
 
     def __init__(self, layer: nn.Linear, kept: Tensor) -> None:
         super().__init__()
@@ -118,24 +134,27 @@ class SparseEngine(AutogradEngine):
     Raises:
         ValueError: no linear layer is that sparse, or the network does not run with such layers, as it asks them for
             more than their outputs.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(100, 2), nn.Tanh())
+        >>> mask = Mask({"0.weight": torch.arange(200).reshape(2, 100) % 101 == 0})
+        >>> mask.apply_to(network)
+        >>> split = Split(torch.eye(100), torch.arange(100) % 2)
+        >>> engine = SparseEngine(network, mask, sc.Classification(), Recipe(), split)
+        >>> _ = engine.run(torch.arange(64).reshape(1, 1, 64))
+        >>> int((engine.state()["0.weight"] != 0).sum())
+        2
     """
 
     name = "sparse"
 
     def __init__(
-        self,
-        network: nn.Module,
-        mask: Mask | None,
-        objective: Objective,
-        recipe: Recipe,
-        train: Split,
-        *,
-        density: float = SPARSE_DENSITY,
+        self, network: nn.Module, mask: Mask | None, objective: Objective, recipe: Recipe, train: Split
     ) -> None:
-        replaced = () if mask is None else sparse_layers(network, mask, density)
+        replaced = () if mask is None else sparse_layers(network, mask)
         if mask is None or not replaced:
             raise ValueError(
-                f"the sparse engine needs a mask with a linear layer of at most {density:g} density; "
+                f"the sparse engine needs a mask with a linear layer of at most {SPARSE_DENSITY:g} density; "
                 "use engine='auto' or 'autograd'"
             )
         worked, self._replaced = _with_sparse_layers(network, mask, replaced)
@@ -149,17 +168,12 @@ class SparseEngine(AutogradEngine):
 
     def state(self, place: int = 0) -> State:
         """A copy of the full state: the values put to their places in the matrices."""
-        inner = super().state()
-        state = {}
-        for name, tensor in self._full.items():
-            if name in self._replaced:
-                flat = torch.zeros_like(tensor).reshape(-1)
-                layer = self._replaced[name]
-                flat[layer.pattern.places] = layer.values.detach()
-                state[name] = flat.reshape(tensor.shape)
-            else:
-                state[name] = inner[name]
-        return state
+        state = super().state()
+        for name, layer in self._replaced.items():
+            full = torch.zeros_like(self._full[name])
+            full.view(-1)[layer.pattern.places] = layer.values.detach()
+            state[name] = full
+        return {name: state[name] for name in self._full}
 
 
 def _with_sparse_layers(
@@ -177,8 +191,16 @@ def _with_sparse_layers(
     return worked, layers
 
 
-def sparse_layers(network: nn.Module, mask: Mask, density: float = SPARSE_DENSITY) -> tuple[str, ...]:
-    """The weights of plain linear layers (not the network itself) of which at most `density` is kept."""
+def sparse_layers(network: nn.Module, mask: Mask) -> tuple[str, ...]:
+    """The weights of plain linear layers (not the network itself) of which at most `density` is kept.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(100, 2), nn.Linear(2, 2))
+        >>> mask = Mask.dense(network)
+        >>> mask.tensors["0.weight"][:, 1:] = False  # 2 of 200 weights are left
+        >>> sparse_layers(network, mask)
+        ('0.weight',)
+    """
     layers = prunable_layers(network)
     uses = [id(parameter) for _, parameter in network.named_parameters(remove_duplicate=False)]
     return tuple(
@@ -187,5 +209,5 @@ def sparse_layers(network: nn.Module, mask: Mask, density: float = SPARSE_DENSIT
         if type(layers[name]) is nn.Linear
         and layers[name] is not network
         and uses.count(id(layers[name].weight)) == 1
-        and int(kept.sum()) <= density * kept.numel()
+        and int(kept.sum()) <= SPARSE_DENSITY * kept.numel()
     )

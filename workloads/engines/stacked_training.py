@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from scratchcard.pruning.mask import Mask
 from scratchcard.workloads.device import choose_device
 from scratchcard.workloads.engines.engine import place_split
 from scratchcard.workloads.engines.loop import run_trainings
 from scratchcard.workloads.engines.selection import make_stacked_engine
 from scratchcard.workloads.engines.training import TrainingRecord, check_batch_size, train
-from scratchcard.workloads.engines.vmap import NotStackableError, StackedEngine
+from scratchcard.workloads.engines.vmap import Masks, NotStackableError, StackedEngine
 from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.session import shifted
 from scratchcard.workloads.task import Task
 
 
@@ -26,7 +26,7 @@ def train_stacked(
     task: Task,
     recipe: Recipe,
     *,
-    masks: Sequence[Mask | None],
+    masks: Masks,
     seeds: Sequence[int],
     device: str | torch.device = "cpu",
     progress: Callable[[int, int], None] | None = None,
@@ -62,6 +62,13 @@ def train_stacked(
     Raises:
         ValueError: as many masks and seeds as networks are needed; networks of several architectures or dtypes, one
             network twice, a mask of another layout, or a batch larger than the training split.
+
+    Examples:
+        >>> task, recipe = sc.load_task("digits"), Recipe(max_steps=20, evaluation_interval=10)
+        >>> networks = [sc.Workload("lenet_300_100", task).build(seed) for seed in (0, 1)]
+        >>> records = train_stacked(networks, task, recipe, masks=[None, None], seeds=[0, 1])
+        >>> [record.steps for record in records], records[0].engine
+        ([20, 20], 'together')
     """
     started = time.perf_counter()
     _check(networks, task, recipe, masks, seeds)
@@ -77,7 +84,12 @@ def train_stacked(
         engine = make_stacked_engine(networks, masks, task.objective, recipe, training, seeds[0])
     except NotStackableError as error:
         warnings.warn(f"{error}; they are trained one after another", stacklevel=2)
-        return _one_by_one(networks, task, recipe, masks, seeds, where, progress)
+        settings: dict[str, Any] = {"device": where, "engine": "autograd", "compact": False}
+        records, most = [], recipe.max_steps
+        for number, (network, mask, seed) in enumerate(zip(networks, masks, seeds, strict=True)):
+            told = shifted(progress, number * most, len(networks) * most)
+            records.append(train(network, task, recipe, mask=mask, seed=seed, progress=told, **settings))
+        return records
     done = run_trainings(engine, recipe, len(training), validation, seeds, progress=progress)
     with torch.no_grad():
         for network, training_of in zip(networks, done, strict=True):
@@ -89,9 +101,7 @@ def train_stacked(
     return [TrainingRecord.of(one, recipe, StackedEngine.name, one.step * share, {}) for one in done]
 
 
-def _check(
-    networks: Sequence[nn.Module], task: Task, recipe: Recipe, masks: Sequence[Mask | None], seeds: Sequence[int]
-) -> None:
+def _check(networks: Sequence[nn.Module], task: Task, recipe: Recipe, masks: Masks, seeds: Sequence[int]) -> None:
     if not len(networks) == len(masks) == len(seeds):
         raise ValueError(
             f"expected as many masks and seeds as networks, got {len(networks)} networks, {len(masks)} masks and "
@@ -110,24 +120,3 @@ def _check(
                 f"network {place} has other parameters than network 0 (names, shapes, dtypes); train networks of one "
                 "architecture in one stack"
             )
-
-
-def _one_by_one(
-    networks: Sequence[nn.Module],
-    task: Task,
-    recipe: Recipe,
-    masks: Sequence[Mask | None],
-    seeds: Sequence[int],
-    device: torch.device,
-    progress: Callable[[int, int], None] | None,
-) -> list[TrainingRecord]:
-    records, most = [], recipe.max_steps
-    settings: dict[str, Any] = {"device": device, "engine": "autograd", "compact": False}
-    for number, (network, mask, seed) in enumerate(zip(networks, masks, seeds, strict=True)):
-
-        def report(step: int, _: int, before: int = number * most) -> None:
-            if progress is not None:
-                progress(before + step, len(networks) * most)
-
-        records.append(train(network, task, recipe, mask=mask, seed=seed, progress=report, **settings))
-    return records

@@ -43,6 +43,11 @@ class TrainingRecord:
         diverged: stopped because a loss was NaN or infinite.
         snapshots: the full-size network's state on the CPU after the steps asked for, as far as they were
             reached.
+
+    Examples:
+        >>> record = TrainingRecord(200, 150, 0.31, 0.9, (), seconds=1.5, engine="fused", early_stopped=True)
+        >>> record.best_step, record.best_validation_metric
+        (150, 0.9)
     """
 
     steps: int
@@ -114,6 +119,13 @@ def train(
     Raises:
         ValueError: an unknown or unfitting engine, a mask of another layout, a batch larger than the training
             split, a negative snapshot step, or a network that does not take the task's inputs.
+
+    Examples:
+        >>> task = sc.load_task("digits")
+        >>> network = sc.Workload("lenet_300_100", task).build(seed=0)
+        >>> record = train(network, task, Recipe(max_steps=200, evaluation_interval=100))
+        >>> record.steps, [entry.step for entry in record.history], record.best_validation_metric > 0.8
+        (200, [100, 200], True)
     """
     if engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}, expected one of {', '.join(ENGINES)}")
@@ -160,6 +172,13 @@ def evaluate(
 
     Raises:
         ValueError: an unknown split or device, or a network that does not take the task's inputs.
+
+    Examples:
+        >>> task, network = Task.of(torch.eye(50), torch.arange(50) % 2), nn.Linear(50, 2, bias=False)
+        >>> _ = nn.init.zeros_(network.weight)
+        >>> found = evaluate(network, task)
+        >>> found.examples, round(found.loss, 4)  # log 2: it does not know the class
+        (10, 0.6931)
     """
     if split not in ("train", "validation", "test"):
         raise ValueError(f"unknown split {split!r}, expected 'train', 'validation' or 'test'")
@@ -182,6 +201,12 @@ def check_batch_size(task: Task, recipe: Recipe) -> None:
 
     Raises:
         ValueError: there is no whole batch.
+
+    Examples:
+        >>> check_batch_size(Task.of(torch.rand(50, 4), torch.arange(50) % 2), Recipe(batch_size=64))
+        Traceback (most recent call last):
+            ...
+        ValueError: the batch size 64 exceeds the 35 training examples of own; set the recipe's batch_size lower
     """
     if recipe.batch_size > len(task.train):
         raise ValueError(

@@ -26,8 +26,17 @@ TOLERANCES = {torch.float64: 1e-6}
 LOW_TOLERANCE = 1e-2
 
 
+Masks = Sequence[Mask | None]
+"""By network; None keeps all weights."""
+
+
 class NotStackableError(ValueError):
-    """The networks cannot be trained in step; the message says why in one sentence."""
+    """The networks cannot be trained in step; the message says why in one sentence.
+
+    Examples:
+        >>> issubclass(NotStackableError, ValueError)
+        True
+    """
 
 
 class StackedEngine(Engine):
@@ -45,17 +54,22 @@ class StackedEngine(Engine):
         networks: of one architecture, type and device, pruned weights already zero; copied, not changed.
         masks: of each network; None keeps all.
         train: in the networks' dtype and on their device.
+
+    Examples:
+        >>> split = Split(torch.eye(2), torch.tensor([0, 1]))
+        >>> networks = [nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2)) for _ in range(3)]
+        >>> engine = StackedEngine(networks, [None] * 3, sc.Classification(), Recipe(batch_size=2), split)
+        >>> engine.run(torch.tensor([[[0, 1], [1, 0]]] * 3)).shape
+        torch.Size([3])
+        >>> engine.select([2])
+        >>> engine.size, len(engine.evaluate(split))
+        (1, 1)
     """
 
     name = "together"
 
     def __init__(
-        self,
-        networks: Sequence[nn.Module],
-        masks: Sequence[Mask | None],
-        objective: Objective,
-        recipe: Recipe,
-        train: Split,
+        self, networks: Sequence[nn.Module], masks: Masks, objective: Objective, recipe: Recipe, train: Split
     ) -> None:
         self._objective, self._recipe, self._train = objective, recipe, train
         self.size = len(networks)
@@ -184,7 +198,7 @@ def _stacked(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack([tensor.detach() for tensor in tensors])
 
 
-def _mask(name: str, masks: Sequence[Mask | None], network: nn.Module) -> Tensor | None:
+def _mask(name: str, masks: Masks, network: nn.Module) -> Tensor | None:
     """Ones and zeros `(K, ...)` that the gradient of the parameter `name` is multiplied with; None if all are kept."""
     like = network.get_parameter(name)
     whole = torch.ones(like.shape, dtype=torch.bool, device=like.device)

@@ -19,13 +19,7 @@ NETWORKS: dict[str, Factory] = {
 }
 
 
-def build_network(
-    name: str,
-    input_shape: Shape | Mapping[str, Shape],
-    outputs: int,
-    seed: int,
-    dtype: torch.dtype = torch.float32,
-) -> nn.Module:
+def build_network(name: str, input_shape: Shape | Mapping[str, Shape], outputs: int, seed: int) -> nn.Module:
     """The network called `name` for this input shape and so many outputs, initialised from `seed` alone.
 
     The same seed gives the same weights in every process and leaves the global random state as it was.
@@ -36,7 +30,11 @@ def build_network(
     >>> build_network("lenet_300_100", (1, 8, 8), 10, seed=0)(torch.zeros(2, 1, 8, 8)).shape
     torch.Size([2, 10])
     """
-    factory = lookup(NETWORKS, "networks", name)
+    try:
+        factory = lookup(NETWORKS, "networks", name)
+    except ValueError as error:
+        if "." not in name:
+            raise
+        raise ValueError(f"{error}; a network of your own is package.module:factory") from error
     with torch.random.fork_rng(devices=[]):  # torch's layers draw a first initialisation when they are made
-        network = factory(input_shape, outputs, generator=torch.Generator().manual_seed(seed))
-    return network.to(dtype)
+        return factory(input_shape, outputs, generator=torch.Generator().manual_seed(seed))

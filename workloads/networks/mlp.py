@@ -37,7 +37,13 @@ def mlp(*widths: int) -> Callable[..., nn.Module]:
         return network
 
     build.__name__ = "mlp_" + "_".join(map(str, widths))
-    build.__doc__ = f"Fully connected: hidden layers of {', '.join(map(str, widths))} units with ReLU."
+    build.__doc__ = f"""Fully connected: hidden layers of {", ".join(map(str, widths))} units with ReLU.
+
+    Examples:
+        >>> network = mlp({", ".join(map(str, widths))})((64,), 10, generator=torch.Generator().manual_seed(0))
+        >>> network[1]
+        Linear(in_features=64, out_features={widths[0]}, bias=True)
+    """
     return build
 
 

@@ -33,21 +33,18 @@ def takes(*examples: Shape, sizes: tuple[int | None, ...] | None = None) -> Call
     def declare(factory: Factory) -> Factory:
         @functools.wraps(factory)
         def checked(input_shape: Shape | Mapping[str, Shape], outputs: int, **settings: Any) -> nn.Module:
-            fits = not isinstance(input_shape, Mapping) and (
-                sizes is None
-                or (
-                    len(sizes) == len(input_shape)
-                    and all(size in (None, found) for size, found in zip(sizes, input_shape, strict=True))
-                )
-            )
-            if not fits:
-                of = "any shape" if sizes is None else f"shape ({', '.join(map(_size, sizes))})"
+            who = f"the network {checked.__name__!r} takes"
+            if isinstance(input_shape, Mapping):
                 raise ValueError(
-                    f"the network {checked.__name__!r} takes inputs of {of}, and these are of shape {input_shape}"
-                    if not isinstance(input_shape, Mapping)
-                    else f"the network {checked.__name__!r} takes one input, and these are called "
-                    f"{', '.join(input_shape)}; name a network of your own, package.module:factory"
+                    f"{who} one input, and these are called {', '.join(input_shape)}; name a network of your own, "
+                    "package.module:factory"
                 )
+            wanted = input_shape if sizes is None else sizes
+            if len(wanted) != len(input_shape) or any(
+                w not in (None, s) for w, s in zip(wanted, input_shape, strict=True)
+            ):
+                of = ", ".join("any" if size is None else str(size) for size in wanted)
+                raise ValueError(f"{who} inputs of shape ({of}), and these are of shape {input_shape}")
             return factory(input_shape, outputs, **settings)
 
         checked.example_shapes = examples  # type: ignore[attr-defined]
@@ -57,10 +54,11 @@ def takes(*examples: Shape, sizes: tuple[int | None, ...] | None = None) -> Call
 
 
 def example_shapes(factory: Factory) -> tuple[Shape, ...]:
-    """Shapes that a registered network says it takes; flat and image where it says nothing."""
+    """Shapes that a registered network says it takes; flat and image where it says nothing.
+
+    Examples:
+        >>> example_shapes(sc.NETWORKS["lenet_300_100"]), example_shapes(nn.Linear)
+        (((1, 28, 28), (64,), (3, 8, 8)), ((64,), (1, 8, 8)))
+    """
     found: tuple[Shape, ...] = getattr(factory, "example_shapes", ((64,), (1, 8, 8)))
     return found
-
-
-def _size(size: int | None) -> str:
-    return "any" if size is None else str(size)

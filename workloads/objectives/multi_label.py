@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scratchcard.workloads.objective import Function, check_shape
+from scratchcard.workloads.objective import Function, Objective
 
 
 @dataclass(frozen=True)
-class MultiLabel:
+class MultiLabel(Objective):
     """Any number of labels an example: binary cross-entropy of logits `(n, labels)` and zeros and ones `(n, labels)`.
 
     A label is taken to be there where its logit is positive. With `TP`, `FP` and `FN` over all examples,
@@ -41,11 +40,8 @@ class MultiLabel:
     def metrics(self, statistics: Tensor) -> dict[str, float]:
         """`micro_f1` and `macro_f1`."""
         true, false, missed = statistics.reshape(3, -1)
-        each = _f1(true, false, missed)
-        return {
-            "micro_f1": float(_f1(true.sum(), false.sum(), missed.sum())),
-            "macro_f1": float(each.mean()),
-        }
+        micro, macro = _f1(true.sum(), false.sum(), missed.sum()), _f1(true, false, missed).mean()
+        return {"micro_f1": float(micro), "macro_f1": float(macro)}
 
     def check_targets(self, targets: Tensor, *, outputs: int, what: str) -> None:
         """See `Objective`: floats of shape `(n, labels)`, each 0 or 1."""
@@ -59,21 +55,14 @@ class MultiLabel:
         if not bool(((targets == 0) | (targets == 1)).all()):
             raise ValueError(f"{what} hold other numbers than 0 and 1, which multi_label takes")
 
-    def check_outputs(self, outputs: Tensor, targets: Tensor, *, outputs_expected: int, what: str) -> None:
-        """See `Objective`: logits of shape `(n, labels)`."""
-        check_shape(outputs, targets, (len(targets), outputs_expected), "logits", what)
-
-    def outputs_of(self, targets: Tensor) -> int:
-        """The number of labels."""
-        return targets.shape[-1]
-
-    def describe(self) -> dict[str, Any]:
-        """See `Objective`."""
-        return {"name": self.name}
-
 
 def binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean binary cross-entropy of logits and zeros and ones, in the logits' precision."""
+    """Mean binary cross-entropy of logits and zeros and ones, in the logits' precision.
+
+    Examples:
+        >>> round(float(binary_cross_entropy(torch.zeros(1, 2), torch.tensor([[0.0, 1.0]]))), 4)  # log 2
+        0.6931
+    """
     return F.binary_cross_entropy_with_logits(outputs, targets.to(outputs.dtype))
 
 

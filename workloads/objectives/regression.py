@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from scratchcard.pruning.parameters import all_finite
-from scratchcard.workloads.objective import Function, check_shape
+from scratchcard.workloads.objective import Function, Objective, check_shape
 
 # A spread below this share of the mean square is rounding: all targets are the same number.
 _CONSTANT = 1e-13
 
 
 @dataclass(frozen=True)
-class Regression:
+class Regression(Objective):
     """Numbers `(n, k)` as they are: mean squared error; R² = 1 - residual / total sum of squares, the mean over the k.
 
     As in scikit-learn, R² of targets that are all the same is 1 where they are met and 0 where not. The total is
@@ -65,15 +64,12 @@ class Regression:
         """See `Objective`: numbers of shape `(n, k)`."""
         check_shape(outputs, targets, (len(targets), outputs_expected), "numbers", what)
 
-    def outputs_of(self, targets: Tensor) -> int:
-        """How many numbers an example has."""
-        return targets.shape[-1]
-
-    def describe(self) -> dict[str, Any]:
-        """See `Objective`."""
-        return {"name": self.name}
-
 
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean squared error, in the outputs' precision."""
+    """Mean squared error, in the outputs' precision.
+
+    Examples:
+        >>> float(squared_error(torch.tensor([[1.0, 3.0]]), torch.zeros(1, 2)))
+        5.0
+    """
     return (outputs - targets.to(outputs.dtype)).square().mean()

@@ -26,6 +26,7 @@ TASKS: dict[str, Callable[[Path | None], Task]] = {
 
 
 TENSORS = "tensors:"
+FILES = (".npz", ".safetensors")
 
 
 def load_task(name: str, data_dir: str | Path | None = None) -> Task:
@@ -41,6 +42,14 @@ def load_task(name: str, data_dir: str | Path | None = None) -> Task:
     Raises:
         ValueError: unknown name or damaged data; says what was expected.
         FileNotFoundError: the data is nowhere and could not be downloaded; says what to do.
+
+    Examples:
+        >>> load_task("digits")
+        Task('digits', classification, 1257 + 180 + 360 examples, torch.float32 (1, 8, 8))
+        >>> load_task("digit")
+        Traceback (most recent call last):
+            ...
+        ValueError: unknown task 'digit', known are digits, ...; did you mean 'digits'?
     """
     if name.startswith(TENSORS):
         return load_tensors(name, Path(name.removeprefix(TENSORS)).absolute())
@@ -48,7 +57,13 @@ def load_task(name: str, data_dir: str | Path | None = None) -> Task:
 
 
 def load_tensors(name: str, file: Path) -> Task:
-    """The task called `name` of a file's arrays; read again only where the file has changed."""
+    """The task called `name` of a file's arrays; read again only where the file has changed.
+
+    Examples:
+        >>> np.savez("points.npz", train_inputs=np.eye(50, dtype=np.float32), train_targets=np.arange(50) % 2)
+        >>> load_tensors("points", Path("points.npz"))
+        Task('points', classification, 35 + 5 + 10 examples, torch.float32 (50,))
+    """
     state = file.stat() if file.is_file() else None
     return _load_tensors(name, file, state and (state.st_mtime_ns, state.st_size))
 
@@ -63,6 +78,8 @@ def _load(name: str, data_dir: Path | None) -> Task:
                 f"{name} returned {type(task).__name__}, expected a Task, such as Task.of(inputs, targets)"
             )
     else:
+        if name.endswith(FILES):
+            raise ValueError(f"unknown task {name!r}: the arrays of a file are the task {TENSORS}{name}")
         task = lookup(TASKS, "tasks", name)(data_dir)
     return task.loaded_by((load_task, (name, data_dir)), name=name, code=code)
 

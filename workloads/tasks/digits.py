@@ -17,6 +17,13 @@ def digits(data_dir: Path | None = None) -> Task:
 
     Source: optical recognition of handwritten digits, Alpaydin & Kaynak 1998 (part of scikit-learn). The images
     come in no official order of writers, so the split is a fixed random one; `data_dir` is not used.
+
+    Examples:
+        >>> task = digits()
+        >>> task
+        Task('digits', classification, 1257 + 180 + 360 examples, torch.float32 (1, 8, 8))
+        >>> tuple(task.example.shape), task.classes
+        ((1, 1, 8, 8), 10)
     """
     from sklearn.datasets import load_digits
 

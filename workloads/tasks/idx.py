@@ -18,6 +18,11 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 
     Raises:
         ValueError: not an IDX file of unsigned bytes, or truncated; says which bytes were expected.
+
+    Examples:
+        >>> _ = Path("four.idx").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 4, 1, 2, 3, 4]))
+        >>> read_idx(Path("four.idx"))
+        array([1, 2, 3, 4], dtype=uint8)
     """
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()

@@ -13,6 +13,8 @@ from scratchcard.workloads.tasks.idx import read_idx
 
 VALIDATION = 5_000
 SPLIT_SEED = 2022
+SYSTEM = Path("/usr/share/datasets")
+TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
 STEMS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
@@ -24,8 +26,12 @@ def mnist(data_dir: Path | None = None) -> Task:
     Raises:
         FileNotFoundError: the four IDX files are nowhere and could not be downloaded.
         ValueError: a file is damaged.
+
+    Examples:
+        >>> mnist()  # doctest: +SKIP
+        Task('mnist', classification, 55000 + 5000 + 10000 examples, torch.float32 (1, 28, 28))
     """
-    return _build("mnist", "MNIST", ("/usr/share/datasets/mnist",), data_dir, mean=0.1307, std=0.3081)
+    return _build("mnist", data_dir, mean=0.1307, std=0.3081)
 
 
 def fashion_mnist(data_dir: Path | None = None) -> Task:
@@ -37,15 +43,16 @@ def fashion_mnist(data_dir: Path | None = None) -> Task:
     Raises:
         FileNotFoundError: the four IDX files are nowhere and could not be downloaded.
         ValueError: a file is damaged.
+
+    Examples:
+        >>> fashion_mnist()  # doctest: +SKIP
+        Task('fashion_mnist', classification, 55000 + 5000 + 10000 examples, torch.float32 (1, 28, 28))
     """
-    places = ("/usr/share/datasets/fashion-mnist",)
-    return _build("fashion_mnist", "FashionMNIST", places, data_dir, mean=0.2860, std=0.3530)
+    return _build("fashion_mnist", data_dir, mean=0.2860, std=0.3530)
 
 
-def _build(
-    name: str, torchvision_name: str, places: tuple[str, ...], data_dir: Path | None, *, mean: float, std: float
-) -> Task:
-    folder = _find(name, torchvision_name, places, data_dir)
+def _build(name: str, data_dir: Path | None, *, mean: float, std: float) -> Task:
+    folder = _find(name, data_dir)
     train_images, train_labels, test_images, test_labels = (read_idx(_file(folder, stem)) for stem in STEMS)
     for images, labels, count in ((train_images, train_labels, 60_000), (test_images, test_labels, 10_000)):
         if images.shape != (count, 28, 28) or labels.shape != (count,):
@@ -69,12 +76,14 @@ def _build(
 
 
 def raw_images(name: str, data_dir: Path | None = None) -> tuple[Tensor, Tensor]:
-    """The 60,000 training images `(n, 28, 28)` as bytes and their labels: for loops that normalise item by item."""
-    torchvision_name, place = {
-        "mnist": ("MNIST", "/usr/share/datasets/mnist"),
-        "fashion_mnist": ("FashionMNIST", "/usr/share/datasets/fashion-mnist"),
-    }[name]
-    folder = _find(name, torchvision_name, (place,), data_dir)
+    """The 60,000 training images `(n, 28, 28)` as bytes and their labels: for loops that normalise item by item.
+
+    Examples:
+        >>> images, labels = raw_images("mnist")  # doctest: +SKIP
+        >>> images.shape, labels[:3]  # doctest: +SKIP
+        (torch.Size([60000, 28, 28]), tensor([5, 0, 4]))
+    """
+    folder = _find(name, data_dir)
     return torch.tensor(read_idx(_file(folder, STEMS[0]))), torch.tensor(read_idx(_file(folder, STEMS[1]))).long()
 
 
@@ -98,30 +107,26 @@ def _inside(folder: Path, name: str, torchvision_name: str) -> list[Path]:
     return list(dict.fromkeys(places))
 
 
-def _find(name: str, torchvision_name: str, places: tuple[str, ...], data_dir: Path | None) -> Path:
+def _find(name: str, data_dir: Path | None) -> Path:
     """The folder with the four files.
 
     A folder that was asked for is binding. Otherwise: what SCRATCHCARD_DATA names, the system's places, the user's
     cache, at last a download.
     """
-    files = f"{', '.join(STEMS)} (each perhaps with .gz)"
+    files, torchvision_name = f"{', '.join(STEMS)} (each perhaps with .gz)", TORCHVISION[name]
+    named = data_dir or os.environ.get("SCRATCHCARD_DATA")
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "scratchcard"
+    candidates = _inside(Path(named), name, torchvision_name) if named else []
+    if data_dir is None:
+        candidates += [SYSTEM / name.replace("_", "-"), cache / torchvision_name / "raw"]
+    for folder in candidates:
+        if _whole(folder):
+            return folder
     if data_dir is not None:
-        candidates = _inside(data_dir, name, torchvision_name)
-        for folder in candidates:
-            if _whole(folder):
-                return folder
         raise FileNotFoundError(
             f"no {name} data in {data_dir}: looked for {files} in {', '.join(map(str, candidates))}; put the four IDX "
             f"files into a folder called {name!r} there, or leave out --data-dir"
         )
-    named = os.environ.get("SCRATCHCARD_DATA")
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "scratchcard"
-    candidates = _inside(Path(named), name, torchvision_name) if named else []
-    candidates += [Path(place) for place in places]
-    candidates += [cache / torchvision_name / "raw"]
-    for folder in candidates:
-        if _whole(folder):
-            return folder
     import torchvision
 
     try:

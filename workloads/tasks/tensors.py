@@ -18,10 +18,9 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from scratchcard.artefacts.files import written_beside
+from scratchcard.artefacts.tensor_file import write_tensors
 from scratchcard.pruning.inputs import tensors
 from scratchcard.workloads.own_data import tensor_of
 from scratchcard.workloads.task import Task
@@ -36,6 +35,11 @@ def tensors_task(name: str, file: Path) -> Task:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, of another kind, or lacks what a task needs; one sentence.
+
+    Examples:
+        >>> np.savez("labelled.npz", train_inputs=np.eye(50, dtype=np.float32), train_targets=np.arange(50) % 2)
+        >>> tensors_task("labelled", Path("labelled.npz"))
+        Task('labelled', classification, 35 + 5 + 10 examples, torch.float32 (50,))
     """
     if not file.is_file():
         raise FileNotFoundError(f"no file {file}: expected the .npz or .safetensors of a task, as in tensors:my.npz")
@@ -111,15 +115,8 @@ def save_task(task: Task, path: str | Path) -> Path:
         for key, tensor in tensors(split.inputs).items():
             held[f"{which}_inputs.{key}" if key else f"{which}_inputs"] = tensor
         held[f"{which}_targets"] = split.targets
-    storages = [tensor.untyped_storage().data_ptr() for tensor in held.values()]
-    written = {
-        key: tensor.cpu().clone() if storages.count(tensor.untyped_storage().data_ptr()) > 1 else tensor.cpu()
-        for key, tensor in held.items()
-    }
     about = {"objective": json.dumps(task.objective.describe()), "outputs": str(task.outputs)}
-    with written_beside(path) as beside:
-        save_file({key: tensor.contiguous() for key, tensor in written.items()}, beside, about)
-    return path
+    return write_tensors(path, held, about)
 
 
 def _safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

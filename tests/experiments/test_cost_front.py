@@ -5,15 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scratchcard.analysis.labels import CHARACTER, GAP, LINE, Offset, place_labels
+from experiments.cost_front import CHARACTER, GAP, HIGH, LINE, WIDE, place_labels
 
-WIDTH, HEIGHT = 640.0, 460.0
+Offset = tuple[bool, float]
 
 
 def box(point: tuple[float, float], text: str, offset: Offset) -> tuple[float, float, float, float]:
     long = CHARACTER * len(text)
-    left = point[0] + GAP if offset.right else point[0] - GAP - long
-    return left, point[1] + offset.down - LINE / 2, left + long, point[1] + offset.down + LINE / 2
+    left = point[0] + GAP if offset[0] else point[0] - GAP - long
+    return left, point[1] + offset[1] - LINE / 2, left + long, point[1] + offset[1] + LINE / 2
 
 
 def clash(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
@@ -21,30 +21,30 @@ def clash(a: tuple[float, float, float, float], b: tuple[float, float, float, fl
 
 
 def test_alone_a_label_stands_to_the_upper_right() -> None:
-    assert place_labels([(100, 100)], ["alone"], WIDTH, HEIGHT) == [Offset(True, -7.0)]
+    assert place_labels([(100, 100)], ["alone"]) == [(True, -7.0)]
 
 
 def test_at_the_right_edge_it_stands_to_the_left() -> None:
-    (found,) = place_labels([(WIDTH - 10, 100)], ["a long name"], WIDTH, HEIGHT)
-    assert not found.right
+    (found,) = place_labels([(WIDE - 10, 100)], ["a long name"])
+    assert not found[0]
 
 
 def test_at_the_top_it_stands_below() -> None:
-    (found,) = place_labels([(100, 2)], ["name"], WIDTH, HEIGHT)
-    assert found.down > 0
+    (found,) = place_labels([(100, 2)], ["name"])
+    assert found[1] > 0
 
 
 @given(st.integers(2, 6), st.integers(0, 3))
 def test_neighbours_do_not_cover_each_other(count: int, step: int) -> None:
     points = [(300.0 + step * k, 200.0 + 2 * k) for k in range(count)]
     texts = [f"method number {k}" for k in range(count)]
-    boxes = [box(*each) for each in zip(points, texts, place_labels(points, texts, WIDTH, HEIGHT), strict=True)]
+    boxes = [box(*each) for each in zip(points, texts, place_labels(points, texts), strict=True)]
     assert not any(clash(boxes[i], boxes[j]) for i in range(count) for j in range(i))
 
 
-@given(st.lists(st.tuples(st.floats(0, WIDTH), st.floats(0, HEIGHT)), max_size=12))
+@given(st.lists(st.tuples(st.floats(0, WIDE), st.floats(0, HIGH)), max_size=12))
 def test_every_point_has_one(points: list[tuple[float, float]]) -> None:
     texts = ["name"] * len(points)
-    found = place_labels(points, texts, WIDTH, HEIGHT)
+    found = place_labels(points, texts)
     assert len(found) == len(points)
-    assert place_labels(points, texts, WIDTH, HEIGHT) == found
+    assert place_labels(points, texts) == found

@@ -1,0 +1,115 @@
+"""A picture of accuracy against cost, each point with its name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from scratchcard.analysis.figures import mean_row, save
+from scratchcard.analysis.report.charts import Spec, layer
+from scratchcard.analysis.statistics import Summary, pareto
+
+FASTEST = 0.005
+"""Seconds; what takes less is drawn there, since a logarithmic axis has no 0."""
+WIDE, HIGH = 640, 460
+CHARACTER, LINE, GAP, DOT = 5.4, 11.0, 7.0, 4.0
+"""Pixels: a letter's width on average, a label's height, its distance from its point, half of a point."""
+OFFSETS = tuple((right, down) for down in (-7.0, 8.0, -19.0, 20.0, -31.0, 32.0) for right in (True, False))
+"""Where a label may stand: to the right of its point or to the left, and so many pixels down."""
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
+
+
+def cost_front(
+    summaries: Sequence[Summary], path: str | Path, title: str, subtitle: str = "", *, floor: float = 0.0
+) -> Path:
+    """Test accuracy against the seconds spent on finding the ticket, with the Pareto front of the means.
+
+    Args:
+        summaries: one for each method, of one density.
+        path: ends in .png or .svg.
+        title: of the picture.
+        subtitle: what was compared; what lies below the floor is added to it.
+        floor: per cent; methods below it are counted, not drawn.
+
+    Raises:
+        ValueError: another ending, nothing above the floor, or vl-convert is not installed.
+    """
+    found = [s for s in summaries if 100 * s.test_accuracy.mean >= floor]
+    if not found:
+        raise ValueError(f"no method reaches {floor:g} %, so that there is nothing to draw")
+    if len(found) < len(summaries):
+        subtitle = f"{subtitle}; {len(summaries) - len(found)} left out, below {floor:g} %"
+    same: dict[tuple[float, ...], list[Summary]] = {}  # with the same results in all runs: one point, the cheapest
+    for summary in found:
+        same.setdefault((*summary.accuracies, summary.effective_density.mean), []).append(summary)
+    shown = [min(group, key=lambda s: s.pruning_seconds.mean) for group in same.values()]
+    front = pareto([(s.pruning_seconds.mean, s.test_accuracy.mean) for s in shown])
+    rows = [
+        mean_row(s)
+        | {"method": " = ".join(s.label for s in group), "seconds": max(s.pruning_seconds.mean, FASTEST)}
+        | {"kind": "Pareto front" if k in front else "others"}
+        for k, (s, group) in enumerate(zip(shown, same.values(), strict=True))
+    ]
+    bottom = max(floor, math.floor(min(row["low"] for row in rows)))
+    top = max(bottom + 1, min(100, math.ceil(max(row["high"] for row in rows))))
+    left, right = min(row["seconds"] for row in rows) / 1.5, max(row["seconds"] for row in rows) * 12
+    places = [
+        (
+            WIDE * math.log(row["seconds"] / left) / math.log(right / left),
+            HIGH * (top - row["mean"]) / (top - bottom),
+        )
+        for row in rows
+    ]
+    scale = {"type": "log", "domain": [left, right], "nice": False}
+    title_x = "processor seconds to find the ticket (log)"
+    up = {"type": "quantitative", "title": "test accuracy, %", "scale": {"domain": [bottom, top], "nice": False}}
+    place: Spec = {
+        "x": {"field": "seconds", "type": "quantitative", "title": title_x, "scale": scale},
+        "y": up | {"field": "mean"},
+    }
+    range_ = {"range": ["#c8511b", "#4c78a8"]}
+    coloured = place | {"color": {"field": "kind", "type": "nominal", "title": None, "scale": range_}}
+    ends = {"y": up | {"field": "low"}, "y2": {"field": "high"}}
+    step = {"interpolate": "step-after", "color": "#c8511b", "strokeDash": [4, 3], "strokeWidth": 1}
+    layers = [
+        {"transform": [{"filter": "datum.kind == 'Pareto front'"}]} | layer("line", place, step),
+        layer("rule", coloured | ends, {"strokeWidth": 1.5}),
+        layer("point", coloured, {"filled": True, "size": 60, "opacity": 1}),
+    ]
+    for row, (side, down) in zip(rows, place_labels(places, [row["method"] for row in rows]), strict=True):
+        options = {"align": "left", "dx": GAP} if side else {"align": "right", "dx": -GAP}
+        text = layer("text", coloured | {"text": {"field": "method"}}, options | {"dy": down, "fontSize": 10})
+        layers.append({"data": {"values": [row]}} | text)
+    return save(rows, layers, (WIDE, HIGH), (title, subtitle), path)
+
+
+def place_labels(points: Sequence[tuple[float, float]], texts: Sequence[str]) -> list[tuple[bool, float]]:
+    """For each label one of `OFFSETS`: of those near its point the first that covers nothing.
+
+    One after the other, greedily; where all cover something, the one that covers least. Labels in the picture are
+    better than labels that leave it.
+
+    Args:
+        points: in pixels from the upper left corner.
+        texts: one for each point.
+    """
+    taken: list[Box] = [(x - DOT, y - DOT, x + DOT, y + DOT) for x, y in points]
+    found = []
+    for (x, y), text in zip(points, texts, strict=True):
+        long = CHARACTER * len(text)
+        boxes: list[tuple[float, tuple[bool, float], Box]] = []
+        for right, down in OFFSETS:
+            left = x + GAP if right else x - GAP - long
+            box = (left, y + down - LINE / 2, left + long, y + down + LINE / 2)
+            outside = _overlap(box, box) - _overlap(box, (0.0, 0.0, WIDE, HIGH))
+            boxes.append((outside + sum(_overlap(box, other) for other in taken), (right, down), box))
+        _, offset, box = min(boxes, key=lambda entry: entry[0])  # the first of equals
+        found.append(offset)
+        taken.append(box)
+    return found
+
+
+def _overlap(a: Box, b: Box) -> float:
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
