@@ -28,6 +28,7 @@ _FACE = {
     "pruning.ticket": "Ticket",
     "pruning.ticket_path": "TicketPath",
     "pruning.parameters": "prunable",
+    "pruning.known_layers": "register_prunable",
     "pruning.compaction": "compact",
     "pruning.schedules": "SCHEDULES",
     "scorers": "SCORERS Scorer make_scorer",

@@ -121,7 +121,7 @@ class Experiment:
         return as_read(result)
 
     def _connectivity(self, ticket: Ticket) -> Connectivity | None:
-        """None for a network whose paths cannot be told, such as one with attention."""
+        """None for a network whose paths cannot be told, such as one that sorts its activations."""
         try:
             network = self.workload.build(0, dtype=self.dtype)
             return Connectivity.of(network, ticket.mask, self.workload.task.example)

@@ -181,7 +181,7 @@ def observe(network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None, uni
 
     The gradient at an output unit is that of one example's loss: `loss` is a mean, so it is multiplied by
     the number of examples. A layer that is called several times is seen over all calls; one that is never
-    called as a module has zeros.
+    called as a module has zeros, and so has one whose units are not its own inputs and outputs (attention, recurrence).
 
     Raises:
         ValueError: an empty batch, or what `loss_gradients` raises.
@@ -207,6 +207,8 @@ def observe(network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None, uni
     with ExitStack() as watching:
         watching.callback(nodes.clear)
         for name, module in prunable_layers(network).items():
+            if not units[name].observed:
+                continue
             hook = _hook(name, layers, units, nodes, examples)
             watching.enter_context(module.register_forward_hook(hook, with_kwargs=True))
         gradients = loss_gradients(network, batch, loss, mask).gradients

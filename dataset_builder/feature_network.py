@@ -134,7 +134,7 @@ class NetworkPicture:
         weights = prunable(network)
         if mask is not None:
             check_same_layout(weights, mask.tensors, "the mask")
-        units = {name: Units.of(layer) for name, layer in prunable_layers(network).items()}
+        units = {name: Units.of(layer, name) for name, layer in prunable_layers(network).items()}
         criteria = {}
         for name, scorer in scorers.items():
             if name in needs:

@@ -68,7 +68,8 @@ def take_samples(network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None
     for name, layer in layers.items():
         if not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
             raise ValueError(
-                f"features of pairs are defined for linear and 1d and 2d convolution layers, {name} belongs to {layer}"
+                f"features of pairs are defined for linear and 1d and 2d convolution layers, {name} belongs to "
+                f"{type(layer).__name__}; use a predictor without them, or a criterion such as synflow_l2_data"
             )
     with ExitStack() as watching:
         for name, layer in layers.items():

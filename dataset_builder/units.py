@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
-from scratchcard.pruning.parameters import CONVOLUTIONS
+from scratchcard.pruning.known_layers import CONVOLUTIONS, input_first
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Units:
     | convolution | `(out, in/groups, k...)` | output channel | input channel |
     | transposed convolution | `(in, out/groups, k...)` | output channel | input channel |
     | embedding | `(entries, width)` | dimension of the vector | entry |
+    | others: attention, recurrent, bilinear | `(out, in, ...)` | first axis | second axis |
 
     An embedding is thus read as a linear layer on one-hot vectors, whose weight is stored transposed.
 
@@ -32,6 +33,7 @@ class Units:
         spatial: axes behind the channel axis of inputs and outputs; 0 where units are the last axis.
         one_hot: an embedding, whose inputs are tokens.
         flat_input: a linear layer, which may follow a flattened block of units.
+        observed: whether the layer's own inputs and outputs are those of the units, as they are for the four above.
 
     Examples:
         >>> units = Units.of(nn.Linear(4, 3))
@@ -49,13 +51,14 @@ class Units:
     spatial: int
     one_hot: bool = False
     flat_input: bool = False
+    observed: bool = True
 
     @classmethod
-    def of(cls, layer: nn.Module) -> Units:
-        """The units of a prunable layer."""
+    def of(cls, layer: nn.Module, name: str = "weight") -> Units:
+        """The units of a prunable layer's weight, which may have a qualified name."""
         if isinstance(layer, nn.Linear):
             return cls(layer.out_features, layer.in_features, 1, 1, False, 0, flat_input=True)
-        if isinstance(layer, nn.Embedding):
+        if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
             return cls(layer.embedding_dim, layer.num_embeddings, 1, 1, True, 0, one_hot=True)
         if isinstance(layer, CONVOLUTIONS):
             return cls(
@@ -66,7 +69,15 @@ class Units:
                 layer.transposed,
                 len(layer.kernel_size),
             )
-        raise ValueError(f"features are defined for linear, convolution and embedding layers, not for {layer}")
+        weight = getattr(layer, name.rpartition(".")[2], None)
+        shape = weight.shape if isinstance(weight, Tensor) else ()
+        if len(shape) < 2:
+            raise ValueError(
+                f"features are defined for weights of two axes or more, not for {name!r} of {type(layer).__name__}"
+            )
+        first, second = shape[:2]
+        outputs, inputs = (second, first) if input_first(layer) else (first, second)
+        return cls(outputs, inputs, 1, math.prod(shape[2:]), input_first(layer), 0, observed=False)
 
     @property
     def _first(self) -> int:

@@ -1,27 +1,48 @@
 """Which parameters of a network are prunable, by name.
 
-Prunable are the weights of linear, convolution and embedding layers; biases and normalisation parameters are not.
-Every density in this project has the number of prunable weights as its denominator.
+Prunable are the matrices that layers multiply their inputs with, whatever they call them: `weight` of linear,
+convolution, embedding and bilinear layers, `in_proj_weight` of attention, `weight_ih_l0` of recurrent layers, and what
+`register_prunable` adds; biases and normalisation parameters are not. Every density in this project has the number of
+prunable weights as its denominator.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 from torch.optim.swa_utils import AveragedModel
 
-CONVOLUTIONS = (
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
+from scratchcard.pruning.known_layers import weights_of
+
+_NORMALISATIONS = (
+    nn.modules.batchnorm._BatchNorm,
+    nn.modules.instancenorm._InstanceNorm,
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.RMSNorm,
 )
-PRUNABLE_LAYERS: tuple[type[nn.Module], ...] = (nn.Linear, *CONVOLUTIONS, nn.Embedding)
+
+
+class NotPrunableWarning(UserWarning):
+    """A network has matrices that nothing of this project prunes or counts.
+
+    Examples:
+        >>> import warnings
+        >>> class Scaled(nn.Linear):
+        ...     def __init__(self):
+        ...         super().__init__(2, 2)
+        ...         self.scale = nn.Parameter(torch.ones(2, 2))
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     _ = prunable(Scaled())
+        >>> str(caught[0].message)[:24]
+        '4 weights of Scaled in m'
+    """
 
 
 def inside(network: nn.Module) -> nn.Module:
@@ -53,21 +74,24 @@ def prunable_layers(network: nn.Module) -> dict[str, nn.Module]:
     found: dict[str, nn.Module] = {}
     seen: set[int] = set()
     for name, module in inside(network).named_modules():
-        if isinstance(module, PRUNABLE_LAYERS):
-            weight = module.weight
+        for own, weight in weights_of(module):
             if id(weight) not in seen:
                 seen.add(id(weight))
-                found[f"{name}.weight" if name else "weight"] = module
+                found[f"{name}.{own}" if name else own] = module
     return found
 
 
 def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
     """The prunable weights of `network` by qualified name, in registration order.
 
-    Linear weights have shape `(out, in)`, convolutions `(out, in, kh, kw)`, embeddings `(entries, width)`.
+    Linear weights have shape `(out, in)`, convolutions `(out, in, kh, kw)`, embeddings `(entries, width)`, attention
+    and recurrent layers `(gates or heads x width, in)`.
 
     Raises:
         ValueError: the network has no prunable weight, or one of them holds NaN or infinity.
+
+    Warns:
+        NotPrunableWarning: it has other matrices, which stay dense and are not counted; once for each kind of network.
 
     Examples:
         >>> network = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
@@ -76,7 +100,7 @@ def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
     """
     weights: dict[str, nn.Parameter] = {}
     for name, module in prunable_layers(network).items():
-        weight = module.weight
+        weight = getattr(module, name.rpartition(".")[2])
         if not isinstance(weight, nn.Parameter):
             raise ValueError(
                 f"the weight {name!r} is not a parameter of its layer but computed (a parametrisation?); "
@@ -85,8 +109,8 @@ def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
         weights[name] = weight
     if not weights:
         raise ValueError(
-            f"{type(network).__name__} has nothing to prune: expected at least one linear, convolution or "
-            "embedding layer"
+            f"{type(network).__name__} has nothing to prune: expected at least one linear, convolution, "
+            "embedding, attention or recurrent layer (or one that register_prunable knows)"
         )
     for name, weight in weights.items():
         if weight.is_meta or isinstance(weight, UninitializedParameter):
@@ -96,7 +120,41 @@ def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
                 f"the weight {name!r} holds NaN or infinity; pruning needs finite weights, so check how the "
                 "network was initialised or loaded"
             )
+    _say_left_out(network, weights)
     return weights
+
+
+_looked_at: WeakSet[nn.Module] = WeakSet()
+_said: set[tuple[str, ...]] = set()
+
+
+def _say_left_out(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Warn of matrices that are not prunable: those with more than one axis that is longer than 1."""
+    network = inside(network)
+    if network in _looked_at:
+        return
+    _looked_at.add(network)
+    known = {id(weight) for weight in weights.values()}
+    found = [
+        (f"{name}.{own}" if name else own, f"{type(module).__name__}.{own}", parameter)
+        for name, module in network.named_modules()
+        if not isinstance(module, _NORMALISATIONS)
+        for own, parameter in module._parameters.items()
+        if parameter is not None and id(parameter) not in known and sum(size > 1 for size in parameter.shape) > 1
+    ]
+    key = (type(network).__qualname__, *sorted({kind for _, kind, _ in found}))
+    if not found or key in _said:
+        return
+    _said.add(key)
+    left, total = sum(p.numel() for _, _, p in found), sum(w.numel() for w in weights.values())
+    shown = ", ".join(f"{name} {tuple(parameter.shape)}" for name, _, parameter in found[:3])
+    warnings.warn(
+        f"{left} weights of {type(network).__name__} in matrices of unknown layers stay dense and are not counted, "
+        f"beside {total} prunable ones: {shown}{' ...' if len(found) > 3 else ''}; name them by "
+        "sc.register_prunable to prune them too",
+        NotPrunableWarning,
+        stacklevel=3,
+    )
 
 
 def all_finite(tensor: Tensor) -> bool:

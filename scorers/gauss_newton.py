@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from scratchcard.pruning.inputs import forward, rows
 from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import inside
 from scratchcard.pruning.scores import Scores
-from scratchcard.scorers.gradients import detached_state, own_generators, placed
+from scratchcard.scorers.gradients import detached_state, own_generators, placed, twice_differentiable
 from scratchcard.scorers.scorer import Batch, Loss, Scorer, check_mask, hand_over, without_pruned
 from scratchcard.settings import Settings, setting
 
@@ -87,7 +88,7 @@ def gauss_newton_step(
     transpose is J. Both graphs are made once and serve all iterations.
 
     Raises:
-        ValueError: nothing to prune, or a mask of another layout.
+        ValueError: nothing to prune, a mask of another layout, or an operation without a second derivative.
 
     Examples:
         >>> network = nn.Linear(3, 2, bias=False)
@@ -100,11 +101,11 @@ def gauss_newton_step(
     """
     own = check_mask(network, mask)
     inputs, targets = placed(batch, next(iter(own.values())))
-    with torch.inference_mode(False), torch.enable_grad(), own_generators(network):
+    with torch.inference_mode(False), torch.enable_grad(), own_generators(network), twice_differentiable(network):
         state = detached_state(network, own, mask)
         leaves = state.leaves
         moving = [other.requires_grad_() for other in state.others.values() if other.is_floating_point()]
-        outputs = forward(network, inputs, tuple(state))
+        outputs = forward(inside(network), inputs, tuple(state))
         free = [*leaves.values(), *moving]
         direction = outputs.detach().new_zeros(outputs.shape).requires_grad_()
         pulled = torch.autograd.grad(outputs, free, direction, create_graph=True, materialize_grads=True)

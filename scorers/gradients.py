@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import NamedTuple
+from contextlib import contextmanager, nullcontext
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from scratchcard.pruning.inputs import each, forward
 from scratchcard.pruning.inputs import placed as inputs_placed
 from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import inside
 from scratchcard.scorers.scorer import Batch, Loss, check_mask
 
 
@@ -71,7 +75,7 @@ def loss_gradients(
     inputs, targets = placed(batch, next(iter(own.values())))
     with torch.inference_mode(False), torch.enable_grad(), own_generators(network):
         state = detached_state(network, own, mask)
-        value = loss(forward(network, inputs, tuple(state)), targets)
+        value = loss(forward(inside(network), inputs, tuple(state)), targets)
         leaves = list(state.leaves.values())
         gradients = torch.autograd.grad(value, leaves, create_graph=create_graph, materialize_grads=True)
     return LossGradients(state.leaves, dict(zip(state.leaves, gradients, strict=True)), value)
@@ -115,9 +119,9 @@ def detached_state(network: nn.Module, weights: Mapping[str, nn.Parameter], mask
             value = value.masked_fill(~mask.tensors[name].to(value.device), 0)
         leaves[name] = value.requires_grad_()
     prunable_ids = {id(weight) for weight in weights.values()}
-    named = network.named_parameters()
+    named, buffers = inside(network).named_parameters(), inside(network).named_buffers()
     others = {name: parameter.detach() for name, parameter in named if id(parameter) not in prunable_ids}
-    return DetachedState(leaves, others, {name: buffer.clone() for name, buffer in network.named_buffers()})
+    return DetachedState(leaves, others, {name: buffer.clone() for name, buffer in buffers})
 
 
 def placed(batch: Batch, weight: Tensor) -> Batch:
@@ -137,6 +141,59 @@ def placed(batch: Batch, weight: Tensor) -> Batch:
     targets = batch[1].to(weight.device, weight.dtype if batch[1].is_floating_point() else batch[1].dtype)
     with torch.inference_mode(False):
         return each(inputs, usable), usable(targets)
+
+
+class _Composed(TorchFunctionMode):
+    """Writes what has a gradient that torch cannot differentiate as what it is made of.
+
+    `hardsigmoid(x) = clamp(x / 6 + 1/2, 0, 1)`; a bag of embeddings is the sum or mean of embeddings. Under any mode of
+    this kind attention takes no fused path of the whole layer either.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        plain = kwargs.get("padding_idx") is None and kwargs.get("per_sample_weights") is None
+        if name == "embedding_bag" and plain and args[0].ndim == 2 and kwargs.get("mode", "mean") != "max":
+            rows = nn.functional.embedding(args[0], args[1])
+            return rows.sum(1) if kwargs.get("mode") == "sum" else rows.mean(1)
+        if name.rstrip("_") != "hardsigmoid":
+            return func(*args, **kwargs)
+        value = (args[0] / 6 + 0.5).clamp(0, 1)
+        return args[0].copy_(value) if name.endswith("_") or kwargs.get("inplace") else value
+
+
+@contextmanager
+def twice_differentiable(network: nn.Module) -> Iterator[None]:
+    """Let the network be computed by operations whose gradient can be differentiated again.
+
+    Attention is not fused, hard sigmoids are composed, recurrent layers on a GPU do without cuDNN.
+
+    Raises:
+        ValueError: (in place of torch's RuntimeError) an operation that has no second derivative, by name.
+
+    Examples:
+        >>> x = torch.zeros(1, requires_grad=True)
+        >>> network = nn.Hardsigmoid()
+        >>> with twice_differentiable(network):
+        ...     (slope,) = torch.autograd.grad(network(x).square(), x, create_graph=True)
+        ...     torch.autograd.grad(slope, x)
+        (tensor([0.0556]),)
+    """
+    recurrent = any(isinstance(module, nn.RNNBase) for module in network.modules())
+    plain = torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
+    with sdpa_kernel(SDPBackend.MATH), _Composed(), plain:
+        try:
+            yield
+        except RuntimeError as error:
+            found = re.search(r"derivative for '?(?:aten::)?(\w+)'? is not implemented", str(error))
+            if found is None and "ifferentiate twice" not in str(error) and "ouble backward" not in str(error):
+                raise
+            what = found.group(1) if found else str(error).splitlines()[0]
+            raise ValueError(
+                f"{type(network).__name__} cannot be scored by second derivatives, as torch has none for {what!r}; "
+                "replace that operation, or use a criterion of first order, such as SNIP"
+            ) from None
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
-from scratchcard.scorers.gradients import loss_gradients, own_generators
+from scratchcard.scorers.gradients import loss_gradients, own_generators, twice_differentiable
 from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over, without_pruned
 from scratchcard.settings import Settings, setting
 
@@ -83,6 +83,9 @@ def gradient_flow(
 ) -> dict[str, Tensor]:
     """`w * (H g)` by weight name, at `w * mask` and with `g` restricted to kept weights.
 
+    Raises:
+        ValueError: what `loss_gradients` raises, or an operation without a second derivative.
+
     Examples:
         >>> network = nn.Linear(3, 2, bias=False)
         >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
@@ -96,16 +99,17 @@ def gradient_flow(
         return loss(outputs / temperature, targets)
 
     # One graph serves both: g is differentiated again rather than computed twice, so H and g cannot disagree.
-    weights, gradients, _ = loss_gradients(network, batch, tempered, mask, create_graph=True)
-    direction = without_pruned(gradients, mask)
-    with torch.inference_mode(False), torch.enable_grad(), own_generators(network):
-        through = {name: gradient for name, gradient in gradients.items() if gradient.requires_grad}
-        if not through:  # a loss that is linear in the weights: H = 0
-            return {name: torch.zeros_like(weight) for name, weight in weights.items()}
-        products = torch.autograd.grad(
-            list(through.values()),
-            list(weights.values()),
-            grad_outputs=[direction[name] for name in through],
-            materialize_grads=True,
-        )
+    with twice_differentiable(network):
+        weights, gradients, _ = loss_gradients(network, batch, tempered, mask, create_graph=True)
+        direction = without_pruned(gradients, mask)
+        with torch.inference_mode(False), torch.enable_grad(), own_generators(network):
+            through = {name: gradient for name, gradient in gradients.items() if gradient.requires_grad}
+            if not through:  # a loss that is linear in the weights: H = 0
+                return {name: torch.zeros_like(weight) for name, weight in weights.items()}
+            products = torch.autograd.grad(
+                list(through.values()),
+                list(weights.values()),
+                grad_outputs=[direction[name] for name in through],
+                materialize_grads=True,
+            )
     return {name: weight.detach() * product for (name, weight), product in zip(weights.items(), products, strict=True)}

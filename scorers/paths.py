@@ -1,39 +1,38 @@
-"""Path scores: how much of the flow through the linearised network passes through each weight."""
+"""Path scores: how much of the flow through the linear image passes through each weight."""
 
 from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from scratchcard.pruning.inputs import forward
-from scratchcard.pruning.linear_image import HIDDEN, linear_copy, put_weights, weight_leaves
+from scratchcard.pruning.inputs import Inputs, tensors
+from scratchcard.pruning.linear_image import LinearImage
 from scratchcard.pruning.mask import Mask
-from scratchcard.pruning.parameters import prunable_layers
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.gradients import own_generators
 from scratchcard.scorers.scorer import Batch, Loss, Scorer, check_mask, hand_over
 
-# Far above rounding, and far below what a function leaves of R that saturates but a little.
-_NEGLIGIBLE = 1e-9
-_SMALLEST = sys.float_info.min / _NEGLIGIBLE
+_ROUNDING = 1e-6
+"""Relative; far above what float64 leaves of sums of positive numbers."""
 
 
 @dataclass(frozen=True, eq=False)
 class Paths:
-    """A network's linear copy and what is fed into it; made once, it scores every mask of that network.
+    """A network's linear image and what is fed into it; made once, it scores every mask of that network.
 
     Attributes:
         network: whose present weights are scored; left untouched.
-        linear: its linear copy.
-        leaves: the copy's prunable weights, by name.
-        features: the non-negative input `(1, *shape)`, float64; with `tokens`, what is fed in place of the one-hot
-            vectors: `(positions, entries)`, or `(1,)` for the same value everywhere.
-        tokens: integer input `(1, *positions)` of a network that begins with an embedding.
+        image: its linear image.
+        features: by the input's name (empty if there is but one), float64 and not negative: the input `(1, *shape)`; of
+            tokens, what is fed in place of their one-hot vectors: `(positions, entries)`, or `(1,)` for the same value
+            everywhere.
+        tokens: integer inputs `(1, *positions)` by name, such as what a network looks up in an embedding.
         power: 1 for SynFlow, 2 for its L2 form.
 
     Examples:
@@ -45,24 +44,34 @@ class Paths:
     """
 
     network: nn.Module
-    linear: nn.Module
-    leaves: Mapping[str, Tensor]
-    features: Tensor
-    tokens: Tensor | None
+    image: LinearImage
+    features: Mapping[str, Tensor]
+    tokens: Mapping[str, Tensor]
     power: int
 
     @classmethod
-    def of(cls, network: nn.Module, features: Tensor, tokens: Tensor | None = None, *, power: int = 1) -> Paths:
-        """Make the linear copy; raises ValueError if there is nothing to prune."""
+    def of(cls, network: nn.Module, features: Inputs, inputs: Inputs | None = None, *, power: int = 1) -> Paths:
+        """Make the linear image; of `inputs`, the first example's tokens are taken.
+
+        Raises:
+            ValueError: nothing to prune.
+        """
         with torch.inference_mode(False):
-            linear = linear_copy(network)
-            leaves = weight_leaves(linear)
-            device = next(iter(leaves.values())).device
-            placed = features.detach().to(device, torch.float64, copy=True).requires_grad_()
-            return cls(network, linear, leaves, placed, None if tokens is None else tokens.to(device), power)
+            image = LinearImage(network)
+            device = image.begin.device
+            placed = {
+                name: tensor.detach().to(device, torch.float64, copy=True).requires_grad_()
+                for name, tensor in tensors(features).items()
+            }
+            tokens = {
+                name: tensor[:1].to(device, copy=True)
+                for name, tensor in tensors({} if inputs is None else inputs).items()
+                if not tensor.is_floating_point()
+            }
+            return cls(network, image, placed, tokens, power)
 
     def scores(self, mask: Mask | None) -> dict[str, Tensor]:
-        """`|w|^p * dR/d|w|^p` by weight name, in float64; `R` is the linearised network's sum of outputs.
+        """`|w|^p * dR/d|w|^p` by weight name, in float64; `R` is the linear image's sum of outputs.
 
         R is linear in the input and the scores are linear in the output's gradient, so one power of two on either
         changes all scores by the same factor and no ranking. That is used, with 2^500 up or down, only where R or
@@ -70,79 +79,82 @@ class Paths:
         layer by layer is not as harmless: on a network with shortcuts it weighs the paths differently.)
 
         Raises:
-            ValueError: a mask of another layout, or a copy that is not linear: its outputs cancel each other
-                (log-softmax, normalisation) or do not grow with its input (softmax).
+            ValueError: a mask of another layout, an operation that has no linear image, or an image that is not
+                linear (`_fault`).
         """
         own = check_mask(self.network, mask)
+        image = self.image
         with torch.inference_mode(False), torch.enable_grad(), own_generators(self.network):
-            put_weights(self.leaves, own, mask, self.power)
+            image.put(own, mask, self.power)
             scores: dict[str, Tensor] = {}
+            vanished, fault = False, ""
             for exponent in (0, -500, 500):
+                if vanished and exponent < 0:
+                    continue
                 scale = math.ldexp(1.0, exponent)
-                outputs = self._outputs(scale)
-                flow = outputs.sum()
+                with torch.no_grad():
+                    image.begin.fill_(scale)
+                flow = image({name: given * scale for name, given in self.features.items()}, self.tokens).sum()
                 if exponent and not bool(torch.isfinite(flow)):
                     continue
-                source, *products = torch.autograd.grad(
-                    flow, [self.features, *self.leaves.values()], flow.new_tensor(scale), materialize_grads=True
+                starts = [image.begin, *self.features.values()]
+                slopes = torch.autograd.grad(
+                    flow, [*starts, *image.leaves.values()], flow.new_tensor(scale), materialize_grads=True
                 )
-                scores = {
-                    name: leaf.detach() * product
-                    for (name, leaf), product in zip(self.leaves.items(), products, strict=True)
+                products = slopes[len(starts) :]
+                places = Counter(slope.data_ptr() for slope in slopes)
+                found = {
+                    # In place where the gradient is memory of its own: fresh pages cost more than the product.
+                    name: product.mul_(leaf.detach())
+                    if product.is_contiguous() and places[product.data_ptr()] == 1
+                    else product * leaf.detach()
+                    for (name, leaf), product in zip(image.leaves.items(), products, strict=True)
                 }
-                self._check_linear(outputs.detach(), source, scores, scale)
+                begun = [
+                    torch.vdot(start.detach().reshape(-1), slope.reshape(-1))
+                    for start, slope in zip(starts, slopes[: len(starts)], strict=True)
+                ]
+                entered = torch.stack(begun).sum()
+                sums = torch.stack([flow.detach() * scale, entered, *(part.sum() for part in found.values())]).tolist()
+                # Numbers out of range break the identity too, so another scale may mend it.
+                now = self._fault(sums[0], sums[1], dict(zip(found, sums[2:], strict=True)))
+                if now:
+                    fault = fault or now
+                    continue
                 # Scores are not negative, so a layer's sum is finite only if each of them is.
-                total = float(torch.stack([tensor.sum() for tensor in scores.values()]).sum())
+                total = sum(sums[2:])
+                if not scores or math.isfinite(total):
+                    scores = found
                 if math.isfinite(total) and total > 0:
-                    break
+                    return scores
+                vanished = sums[0] == 0
+        if fault:
+            raise ValueError(fault)
         return scores
 
-    def _outputs(self, scale: float) -> Tensor:
-        """The copy's outputs for the input `features * scale` (fed through the embeddings of `tokens`)."""
-        features = self.features * scale
-        if self.tokens is None:
-            return forward(self.linear, features)
-        ids = self.tokens.clone()
+    def _fault(self, flow: float, entered: float, sums: Mapping[str, float]) -> str:
+        """What shows that the image is not linear, else nothing; at no cost: Euler's identity over cuts of all paths.
 
-        def feed(layer: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            table = layer.get_parameter("weight")
-            if arguments[0].shape != ids.shape or not bool((arguments[0] == ids).all()):
-                return output  # looks up something else, such as positions
-            if features.numel() == 1:
-                return (features * table.sum(0)).expand_as(output)
-            return (features[:, : len(table)] @ table).reshape(output.shape)
-
-        tables = [layer for layer in self.linear.modules() if isinstance(layer, nn.Embedding)]
-        hooks = [layer.register_forward_hook(feed) for layer in tables]
-        try:
-            return forward(self.linear, ids)
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-    def _check_linear(self, outputs: Tensor, source: Tensor, scores: Mapping[str, Tensor], scale: float) -> None:
-        """Refuse a copy in which R is not made of paths.
-
-        Paths have non-negative products, so `R = sum |outputs|`; and each begins at an input or in a table, so
-        by Euler's theorem `R <= x * dR/dx + sum over tables of w * dR/dw`. Where no path is left (a collapsed
-        layer) both sides are 0.
+        `R = x * dR/dx` (`entered`, with the paths that begin at a weight), and `R = sum_w w * dR/dw` over each layer
+        that every path crosses exactly once. Both hold for every sum over paths, and fail as soon as one operation
+        has another degree than one.
         """
-        flow, size = float(outputs.sum()), float(outputs.abs().sum())
-        if not math.isfinite(size):
-            return  # another scale will tell
-        tables = [n for n, layer in prunable_layers(self.linear).items() if isinstance(layer, nn.Embedding)]
-        begun = float((self.features.detach() * source).sum()) + sum(float(scores[name].sum()) for name in tables)
-        begins = flow <= _SMALLEST or not begun < _NEGLIGIBLE * flow * scale
-        if (size > 0 and flow <= _NEGLIGIBLE * size) or not begins:
-            raise ValueError(
-                f"the paths of {type(self.network).__name__} cannot be told apart, as its outputs "
-                f"{'do not grow with its inputs' if flow > 0 else 'cancel each other'}: {HIDDEN}"
-            )
+        if not math.isfinite(flow) or abs(flow) < sys.float_info.min / _ROUNDING:
+            return ""  # another scale will tell, or nothing is left
+        crossed = {"the inputs": entered} | {f"the layer {name!r}": sums[name] for name in self.image.cuts}
+        for place, found in crossed.items():
+            if not abs(found - flow) <= _ROUNDING * flow and math.isfinite(found):
+                return (
+                    f"the linear image of {type(self.network).__name__} is not linear: {found / flow:.4g} of the flow "
+                    f"passes {place}, where all of it must; an operation there has a gradient of its own (a custom "
+                    "autograd function?), so use a criterion that needs no paths, such as SNIP"
+                )
+        return ""
 
 
 @dataclass(frozen=True, eq=False)
 class PathScorer(Scorer):
-    """A path scorer prepared for a multi-shot sequence: same scores, but input and linear copy are made once.
+    """A path scorer prepared for a multi-shot sequence: same scores, but input and linear image are made once.
 
     It scores the network that it was prepared for, at the weights that it has when asked, on the batch that it was
     prepared with.

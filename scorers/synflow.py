@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from scratchcard.pruning.inputs import one_tensor
+from scratchcard.pruning.inputs import tensors
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.paths import Paths, PathScorer
@@ -18,7 +18,7 @@ from scratchcard.settings import Settings
 
 @dataclass(frozen=True)
 class SynFlow(Settings, Scorer):
-    r"""`s = |w| * dR/d|w|`, `R` being the output sum of the linearised absolute network fed with ones.
+    r"""`s = |w| * dR/d|w|`, `R` being the output sum of the network's linear image fed with ones.
 
     `R = 1^T (prod_l |w_l| * mask_l) 1` sums, over all paths from an input to an output, the product of the
     absolute weights on the path; `s` is the share of `R` that passes through the weight (Tanaka et al.,
@@ -27,14 +27,14 @@ class SynFlow(Settings, Scorer):
     hidden unit's incoming scores sum to its outgoing ones. Meant for many rounds (UMS, 100 in the paper); one
     round collapses layers.
 
-    Of the batch only the inputs' shape is used. Biases, normalisation and activations stay out of the product
-    (`linearised`). Scores are float64 whatever the network's dtype: in float32 R is infinite on ResNet-50. An
-    embedding of the network's own input is a linear layer on one-hot vectors, so the all-ones input feeds
-    every entry of it at every position. If R leaves float64's range, see `Paths.scores`.
+    Of the batch only the inputs' shapes are used. Biases, normalisation and activations stay out of the product, and a
+    product of two activations (a gate, attention) is on the paths through both: docs/linear_image.md. Scores are
+    float64 whatever the network's dtype: in float32 R is infinite on ResNet-50. An embedding of the network's own input
+    is a linear layer on one-hot vectors, so the all-ones input feeds every entry of it at every position. If R leaves
+    float64's range, see `Paths.scores`. Several inputs by name are fed alike.
 
     Raises:
-        ValueError: (when called) softmax, a normalisation or a saturating activation that the network applies by a
-            function, so that R is no sum over paths.
+        ValueError: (when called) an operation that has no linear image, or an image that is no sum over paths.
 
     Examples:
         >>> network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
@@ -55,7 +55,9 @@ class SynFlow(Settings, Scorer):
         return PathScorer(self, self._paths(network, batch))
 
     def _paths(self, network: nn.Module, batch: Batch) -> Paths:
-        inputs = one_tensor(batch[0], "SynFlow")
-        if inputs.is_floating_point():
-            return Paths.of(network, inputs.new_ones((1, *inputs.shape[1:]), dtype=torch.float64))
-        return Paths.of(network, torch.ones(1, dtype=torch.float64), inputs[:1])
+        inputs = tensors(batch[0])
+        features = {
+            name: torch.ones((1, *tensor.shape[1:]) if tensor.is_floating_point() else 1, dtype=torch.float64)
+            for name, tensor in inputs.items()
+        }
+        return Paths.of(network, features, inputs)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from scratchcard.pruning.inputs import one_tensor
+from scratchcard.pruning.inputs import examples, tensors
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.paths import Paths, PathScorer
@@ -52,17 +52,21 @@ class SynFlowL2Data(Settings, Scorer):
         return PathScorer(self, self._paths(network, batch))
 
     def _paths(self, network: nn.Module, batch: Batch) -> Paths:
-        inputs = one_tensor(batch[0], "SynFlowL2Data")
-        if inputs.shape[0] < 2:
+        inputs = tensors(batch[0])
+        if examples(inputs) < 2:
             raise ValueError(
                 f"SynFlowL2Data needs the variance of the inputs, so a scoring batch of at least 2 examples, "
-                f"got {inputs.shape[0]}"
+                f"got {examples(inputs)}"
             )
-        if inputs.is_floating_point():
-            variance = inputs.detach().double().var(dim=0, correction=0, keepdim=True)
-            return Paths.of(network, variance, power=2)
-        entries = max((m.num_embeddings for m in network.modules() if isinstance(m, nn.Embedding)), default=0)
-        return Paths.of(network, one_hot_variance(inputs, entries), inputs[:1], power=2)
+        tables = (m for m in network.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag))
+        entries = max((table.num_embeddings for table in tables), default=0)
+        features = {}
+        for name, tensor in inputs.items():
+            if tensor.is_floating_point():
+                features[name] = tensor.detach().double().var(dim=0, correction=0, keepdim=True)
+            elif int(tensor.min()) >= 0 and int(tensor.max()) < entries:  # else no tokens of these tables
+                features[name] = one_hot_variance(tensor, entries)
+        return Paths.of(network, features, inputs, power=2)
 
 
 def one_hot_variance(tokens: Tensor, entries: int) -> Tensor:

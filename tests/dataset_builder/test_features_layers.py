@@ -303,3 +303,29 @@ def test_joined_statistics_are_those_of_all_values() -> None:
         np.testing.assert_allclose(getattr(joined, name), getattr(everything, name), rtol=1e-12)
     assert joined.joined(UnitStatistics.none(3)) is joined
     assert UnitStatistics.none(3).joined(joined) is joined
+
+
+class Wide(nn.Module):
+    """Attention, recurrence and a bilinear layer, whose weights are not those of the layer's own inputs and outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.recurrent = nn.GRU(4, 3, batch_first=True)
+        self.pair, self.head = nn.Bilinear(3, 4, 4), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mixed = self.attention(x, x, x, need_weights=False)[0]
+        return self.head(self.pair(self.recurrent(mixed)[0][:, -1], x[:, 0]))
+
+
+def test_weights_of_all_kinds_have_features() -> None:
+    torch.manual_seed(0)
+    network = Wide()
+    batch = (torch.randn(6, 5, 4), torch.arange(6) % 2)
+    found = by_name(network, batch)
+    assert list(found) == list(prunable(network))
+    for name, weight in prunable(network).items():
+        values = np.stack(list(found[name].values()))
+        assert values.shape[1] == weight.numel()
+        assert np.isfinite(values).all()

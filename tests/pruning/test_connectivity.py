@@ -19,7 +19,7 @@ from scratchcard.pruning.connectivity import (
     effective_density,
     effective_mask,
 )
-from scratchcard.pruning.linear_image import linearised
+from scratchcard.pruning.linear_image import LinearImage
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 
@@ -173,10 +173,27 @@ class Ending(nn.Module):
     ],
     ids=["log_softmax", "softmax", "normalize", "layer_norm"],
 )
-def test_trap_softmax_or_normalisation_by_a_function_is_refused(end: Callable[[Tensor], Tensor]) -> None:
+def test_softmax_and_normalisation_by_a_function_hide_no_path(end: Callable[[Tensor], Tensor]) -> None:
     network = Ending(end)
-    with pytest.raises(ValueError, match=r"no path leads .* even if all weights are kept: softmax, .*; return logits"):
-        effective_density(network, Mask.dense(network), (5,))
+    mask = mask_of(network, 0.5)
+    plain = Mask({name.removeprefix("layers."): kept for name, kept in mask.tensors.items()})
+    expected = effective_mask(network.layers, plain, (5,))
+    assert expected.kept > 0
+    assert torch.equal(effective_mask(network, mask, (5,)).flat(), expected.flat())
+
+
+class Severed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) * torch.zeros(3)
+
+
+def test_a_network_without_any_path_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"no path leads .* even if all weights are kept; look for"):
+        effective_density(Severed(), Mask.dense(Severed()), (3,))
 
 
 @pytest.mark.parametrize("last", [nn.LogSoftmax(dim=1), nn.Softmax(dim=1), nn.LayerNorm(3)], ids=repr)
@@ -196,33 +213,28 @@ def test_a_collapsed_mask_has_effective_density_zero() -> None:
     assert effective_density(network, Mask({n: torch.zeros_like(m) for n, m in mask.tensors.items()}), (5,)) == 0
 
 
-def test_linearised_takes_out_a_layer_that_is_used_twice() -> None:
-    network = perceptron(4, 3, 3, 2)
-    network[1] = network[3] = nn.Sigmoid()
-    assert [type(layer) for layer in linearised(network)][1::2] == [nn.Identity, nn.Identity]
-
-
-def test_linearised_is_the_product_of_absolute_weights() -> None:
+def test_the_linear_image_is_the_product_of_absolute_weights() -> None:
     network = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Tanh(), nn.Dropout(0.9), nn.Linear(3, 2)).double()
     mask = mask_of(network, 0.6)
-    copy = linearised(network, mask, power=2)
+    image = LinearImage(network)
+    image.put(prunable(network), mask, 2)
     first, second = (w.detach() ** 2 * mask.tensors[name] for name, w in prunable(network).items())
     x = torch.rand(5, 4, dtype=torch.float64)
-    torch.testing.assert_close(copy(x), x @ first.T @ second.T)
-    assert [p.requires_grad for p in copy.parameters()] == [True, False, True, False]
+    torch.testing.assert_close(image(x), x @ first.T @ second.T)
+    assert image.cuts == ("0.weight", "4.weight")
+    assert all(leaf.requires_grad for leaf in image.leaves.values())
     assert network.training
     assert isinstance(network[1], nn.BatchNorm1d)
 
 
-def test_linearised_takes_given_weights_and_another_dtype() -> None:
+def test_the_linear_image_shares_no_weight_and_takes_given_ones() -> None:
     network = perceptron(4, 3, 2).float()
-    given = {name: -torch.rand_like(w) for name, w in prunable(network).items()}
-    copy = linearised(network, weights=given)
-    assert copy[0].weight.dtype is torch.float64
-    assert torch.equal(copy[0].weight, given["0.weight"].double())
+    given = {name: torch.rand_like(w) for name, w in prunable(network).items()}
+    image = LinearImage(network)
+    image.put(given)
+    assert image.leaves["0.weight"].dtype is torch.float64
+    assert torch.equal(image.leaves["0.weight"].detach(), given["0.weight"].double())
     with torch.no_grad():
-        copy[0].weight.zero_()
+        image.leaves["0.weight"].zero_()
     assert bool(network[0].weight.any())
     assert bool(given["0.weight"].any())
-    with pytest.raises(ValueError, match="to linearise with"):
-        linearised(network, weights={})

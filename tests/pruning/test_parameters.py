@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from scratchcard.pruning.parameters import check_same_layout, count, flatten, prunable, prunable_layers, unflatten
+from scratchcard.pruning.known_layers import register_prunable
+from scratchcard.pruning.parameters import (
+    NotPrunableWarning,
+    check_same_layout,
+    count,
+    flatten,
+    prunable,
+    prunable_layers,
+    unflatten,
+)
 
 
 class Mixed(nn.Module):
@@ -30,6 +39,72 @@ def test_names_are_in_registration_order_without_biases_and_normalisation() -> N
     assert list(prunable(network)) == names
     assert list(prunable_layers(network)) == names
     assert all(weight is dict(network.named_parameters())[name] for name, weight in prunable(network).items())
+
+
+class Conv1D(nn.Module):
+    """Has the name and the layout of the one in the library transformers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(3, 4)), nn.Parameter(torch.zeros(4))
+
+
+@pytest.mark.parametrize(
+    ("layer", "names"),
+    [
+        (nn.EmbeddingBag(4, 3), ["weight"]),
+        (nn.Bilinear(2, 3, 4), ["weight"]),
+        (nn.ConvTranspose1d(2, 3, 4), ["weight"]),
+        (nn.MultiheadAttention(4, 2), ["in_proj_weight", "out_proj.weight"]),
+        (
+            nn.MultiheadAttention(4, 2, kdim=3, vdim=5),
+            ["q_proj_weight", "k_proj_weight", "v_proj_weight", "out_proj.weight"],
+        ),
+        (nn.RNN(2, 3), ["weight_ih_l0", "weight_hh_l0"]),
+        (
+            nn.GRU(2, 3, 2, bidirectional=True),
+            [f"weight_{kind}_l{layer}{way}" for layer in (0, 1) for way in ("", "_reverse") for kind in ("ih", "hh")],
+        ),
+        (nn.LSTM(2, 3, proj_size=2), ["weight_ih_l0", "weight_hh_l0", "weight_hr_l0"]),
+        (nn.LSTMCell(2, 3), ["weight_ih", "weight_hh"]),
+        (Conv1D(), ["weight"]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_all_matrices_of_known_layers_are_prunable(layer: nn.Module, names: list[str]) -> None:
+    assert list(prunable(layer)) == list(prunable_layers(layer)) == names
+    assert count(prunable(layer)) == sum(p.numel() for p in layer.parameters() if p.dim() > 1)
+
+
+class Private(nn.Module):
+    """A linear layer and a matrix of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+        self.norm = nn.LayerNorm((2, 2))
+        self.token = nn.Parameter(torch.ones(1, 1, 5))
+        self.matrix = nn.Parameter(torch.ones(2, 3))
+
+
+def test_matrices_of_unknown_layers_are_said_once() -> None:
+    with pytest.warns(NotPrunableWarning, match=r"^6 weights of Private in matrices of unknown .*: matrix \(2, 3\);"):
+        prunable(Private())
+    prunable(Private())
+    network = Private()
+    prunable(network)
+
+
+def test_a_user_registers_parameters() -> None:
+    class Registered(Private):
+        pass
+
+    register_prunable(Registered, ["matrix"])
+    assert list(prunable(Registered())) == ["matrix", "layer.weight"]
+    with pytest.raises(ValueError, match="expected a class of torch"):
+        register_prunable(Registered(), ["matrix"])
+    with pytest.raises(ValueError, match="and names of its parameters"):
+        register_prunable(Registered, [])
 
 
 def test_a_shared_weight_is_listed_once_under_its_first_layer() -> None:

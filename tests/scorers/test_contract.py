@@ -275,3 +275,10 @@ def test_on_cuda_scores_agree_with_the_cpu_and_the_generators_stay(name: str, ki
     make_scorer(name)(network, batch, cross_entropy)
     assert torch.equal(torch.get_rng_state(), cpu)
     assert torch.equal(torch.cuda.get_rng_state(), cuda)
+
+
+@every_scorer
+def test_a_wrapped_network_scores_as_the_one_inside(name: str) -> None:
+    network, batch = case("mlp")
+    found = make_scorer(name)(nn.DataParallel(network), batch, cross_entropy).tensors
+    assert equal(found, make_scorer(name)(network, batch, cross_entropy).tensors)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scratchcard.pruning.linear_operations import OPERATIONS
 from scratchcard.pruning.mask import Mask, keep_top
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.schedules import exponential
@@ -23,11 +25,22 @@ from tests.scorers.toys import CASES, Text, case, cross_entropy, filled, mlp, ra
 BOTH = pytest.mark.parametrize("scorer", [SynFlow(), SynFlowL2Data()], ids=["synflow", "synflow_l2_data"])
 Function = Callable[[Tensor], Tensor]
 
-NOT_LINEAR: dict[str, Function] = {
+PASSING: dict[str, Function] = {
     "log_softmax": lambda x: F.log_softmax(x, dim=1),
     "softmax": lambda x: F.softmax(x, dim=1),
     "normalize": lambda x: F.normalize(x, dim=1),
     "layer_norm": lambda x: F.layer_norm(x, (x.shape[1],)),
+    "rms_norm_by_hand": lambda x: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6),
+    "softmax_by_hand": lambda x: x.exp() / x.exp().sum(1, keepdim=True),
+    "relu": torch.relu,
+    "in_place": lambda x: x.relu_().mul_(3.0).add_(1.0),
+    "gelu": F.gelu,
+    "gelu_by_hand": lambda x: 0.5 * x * (1 + torch.tanh(0.8 * (x + 0.04 * x**3))),
+    "swish_by_hand": lambda x: x * torch.sigmoid(x),
+    "hard_swish_by_hand": lambda x: x * F.relu6(x + 3) / 6,
+    "tanh": torch.tanh,
+    "clamp": lambda x: x.clamp(0, 6).to(torch.float32).double(),
+    "no_grad": lambda x: x + torch.zeros_like(x),
 }
 
 
@@ -47,34 +60,66 @@ class Ending(nn.Module):
 
 
 @BOTH
-@pytest.mark.parametrize("factor", [1.0, 0.2, 50.0])
-@pytest.mark.parametrize("end", NOT_LINEAR)
-def test_trap_softmax_or_normalisation_by_a_function_is_refused(
-    scorer: SynFlow | SynFlowL2Data, factor: float, end: str
+@pytest.mark.parametrize("place", ["end", "between"])
+@pytest.mark.parametrize("function", PASSING)
+def test_what_a_function_does_passes_as_what_a_layer_does(
+    scorer: SynFlow | SynFlowL2Data, function: str, place: str
 ) -> None:
-    network, (_, batch) = Ending(NOT_LINEAR[end]), case("mlp")
-    with torch.no_grad():
-        for weight in prunable(network).values():
-            weight.mul_(factor)
-    for mask in (None, random_mask(network)):
-        with pytest.raises(ValueError, match=r"paths of Ending .* by a function in its `forward`; return logits"):
-            scorer(network, batch, cross_entropy, mask=mask)
+    plain, (_, batch) = Ending(), case("mlp")
+    network = Ending(**{place: PASSING[function]})
+    for mask in (None, random_mask(plain)):
+        expected = scorer(plain, batch, cross_entropy, mask=mask).flat()
+        assert torch.equal(scorer(network, batch, cross_entropy, mask=mask).flat(), expected)
+        assert bool(expected.any())
+
+
+class Straight(torch.autograd.Function):
+    """Doubles what passes, but not its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0]
 
 
 @BOTH
-def test_normalisation_by_a_function_between_layers_is_refused(scorer: SynFlow | SynFlowL2Data) -> None:
-    network, (_, batch) = Ending(between=NOT_LINEAR["normalize"]), case("mlp")
-    with pytest.raises(ValueError, match="do not grow with its inputs"):
-        scorer(network, batch, cross_entropy)
+def test_trap_an_image_that_is_not_linear_is_refused(
+    scorer: SynFlow | SynFlowL2Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, batch = case("mlp")
+    paths = scorer.prepare(network, batch, cross_entropy)
+    scorer(network, batch, cross_entropy)
+    for rule in (lambda f, x, *a, **k: x.like(x.now**2), lambda f, x, *a, **k: x.like(Straight.apply(x.now))):
+        rules = {**OPERATIONS, "relu": rule}
+        monkeypatch.setattr(paths.paths.image._run, "rules", rules)
+        paths.paths.image._run.known.clear()
+        with pytest.raises(ValueError, match=r"of the flow passes the (inputs|layer '0\.weight')"):
+            paths(network, batch, cross_entropy)
+
+
+class Sorting(nn.Module):
+    """An operation of which nobody knows the linear image, in a layer of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.inner = nn.Linear(5, 5), nn.Sequential(nn.Linear(5, 5), Sorter())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(self.first(x))
+
+
+class Sorter(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sort(dim=1).values
 
 
 @BOTH
-@pytest.mark.parametrize("function", [torch.relu, F.gelu, F.softplus, torch.tanh], ids=lambda f: f.__name__)
-def test_other_functions_are_not_refused(scorer: SynFlow | SynFlowL2Data, function: Function) -> None:
-    network, (_, batch) = Ending(between=function), case("mlp")
-    with torch.no_grad():
-        network.layers[0].weight.mul_(0.1)  # so that tanh leaves something
-    assert bool((scorer(network, batch, cross_entropy).flat() > 0).all())
+def test_unknown_operations_are_refused_by_name_and_layer(scorer: SynFlow | SynFlowL2Data) -> None:
+    with pytest.raises(ValueError, match=r"Sorting has no linear image, .* no rule for 'sort' in the layer 'inner\.1'"):
+        scorer(Sorting().double(), case("mlp")[1], cross_entropy)
 
 
 @BOTH
@@ -221,3 +266,17 @@ def test_a_sequence_prunes_the_same_prepared_or_not(scorer: SynFlow | SynFlowL2D
     for density in exponential(0.1, 8):
         mask = keep_top(scorer(network, batch, cross_entropy, mask=mask), density, within=mask)
     assert found == mask
+
+
+@BOTH
+def test_trap_numbers_out_of_range_on_the_way_are_no_fault_of_the_network(scorer: SynFlow | SynFlowL2Data) -> None:
+    # Forward the numbers grow to 2^1200 and shrink again (backward the reverse), while R is about 1.
+    network, batch = mlp(sizes=(3, *[4] * 12, 2)), (torch.randn(6, 3, dtype=torch.float64), torch.zeros(6).long())
+    expected = scorer(network, batch, cross_entropy).flat()
+    power = 2 if isinstance(scorer, SynFlowL2Data) else 1
+    with torch.no_grad():
+        weights = list(prunable(network).values())
+        for k, weight in enumerate(weights[:-1]):
+            weight.mul_(2.0 ** ((120 if k < len(weights) // 2 else -120) / power))
+    found = scorer(network, batch, cross_entropy).flat()
+    torch.testing.assert_close(found / found.max(), expected / expected.max(), rtol=1e-12, atol=0)

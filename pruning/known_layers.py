@@ -1,0 +1,92 @@
+"""Which parameters of which layers are prunable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from torch import Tensor, nn
+
+CONVOLUTIONS = (
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+PRUNABLE: dict[type[nn.Module], tuple[str, ...]] = {
+    **dict.fromkeys((nn.Linear, *CONVOLUTIONS, nn.Embedding, nn.EmbeddingBag, nn.Bilinear), ("weight",)),
+    nn.MultiheadAttention: ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"),
+    nn.RNNBase: ("weight_ih_l*", "weight_hh_l*", "weight_hr_l*"),
+    nn.RNNCellBase: ("weight_ih", "weight_hh"),
+}
+"""Names of prunable parameters by the type of their layer (or a subclass of it); `*` stands for anything."""
+
+_BY_CLASS_NAME = {"Conv1D": ("weight",)}  # of the library transformers, which is not imported for this
+
+
+def register_prunable(kind: type[nn.Module], names: Iterable[str]) -> None:
+    """Let parameters of a layer of one's own count as prunable, from now on and in this process.
+
+    Args:
+        kind: the layer's class; its subclasses are meant too.
+        names: of its parameters, such as `("weight",)`; `*` stands for anything.
+
+    Raises:
+        ValueError: not a class of modules, or no names.
+
+    Examples:
+        >>> class Outer(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.table = nn.Parameter(torch.ones(2, 3))
+        >>> register_prunable(Outer, ["table"])
+        >>> list(sc.prunable(Outer()))
+        ['table']
+    """
+    names = (names,) if isinstance(names, str) else tuple(names)
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)) or not names:
+        raise ValueError(
+            f"expected a class of torch.nn.Module and names of its parameters, got {kind!r} and {names!r}, such as "
+            'register_prunable(MyLayer, ("weight",))'
+        )
+    PRUNABLE[kind] = names
+    _patterns.cache_clear()
+
+
+@lru_cache(maxsize=4096)
+def _patterns(kind: type[nn.Module]) -> tuple[str, ...]:
+    found = [name for known, names in PRUNABLE.items() if issubclass(kind, known) for name in names]
+    return tuple(dict.fromkeys([*found, *_BY_CLASS_NAME.get(kind.__name__, ())]))
+
+
+def weights_of(layer: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The prunable weights that a layer itself owns, by name, in registration order.
+
+    Those that are computed (by a parametrisation, say) are among them; `prunable` refuses them.
+
+    Examples:
+        >>> [name for name, _ in weights_of(nn.GRU(2, 3))]
+        ['weight_ih_l0', 'weight_hh_l0']
+    """
+    patterns = _patterns(type(layer))  # type: ignore[arg-type]
+    if not patterns:
+        return
+    for name, parameter in layer._parameters.items():
+        if parameter is not None and (name in patterns or any(fnmatchcase(name, pattern) for pattern in patterns)):
+            yield name, parameter
+    for name in patterns:
+        if name not in layer._parameters and isinstance(weight := getattr(layer, name, None), Tensor):
+            yield name, weight
+
+
+def input_first(layer: nn.Module) -> bool:
+    """Whether the first axis of the layer's `weight` is its input's: tables, `transformers`' Conv1D.
+
+    Examples:
+        >>> input_first(nn.Embedding(5, 2)), input_first(nn.Linear(5, 2))
+        (True, False)
+    """
+    return isinstance(layer, nn.Embedding | nn.EmbeddingBag) or type(layer).__name__ in _BY_CLASS_NAME
