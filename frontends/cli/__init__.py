@@ -172,4 +172,10 @@ def main() -> None:
 
     # Must be set before torch is imported: with several threads small networks train several times slower.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    sys.exit(cli())
+    try:
+        cli()
+    except SystemExit:
+        # Where Ctrl-C comes while some text is executed (dataclasses do so when they are imported), CPython notes it as
+        # unhandled, and dies of it at the very end, whatever was done about it. To execute another text clears that note.
+        exec("")  # noqa: S102
+        raise

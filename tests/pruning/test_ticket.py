@@ -256,7 +256,7 @@ def test_a_place_that_safetensors_cannot_write_to_is_an_os_error(
     def fail(*_: object) -> None:
         raise SafetensorError("I/O error: no space left")
 
-    monkeypatch.setattr("scratchcard.artefacts.tensor_file.save_file", fail)
+    monkeypatch.setattr("safetensors.torch.save_file", fail)
     with pytest.raises(OSError, match=r"cannot write .*no space left"):
         ticket_from().save(tmp_path / "a")
     assert not list(tmp_path.iterdir())
