@@ -176,6 +176,6 @@ def main() -> None:
         cli()
     except SystemExit:
         # Where Ctrl-C comes while some text is executed (dataclasses do so when they are imported), CPython notes it as
-        # unhandled, and dies of it at the very end, whatever was done about it. To execute another text clears that note.
+        # unhandled, and dies of it at the very end, whatever was done about it. To execute a text clears that note.
         exec("")  # noqa: S102
         raise
