@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -49,3 +50,26 @@ def test_no_two_packages_have_a_module_of_one_name() -> None:
         if ours and path.stem != "__init__" and not named_for_members.intersection(packages):
             found.setdefault(path.stem, set()).add(packages[0])
     assert {name: packages for name, packages in found.items() if len(packages) > 1} == {}
+
+
+def test_the_wheel_brings_one_top_level_name_and_its_data(tmp_path: Path) -> None:
+    """Built from a copy: building leaves folders beside the sources."""
+    copy = tmp_path / "checkout"
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
+    for name in filter(None, listed):
+        if (ROOT / name).is_file() and not name.startswith(("results/", "tests/")):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy / name)
+    python = [sys.executable, "-m"]
+    build = [*python, "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(copy)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    there = tmp_path / "there"
+    install = [*python, "pip", "install", "--quiet", "--no-deps", "--target", str(there), str(wheel)]
+    subprocess.run(install, check=True, capture_output=True)
+    names = {path.name for path in there.iterdir()}
+    assert {name for name in names if not name.endswith(".dist-info")} - {"bin"} == {"scratchcard"}
+    for data in ("apply/default/manifest.json", "analysis/report/page.css", "score_tables/table.py", "registry.py"):
+        assert (there / "scratchcard" / data).is_file()
