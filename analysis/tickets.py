@@ -144,7 +144,7 @@ def layer_rows(ticket: Ticket) -> list[dict[str, Any]]:
     the share of the layer's weights on such a path. Σ effective_density · size / Σ size is the network's own. These
     four are NaN where the ticket alone does not tell its network. Code named inside a file is never imported.
     """
-    network = network_of(ticket)
+    network = _network_of(ticket)
     rows: list[dict[str, Any]] = []
     found = None
     if network is not None:
@@ -162,7 +162,7 @@ def layer_rows(ticket: Ticket) -> list[dict[str, Any]]:
     return rows
 
 
-def network_of(ticket: Ticket) -> nn.Module | None:
+def _network_of(ticket: Ticket) -> nn.Module | None:
     """The ticket's network, if the ticket alone tells it; else None.
 
     It does for registered networks of linear layers: the first layer's columns are the inputs, the last one's rows the

@@ -63,7 +63,7 @@ def welch(a: Values, b: Values) -> Comparison:
     """
     from scipy import stats
 
-    a, b = sample(a), sample(b)
+    a, b = _sample(a), _sample(b)
     if min(a.size, b.size) < 2:
         return _comparison(a, b, note="fewer than two values: no spread to test against")
     if constant(a) and constant(b):
@@ -84,7 +84,7 @@ def paired(a: Values, b: Values) -> Comparison:
     """
     from scipy import stats
 
-    a, b = sample(a), sample(b)
+    a, b = _sample(a), _sample(b)
     if a.size != b.size:
         raise ValueError(f"a paired test needs as many values in both groups, got {a.size} and {b.size}")
     if a.size < 2:
@@ -132,7 +132,7 @@ def hedges_g(a: Values, b: Values) -> float:
     Raises:
         ValueError: a value is not finite.
     """
-    a, b = sample(a), sample(b)
+    a, b = _sample(a), _sample(b)
     if min(a.size, b.size) < 2 or (constant(a) and constant(b)):
         return math.nan
     freedom = a.size + b.size - 2
@@ -140,7 +140,7 @@ def hedges_g(a: Values, b: Values) -> float:
     return float(hedges_correction(freedom) * (np.mean(a) - np.mean(b)) / np.sqrt(squares / freedom))
 
 
-def sample(values: Values) -> NDArray[np.float64]:
+def _sample(values: Values) -> NDArray[np.float64]:
     """The values as an array.
 
     Raises:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.equal_tickets import identical, note, others
+from scratchcard.analysis.report.cells import Table, number
 from scratchcard.analysis.report.charts import curves, dots, log_density
 from scratchcard.analysis.report.density_rows import (
     Rows,
@@ -21,7 +22,7 @@ from scratchcard.analysis.report.density_rows import (
     starts,
     workloads,
 )
-from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section, Table, Text, number
+from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section, Text
 from scratchcard.analysis.statistics import Headline, Interval
 from scratchcard.words import counted
 

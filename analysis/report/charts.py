@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scratchcard.analysis.report.page import Entry, plain
+from scratchcard.analysis.report.legend import Entry
+from scratchcard.analysis.report.page import plain
 
 Spec = dict[str, Any]
 Tip = Mapping[str, str]
@@ -79,16 +80,16 @@ def curves(
     if reference is not None:
         there = {"y": {"datum": reference}, "x": {"value": 0}, "text": {"value": f"dense {reference:.2f}"}}
         words = {"align": "left", "dx": 4, "dy": 9, "fill": "var(--ink)", "fontSize": 10.5}
-        layers += [once("rule", {"y": {"datum": reference}}, _DENSE), once("text", there, words)]
+        layers += [_once("rule", {"y": {"datum": reference}}, _DENSE), _once("text", there, words)]
     mine = {"transform": [{"filter": {"field": "entry", "oneOf": names}}]}
     if published is not None:
         there = place | {"y": {**up, "field": "y"}} | base
-        shown = tooltips({"entry": "method", "y": "published", "source": "source"})
+        shown = _tooltips({"entry": "method", "y": "published", "source": "source"})
         open_mark = {"filled": False, "size": 75, "strokeWidth": 1.4}
         figures = [layer("line", there, {"strokeDash": [1, 3], "strokeWidth": 1.2})]
         figures.append(layer("point", there | {"shape": shape, "tooltip": shown}, open_mark))
         layers += [{"data": {"name": published}} | mine | part for part in figures]
-    about = {"tooltip": tooltips(tip)}
+    about = {"tooltip": _tooltips(tip)}
     channels: dict[str, Spec] = {
         "rule": {"y": {**up, "field": "low"}, "y2": {"field": "high"}},
         "line": {"strokeDash": dash} | ({} if "point" in draw else about),
@@ -105,18 +106,18 @@ def dots(
     across = {**x, "type": "quantitative"}
     place = {"y": _names("entry", names, None, {"labelLimit": LONGEST, "grid": True})}
     low = place | {"x": {**across, "field": "low"}, "x2": {"field": "high"}}
-    mean = place | {"x": {**across, "field": "mean"}, "tooltip": tooltips(tip)}
+    mean = place | {"x": {**across, "field": "mean"}, "tooltip": _tooltips(tip)}
     layers = [
         layer("rule", low, {"stroke": "var(--c0)", "strokeWidth": 2}),
         layer("point", mean, {"filled": True, "fill": "var(--c0)", "size": 60, "opacity": 1}),
     ]
     if published:
-        about = tooltips({"entry": "method", "published": "published"})
+        about = _tooltips({"entry": "method", "published": "published"})
         other = place | {"x": {**across, "field": "published"}, "tooltip": about}
         ring = {"filled": False, "stroke": "var(--c1)", "size": 80, "shape": "diamond"}
         layers.append({"transform": [{"filter": "isValid(datum.published)"}]} | layer("point", other, ring))
     if reference is not None:
-        layers.append(once("rule", {"x": {"datum": reference}}, _DENSE))
+        layers.append(_once("rule", {"x": {"datum": reference}}, _DENSE))
     return _chart(data, layers) | {"height": 22 * len(names)}
 
 
@@ -145,7 +146,7 @@ def heat_map(
     colour["scale"] = {"scheme": "viridis", "domain": [low, high]}
     dark = {"test": f"datum.value > {low + 0.55 * (high - low):.9g}", "value": "#111418"}
     written = place | {"text": {"field": "text", "type": "nominal"}, "color": {"condition": dark, "value": "#ffffff"}}
-    cell = place | {"color": colour, "tooltip": tooltips(tip)}
+    cell = place | {"color": colour, "tooltip": _tooltips(tip)}
     layers = [layer("rect", cell, {"stroke": "var(--paper)", "strokeWidth": 1})]
     layers += [layer("text", written, {"fontSize": 11})] if texts else []
     return _chart(data, layers, panel=panel) | {"height": (34 if texts else 17) * len(rows)}
@@ -164,7 +165,7 @@ def log_density(densities: Sequence[float]) -> Spec:
     return log_axis("density (log axis)", ticks, values=shown, labelOverlap="greedy")
 
 
-def tooltips(fields: Tip) -> list[Spec]:
+def _tooltips(fields: Tip) -> list[Spec]:
     """What is shown of a mark that is pointed at: field to title."""
     return [{"field": name, "title": title} for name, title in fields.items()]
 
@@ -174,7 +175,7 @@ def layer(mark: str, encoding: Spec, options: Spec) -> Spec:
     return {"mark": {"type": mark, "clip": True, **options}, "encoding": encoding}
 
 
-def once(mark: str, encoding: Spec, options: Spec) -> Spec:
+def _once(mark: str, encoding: Spec, options: Spec) -> Spec:
     """A mark of its own, of no data."""
     return {"data": {"values": [{}]}} | layer(mark, encoding, options)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from scratchcard.analysis.report.cells import Cell, Table, number
 from scratchcard.analysis.report.charts import MEANS, curves, log_axis
 from scratchcard.analysis.report.density_rows import axis, density_table, means, pruned, workloads
-from scratchcard.analysis.report.page import SHAPES, Cell, Chart, Data, Panels, Section, Table, entries_of, number
+from scratchcard.analysis.report.legend import SHAPES, entries_of
+from scratchcard.analysis.report.page import Chart, Data, Panels, Section
 from scratchcard.analysis.statistics import pareto
 
 if TYPE_CHECKING:

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.groups import MEASURE, groups
-from scratchcard.analysis.report.page import Cell, Entry, entries_of, entry, number, plain
+from scratchcard.analysis.report.cells import Cell, number
+from scratchcard.analysis.report.legend import Entry, entries_of, entry
+from scratchcard.analysis.report.page import plain
 from scratchcard.analysis.statistics import Headline, Interval, interval, metric_of
 from scratchcard.words import counted
 

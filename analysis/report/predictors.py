@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scratchcard.analysis.report.cells import Table, number
 from scratchcard.analysis.report.charts import curves, log_axis
-from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section, Table, entries_of, number
+from scratchcard.analysis.report.legend import entries_of
+from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section
 from scratchcard.analysis.statistics import interval
 
 MEASURES = {

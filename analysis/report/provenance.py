@@ -9,7 +9,8 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.groups import rows_of
-from scratchcard.analysis.report.page import Block, Cell, Section, Table, Text, number
+from scratchcard.analysis.report.cells import Cell, Table, number
+from scratchcard.analysis.report.page import Block, Section, Text
 from scratchcard.analysis.report.sources import Inputs, word
 from scratchcard.words import counted, duration
 

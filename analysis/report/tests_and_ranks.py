@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from scratchcard.analysis.equal_tickets import identical, others, repeated
 from scratchcard.analysis.friedman import ALPHA, friedman
 from scratchcard.analysis.groups import rows_of
+from scratchcard.analysis.report.cells import Cell, Table, number
 from scratchcard.analysis.report.charts import dots
 from scratchcard.analysis.report.density_rows import pruned, workloads
-from scratchcard.analysis.report.page import Block, Cell, Chart, Data, Panels, Section, Table, Text, number
+from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section, Text
 from scratchcard.analysis.report.verdict import outcome
 from scratchcard.analysis.significance import notes_of, p_text, verdict_of
 from scratchcard.analysis.statistics import Headline

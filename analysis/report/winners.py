@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from scratchcard.analysis.groups import rows_of
 from scratchcard.analysis.report.accuracy import drawing
+from scratchcard.analysis.report.cells import Cell, Table, number
 from scratchcard.analysis.report.density_rows import dense_reference, means, pruned, workloads
-from scratchcard.analysis.report.page import Block, Cell, Chart, Data, Panels, Section, Table, Text, number
+from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section, Text
 from scratchcard.analysis.report.verdict import Lead, leads, outcomes, sentences
 from scratchcard.words import counted
 

@@ -40,7 +40,7 @@ INTERRUPTED = {
 """What is true when a command is interrupted; a command may know better (`options.when_interrupted`)."""
 
 
-class LazyGroup(click.Group):
+class _LazyGroup(click.Group):
     """A group whose commands are imported on use; errors become one line on stderr and exit status 2."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -146,7 +146,7 @@ def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -
     _say(f"warning: {said}")
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="scratchcard")
 def cli() -> None:
     """Find trainable sparse networks (winning lottery tickets) before training.

@@ -105,7 +105,7 @@ _WORKLOAD = (
 )
 
 
-def setting_option(declared: Setting, *, default: str | None = None, only: Iterable[str] = ()) -> Option:
+def _setting_option(declared: Setting, *, default: str | None = None, only: Iterable[str] = ()) -> Option:
     """The option of a setting; where it is not given the value is None, so that whoever has the setting decides.
 
     Args:
@@ -120,14 +120,14 @@ def setting_option(declared: Setting, *, default: str | None = None, only: Itera
     told = f"{text}, e.g. {shown(example)}. [default: {default or declared.told}]"
     if kind is bool:
         return click.option(f"{option}/--no{option[1:]}", default=None, help=told)
-    special: dict[Any, Any] = {Literal: click.Choice(declared.words), tuple: Parsed(declared)}
+    special: dict[Any, Any] = {Literal: click.Choice(declared.words), tuple: _Parsed(declared)}
     chosen: Any = kind if kind in (int, float) else special.get(get_origin(kind), str)
     words = declared.words if declared.choices is None else None
     complete = completed(lambda: declared.words if words is None else words)
     return click.option(option, type=chosen, help=told, shell_complete=complete)
 
 
-class Parsed(click.ParamType[Any]):
+class _Parsed(click.ParamType[Any]):
     """A value as `Setting.parsed` reads it, e.g. `[0.9,0.999]`."""
 
     def __init__(self, declared: Setting) -> None:
@@ -146,14 +146,14 @@ def regime_options(command: Any) -> Any:
         told = {name: each.told for name, each in declared.items()}
         default = None if len(set(told.values())) == 1 else f"{', '.join(told.values())} for {', '.join(told)}"
         only = () if len(declared) == len(REGIMES) else tuple(declared)
-        command = setting_option(next(iter(declared.values())), default=default, only=only)(command)
+        command = _setting_option(next(iter(declared.values())), default=default, only=only)(command)
     return command
 
 
 def settings_options(kind: Any, *names: str, default: str | None = None) -> Callable[[Command], Command]:
     """The named settings of a dataclass, all of them without names."""
     known = settings_of(kind)
-    return _apply(tuple(setting_option(known[name], default=default) for name in names or known))
+    return _apply(tuple(_setting_option(known[name], default=default) for name in names or known))
 
 
 scorer_settings_option = click.option(
@@ -169,7 +169,7 @@ def given_settings(kind: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a dataclass, of its regime and, by `--set`, of its scorer that were given."""
     from scratchcard.regimes import regime_settings
 
-    words = given(options, (*settings_of(kind), *regime_settings()))
+    words = _given(options, (*settings_of(kind), *regime_settings()))
     if options["scorer_settings"]:
         from scratchcard.apply.method import FIXED, OF_PREDICTOR
         from scratchcard.registry import lookup
@@ -184,7 +184,7 @@ def given_settings(kind: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     return words
 
 
-def given(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+def _given(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """The options that were given, of these names."""
     return {name: options[name] for name in names if options.get(name) is not None}
 
@@ -213,7 +213,7 @@ def make_workload(options: dict[str, Any], recipe: Recipe | None = None) -> Work
     from scratchcard.workloads.tasks import load_task
     from scratchcard.workloads.workload import Workload
 
-    recipe = dataclasses.replace(recipe or Recipe(), **given(options, settings_of(Recipe)))
+    recipe = dataclasses.replace(recipe or Recipe(), **_given(options, settings_of(Recipe)))
     task = load_task(options["task"], options.get("data_dir"))
     return Workload(options["network"], task, recipe, options.get("weights"))
 

@@ -23,7 +23,8 @@ from scipy import stats
 from scratchcard.analysis.report import packed, report
 from scratchcard.analysis.report.cost import cost
 from scratchcard.analysis.report.density_rows import MOST, dense_reference, limits, means, split
-from scratchcard.analysis.report.page import Data, Panels, entry, plain
+from scratchcard.analysis.report.legend import entry
+from scratchcard.analysis.report.page import Data, Panels, plain
 from scratchcard.analysis.report.provenance import ranges
 from scratchcard.analysis.report.sources import gather, named
 from scratchcard.analysis.results import export, frame
