@@ -71,6 +71,17 @@ def anatomy(
     Raises:
         FileNotFoundError: there is nothing at a path.
         ValueError: no tickets, a damaged one, one without provenance, or two of one run.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 8), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(8, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> methods = [sc.Method("magnitude"), sc.Method("snip")]
+        >>> runs = [sc.Experiment(workload, method, density=0.5, seed=0) for method in methods]
+        >>> _ = sc.sweep(runs, "dissected", keep_tickets=True)
+        >>> rows = anatomy("dissected")
+        >>> rows = rows[rows["name"].isin(["jaccard", "chance"])]
+        >>> rows[["label", "other", "name", "value"]].round(2).values.tolist()
+        [['magnitude', 'snip', 'jaccard', 0.45], ['magnitude', 'snip', 'chance', 0.33]]
     """
     files = ticket_files(source)
     origins: list[Origin] = []
@@ -114,6 +125,12 @@ def read_anatomy(path: str | Path) -> pd.DataFrame:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, no anatomy, or of another version.
+
+    Examples:
+        >>> _ = sc.prune("lenet_300_100", "digits", 0.1, method="snip").save("snip.safetensors")
+        >>> written = anatomy("snip.safetensors", "anatomy.parquet")
+        >>> read_anatomy("anatomy.parquet").equals(written)
+        True
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

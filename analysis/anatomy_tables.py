@@ -12,7 +12,12 @@ MEASURES = ("jaccard", "spread", "chance", "chance_by_layer", "seeds")
 
 
 def places(frame: pd.DataFrame) -> list[tuple[str, float]]:
-    """The workloads and densities of an anatomy, sorted."""
+    """The workloads and densities of an anatomy, sorted.
+
+    >>> import pandas as pd
+    >>> places(pd.DataFrame({"workload": ["lenet-digits"] * 3, "density": [0.1, 0.02, 0.1]}))
+    [('lenet-digits', 0.02), ('lenet-digits', 0.1)]
+    """
     found = frame[PLACE].drop_duplicates().sort_values(PLACE)
     return [(str(workload), float(density)) for workload, density in found.itertuples(index=False)]
 
@@ -26,6 +31,12 @@ def overlap_matrix(frame: pd.DataFrame, measure: str = "jaccard") -> pd.DataFram
     Args:
         frame: rows of one workload and density.
         measure: one of `MEASURES`.
+
+    Examples:
+        >>> import pandas as pd
+        >>> pair = {"kind": "overlap", "name": "jaccard", "label": "grasp", "other": "snip", "value": 0.25}
+        >>> overlap_matrix(pd.DataFrame([pair])).to_numpy().tolist()
+        [[nan, 0.25], [0.25, nan]]
     """
     import pandas as pd
 
@@ -39,6 +50,14 @@ def core_sizes(frame: pd.DataFrame) -> pd.DataFrame:
 
     Columns: workload, density, tickets (n of one seed), at_least (k), seeds, weights, expected, expected_by_layer: for
     every k from 1 to n. The core is the row with k = n. Seeds with other numbers of tickets have rows of their own.
+
+    >>> import pandas as pd
+    >>> names, at, counts = ["weights", "expected"] * 2, [1, 1, 2, 2], [900, 950, 100, 50]
+    >>> frame = pd.DataFrame({"kind": "core", "name": names, "at": at, "value": counts})
+    >>> core_sizes(frame.assign(workload="lenet-digits", density=0.1, seed=0))[["at_least", "weights", "expected"]]
+       at_least  weights  expected
+    0         1    900.0     950.0
+    1         2    100.0      50.0
     """
     rows = frame[frame["kind"] == "core"].copy()
     rows["tickets"] = rows.groupby([*PLACE, "seed"])["at"].transform("max").astype("int64")
@@ -55,6 +74,12 @@ def means(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Means over seeds of the numbers of a kind (`ticket`, `layer` or `weights`), a column a name.
 
     Columns: workload, density, label, layer (`""`: all), seeds, then the names; NaN where no seed has the number.
+
+    >>> import pandas as pd
+    >>> frame = pd.DataFrame({"kind": "ticket", "name": "kept", "seed": [0, 1], "value": [100.0, 102.0]})
+    >>> frame = frame.assign(workload="lenet-digits", density=0.1, label="snip", layer="")
+    >>> means(frame, "ticket")[["label", "seeds", "kept"]].values.tolist()
+    [['snip', 2, 101.0]]
     """
     rows = frame[frame["kind"] == kind]
     keys = [*PLACE, "label", "layer"]

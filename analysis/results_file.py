@@ -30,6 +30,10 @@ class RecordColumn(NamedTuple):
         path: the keys that lead to it in the record, joined with dots; empty for a column that is worked out.
         kind: text, integer, real, flag or json (kept as text).
         required: without it a file is no record of a finished run; the others may be missing (older records).
+
+    Examples:
+        >>> next(column for column in COLUMNS if column.name == "training_seconds")
+        RecordColumn(name='training_seconds', path='training.seconds', kind='real', required=False)
     """
 
     name: str
@@ -76,7 +80,11 @@ ORDER = [(name, "ascending") for name in ("task", "density", "label", "seed", "d
 
 
 def arrow_schema() -> pa.Schema:
-    """The columns as an Arrow schema."""
+    """The columns as an Arrow schema.
+
+    >>> arrow_schema().field("seed"), arrow_schema().field("predictor")
+    (pyarrow.Field<seed: int64 not null>, pyarrow.Field<predictor: string>)
+    """
     import pyarrow as pa
 
     types = {"text": pa.string(), "integer": pa.int64(), "real": pa.float64(), "flag": pa.bool_(), "json": pa.string()}
@@ -88,6 +96,9 @@ def json_structure() -> dict[str, Any]:
 
     With the types given, no schema is inferred from the files: five thousand records would otherwise cost seconds, and
     a field that is null in all of them would have no type.
+
+    >>> json_structure()["training"]["best_step"], json_structure()["configuration"]["seed"]
+    ('BIGINT', 'BIGINT')
     """
     structure: dict[str, Any] = {}
     leaves = {column.path: SQL[column.kind] for column in COLUMNS if column.path}
@@ -105,6 +116,10 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
 
     A missing real number is NaN. Columns of a result are typed by what they are, whether or not values are missing,
     so that code that works on one frame works on the next; other columns (of a query) by whether any is missing.
+
+    >>> import pyarrow as pa
+    >>> to_frame(pa.table({"rounds": [1, None], "test_loss": [0.5, None]})).dtypes.astype(str).to_dict()
+    {'rounds': 'Int64', 'test_loss': 'float64'}
     """
     import pandas as pd
     import pyarrow as pa
@@ -130,6 +145,10 @@ class Manifests(NamedTuple):
         grids: the grids' manifests.
         predictors: the fitted predictors, with their metrics.
         failures: the runs that failed.
+
+    Examples:
+        >>> Manifests(grids=[{"name": "toy", "digests": ["ab12"]}], predictors=[], failures=[]).grids[0]["name"]
+        'toy'
     """
 
     grids: list[dict[str, Any]]
@@ -145,6 +164,12 @@ def write_export(table: pa.Table, manifests: Manifests, out: Path, *, query: str
 
     Raises:
         ValueError: a column that the format cannot hold.
+
+    Examples:
+        >>> import pyarrow as pa
+        >>> write_export(pa.table({"kept": [2, 4]}), Manifests([], [], []), Path("kept.csv"))
+        >>> Path("kept.csv").read_text().split()
+        ['kept', '2', '4']
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -173,6 +198,14 @@ def read_export(path: Path) -> tuple[pa.Table, Manifests]:
 
     Raises:
         ValueError: no Parquet file, or not one of ours.
+
+    Examples:
+        >>> import pyarrow as pa
+        >>> grid = {"name": "toy", "digests": ["ab12", "cd34"]}
+        >>> write_export(pa.table({"digest": ["ab12"]}), Manifests([grid], [], []), Path("read.parquet"))
+        >>> table, manifests = read_export(Path("read.parquet"))
+        >>> table["digest"].to_pylist(), manifests.grids
+        (['ab12'], [{'digests': ['ab12', 'cd34'], 'name': 'toy'}])
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -206,6 +239,15 @@ def whole(table: pa.Table, path: Path) -> pa.Table:
 
     Raises:
         ValueError: the outcome of a query that lacks columns, or columns of other types.
+
+    Examples:
+        >>> table = arrow_schema().empty_table()
+        >>> whole(table.select(table.column_names[::-1]), Path("backwards.parquet")).column_names[:3]
+        ['digest', 'label', 'network']
+        >>> whole(table.select(["digest", "label"]), Path("query.parquet"))
+        Traceback (most recent call last):
+            ...
+        ValueError: query.parquet lacks the columns network, task, ...
     """
     import pyarrow as pa
 

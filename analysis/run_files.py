@@ -26,7 +26,16 @@ LARGEST = 64 * 2**20
 
 
 class DamagedRecordWarning(UserWarning):
-    """Files that are no whole records were skipped."""
+    """Files that are no whole records were skipped.
+
+    >>> Path("damaged").mkdir()
+    >>> _ = Path("damaged/ab12.json").write_text('{"digest": "ab')
+    >>> with warnings.catch_warnings(action="error"):
+    ...     read_records(Path("damaged"), [])
+    Traceback (most recent call last):
+        ...
+    scratchcard.analysis.run_files.DamagedRecordWarning: skipped 1 file in damaged that are no whole records ...
+    """
 
 
 def import_duckdb() -> Any:
@@ -34,6 +43,10 @@ def import_duckdb() -> Any:
 
     Raises:
         ValueError: it is not installed.
+
+    Examples:
+        >>> import_duckdb().sql("SELECT 6 * 7").fetchall()
+        [(42,)]
     """
     try:
         import duckdb
@@ -48,6 +61,10 @@ def closed_connection() -> Any:
     """A DuckDB database in memory that cannot touch a file, the network, an extension or our variables.
 
     No spilling either: `temp_directory` would otherwise be a folder in the working directory.
+
+    >>> with closed_connection() as connection:
+    ...     connection.sql("SELECT current_setting('enable_external_access')").fetchall()
+    [(False,)]
     """
     closed = ["enable_external_access", "autoinstall_known_extensions", "autoload_known_extensions"]
     closed += ["allow_community_extensions", "python_enable_replacements"]
@@ -66,6 +83,13 @@ def read_records(folder: Path, grids: list[dict[str, Any]], only: Collection[str
 
     Raises:
         ValueError: DuckDB is not installed.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> _ = sc.sweep([sc.Experiment(workload, sc.Method("snip"), 0.25, 0)], "recorded")
+        >>> read_records(Path("recorded"), []).select(["label", "kept", "prunable"]).to_pylist()
+        [{'label': 'snip', 'kept': 2, 'prunable': 8}]
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -97,6 +121,13 @@ def read_beside(folder: Path) -> Manifests:
 
     Warns:
         DamagedRecordWarning: a file was skipped.
+
+    Examples:
+        >>> Path("swept").mkdir()
+        >>> told = {"digest": "ab12", "label": "snip", "configuration": {"seed": 3}, "error": "no data"}
+        >>> _ = Path("swept/ab12.error.json").write_text(json.dumps(told))
+        >>> [(failure["label"], failure["seed"], failure["error"]) for failure in read_beside(Path("swept")).failures]
+        [('snip', 3, 'no data')]
     """
     failures = []
     for record in _objects(folder, FAILED, {"digest": str, "configuration": dict}, "records of failed runs"):

@@ -165,20 +165,37 @@ def _groups(found: Methods, pair: _Pair) -> tuple[Group, Group, list[str]]:
 
 
 def notes_of(table: pd.DataFrame) -> list[str]:
-    """The notes of tests, each once."""
+    """The notes of tests, each once.
+
+    >>> import pandas as pd
+    >>> notes_of(pd.DataFrame({"note": ["", "no runs of 'grasp'", "no runs of 'grasp'"]}))
+    ["no runs of 'grasp'"]
+    """
     return list(dict.fromkeys(note for note in table["note"] if note))
 
 
 def verdict_of(row: Mapping[str, Any]) -> str:
-    """Whether a test is significant, in a word."""
+    """Whether a test is significant, in a word.
+
+    >>> verdict_of({"significant": False, "p": 0.3}), verdict_of({"significant": False, "p": math.nan})
+    ('no', 'not tested')
+    """
     return "yes" if row["significant"] else "not tested" if math.isnan(row["p"]) else "no"
 
 
 def shown(value: float, form: str) -> str:
-    """A number as a text; `–` where there is none."""
+    """A number as a text; `–` where there is none.
+
+    >>> shown(0.8123, ".2f"), shown(math.nan, ".2f")
+    ('0.81', '–')
+    """
     return "–" if math.isnan(value) else format(value, form)
 
 
 def p_text(p: float) -> str:
-    """`0.0312`, `< 0.0001`, or `–` where there is none."""
+    """`0.0312`, `< 0.0001`, or `–` where there is none.
+
+    >>> p_text(0.81234), p_text(0.031234), p_text(1e-9)
+    ('0.81', '0.0312', '< 0.0001')
+    """
     return "< 0.0001" if p < 1e-4 else shown(p, ".4f" if p < 0.1 else ".2f")
