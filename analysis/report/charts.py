@@ -56,6 +56,14 @@ def curves(
         reference: y of the dense network.
         published: name of a data set with published figures (`x`, `y`, `entry`): open marks, dotted lines.
         floor: lowest y shown, which the page's switch moves; None shows everything.
+
+    Examples:
+        >>> from scratchcard.analysis.report.legend import entries_of
+        >>> y = {"title": "test accuracy, %"}
+        >>> x, tip = log_density([0.01, 0.1]), {"entry": "method"}
+        >>> spec = curves("accuracy", entries_of(["snip"]), x, y, tip, reference=97.0)
+        >>> spec["data"], [layer["mark"]["type"] for layer in spec["layer"]]
+        ({'name': 'accuracy'}, ['rule', 'text', 'rule', 'line', 'point'])
     """
     names = [entry.name for entry in entries]
     given: Spec = y.get("scale", {})
@@ -102,7 +110,12 @@ def curves(
 def dots(
     data: str, names: Sequence[str], x: Spec, tip: Tip, *, reference: float | None = None, published: bool = False
 ) -> Spec:
-    """One line a name, in their order: the mean with its interval, and a figure (`published`) as a ring where told."""
+    """One line a name, in their order: the mean with its interval, and a figure (`published`) as a ring where told.
+
+    >>> spec = dots("ranks", ["snip", "random"], {"title": "mean rank"}, {"entry": "method"})
+    >>> spec["height"], [layer["mark"]["type"] for layer in spec["layer"]]
+    (44, ['rule', 'point'])
+    """
     across = {**x, "type": "quantitative"}
     place = {"y": _names("entry", names, None, {"labelLimit": LONGEST, "grid": True})}
     low = place | {"x": {**across, "field": "low"}, "x2": {"field": "high"}}
@@ -133,7 +146,13 @@ def heat_map(
     texts: bool = True,
     zero: bool = False,
 ) -> Spec:
-    """Coloured cells (`column`, `row`, `value`, `text`, `panel`), by the least and largest value, or from `zero` on."""
+    """Coloured cells (`column`, `row`, `value`, `text`, `panel`), by the least and largest value, or from `zero` on.
+
+    >>> titles, tip = ("second scorer", "first scorer"), {"row": "first scorer"}
+    >>> spec = heat_map("stacks", "density 0.1", ["snip"], ["none", "grasp"], [90.5, 96.0], tip, titles=titles)
+    >>> spec["layer"][0]["encoding"]["color"]["scale"], spec["height"]
+    ({'scheme': 'viridis', 'domain': [90.5, 96]}, 68)
+    """
     low, high = plain(min(values)), plain(max(values))
     if zero:
         low, high = min(0.0, low), max(high, 0.01)
@@ -153,13 +172,21 @@ def heat_map(
 
 
 def log_axis(title: str, over: Sequence[float], room: float = 1.12, **axis: Any) -> Spec:
-    """A logarithmic axis from the least to the largest value, with some room."""
+    """A logarithmic axis from the least to the largest value, with some room.
+
+    >>> log_axis("seconds (log axis)", [1.0, 100.0], room=2.0)["scale"]
+    {'type': 'log', 'domain': [0.5, 200], 'nice': False}
+    """
     domain = [plain(min(over) / room), plain(max(over) * room)]
     return {"title": title, "scale": {"type": "log", "domain": domain, "nice": False}, "axis": {"format": "~g"} | axis}
 
 
 def log_density(densities: Sequence[float]) -> Spec:
-    """The axis of densities: logarithmic, a tick at every density that was run."""
+    """The axis of densities: logarithmic, a tick at every density that was run.
+
+    >>> log_density([0.1, 0.01, 0.1])["axis"]["values"]
+    [0.01, 0.1]
+    """
     ticks = sorted(set(densities))
     shown = ticks if len(ticks) <= 12 else None
     return log_axis("density (log axis)", ticks, values=shown, labelOverlap="greedy")
@@ -171,7 +198,11 @@ def _tooltips(fields: Tip) -> list[Spec]:
 
 
 def layer(mark: str, encoding: Spec, options: Spec) -> Spec:
-    """Marks end at the plot's border, so that what lies below a floor does not stretch the page."""
+    """Marks end at the plot's border, so that what lies below a floor does not stretch the page.
+
+    >>> layer("point", {"x": {"field": "mean", "type": "quantitative"}}, {"size": 42})["mark"]
+    {'type': 'point', 'clip': True, 'size': 42}
+    """
     return {"mark": {"type": mark, "clip": True, **options}, "encoding": encoding}
 
 

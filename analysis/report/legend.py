@@ -31,6 +31,11 @@ class Entry(NamedTuple):
         outline: the shape as an SVG path.
         dash: SVG's dash array.
         swatch: `both` a line and a mark, or a `line`, or a `chip` of its colour where shapes mean something else.
+
+    Examples:
+        >>> first = entry("snip", 0)
+        >>> first.name, first.colour, first.shape, first.dash
+        ('snip', 'var(--c0)', 'circle', '')
     """
 
     name: str
@@ -42,12 +47,20 @@ class Entry(NamedTuple):
 
 
 def entry(name: str, number: int, swatch: str = "both") -> Entry:
-    """An entry; colours repeat after eight numbers, shapes and dashes change with each repeat."""
+    """An entry; colours repeat after eight numbers, shapes and dashes change with each repeat.
+
+    >>> entry("snip", 0).colour, entry("random", COLOURS).colour, entry("random", COLOURS).dash
+    ('var(--c0)', 'var(--c0)', '7,3')
+    """
     again, colour = divmod(number, COLOURS)
     shape = tuple(SHAPES)[(number + again) % len(SHAPES)]
     return Entry(name, f"var(--c{colour})", shape, SHAPES[shape], DASHES[again % len(DASHES)], swatch)
 
 
 def entries_of(names: Iterable[Any], swatch: str = "both") -> tuple[Entry, ...]:
-    """Legend entries in the order in which names appear."""
+    """Legend entries in the order in which names appear.
+
+    >>> [(one.name, one.shape) for one in entries_of(["snip", "random", "snip"])]
+    [('snip', 'circle'), ('random', 'square')]
+    """
     return tuple(entry(name, k, swatch) for k, name in enumerate(dict.fromkeys(map(str, names))))

@@ -22,6 +22,11 @@ class Chart:
         legend: of the methods in it.
         width: pixels that it needs at least; on a narrower screen it scrolls by itself.
         floor: lowest y shown at first, and the lowest there is; None shows everything.
+
+    Examples:
+        >>> chart = Chart({"height": 260, "mark": "point"}, "Digits", "Accuracy against density, a point a method.")
+        >>> chart.height
+        308
     """
 
     spec: Mapping[str, Any]
@@ -43,6 +48,14 @@ class Panels:
 
     Attributes:
         key: names of the marks' shapes, and their outlines.
+
+    Examples:
+        >>> from scratchcard.analysis.report.legend import entries_of
+        >>> legend = entries_of(["snip", "random"])
+        >>> charts = [Chart({"height": 260}, f"density {density:g}", "", legend) for density in (0.01, 0.1)]
+        >>> panels = Panels(charts, "Each panel has its own axis.")
+        >>> panels.cut, [entry.name for entry in panels.legend]
+        (False, ['snip', 'random'])
     """
 
     charts: Sequence[Chart]
@@ -68,6 +81,10 @@ class Text:
 
     Attributes:
         title: of a listing; of a paragraph its first words, in bold: such paragraphs are what a reader came for.
+
+    Examples:
+        >>> Text("scratchcard sweep grid.toml", kind="command").kind, Text("SNIP is first.", "Verdict").title
+        ('command', 'Verdict')
     """
 
     text: str
@@ -84,6 +101,11 @@ class Section:
 
     Attributes:
         folded: whether it is shown only when asked for.
+
+    Examples:
+        >>> section = Section("Accuracy", "Means over seeds.", [Text("No comparison was declared.")])
+        >>> section.folded, section.blocks[0].text
+        (True, 'No comparison was declared.')
     """
 
     title: str
@@ -94,7 +116,13 @@ class Section:
 
 @dataclass
 class Data:
-    """Named data sets; numbers have six significant digits."""
+    """Named data sets; numbers have six significant digits.
+
+    >>> data = Data()
+    >>> name = data.add("accuracy", [{"entry": "snip", "mean": 1 / 3}])
+    >>> data.sets[name]
+    [{'entry': 'snip', 'mean': 0.333333}]
+    """
 
     sets: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
@@ -120,6 +148,12 @@ class Part:
         summary: what comes out of it, in one line.
         sections: what it shows.
         data: the data sets of its charts, each once.
+
+    Examples:
+        >>> panels = Panels([Chart({}, "Digits", "Accuracy against density.")], "Point at a mark.")
+        >>> part = Part("grid-toy", "A toy", "Two runs.", [Section("Accuracy", "", [panels])])
+        >>> [chart.title for chart in part.charts]
+        ['Digits']
     """
 
     anchor: str
@@ -136,7 +170,11 @@ class Part:
 
 
 def plain(value: Any) -> Any:
-    """JSON's value of a number: six significant digits, None for NaN and infinity (JSON has neither)."""
+    """JSON's value of a number: six significant digits, None for NaN and infinity (JSON has neither).
+
+    >>> plain(np.float64(1 / 3)), plain(12885.0), plain([0.1, float("nan")])
+    (0.333333, 12885, (0.1, None))
+    """
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return value
     if isinstance(value, list | tuple):

@@ -35,7 +35,16 @@ NUMBERS = {
 
 
 def tickets(anatomy: pd.DataFrame | None, data: Data) -> list[Section]:
-    """Four sections for each network and task: overlap, common core, layers, weights."""
+    """Four sections for each network and task: overlap, common core, layers, weights.
+
+    >>> import pandas as pd
+    >>> rows = pd.DataFrame({"name": ["jaccard", "chance"], "value": [0.25, 0.05]})
+    >>> rows = rows.assign(kind="overlap", workload="lenet-digits", network="lenet", task="digits", density=0.1)
+    >>> rows = rows.assign(label="grasp", other="snip", layer="")
+    >>> data = Data()
+    >>> tickets(rows, data)[0].title, data.sets["overlap lenet-digits density 0.1"][0]["full"]
+    ('Overlap: lenet on digits', '0.250')
+    """
     if anatomy is None or anatomy.empty:
         return []
     sections: list[Section] = []
