@@ -37,7 +37,7 @@ INTERRUPTED = {
     "prune": BEGINS_AGAIN,
     "train": "the ticket is as it was, the same command begins again",
 }
-"""What is true when a command is interrupted; a command may know better (`options.when_interrupted`)."""
+"""What is true when a command is interrupted; a command may know better (`output.when_interrupted`)."""
 
 
 class _LazyGroup(click.Group):
@@ -167,7 +167,18 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point of the command `scratchcard`."""
+    """Entry point of the command `scratchcard`.
+
+    >>> import contextlib
+    >>> from unittest import mock
+    >>> with mock.patch("sys.argv", ["scratchcard", "list", "scopes"]), contextlib.suppress(SystemExit):
+    ...     main()
+    scopes:
+      global    All weights are compared with each other.
+      layer     Each layer's weights among themselves; all layers are as dense as each other.
+      expected  Each layer's weights among themselves; layers are as dense as their share of the scores.
+      erk       Each layer's weights among themselves; densities by Erdos-Renyi-Kernel.
+    """
     import os
 
     # Must be set before torch is imported: with several threads small networks train several times slower.

@@ -19,6 +19,14 @@ def without_libraries() -> Iterator[None]:
 
     Only for a process that does nothing else: afterwards the stand-ins and all modules that were imported with them are
     forgotten. Where torch is imported already nothing is changed.
+
+    >>> from unittest import mock
+    >>> with mock.patch.dict(sys.modules):
+    ...     del sys.modules["torch"]
+    ...     with without_libraries():
+    ...         import torch as stand_in
+    >>> stand_in.nn.Linear(784, 300).weight
+    <class 'scratchcard.frontends.cli.described._Anything'>
     """
     if "torch" in sys.modules:
         yield

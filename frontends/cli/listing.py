@@ -48,7 +48,11 @@ def list_(family: str | None, as_json: bool) -> None:
 
 
 def listed(family: str) -> dict[str, dict[str, Any]]:
-    """The members of a family by name: what each is, and its settings."""
+    """The members of a family by name: what each is, and its settings.
+
+    >>> list(listed("scopes")), listed("scorers")["grasp"]["settings"]["temperature"]["default"]
+    (['global', 'layer', 'expected', 'erk'], 200.0)
+    """
     with without_libraries():
         return _listed(family)
 

@@ -1,21 +1,21 @@
-"""Options that several commands share, and how their words become the library's values."""
+"""Options that several commands share, and how their words become the library's values; and what commands say."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_origin
 
 import click
 from click.shell_completion import CompletionItem
 
+from scratchcard.frontends.cli.output import emit as emit
+from scratchcard.frontends.cli.output import progress_bar as progress_bar
+from scratchcard.frontends.cli.output import took as took
+from scratchcard.frontends.cli.output import warn as warn
+from scratchcard.frontends.cli.output import when_interrupted as when_interrupted
 from scratchcard.settings import LARGEST, Setting, parsed, settings_of, shown, whole_numbers
-from scratchcard.words import duration
 from scratchcard.workloads.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -27,12 +27,14 @@ Option = Callable[[Any], Any]
 PATH = click.Path(path_type=Path)
 SEED = click.IntRange(0, LARGEST)
 COUNT = click.IntRange(1)
-LINE_SECONDS = 60.0
-"""Between two lines of progress where stderr is no terminal."""
 
 
 class Numbers(click.ParamType[tuple[int, ...]]):
-    """`0-4`, `3` or `0,2,10-12`; with `none` also the word `none`, for no number at all."""
+    """`0-4`, `3` or `0,2,10-12`; with `none` also the word `none`, for no number at all.
+
+    >>> Numbers().convert("0-2,5", None, None), Numbers(none=True).convert("none", None, None)
+    ((0, 1, 2, 5), ())
+    """
 
     def __init__(self, name: str = "seed", *, none: bool = False) -> None:
         self.name, self.none = name, none
@@ -57,7 +59,12 @@ SEEDS = Numbers()
 
 
 def completed(family: Callable[[], Iterable[str]]) -> Callable[..., list[CompletionItem]]:
-    """Tab completion of the names that `family` gives; it may import what it needs, as the shell waits for it."""
+    """Tab completion of the names that `family` gives; it may import what it needs, as the shell waits for it.
+
+    >>> complete = completed(lambda: ["snip", "synflow"])
+    >>> [item.value for item in complete(None, None, "sy")]
+    ['synflow']
+    """
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [CompletionItem(name) for name in family() if name.startswith(incomplete)]
@@ -66,7 +73,11 @@ def completed(family: Callable[[], Iterable[str]]) -> Callable[..., list[Complet
 
 
 def names_of(family: str) -> Callable[[], Iterable[str]]:
-    """The names of a family, as `scratchcard list` has them."""
+    """The names of a family, as `scratchcard list` has them.
+
+    >>> list(names_of("scopes")())
+    ['global', 'layer', 'expected', 'erk']
+    """
 
     def names() -> Iterable[str]:
         from scratchcard.frontends.cli.listing import listed
@@ -139,7 +150,12 @@ class _Parsed(click.ParamType[Any]):
 
 
 def regime_options(command: Any) -> Any:
-    """Every setting that some regime has."""
+    """Every setting that some regime has.
+
+    >>> command = regime_options(click.Command("prune"))
+    >>> {option.name: option.opts for option in command.params}["rounds"]
+    ['--rounds']
+    """
     from scratchcard.regimes import REGIMES, regime_settings
 
     for declared in reversed(regime_settings().values()):
@@ -151,7 +167,14 @@ def regime_options(command: Any) -> Any:
 
 
 def settings_options(kind: Any, *names: str, default: str | None = None) -> Callable[[Command], Command]:
-    """The named settings of a dataclass, all of them without names."""
+    """The named settings of a dataclass, all of them without names.
+
+    >>> @click.command()
+    ... @settings_options(Recipe, "learning_rate", "max_steps")
+    ... def command(**options): click.echo(options)
+    >>> [option.opts[0] for option in command.params]
+    ['--learning-rate', '--max-steps']
+    """
     known = settings_of(kind)
     return _apply(tuple(_setting_option(known[name], default=default) for name in names or known))
 
@@ -166,7 +189,12 @@ scorer_settings_option = click.option(
 
 
 def given_settings(kind: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a dataclass, of its regime and, by `--set`, of its scorer that were given."""
+    """The settings of a dataclass, of its regime and, by `--set`, of its scorer that were given.
+
+    >>> from scratchcard.apply.method import Method
+    >>> given_settings(Method, {"scorer": "grasp", "rounds": None, "scorer_settings": ("temperature=1",)})
+    {'scorer': {'name': 'grasp', 'temperature': 1.0}}
+    """
     from scratchcard.regimes import regime_settings
 
     words = _given(options, (*settings_of(kind), *regime_settings()))
@@ -191,6 +219,14 @@ def _given(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 def _apply(options: tuple[Callable[[Command], Command], ...]) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
+        """Give a command the options, in the order of its help.
+
+        >>> @click.command()
+        ... @workload_options
+        ... def build(**options): click.echo(options)
+        >>> [option.name for option in build.params]
+        ['network', 'task', 'weights', 'data_dir']
+        """
         for option in reversed(options):
             command = option(command)
         return command
@@ -209,67 +245,15 @@ json_option = click.option(
 
 
 def make_workload(options: dict[str, Any], recipe: Recipe | None = None) -> Workload:
-    """The workload that the shared options describe; `recipe` holds defaults from elsewhere (a ticket)."""
+    """The workload that the shared options describe; `recipe` holds defaults from elsewhere (a ticket).
+
+    >>> workload = make_workload({"network": "lenet_300_100", "task": "digits", "max_steps": 100})
+    >>> workload.task.name, workload.recipe.max_steps
+    ('digits', 100)
+    """
     from scratchcard.workloads.tasks import load_task
     from scratchcard.workloads.workload import Workload
 
     recipe = dataclasses.replace(recipe or Recipe(), **_given(options, settings_of(Recipe)))
     task = load_task(options["task"], options.get("data_dir"))
     return Workload(options["network"], task, recipe, options.get("weights"))
-
-
-def when_interrupted(truth: str) -> None:
-    """What the command's Ctrl-C message says from here on."""
-    click.get_current_context().meta["scratchcard.interrupted"] = truth
-
-
-def warn(text: str) -> None:
-    """One line on stderr."""
-    click.echo(f"scratchcard: warning: {' '.join(text.split())}", err=True)
-
-
-def took() -> str:
-    """How long the command has taken, for the end of what it says."""
-    return f" (took {duration(time.monotonic() - click.get_current_context().meta['scratchcard.begun'])})"
-
-
-def emit(result: Any, as_json: bool, text: str) -> None:
-    """Print a result: JSON for machines (NaN and infinity as null, which JSON lacks), text for people."""
-    click.echo(json.dumps(_finite(result), indent=1, sort_keys=True, allow_nan=False) if as_json else text)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Callable[..., None]]:
-    """A progress bar with the time left on stderr; where stderr is no terminal, a line of plain text a minute.
-
-    What it gives is called with (done, total) and, if another, what is being done and the time left in words.
-    """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-    console = Console(stderr=True)
-    begin = said = time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[left]}"))
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(title, total=None, left="")
-
-        def show(done: int, total: int, text: str | None = None, left: str | None = None) -> None:
-            nonlocal said
-            now, text = time.monotonic(), text or title
-            if left is None:
-                left = f"about {duration((now - begin) * (total - done) / done)} left" if done else ""
-            bar.update(task, description=text, completed=done, total=total, left=left)
-            if not console.is_terminal and now - said >= LINE_SECONDS:
-                said = now
-                share = f"{done} of {total}" if total < 1000 else f"{100 * done / max(1, total):.0f} %"
-                click.echo(f"{text}, {share}{', ' if left else ''}{left}", err=True)
-
-        yield show
