@@ -70,6 +70,10 @@ from tests.frontends.calls import FAST, refused, run
         ),
         (["prune", "--out", "."], "is a folder"),
         (["prune", "--task", "mnist", "--data-dir", "nowhere"], "looked for train-images-idx3-ubyte"),
+        (
+            ["prune", "--data-dir", "."],
+            "the task digits has no setting --data-dir, it looks in no folder; leave it out",
+        ),
         (["show"], "Missing argument 'FILE'"),
         (["list", "scorer"], "is not one of"),
         (["--bogus"], "No such option"),
