@@ -22,11 +22,12 @@ import dataclasses
 import json
 import math
 import numbers
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from scratchcard.registry import lookup, members
 
@@ -156,6 +157,7 @@ class Setting:
         low, high = ("[", self.low) if self.low is not None else ("(", self.above)
         top, end = (self.high, "]") if self.high is not None else (self.below, ")")
         text = self.kind if self.kind[0] in "t1234567890" and self.kind != "text" else f"a {self.kind}"
+        text = text.replace(" or ", " or a ") if self.kind.startswith("name or ") else text
         if get_origin(self.plain_type) is Literal:
             text = "one of " + ", ".join(self.words)
         elif high is not None and top is not None:
@@ -251,6 +253,20 @@ class Settings:
     """
 
     called: ClassVar[str] = ""
+
+    def __new__(cls, *_: Any, **words: Any) -> Self:
+        """Refuses settings that there are not in a sentence, where Python's own error would name `__init__`."""
+        for name in words:
+            if name not in cls.__dataclass_fields__:
+                who = cls.called or cls.__name__
+                has = ", ".join(settings_of(cls)) or "none"
+                raise SettingError(f"{who} has no setting {name}{cls._elsewhere(name)}; it has {has}", name)
+        return super().__new__(cls)
+
+    @classmethod
+    def _elsewhere(cls, name: str) -> str:
+        """Where a setting is that it does not have, for the sentence."""
+        return ""
 
     def __post_init__(self) -> None:
         kind: Any = type(self)
@@ -386,7 +402,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _kind(kind: Any) -> str:
-    names = {int: "whole number", float: "number", bool: "true or false", str: "text"}
+    names = {int: "whole number", float: "number", bool: "true or false", str: "text", Callable: "function"}
     if kind in names:
         return names[kind]
     origin, arguments = get_origin(kind), get_args(kind)
@@ -396,8 +412,11 @@ def _kind(kind: Any) -> str:
         count = "list of" if arguments[-1] is ... else _NUMBERS.get(len(arguments), "list of")
         return f"{count} {_kind(arguments[0])}s"
     if origin in (Union, UnionType):
-        return " or ".join(_kind(argument) for argument in arguments if argument is not NoneType)
-    return getattr(kind, "__name__", str(kind))
+        # Beside an object of Python a text names one.
+        several = ["name" if each is str else _kind(each) for each in arguments if each is not NoneType]
+        return " or ".join(several)
+    name = getattr(kind, "__name__", "object of Python")
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
 
 
 def shown(value: Any) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from scratchcard.regimes import REGIMES, Regime, make_regime, owners
+from scratchcard.regimes import REGIMES, Regime, by_words, make_regime, owners
 from scratchcard.settings import SettingError, Settings, changed, described, make, setting, settings_of
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Method(Settings):
             grids); it stands for the bundle's own digest.
 
     Raises:
-        ValueError: unknown names, or parts that do not go together.
+        ValueError: unknown names, or parts that do not go together; a setting of a regime, which `Method.of` takes.
         FileNotFoundError: there is no such predictor to say which regime it wants.
     """
 
@@ -158,6 +158,10 @@ class Method(Settings):
                 "restack has both scorers of a stack score in every round; it needs a scorer `on` another and several "
                 f"rounds, got on={self.on!r} in {regime.name}"
             )
+
+    @classmethod
+    def _elsewhere(cls, name: str) -> str:
+        return by_words(name, cls)
 
     @classmethod
     def of(cls, scorer: str | Mapping[str, Any] | Scorer | None = None, **words: Any) -> Method:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from scratchcard.regimes import REGIMES, Regime, make_regime, owners
+from scratchcard.regimes import REGIMES, Regime, by_words, make_regime, owners
 from scratchcard.settings import Settings, changed, make, setting, settings_of
 
 if TYPE_CHECKING:
@@ -77,6 +77,10 @@ class Recording(Settings):
         super().__post_init__()
         if isinstance(self.regime, str):
             object.__setattr__(self, "regime", make_regime(self.regime))
+
+    @classmethod
+    def _elsewhere(cls, name: str) -> str:
+        return by_words(name, cls)
 
     @classmethod
     def of(cls, *own: Any, **words: Any) -> Recording:

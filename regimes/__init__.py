@@ -41,6 +41,17 @@ def owners(setting: str) -> tuple[str, ...]:
     return tuple(name for name, regime in members(REGIMES, "regimes").items() if setting in settings_of(regime))
 
 
+def by_words(setting: str, kind: type) -> str:
+    """Which regimes have a setting that a dataclass with a regime lacks, and that its `of` takes it, for a sentence.
+
+    Examples:
+        >>> by_words("shots", sc.Method)
+        ' (IMS has it: say Method.of(..., shots=...))'
+    """
+    who = ", ".join(owners(setting))
+    return f" ({who} {'have' if ', ' in who else 'has'} it: say {kind.__name__}.of(..., {setting}=...))" if who else ""
+
+
 def regime_settings() -> dict[str, dict[str, Setting]]:
     """Each setting that some regime has: its declaration by regime.
 

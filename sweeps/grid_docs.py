@@ -66,7 +66,7 @@ def _row(declared: Setting, only: str = "", default: str | None = None, more: st
     if declared.example is not None:
         example = f'"{declared.example}"' if isinstance(declared.example, str) else shown(declared.example)
         meaning += f", e.g. `{example}`"
-    kind = declared.kind.replace("Callable", "table").replace(" or Regime", "")  # objects of Python
+    kind = declared.kind.replace("function", "table").replace(" or regime", "")  # objects of Python
     return f"| `{declared.name}` | {kind}{more} | {told} | {meaning} |"
 
 
