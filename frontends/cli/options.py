@@ -24,7 +24,18 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 Option = Callable[[Any], Any]
 
-PATH = click.Path(path_type=Path)
+
+class FilePath(click.Path):
+    """A path with a name: an empty text, which is what an unset variable of the shell leaves, is no folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        if value == "":
+            self.fail("the path is empty, expected the name of a file or a folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = FilePath(path_type=Path)
 SEED = click.IntRange(0, LARGEST)
 COUNT = click.IntRange(1)
 LINE_SECONDS = 60.0
