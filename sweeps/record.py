@@ -20,29 +20,29 @@ SHOWN = 40
 """Characters of an odd value that are told."""
 
 
-class Part(BaseModel):
+class _Part(BaseModel):
     """Of a record: no type stands for another, and what is not named here is passed over (later releases add to it)."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
 
-class RecipePart(Part):
+class _Recipe(_Part):
     """The part of a recipe that tables name."""
 
     scoring_examples: Count | None = None
     max_steps: Count | None = None
 
 
-class WorkloadPart(Part):
+class _Workload(_Part):
     """What was pruned and trained."""
 
     network: str
     task: str
     data_digest: str | None = None
-    recipe: RecipePart = RecipePart()
+    recipe: _Recipe = _Recipe()
 
 
-class MethodPart(Part):
+class _Method(_Part):
     """How the ticket was found."""
 
     scorer: str
@@ -61,17 +61,17 @@ class MethodPart(Part):
     initial_scorer: str | None = None
 
 
-class Configuration(Part):
+class _Configuration(_Part):
     """All that decides a run."""
 
-    workload: WorkloadPart
-    method: MethodPart
+    workload: _Workload
+    method: _Method
     density: Annotated[float, Field(gt=0, le=1)]
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)]
     results_version: Count | None = None
 
 
-class TrainingPart(Part):
+class _Training(_Part):
     """Of the ticket's training."""
 
     steps: Count | None = None
@@ -84,13 +84,13 @@ class TrainingPart(Part):
     engine: str | None = None
 
 
-class RoundPart(TrainingPart):
+class _Round(_Training):
     """Of the training before a round's pruning."""
 
     density: Share | None = None
 
 
-class VersionsPart(Part):
+class _Versions(_Part):
     """Those that tables name."""
 
     torch: str | None = None
@@ -98,7 +98,7 @@ class VersionsPart(Part):
     scratchcard: str | None = None
 
 
-class Record(Part):
+class Record(_Part):
     """The record of a finished run, `<digest>.json`; seconds are processor time where the device is the CPU.
 
     Examples:
@@ -111,15 +111,15 @@ class Record(Part):
 
     digest: str
     label: str
-    configuration: Configuration
+    configuration: _Configuration
     kept: Count
     prunable: Count
     effective_density: Share | None = None
     layer_density: dict[str, Share] | None = None
     live_units: dict[str, Count] | None = None
     pruning_seconds: Seconds | None = None
-    rounds: list[RoundPart] | None = None
-    training: TrainingPart = TrainingPart()
+    rounds: list[_Round] | None = None
+    training: _Training = _Training()
     history: list[tuple[Count, Number | None, Number | None, Number | None]] | None = None
     test_accuracy: Number | None
     test_loss: Number | None = None
@@ -128,7 +128,7 @@ class Record(Part):
     wall_seconds: Seconds | None = None
     device: str | None = None
     machine: str | None = None
-    versions: VersionsPart = VersionsPart()
+    versions: _Versions = _Versions()
     finished: str | None = None
 
     @model_validator(mode="after")

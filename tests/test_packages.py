@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,15 @@ def test_the_wheel_is_told_of_every_package_and_of_no_other() -> None:
     folders = [path.parent.relative_to(ROOT).parts for path in ROOT.rglob("__init__.py")]
     ours = [parts for parts in folders if not parts or (parts[0] not in APART and not parts[0].startswith("."))]
     assert sorted(told) == sorted(".".join(("scratchcard", *parts)) for parts in ours)
+
+
+def test_what_the_report_installs_is_what_its_code_imports() -> None:
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["report"]
+    imports = {"vl-convert-python": "vl_convert", "pillow": "PIL"}
+    wanted = {imports.get(name, name) for name in (re.split(r"[><=\[]", each)[0] for each in told)}
+    code = "".join(path.read_text() for path in (ROOT / "analysis").rglob("*.py"))
+    found = {name for name in wanted | {"altair", "statsmodels"} if re.search(rf"(?:import|from) {name}\b", code)}
+    assert wanted == found
 
 
 @pytest.mark.parametrize("name", scratchcard.__all__)
