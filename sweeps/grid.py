@@ -35,18 +35,11 @@ class Grid:
         whole: whether these are the runs of all its tasks.
 
     Examples:
-        >>> text = '''
-        ... name = "small"
-        ... title = "SNIP on digits"
-        ... densities = [0.1, 0.02]
-        ... seeds = "0-4"
-        ... workload = { task = "digits" }
-        ... methods = [{ scorer = "snip" }]
-        ... '''
-        >>> _ = Path("small.toml").write_text(text)
+        >>> from scratchcard.sweeps.grid_file import EXAMPLE
+        >>> _ = Path("small.toml").write_text(EXAMPLE)
         >>> grid = read_grid("small.toml", "results")
         >>> grid.name, len(grid.experiments)
-        ('small', 10)
+        ('small', 2)
     """
 
     file: GridFile

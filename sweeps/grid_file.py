@@ -16,6 +16,16 @@ from scratchcard.settings import Setting, SettingError, settings_of
 from scratchcard.sweeps.fitted import FittedSpec
 from scratchcard.sweeps.grid_values import NO_KEY, OPEN, STRICT, Densities, Names, OptionalNames, Seeds, Some, check_key
 
+EXAMPLE = """
+name = "small"
+title = "SNIP on digits"
+densities = 0.1
+seeds = "0-1"
+workload = { task = "digits", recipe = { max_steps = 20 } }
+methods = [{ scorer = "snip" }]
+"""
+"""The text of a grid of two runs, which take a second."""
+
 
 class WorkloadSpec(BaseModel):
     """`[workload]`: each value may be a list; all combinations are run.

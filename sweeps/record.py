@@ -105,7 +105,7 @@ class Record(_Part):
         >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
         >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
         >>> made, _ = sc.Experiment(workload, sc.Method("snip"), 0.25, 0).run()
-        >>> Record.model_validate(made).kept
+        >>> Record.of(json.dumps(made)).kept
         2
     """
 

@@ -64,7 +64,7 @@ def factory_takes_data_dir(path: str) -> bool:
         ValueError: it cannot be imported.
 
     Examples:
-        >>> _ = Path("my_places.py").write_text("def here(): pass\ndef there(data_dir=None): pass")
+        >>> _ = Path("my_places.py").write_text("here = lambda: 1; there = lambda data_dir: 1")
         >>> factory_takes_data_dir("my_places:here"), factory_takes_data_dir("my_places:there")
         (False, True)
     """
