@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from scratchcard.regimes import REGIMES, Regime, by_words, make_regime, owners
-from scratchcard.settings import SettingError, Settings, changed, described, make, setting, settings_of
+from scratchcard.setting import SettingError, setting
+from scratchcard.settings import Settings, changed, described, make, settings_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -172,7 +173,7 @@ class Method(Settings):
             >>> Method.of("snip", rounds=16)
             Traceback (most recent call last):
             ...
-            scratchcard.settings.SettingError: USS has no setting rounds (UMS, ISS, IMS have it); it has scope
+            scratchcard.setting.SettingError: USS has no setting rounds (UMS, ISS, IMS have it); it has scope
 
         Args:
             scorer: as for `Method`, or a name with settings, `{"name": "grasp", "temperature": 1.0}`. None: the

@@ -9,7 +9,8 @@ from scratchcard.regimes.iterative import IMS, ISS, Iterative
 from scratchcard.regimes.regime import Found, Regime
 from scratchcard.regimes.upfront import UMS, USS, Upfront
 from scratchcard.registry import lookup, members
-from scratchcard.settings import Setting, make, settings_of
+from scratchcard.setting import Setting
+from scratchcard.settings import make, settings_of
 
 REGIMES: dict[str, Callable[..., Regime]] = {"USS": USS, "UMS": UMS, "ISS": ISS, "IMS": IMS}
 
@@ -22,7 +23,7 @@ def make_regime(name: str, /, **settings: Any) -> Regime:
         >>> make_regime("ISS", shots=3)
         Traceback (most recent call last):
         ...
-        scratchcard.settings.SettingError: ISS has no setting shots (IMS has it); it has scope, rounds, ...
+        scratchcard.setting.SettingError: ISS has no setting shots (IMS has it); it has scope, rounds, ...
 
     Raises:
         ValueError: an unknown name, a setting that the regime does not have, or a value that the setting cannot have.

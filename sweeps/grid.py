@@ -11,7 +11,7 @@ from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
 from scratchcard.apply.shipped import SHIPPED
 from scratchcard.registry import lookup
-from scratchcard.settings import SettingError
+from scratchcard.setting import SettingError
 from scratchcard.sweeps.fitted import FittedSpec
 from scratchcard.sweeps.grid_file import GridFile, MethodSpec, read_file
 from scratchcard.workloads.factory import load_factory

@@ -11,7 +11,8 @@ from pathlib import Path
 from scratchcard.apply.method import Method
 from scratchcard.dataset_builder.recording import Recording
 from scratchcard.regimes import REGIMES, regime_settings
-from scratchcard.settings import Setting, settings_of, shown
+from scratchcard.setting import Setting, shown
+from scratchcard.settings import settings_of
 from scratchcard.sweeps.grid_file import method_keys
 from scratchcard.workloads.recipe import Recipe
 

@@ -12,7 +12,8 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from scratchcard.apply.method import Method
 from scratchcard.regimes import regime_settings
-from scratchcard.settings import Setting, SettingError, settings_of
+from scratchcard.setting import Setting, SettingError
+from scratchcard.settings import settings_of
 from scratchcard.sweeps.fitted import FittedSpec
 from scratchcard.sweeps.grid_values import NO_KEY, OPEN, STRICT, Densities, Names, OptionalNames, Seeds, Some, check_key
 

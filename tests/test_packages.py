@@ -49,6 +49,12 @@ def test_importing_the_face_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_no_module_is_longer_than_300_lines() -> None:
+    folders = [path for path in ROOT.iterdir() if path.is_dir() and path.name not in APART and path.name[0] != "."]
+    modules = [*ROOT.glob("*.py"), *(path for folder in folders for path in folder.rglob("*.py"))]
+    assert {str(path): n for path in modules if (n := len(path.read_text().splitlines())) > 300} == {}
+
+
 def test_no_two_packages_have_a_module_of_one_name() -> None:
     """So that a name says which module is meant. Where a file is named for what it adds to a family, or for the command
     that it is, another may be named for the same thing."""

@@ -9,10 +9,12 @@ import pytest
 
 from scratchcard.apply.method import Method
 from scratchcard.dataset_builder.recording import Recording
+from scratchcard.number_list import LARGEST
 from scratchcard.pruning.schedules import SCHEDULES
 from scratchcard.regimes import UMS
 from scratchcard.scorers import GraSP, Random
-from scratchcard.settings import LARGEST, SettingError, parsed, settings_of
+from scratchcard.setting import SettingError
+from scratchcard.settings import parsed, settings_of
 from scratchcard.workloads.recipe import Recipe
 
 

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_origin
 import click
 from click.shell_completion import CompletionItem
 
-from scratchcard.settings import LARGEST, Setting, parsed, settings_of, shown, whole_numbers
+from scratchcard.number_list import LARGEST, whole_numbers
+from scratchcard.setting import Setting, shown
+from scratchcard.settings import parsed, settings_of
 from scratchcard.words import duration
 from scratchcard.workloads.recipe import Recipe
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from scratchcard.registry import lookup
-from scratchcard.settings import SettingError
+from scratchcard.setting import SettingError
 from scratchcard.workloads.factory import code_digest, factory_takes_data_dir, task_from_factory
 from scratchcard.workloads.task import Task
 from scratchcard.workloads.tasks.digits import digits
