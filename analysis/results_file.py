@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+
+from pydantic import BaseModel
 
 from scratchcard.artefacts.files import written_beside
 from scratchcard.artefacts.json_file import parse_object
+from scratchcard.sweeps.record import Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +23,8 @@ FORMAT = 1
 ENDINGS = (".parquet", ".csv")
 SQL = {"text": "VARCHAR", "integer": "BIGINT", "real": "DOUBLE", "flag": "BOOLEAN", "json": "JSON"}
 """Kind of a column to DuckDB's type. JSON stays text."""
+KINDS = {str: "text", int: "integer", float: "real", bool: "flag"}
+"""Type in a record to kind of a column; what is none of these is JSON."""
 
 
 class RecordColumn(NamedTuple):
@@ -28,8 +33,8 @@ class RecordColumn(NamedTuple):
     Attributes:
         name: in the frame.
         path: the keys that lead to it in the record, joined with dots; empty for a column that is worked out.
-        kind: text, integer, real, flag or json (kept as text).
-        required: without it a file is no record of a finished run; the others may be missing (older records).
+        kind: text, integer, real, flag or json (kept as text), as `sweeps.record` declares it.
+        required: without it a record is left out; the others may be missing (older records).
 
     Examples:
         >>> next(column for column in COLUMNS if column.name == "training_seconds")
@@ -42,11 +47,24 @@ class RecordColumn(NamedTuple):
     required: bool = False
 
 
+def _declared(path: str) -> str:
+    """The kind of the value at a path of a record."""
+    part: Any = Record
+    for name in path.split("."):
+        if not (isinstance(part, type) and issubclass(part, BaseModel)):
+            raise ValueError(f"records have no {path}")
+        wanted = part.model_fields[name].annotation
+        part = next((one for one in get_args(wanted) if one is not type(None)), wanted)
+        part = part.__origin__ if hasattr(part, "__metadata__") else part
+    return KINDS.get(part, "json")
+
+
 def _columns(parent: str, written: str) -> Iterator[RecordColumn]:
-    """From `name:kind` for each column, with `!` behind those that are required."""
+    """From the names of the columns, with `!` behind those that are required."""
     for word in written.split():
-        name, _, kind = word.rstrip("!").partition(":")
-        yield RecordColumn(name, f"{parent}{name}", kind or "text", word.endswith("!"))
+        name = word.rstrip("!")
+        path = f"{parent}{name}"
+        yield RecordColumn(name, path, _declared(path), word.endswith("!"))
 
 
 _METHOD = "configuration.method."
@@ -54,23 +72,21 @@ _WORKLOAD = "configuration.workload."
 COLUMNS = (
     *_columns("", "digest! label!"),
     *_columns(_WORKLOAD, "network! task! data_digest"),
-    *_columns("configuration.", "density:real! seed:integer!"),
+    *_columns("configuration.", "density! seed!"),
     *_columns(_METHOD, "scorer! on"),
     RecordColumn("predictor", ""),
-    *_columns(_METHOD, "regime! rounds:integer shots:integer schedule scope towards:real restack:flag"),
-    *_columns(_METHOD, "rewind_step:integer initial initial_scorer"),
-    *_columns(f"{_WORKLOAD}recipe.", "scoring_examples:integer max_steps:integer"),
-    *_columns("", "kept:integer! prunable:integer! effective_density:real test_accuracy:real! test_loss:real metric"),
-    *_columns("", "test_metrics:json"),
-    *_columns("training.", "validation_accuracy:real validation_loss:real"),
-    *_columns("", "pruning_seconds:real"),
-    RecordColumn("training_seconds", "training.seconds", "real"),
-    *_columns("", "wall_seconds:real"),
-    *_columns("training.", "steps:integer best_step:integer early_stopped:flag diverged:flag engine"),
+    *_columns(_METHOD, "regime! rounds shots schedule scope towards restack rewind_step initial initial_scorer"),
+    *_columns(f"{_WORKLOAD}recipe.", "scoring_examples max_steps"),
+    *_columns("", "kept! prunable! effective_density test_accuracy! test_loss metric test_metrics"),
+    *_columns("training.", "validation_accuracy validation_loss"),
+    *_columns("", "pruning_seconds"),
+    RecordColumn("training_seconds", "training.seconds", _declared("training.seconds")),
+    *_columns("", "wall_seconds"),
+    *_columns("training.", "steps best_step early_stopped diverged engine"),
     *_columns("", "device"),
-    *_columns("configuration.", "results_version:integer"),
+    *_columns("configuration.", "results_version"),
     *_columns("versions.", "torch python scratchcard"),
-    *_columns("", "machine finished layer_density:json live_units:json"),
+    *_columns("", "machine finished layer_density live_units"),
     RecordColumn("grids", "", required=True),
 )
 PREDICTOR_PATHS = (f"{_METHOD}predictor_name", f"{_METHOD}predictor")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.results_file import COLUMNS, ORDER, PREDICTOR_PATHS, Manifests, arrow_schema, json_structure
 from scratchcard.artefacts.json_file import find_json
+from scratchcard.sweeps.record import Record
 from scratchcard.words import counted
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ def read_records(folder: Path, grids: list[dict[str, Any]], only: Collection[str
     4.5 KB in 0.4 s, against 2.8 s of its `read_json`, which also gives up at the first damaged file.
 
     Warns:
-        DamagedRecordWarning: a file was skipped because it is cut off, no JSON, or no record of a finished run.
+        DamagedRecordWarning: a file was skipped because it is cut off, no JSON, or no plausible record of a finished
+            run, as `sweeps.record` declares one; it says what is odd.
 
     Raises:
         ValueError: DuckDB is not installed.
@@ -95,24 +97,27 @@ def read_records(folder: Path, grids: list[dict[str, Any]], only: Collection[str
     import pyarrow.compute as pc
 
     stems = [stem for stem in _stems(folder) if only is None or stem in only]
-    names: dict[str, list[str]] = {}
+    members: dict[str, list[str]] = {}
     for manifest in grids:
         for digest in dict.fromkeys(manifest["digests"]):
-            names.setdefault(digest, []).append(str(manifest["name"]))
+            members.setdefault(digest, []).append(str(manifest["name"]))
     schema = arrow_schema()
-    parts, damaged = [schema.empty_table()], []
+    parts, damaged = [schema.empty_table()], dict[str, str]()
     with closed_connection() as connection:
         query = _query()
         for begin in range(0, len(stems), CHUNK):
             texts = _texts(folder, stems[begin : begin + CHUNK])
+            damaged |= {stem: told for stem, text in texts.items() if (told := _odd(stem, text)) is not None}
+            texts = {stem: text for stem, text in texts.items() if stem not in damaged}
             files = {"stem": pa.array(texts, pa.string()), "text": pa.array(texts.values(), pa.string())}
             connection.register("files", pa.table(files))
             found = connection.sql(query).to_arrow_table()
-            damaged += found.filter(pc.invert(found["whole"]))["stem"].to_pylist()
+            damaged |= dict.fromkeys(found.filter(pc.invert(found["whole"]))["stem"].to_pylist(), "it is no whole JSON")
             found = found.filter(found["whole"])
-            member = pa.array([",".join(sorted(names.get(d, ()))) for d in found["digest"].to_pylist()], pa.string())
+            member = pa.array([",".join(sorted(members.get(d, ()))) for d in found["digest"].to_pylist()], pa.string())
             parts.append(found.append_column("grids", member).select(schema.names).cast(schema))
-    _warn(folder, [f"{stem}.json" for stem in sorted(damaged)], "no whole records of finished runs")
+    names = [f"{stem}.json ({damaged[stem]})" for stem in sorted(damaged)]
+    _warn(folder, names, "no whole records of finished runs")
     return pa.concat_tables(parts).sort_by(ORDER).combine_chunks()
 
 
@@ -140,6 +145,19 @@ def read_beside(folder: Path) -> Manifests:
         _objects(folder / "predictors", ".json", {"name": str, "identity": str}, "predictor manifests"),
         sorted(failures, key=lambda f: (f["label"], f["density"] or 0.0, f["seed"] or 0, f["digest"])),
     )
+
+
+def _odd(stem: str, text: str | None) -> str | None:
+    """What is odd about the text of a record's file, in a few words."""
+    if text is None:
+        return "it cannot be read as text"
+    try:
+        record = Record.of(text)
+    except ValueError as error:
+        return str(error)
+    if record.digest != stem:
+        return f"digest is {record.digest[:12]}, not the file's name"
+    return "test_accuracy is null, which is no number to compare" if record.test_accuracy is None else None
 
 
 def _query() -> str:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scratchcard.sweeps.record import SHARES
+
 ACCURACY = "accuracy"
 """What records without a metric's name were measured by."""
-SHARES = ("accuracy", "f1", "precision", "recall")
-"""Ends of the names of metrics that are shares, shown in per cent."""
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from torch import nn
 from scratchcard.apply.method import PREDICTED, Method
 from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, train_ticket
 from scratchcard.apply.shipped import SHIPPED
+from scratchcard.number_list import LARGEST
 from scratchcard.pruning.ticket import Ticket
-from scratchcard.settings import LARGEST
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.session import Session

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from scratchcard.pruning.schedules import SCHEDULES
 from scratchcard.regimes.regime import Found, Regime, Search
-from scratchcard.settings import setting
+from scratchcard.setting import setting
 
 _FIRST = ("Upfront", {"rounds": 1, "schedule": "exponential", "scope": "global"})
 

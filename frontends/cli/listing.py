@@ -26,10 +26,13 @@ FAMILIES = registry.FAMILIES | {
 
 
 @click.command("list")
-@click.argument("family", required=False, type=click.Choice(list(FAMILIES)))
+@click.argument("family", required=False, metavar="[FAMILY]", type=click.Choice(list(FAMILIES)))
 @json_option
 def list_(family: str | None, as_json: bool) -> None:
     """Everything that can be named on this command line, with one line each; with --json its settings too.
+
+    FAMILY is one of scorers, schedules, regimes, networks, tasks, predictors, scopes, initial, shipped, features,
+    targets and recipe. [default: all]
 
     \b
     scratchcard list

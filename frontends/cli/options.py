@@ -15,7 +15,9 @@ from scratchcard.frontends.cli.output import progress_bar as progress_bar
 from scratchcard.frontends.cli.output import took as took
 from scratchcard.frontends.cli.output import warn as warn
 from scratchcard.frontends.cli.output import when_interrupted as when_interrupted
-from scratchcard.settings import LARGEST, Setting, parsed, settings_of, shown, whole_numbers
+from scratchcard.number_list import LARGEST, whole_numbers
+from scratchcard.setting import Setting, shown
+from scratchcard.settings import parsed, settings_of
 from scratchcard.workloads.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -24,7 +26,18 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 Option = Callable[[Any], Any]
 
-PATH = click.Path(path_type=Path)
+
+class FilePath(click.Path):
+    """A path with a name: an empty text, which is what an unset variable of the shell leaves, is no folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        if value == "":
+            self.fail("the path is empty, expected the name of a file or a folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = FilePath(path_type=Path)
 SEED = click.IntRange(0, LARGEST)
 COUNT = click.IntRange(1)
 

@@ -464,3 +464,10 @@ def test_other_metrics_are_called_by_their_names_and_stand_alone(tmp_path: Path)
     mixed = named(to_frame(made).assign(task="mnist"))
     places = {row["metric"] for row in means(mixed.assign(metric=mixed["metric"].fillna("accuracy")), by=("metric",))}
     assert places == {"accuracy", "r2"}
+
+
+def test_the_example_report_is_small_and_begins_with_the_verdict() -> None:
+    path = Path(__file__).parents[2] / "docs" / "example_report.html"
+    page = Page(path)
+    assert path.stat().st_size < 1_500_000
+    assert page.headings[0] == "Verdict"
