@@ -27,7 +27,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Option = Callable[[Any], Any]
 
 
-class FilePath(click.Path):
+class _FilePath(click.Path):
     """A path with a name: an empty text, which is what an unset variable of the shell leaves, is no folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -37,7 +37,7 @@ class FilePath(click.Path):
         return super().convert(value, param, ctx)
 
 
-PATH = FilePath(path_type=Path)
+PATH = _FilePath(path_type=Path)
 SEED = click.IntRange(0, LARGEST)
 COUNT = click.IntRange(1)
 
