@@ -22,7 +22,8 @@ from typing import Any
 _FACE = {
     "pruning.connectivity": "Connectivity",
     "pruning.hold": "Hold hold verify",
-    "pruning.mask": "Mask keep_top",
+    "pruning.cut": "keep_top",
+    "pruning.mask": "Mask",
     "pruning.scores": "Scores",
     "score_tables.table": "ScoreTable",
     "pruning.ticket": "Ticket",

@@ -221,7 +221,8 @@ class Setting:
             value = None if text.strip().lower() == "none" else json.loads(text)
             return self.checked(value, owner)
         except (ValueError, RecursionError):
-            return self.checked(text, owner)
+            several = self.plain_type == tuple[str, ...]
+            return self.checked([word.strip() for word in text.split(",")] if several else text, owner)
 
     def plain(self) -> dict[str, Any]:
         """Plain JSON, for lists; what is not said is left out."""
@@ -411,7 +412,10 @@ def shown(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:g}"
-    return f"[{', '.join(map(shown, value))}]" if isinstance(value, tuple) else str(value)
+    if not isinstance(value, tuple):
+        return str(value)
+    words = all(isinstance(entry, str) for entry in value)
+    return ",".join(value) if words else f"[{', '.join(map(shown, value))}]"
 
 
 @cache

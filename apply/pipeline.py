@@ -12,9 +12,12 @@ from torch import nn
 from scratchcard.apply.method import Method
 from scratchcard.artefacts.version import versions
 from scratchcard.clock import spent
+from scratchcard.pruning.findings import observe
 from scratchcard.pruning.ticket import Ticket, copy_state
+from scratchcard.regimes.regime import Found
 from scratchcard.scorers.stored_scores import Shared
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord, evaluate
+from scratchcard.workloads.objective import Classification
 from scratchcard.workloads.session import Session
 from scratchcard.workloads.stored_training import train_once
 from scratchcard.workloads.workload import Workload
@@ -80,6 +83,7 @@ def find_ticket(
         "scoring_batch": workload.scoring(seed),
         "pruning_seconds": preparation + found.seconds + (0.0 if shared is None else shared.saved),
         "versions": versions(),
+        "checks": _checks(found, network, workload, seed),
     }
     if found.training:
         provenance["rounds"] = [
@@ -87,6 +91,17 @@ def find_ticket(
             for entry in found.training
         ]
     return Ticket(dict(found.start), found.mask, provenance)
+
+
+def _checks(found: Found, network: nn.Module, workload: Workload, seed: int) -> dict[str, Any]:
+    """What `Ticket.check` needs to know beside the mask."""
+    known = observe(network, found.mask, workload.task.example, scores=found.scores, by_lot=found.by_lot)
+    task = workload.task
+    if isinstance(task.objective, Classification):
+        seen = set(workload.scoring_batch(seed)[1].tolist())
+        missing = [number for number in range(task.outputs) if number not in seen]
+        known |= {"missing_classes": missing} if missing else {}
+    return known
 
 
 def check_belongs(ticket: Ticket, workload: Workload) -> None:

@@ -16,7 +16,7 @@ from scratchcard.artefacts.version import versions
 from scratchcard.dataset_builder.features import column
 from scratchcard.meta.predictor import Predictor
 from scratchcard.meta.predictors.multishot import CLOCK, arrays
-from scratchcard.regimes.rounds import prune_upfront
+from scratchcard.regimes.upfront import prune_upfront
 from scratchcard.workers.pool import open_pool, ordered
 from scratchcard.workloads.engines.training import train
 from scratchcard.workloads.recipe import Recipe
@@ -158,7 +158,7 @@ class PolicySearch:
         network = workload.build(seed, device=device)
         batch = workload.scoring_batch(seed, device=device)
         scorer = PredictedScorer(predictor, self.density)
-        mask, _, _, _ = prune_upfront(
+        mask, *_ = prune_upfront(
             network, batch, workload.task.loss, scorer, self.density, rounds=self.rounds, seed=seed
         )
         return train(

@@ -17,6 +17,7 @@ they are `--task tensors:mine.safetensors --network package.module:factory`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +27,7 @@ from torch import nn
 from scratchcard.apply.method import PREDICTED, Method
 from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, train_ticket
 from scratchcard.apply.shipped import SHIPPED
+from scratchcard.pruning.findings import TicketWarning
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.settings import LARGEST
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord
@@ -71,6 +73,9 @@ def prune(
     Raises:
         ValueError: anything that does not fit together; one sentence.
 
+    Warns:
+        TicketWarning: something about the ticket is odd; see `Ticket.check`.
+
     >>> task = Task.of(torch.randn(50, 4), torch.arange(50) % 2)
     >>> prune(nn.Linear(4, 2), task, density=0.5, method="magnitude").mask.kept
     4
@@ -84,7 +89,12 @@ def prune(
         method, task = task, None
     workload = _workload(network, task, recipe, weights)
     chosen = _method(method)
-    return find_ticket(workload, chosen, density, seed, Session.of(session, **placement), data_seed=data_seed)
+    ticket = find_ticket(workload, chosen, density, seed, Session.of(session, **placement), data_seed=data_seed)
+    # `prunable` has warned of what it does not know, once for each kind of network.
+    odd = [finding.text for finding in ticket.check() if finding.kind != "not_prunable"]
+    if odd:
+        warnings.warn(f"the ticket: {'; '.join(odd)}", TicketWarning, stacklevel=2)
+    return ticket
 
 
 def train(

@@ -26,7 +26,7 @@ from benchmarks.reference import MaskedLinear, RawImages
 from benchmarks.reference import masked as masked_network
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.schedules import exponential
-from scratchcard.regimes.rounds import prune_upfront
+from scratchcard.regimes.upfront import prune_upfront
 from scratchcard.scorers import SNIP, GraSP, SynFlow
 from scratchcard.scorers.scorer import Batch
 from scratchcard.workloads.networks import build_network

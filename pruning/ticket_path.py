@@ -18,7 +18,8 @@ from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import count
 
 FORMAT = "scratchcard-ticket-path"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+VERSIONS = ("1", "2")
 LEVELS = 255
 
 
@@ -169,7 +170,7 @@ class TicketPath:
             )
         try:
             tensors, texts = read_tensors(path)
-            if (texts.get("format"), texts.get("version")) != (FORMAT, str(FORMAT_VERSION)):
+            if texts.get("format") != FORMAT or texts.get("version") not in VERSIONS:
                 raise ValueError(f"no {FORMAT!r} of version {FORMAT_VERSION} in its metadata")
             shapes = json.loads(texts["shapes"])
             levels, values = {}, {}

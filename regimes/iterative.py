@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from scratchcard.pruning.schedules import SCHEDULES
 from scratchcard.regimes.regime import Found, Regime, Search
-from scratchcard.regimes.upfront import by_schedule, in_rounds
+from scratchcard.regimes.upfront import by_schedule, in_rounds, prune_upfront
 from scratchcard.registry import lookup
 from scratchcard.settings import setting
 
@@ -110,7 +110,6 @@ class Iterative(Regime):
         from scratchcard.pruning.parameters import prunable
         from scratchcard.pruning.scores import Scores
         from scratchcard.pruning.ticket import copy_state
-        from scratchcard.regimes.rounds import prune_upfront
         from scratchcard.workloads.session import shifted
         from scratchcard.workloads.stored_training import train_once
 
@@ -120,7 +119,7 @@ class Iterative(Regime):
         densities = self.densities(asked.density)
         rounds, steps = len(densities), workload.recipe.max_steps
         survived = {n: torch.zeros_like(w, dtype=torch.int32, device="cpu") for n, w in prunable(network).items()}
-        rewind, mask, scores = copy_state(network), None, None
+        rewind, mask, scores, lots = copy_state(network), None, None, 0
         training: list[dict[str, Any]] = []
         for number, target in enumerate(densities, start=1):
             network.load_state_dict(rewind)
@@ -136,7 +135,7 @@ class Iterative(Regime):
                     )
                 rewind = dict(record.snapshots[self.rewind_step])
             begin = spent(session.device)
-            pruned, scores, _, _ = prune_upfront(
+            pruned, scores, _, _, lots = prune_upfront(
                 network,
                 asked.batch,
                 workload.task.loss,
@@ -145,6 +144,8 @@ class Iterative(Regime):
                 rounds=self.scorings,
                 scope=self.scope,
                 within=mask,
+                exclude=asked.excluded,
+                floor=self.floor,
                 seed=asked.seed,
             )
             mask = pruned.to("cpu")
@@ -165,7 +166,8 @@ class Iterative(Regime):
         assert mask is not None and scores is not None  # noqa: S101, PT018  (a schedule has at least one round)
         last = {name: tensor.detach().cpu() for name, tensor in scores.tensors.items()}
         seconds = sum(float(entry["seconds"]) for entry in training)
-        return Found(mask, Scores(last, repr(asked.scorer)), survived, densities, rewind, seconds, tuple(training))
+        scores = Scores(last, repr(asked.scorer))
+        return Found(mask, scores, survived, densities, rewind, seconds, tuple(training), lots)
 
 
 @dataclass(frozen=True, kw_only=True)

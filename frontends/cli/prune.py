@@ -54,9 +54,7 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None
     from scratchcard.apply.pipeline import find_ticket
     from scratchcard.artefacts.destination import check_destination
     from scratchcard.artefacts.store import Store
-    from scratchcard.pruning.connectivity import Connectivity
     from scratchcard.workloads.device import choose_device
-    from scratchcard.workloads.factory import said
     from scratchcard.workloads.session import Session
 
     check_destination(out)
@@ -75,11 +73,11 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None
     ticket.save(out)
     if kept_in == hidden:
         shutil.rmtree(hidden, ignore_errors=True)
-    effective = None
-    try:
-        effective = Connectivity.of(workload.build(seed), ticket.mask, workload.task.example).effective_density
-    except Exception as error:  # a foreign network can raise anything; the ticket is found and saved
-        opt.warn(f"the effective density of {workload.network_name} could not be found: {said(error)}")
+    odd = ticket.check()
+    told = [finding.text for finding in odd if finding.kind != "not_prunable"]  # of these a warning has told
+    if told:
+        opt.warn(f"{out}: {'; '.join(told)}")
+    effective = ticket.provenance["checks"]["effective_density"]
     result = {
         "ticket": str(out),
         "method": method.label,
@@ -87,6 +85,7 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None
         "prunable": ticket.mask.total,
         "density": ticket.mask.density,
         "effective_density": effective,
+        "checks": {finding.kind: finding.text for finding in odd},
         "seconds": ticket.provenance["pruning_seconds"],
     }
     also = "" if effective is None else f", effective {effective:.4g}"

@@ -118,6 +118,7 @@ def _ticket(path: Path) -> dict[str, Any]:
     ticket = Ticket.load(path)
     layers = {
         name: f"{int(kept.sum()):,} of {kept.numel():,} kept, shape {tuple(kept.shape)}"
+        + (", left out of pruning" if name in ticket.mask.excluded else "")
         for name, kept in ticket.mask.tensors.items()
     }
     return {
@@ -126,8 +127,9 @@ def _ticket(path: Path) -> dict[str, Any]:
         "prunable": ticket.mask.total,
         "density": ticket.mask.density,
         "trained": ticket.trained is not None,
+        "checks": {finding.kind: finding.text for finding in ticket.check()} or "nothing odd was found",
         "layers": layers,
-        "provenance": dict(ticket.provenance),
+        "provenance": {name: value for name, value in ticket.provenance.items() if name != "checks"},
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 from pathlib import Path
@@ -20,6 +21,7 @@ from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.pipeline import find_ticket
 from scratchcard.apply.predicted import OutsideWarning
 from scratchcard.dataset_builder.build import Recording, build
+from scratchcard.pruning.findings import TicketWarning
 from scratchcard.pruning.inputs import Inputs, forward
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.sweeps.grid import read_grid
@@ -191,7 +193,9 @@ def texts(named: bool) -> sc.Task:
 def test_tokens_and_several_inputs_are_pruned_and_trained(named: bool, method: str) -> None:
     torch.manual_seed(1)
     task, network = texts(named), Bag(30, 2)
-    ticket = sc.prune(network, task, density=0.3, method=method, recipe=RECIPE)
+    odd = pytest.warns(TicketWarning, match=r"nothing is kept of hidden\.weight|lie on a path")
+    with odd if method in ("magnitude", "gauss_newton") else contextlib.nullcontext():
+        ticket = sc.prune(network, task, density=0.3, method=method, recipe=RECIPE)
     trained, record = sc.train(ticket, network, task)
     assert not record.diverged
     assert sc.evaluate(trained, network, task).examples == 120

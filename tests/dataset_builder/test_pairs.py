@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from scratchcard.dataset_builder.features import FEATURES, PAIR_FEATURES, column, compute_features
 from scratchcard.dataset_builder.pairs import LayerPairs, Pairs
 from scratchcard.dataset_builder.samples import Samples, by_pair, take_samples
-from scratchcard.pruning.mask import Mask, keep_top
+from scratchcard.pruning.cut import keep_top
+from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.scorers.gradients import loss_gradients
 from scratchcard.scorers.magnitude import Magnitude

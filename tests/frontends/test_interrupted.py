@@ -92,7 +92,7 @@ def test_prune_goes_on_after_its_finished_rounds(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("command", "interrupts", "truth"),
     [
-        (["prune", "--scorer", "snip"], "scratchcard.regimes.rounds.prune_upfront", "nothing was saved"),
+        (["prune", "--scorer", "snip"], "scratchcard.regimes.upfront.prune_upfront", "nothing was saved"),
         (["train", "JOB/ticket.safetensors"], "scratchcard.workloads.stored_training.train", "the ticket is as it was"),
         (["fit", "JOB/table", "--family", "tree"], "scratchcard.meta.fit.Rows", "nothing was saved"),
     ],

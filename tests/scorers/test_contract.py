@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from scratchcard import scorers
-from scratchcard.pruning.mask import Mask, keep_top
+from scratchcard.pruning.cut import keep_top
+from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.scorers import SCORERS, NoEffectWarning, make_scorer
 from tests.scorers.toys import CASES, case, cross_entropy, mlp, random_mask
