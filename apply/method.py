@@ -168,7 +168,7 @@ class Method(Settings):
             >>> Method.of("snip", rounds=16)
             Traceback (most recent call last):
             ...
-            scratchcard.settings.SettingError: USS has no setting rounds (UMS, ISS, IMS have it); it has scope, ...exclude, include
+            scratchcard.settings.SettingError: USS has no setting rounds (UMS, ISS, IMS have it); it has ...
 
         Args:
             scorer: as for `Method`, or a name with settings, `{"name": "grasp", "temperature": 1.0}`. None: the
