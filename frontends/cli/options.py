@@ -100,7 +100,11 @@ _WORKLOAD = (
         "Task); or tensors:FILE, a .npz or .safetensors of train_inputs, train_targets and perhaps validation_* and "
         "test_*.",
     ),
-    click.option("--weights", type=PATH, help="Initial weights, e.g. weights.safetensors. [default: from the seed]"),
+    click.option(
+        "--weights",
+        type=PATH,
+        help="Initial weights, e.g. weights.safetensors, or a .pt or .pth of plain tensors. [default: from the seed]",
+    ),
     data_dir_option,
 )
 
