@@ -109,6 +109,7 @@ class Iterative(Regime):
         from scratchcard.clock import spent
         from scratchcard.pruning.parameters import prunable
         from scratchcard.pruning.scores import Scores
+        from scratchcard.pruning.state import load_state
         from scratchcard.pruning.ticket import copy_state
         from scratchcard.regimes.rounds import prune_upfront
         from scratchcard.workloads.session import shifted
@@ -123,7 +124,7 @@ class Iterative(Regime):
         rewind, mask, scores = copy_state(network), None, None
         training: list[dict[str, Any]] = []
         for number, target in enumerate(densities, start=1):
-            network.load_state_dict(rewind)
+            load_state(network, rewind)
             snapshots = (self.rewind_step,) if number == 1 and self.rewind_step else ()
             done = shifted(session.progress, (number - 1) * steps, rounds * steps)
             record = train_once(
