@@ -19,7 +19,8 @@ COMMANDS = {
     "fit": ("fit", "Fit a predictor on a score table and save it as a bundle."),
     "prune": ("prune", "Find a ticket of a network before (or with) training."),
     "train": ("tickets", "Train a ticket's kept weights."),
-    "evaluate": ("tickets", "Loss and accuracy of a trained ticket."),
+    "evaluate": ("tickets", "Loss and accuracy of a ticket."),
+    "export": ("export", "Write a ticket's network for other tools."),
     "sweep": ("sweep", "Run a grid of experiments that a TOML file states."),
     "status": ("sweep", "How far a grid is."),
     "results": ("results", "Query and export the results of sweeps."),
@@ -35,6 +36,7 @@ INTERRUPTED = {
     "build": "finished rounds and seeds are kept, the same command goes on",
     "fit": BEGINS_AGAIN,
     "prune": BEGINS_AGAIN,
+    "export": BEGINS_AGAIN,
     "train": "the ticket is as it was, the same command begins again",
 }
 """What is true when a command is interrupted; a command may know better (`options.when_interrupted`)."""
