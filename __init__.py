@@ -60,7 +60,7 @@ _FACE = {
     "apply.predicted": "PredictedScorer",
     "apply.stacked": "StackedScorer",
     "apply.ticket_library": "TicketLibrary",
-    "apply.prune": "evaluate prune train",
+    "apply.prune": "evaluate export prune train",
     "apply.saw": "scores_as_weights bimodal",
 }
 """The names of the face by the module that has them."""

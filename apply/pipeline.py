@@ -13,9 +13,11 @@ from scratchcard.apply.method import Method
 from scratchcard.artefacts.version import versions
 from scratchcard.clock import spent
 from scratchcard.pruning.findings import observe
-from scratchcard.pruning.ticket import Ticket, copy_state
+from scratchcard.pruning.state import copy_state
+from scratchcard.pruning.ticket import Ticket
 from scratchcard.regimes.regime import Found
 from scratchcard.scorers.stored_scores import Shared
+from scratchcard.workloads.engines.recalibration import recalibrate as recalibrate_norms
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord, evaluate
 from scratchcard.workloads.objective import Classification
 from scratchcard.workloads.session import Session
@@ -237,11 +239,14 @@ def evaluate_ticket(
     workload: Workload,
     split: Literal["train", "validation", "test"] = "test",
     session: Session | None = None,
+    *,
+    trained: bool = True,
+    recalibrate: bool = False,
 ) -> Evaluated:
-    """Loss and metrics of a trained ticket.
+    """Loss and metrics of a ticket; arguments as of `scratchcard.evaluate`.
 
     Raises:
-        ValueError: the ticket was not trained, or is one of another network.
+        ValueError: the ticket was not trained and is to be, or is one of another network.
 
     Examples:
         >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
@@ -251,6 +256,43 @@ def evaluate_ticket(
         12
     """
     session = session or Session()
-    network = workload.build(0, **session.placement)
-    ticket.apply_to(network, trained=True)
+    network = network_of(ticket, workload, session, trained=trained, recalibrate=recalibrate)
     return evaluate(network, workload.task, split, device=session.device)
+
+
+def network_of(
+    ticket: Ticket,
+    workload: Workload,
+    session: Session | None = None,
+    *,
+    trained: bool = True,
+    recalibrate: bool = False,
+) -> nn.Module:
+    """The workload's network with the trained or the initial weights of a ticket, pruned ones zero.
+
+    Args:
+        ticket, workload, session: see `find_ticket`.
+        trained: the trained weights; else the initial ones.
+        recalibrate: estimate the statistics of its batch norms again, on the training split.
+
+    Raises:
+        ValueError: the ticket has no trained weights and they are asked for, or is one of another network.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task)
+        >>> ticket = find_ticket(workload, Method("magnitude"), density=0.25)
+        >>> int((network_of(ticket, workload, trained=False).weight != 0).sum())
+        2
+    """
+    if trained and ticket.trained is None:
+        raise ValueError(
+            "this ticket holds no trained weights: train it first (scratchcard train), or ask for its initial weights "
+            "(trained=False)"
+        )
+    session = session or Session()
+    network = workload.build(0, **session.placement)
+    ticket.apply_to(network, trained=trained)
+    if recalibrate:
+        recalibrate_norms(network, workload.task)
+    return network

@@ -1,4 +1,4 @@
-"""Prune, train and evaluate: the public door, for any network and any task.
+"""Prune, train, evaluate and export: the public door, for any network and any task.
 
 One's own network on one's own tensors is three lines:
 
@@ -25,10 +25,13 @@ from typing import Any, Literal
 from torch import nn
 
 from scratchcard.apply.method import PREDICTED, Method
-from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, train_ticket
+from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, network_of, train_ticket
 from scratchcard.apply.shipped import SHIPPED
+from scratchcard.artefacts.destination import check_destination
+from scratchcard.pruning.export import FORMATS
 from scratchcard.pruning.findings import TicketWarning
 from scratchcard.pruning.ticket import Ticket
+from scratchcard.registry import lookup
 from scratchcard.settings import LARGEST
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord
 from scratchcard.workloads.recipe import Recipe
@@ -144,19 +147,23 @@ def evaluate(
     task: Task | str | None = None,
     split: SplitName = "test",
     *,
+    trained: bool = True,
+    recalibrate: bool = False,
     session: Session | None = None,
     **placement: Any,
 ) -> Evaluated:
-    """Loss and metrics of a trained ticket.
+    """Loss and metrics of a ticket, as a rule of a trained one.
 
     Args:
         ticket: from `train`.
         network, task: the same as it was trained with; with a workload the third place may hold the split.
         split: `"test"`, `"validation"` or `"train"`.
+        trained: its trained weights; False takes the initial ones under the mask, as of a network that was pre-trained.
+        recalibrate: first estimate the statistics of batch norms again, on the training split.
         session, placement: see `prune`.
 
     Raises:
-        ValueError: the ticket was not trained, or is one of another network.
+        ValueError: the ticket was not trained and is to be, or is one of another network.
 
     >>> task = Task.of(torch.randn(200, 4), torch.arange(200) % 2)
     >>> workload = Workload(nn.Linear(4, 2), task, Recipe(max_steps=20))
@@ -167,7 +174,55 @@ def evaluate(
     _check_ticket(ticket)
     if isinstance(network, Workload) and task in ("train", "validation", "test"):
         split, task = task, None  # type: ignore[assignment]
-    return evaluate_ticket(ticket, _workload(network, task), split, Session.of(session, **placement))
+    session = Session.of(session, **placement)
+    workload = _workload(network, task)
+    return evaluate_ticket(ticket, workload, split, session, trained=trained, recalibrate=recalibrate)
+
+
+def export(
+    ticket: Ticket,
+    network: nn.Module | str | Workload,
+    format: str,
+    path: str | Path,
+    *,
+    task: Task | str | None = None,
+    trained: bool = True,
+    recalibrate: bool = False,
+    session: Session | None = None,
+    **placement: Any,
+) -> Path:
+    """Write a ticket's network for other tools; returns the path.
+
+    Args:
+        ticket: from `prune`, `train` or `Ticket.load`.
+        network, task: the same as it was pruned with; a workload has its task.
+        format: a name of `scratchcard.pruning.export.FORMATS`: `"safetensors"`, `"pt"`, `"torch-prune"`,
+            `"torch-export"`, `"onnx"`.
+        path: the file, whatever its ending.
+        trained: its trained weights; False takes the initial ones.
+        recalibrate: first estimate the statistics of batch norms again, on the training split.
+        session, placement: see `prune`.
+
+    Raises:
+        ValueError: an unknown format, a ticket that was not trained and is to be, a network that the format cannot
+            take, or packages that are not installed; says what to do.
+        OSError: nothing can be written there.
+
+    >>> workload = Workload(nn.Linear(4, 2), Task.of(torch.randn(50, 4), torch.arange(50) % 2))
+    >>> ticket = prune(workload, method=Method("magnitude"), density=0.5)
+    >>> state = torch.load(export(ticket, workload, "pt", "half.pt", trained=False), weights_only=True)
+    >>> int((state["weight"] != 0).sum())
+    4
+    """
+    _check_ticket(ticket)
+    written = lookup(FORMATS, "formats", format)
+    path = Path(path)
+    check_destination(path)
+    workload = _workload(network, task)
+    placed = Session.of(session, **placement)
+    made = network_of(ticket, workload, placed, trained=trained, recalibrate=recalibrate)
+    written.write(made, ticket.mask, workload.task.example, path)
+    return path
 
 
 def _workload(

@@ -20,6 +20,7 @@ from scratchcard.dataset_builder.features import FEATURES, compute_features
 from scratchcard.dataset_builder.recording import Recording
 from scratchcard.dataset_builder.table_folder import claim, complete_manifest, is_whole
 from scratchcard.dataset_builder.targets import TARGETS, Targets
+from scratchcard.pruning.state import load_state
 from scratchcard.score_tables.manifest import MANIFEST
 from scratchcard.score_tables.schema import TABLE_VERSION, TableBlock, TableSchema
 from scratchcard.score_tables.table import ScoreTable
@@ -160,7 +161,7 @@ def _build_seed(workload: Workload, seed: int, out: Path, recording: Recording, 
     repeat = None if second is None else find(second, data_seed=seed + REPEAT_OFFSET)
     targets = Targets(found, repeat)
     network = workload.build(seed, **session.placement)
-    network.load_state_dict(dict(found.start))
+    load_state(network, found.start)
     batch = workload.scoring_batch(seed, **session.placement)
     schema = TableSchema(TABLE_VERSION, (*FEATURES, *TARGETS))
     metadata = {

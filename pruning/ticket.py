@@ -19,6 +19,7 @@ from scratchcard.pruning.findings import Finding, findings
 from scratchcard.pruning.hold import Hold, hold
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable
+from scratchcard.pruning.state import copy_state, load_state
 
 FORMAT = "scratchcard-ticket"
 FORMAT_VERSION = 2
@@ -99,8 +100,7 @@ class Ticket:
         order = [*(name for name in own if name in state), *(name for name in state if name not in own)]
         check_same_layout(own, {name: state[name] for name in order}, "the ticket")
         check_same_layout(prunable(network), self.mask.tensors, "the ticket's mask")
-        own.update(state)  # and not the plain mapping: some layers ask which version their state is of
-        network.load_state_dict(own)
+        load_state(network, state)
         self.mask.apply_to(network)
 
     def hold(self, network: nn.Module, optimizer: Optimizer | None = None, *, trained: bool = False) -> Hold:
@@ -245,22 +245,3 @@ def _from_bits(bits: Tensor, shape: torch.Size, name: str) -> Tensor:
 
 def _damaged(path: Path, error: Exception) -> str:
     return f"{path} is damaged or truncated ({error}); make the ticket again or restore the file from a copy"
-
-
-def copy_state(network: nn.Module) -> dict[str, Tensor]:
-    """A copy of the network's whole state on the CPU that shares no memory with it.
-
-    Examples:
-        >>> network = nn.Linear(2, 1)
-        >>> state = copy_state(network)
-        >>> state["weight"].data_ptr() == network.weight.data_ptr()
-        False
-    """
-    state = network.state_dict()
-    for name, tensor in state.items():
-        if not isinstance(tensor, Tensor):
-            raise ValueError(
-                f"{type(network).__name__} keeps {name!r} in its state, which is {type(tensor).__name__}; expected "
-                "tensors only (an extra state cannot be stored in a ticket)"
-            )
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}

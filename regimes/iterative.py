@@ -109,7 +109,7 @@ class Iterative(Regime):
         from scratchcard.clock import spent
         from scratchcard.pruning.parameters import prunable
         from scratchcard.pruning.scores import Scores
-        from scratchcard.pruning.ticket import copy_state
+        from scratchcard.pruning.state import copy_state, load_state
         from scratchcard.workloads.session import shifted
         from scratchcard.workloads.stored_training import train_once
 
@@ -122,7 +122,7 @@ class Iterative(Regime):
         rewind, mask, scores, lots = copy_state(network), None, None, 0
         training: list[dict[str, Any]] = []
         for number, target in enumerate(densities, start=1):
-            network.load_state_dict(rewind)
+            load_state(network, rewind)
             snapshots = (self.rewind_step,) if number == 1 and self.rewind_step else ()
             done = shifted(session.progress, (number - 1) * steps, rounds * steps)
             record = train_once(

@@ -175,7 +175,7 @@ class Upfront(Regime):
     def _search(self, asked: Search) -> Found:
         from scratchcard.clock import spent
         from scratchcard.pruning.scores import Scores
-        from scratchcard.pruning.ticket import copy_state
+        from scratchcard.pruning.state import copy_state
 
         network, session = asked.network, asked.session
         begin = spent(session.device)

@@ -17,7 +17,7 @@ from scratchcard.pruning.inputs import tensors
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable
 from scratchcard.pruning.scores import Scores
-from scratchcard.pruning.ticket import copy_state
+from scratchcard.pruning.state import copy_state
 from scratchcard.scorers.scorer import Batch, Loss, Scorer
 
 

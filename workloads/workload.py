@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor, nn
 
 from scratchcard.artefacts.digest import sha256, tensor_bytes
@@ -21,6 +19,7 @@ from scratchcard.workloads.factory import code_digest, from_factory, said
 from scratchcard.workloads.networks import build_network
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Task
+from scratchcard.workloads.weights_file import load_weights, read_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +32,8 @@ class Workload:
             is copied and never changed: its weights are the initial weights.
         task: the data and the objective.
         recipe: the training recipe.
-        weights: a safetensors file with the network's state, loaded after it was built.
+        weights: a file of the network's state, safetensors or torch's plain tensors (.pt, .pth), loaded after it was
+            built; see `load_weights`.
 
     With a module or with weights, the seed changes only the scoring batch and the data order.
 
@@ -95,7 +95,7 @@ class Workload:
         else:
             network = build_network(self.network, self.task.input_shape, self.task.outputs, seed)
         if self.weights is not None:
-            _load_weights(network, self.weights)
+            load_weights(network, self.weights)
         prunable(network)
         network = network.to(device=device, dtype=dtype)
         self._check_outputs(network)
@@ -157,7 +157,7 @@ class Workload:
                 described["network_code"] = code
         if self.weights is not None:
             described["weights"] = str(self.weights)
-            described["weights_sha256"] = sha256([_read(self.weights)])
+            described["weights_sha256"] = sha256([read_bytes(self.weights)])
         return described
 
     def _check_outputs(self, network: nn.Module) -> None:
@@ -235,19 +235,3 @@ def _state_of(network: nn.Module) -> str:
     """sha256 of a module's parameters and buffers."""
     state = network.state_dict().items()
     return sha256(part for name, t in state for part in (f"{name} {t.dtype} {tuple(t.shape)}\n", tensor_bytes(t)))
-
-
-def _read(path: Path) -> bytes:
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path}: expected a safetensors file of the network's state")
-    return path.read_bytes()
-
-
-def _load_weights(network: nn.Module, path: Path) -> None:
-    content = _read(path)
-    try:
-        network.load_state_dict(load(content))
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error})") from error
-    except RuntimeError as error:
-        raise ValueError(f"the weights in {path} do not fit the network: {' '.join(str(error).split())}") from error

@@ -8,7 +8,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -19,7 +19,8 @@ COMMANDS = {
     "fit": ("fit", "Fit a predictor on a score table and save it as a bundle."),
     "prune": ("prune", "Find a ticket of a network before (or with) training."),
     "train": ("tickets", "Train a ticket's kept weights."),
-    "evaluate": ("tickets", "Loss and accuracy of a trained ticket."),
+    "evaluate": ("tickets", "Loss and accuracy of a ticket."),
+    "export": ("export", "Write a ticket's network for other tools."),
     "sweep": ("sweep", "Run a grid of experiments that a TOML file states."),
     "status": ("sweep", "How far a grid is."),
     "results": ("results", "Query and export the results of sweeps."),
@@ -35,6 +36,7 @@ INTERRUPTED = {
     "build": "finished rounds and seeds are kept, the same command goes on",
     "fit": BEGINS_AGAIN,
     "prune": BEGINS_AGAIN,
+    "export": BEGINS_AGAIN,
     "train": "the ticket is as it was, the same command begins again",
 }
 """What is true when a command is interrupted; a command may know better (`options.when_interrupted`)."""
@@ -141,9 +143,17 @@ def _say(text: str) -> None:
     click.echo(f"scratchcard: {' '.join(text.split())}", err=True)
 
 
-def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    said = re.sub(r"Method\('(\w+)'\)", r"--scorer \1", str(message))  # the library speaks of Python
-    _say(f"warning: {said}")
+def _warning_lines() -> Callable[..., None]:
+    """Says warnings as lines, each once: Python forgets what it has shown whenever some code changes its filters."""
+    shown: set[str] = set()
+
+    def warn(message: Warning | str, *_: Any, **__: Any) -> None:
+        said = re.sub(r"Method\('(\w+)'\)", r"--scorer \1", str(message))  # the library speaks of Python
+        if said not in shown:
+            shown.add(said)
+            _say(f"warning: {said}")
+
+    return warn
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -163,7 +173,7 @@ def cli() -> None:
     Tab completion of commands, options and names (bash; zsh and fish alike):
       eval "$(_SCRATCHCARD_COMPLETE=bash_source scratchcard)"
     """
-    warnings.showwarning = _warn
+    warnings.showwarning = _warning_lines()
 
 
 def main() -> None:

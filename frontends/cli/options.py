@@ -100,7 +100,11 @@ _WORKLOAD = (
         "Task); or tensors:FILE, a .npz or .safetensors of train_inputs, train_targets and perhaps validation_* and "
         "test_*.",
     ),
-    click.option("--weights", type=PATH, help="Initial weights, e.g. weights.safetensors. [default: from the seed]"),
+    click.option(
+        "--weights",
+        type=PATH,
+        help="Initial weights, e.g. weights.safetensors, or a .pt or .pth of plain tensors. [default: from the seed]",
+    ),
     data_dir_option,
 )
 
@@ -153,7 +157,7 @@ def regime_options(command: Any) -> Any:
 def settings_options(kind: Any, *names: str, default: str | None = None) -> Callable[[Command], Command]:
     """The named settings of a dataclass, all of them without names."""
     known = settings_of(kind)
-    return _apply(tuple(setting_option(known[name], default=default) for name in names or known))
+    return all_of(*(setting_option(known[name], default=default) for name in names or known))
 
 
 scorer_settings_option = click.option(
@@ -189,7 +193,9 @@ def given(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: options[name] for name in names if options.get(name) is not None}
 
 
-def _apply(options: tuple[Callable[[Command], Command], ...]) -> Callable[[Command], Command]:
+def all_of(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one, in their order."""
+
     def decorate(command: Command) -> Command:
         for option in reversed(options):
             command = option(command)
@@ -198,7 +204,7 @@ def _apply(options: tuple[Callable[[Command], Command], ...]) -> Callable[[Comma
     return decorate
 
 
-workload_options = _apply(_WORKLOAD)
+workload_options = all_of(*_WORKLOAD)
 _TRAINING = tuple(name for name in settings_of(Recipe) if not name.startswith("scoring_"))
 recipe_options = settings_options(Recipe)
 ticket_recipe_options = settings_options(Recipe, *_TRAINING, default="the ticket's")

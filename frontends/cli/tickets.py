@@ -8,28 +8,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scratchcard.frontends.cli import options as opt
+from scratchcard.frontends.cli.ticket_workload import (
+    check_has_weights,
+    ticket_workload_options,
+    weights_options,
+    workload_of,
+)
 
 if TYPE_CHECKING:
     from scratchcard.pruning.ticket import Ticket
-    from scratchcard.workloads.workload import Workload
-
-network_option = click.option(
-    "--network",
-    help="Only for a network of your own, the same as when it was pruned, e.g. package.module:factory. "
-    "[default: the ticket's]",
-)
-task_option = click.option(
-    "--task",
-    help="Only for data of your own, the same as when it was pruned, e.g. package.module:factory or tensors:FILE. "
-    "[default: the ticket's]",
-)
 
 
 @click.command()
 @click.argument("ticket", type=opt.PATH, default="ticket.safetensors")
-@network_option
-@task_option
-@opt.data_dir_option
+@ticket_workload_options
 @click.option("--seed", type=opt.SEED, help="Of the data order, e.g. 7. [default: the ticket's]")
 @click.option(
     "--out", type=opt.PATH, help="Where to write the trained ticket, e.g. trained.safetensors. [default: in place]"
@@ -54,7 +46,7 @@ def train(ticket: Path, **options: Any) -> None:
     device = choose_device(options["device"])
     out = options["out"] or ticket
     check_destination(out)
-    workload = _workload_of(loaded, ticket, options)
+    workload = workload_of(loaded, ticket, options)
     seed = _seed_of(loaded, ticket) if options["seed"] is None else options["seed"]
     with opt.progress_bar(f"training {ticket}") as progress:
         trained, record = train_ticket(loaded, workload, seed, Session(device, progress=progress))
@@ -76,9 +68,7 @@ def train(ticket: Path, **options: Any) -> None:
 
 @click.command()
 @click.argument("ticket", type=opt.PATH, default="ticket.safetensors")
-@network_option
-@task_option
-@opt.data_dir_option
+@ticket_workload_options
 @click.option(
     "--split",
     type=click.Choice(["test", "validation"]),
@@ -86,14 +76,16 @@ def train(ticket: Path, **options: Any) -> None:
     show_default=True,
     help="Which part of the data, e.g. validation while you still choose.",
 )
+@weights_options("--untrained", "Evaluate")
 @opt.device_option
 @opt.json_option
-def evaluate(ticket: Path, **options: Any) -> None:
+def evaluate(ticket: Path, untrained: bool, **options: Any) -> None:
     """Loss and accuracy, or the task's own metrics, of a trained ticket on its task's test set.
 
     \b
     scratchcard evaluate ticket.safetensors
     scratchcard evaluate ticket.safetensors --split validation --json
+    scratchcard evaluate ticket.safetensors --untrained --recalibrate
     """
     from scratchcard.apply.pipeline import evaluate_ticket
     from scratchcard.pruning.ticket import Ticket
@@ -101,15 +93,22 @@ def evaluate(ticket: Path, **options: Any) -> None:
     from scratchcard.workloads.session import Session
 
     loaded = Ticket.load(ticket)
+    check_has_weights(loaded, ticket, "--untrained", untrained)
     device = choose_device(options["device"])
-    workload = _workload_of(loaded, ticket, options)
-    found = evaluate_ticket(loaded, workload, options["split"], Session(device))
+    workload = workload_of(loaded, ticket, options)
+    recalibrate = options["recalibrate"]
+    found = evaluate_ticket(
+        loaded, workload, options["split"], Session(device), trained=not untrained, recalibrate=recalibrate
+    )
     training = loaded.provenance.get("training")
-    diverged = isinstance(training, dict) and training.get("diverged") is True
+    diverged = not untrained and isinstance(training, dict) and training.get("diverged") is True
     if diverged:
         opt.warn(f"the training of {ticket} diverged: these are the weights before it did")
+    weights = "initial" if untrained else "trained"
     result = {
         "ticket": str(ticket),
+        "weights": weights,
+        "recalibrate": recalibrate,
         "split": options["split"],
         "accuracy": found.metric,
         "loss": found.loss,
@@ -120,8 +119,8 @@ def evaluate(ticket: Path, **options: Any) -> None:
     if headline != "accuracy":
         result |= {"metric": headline, "metrics": dict(found.metrics)}
     text = (
-        f"{ticket}: {options['split']} {_measured(headline, '', found.metric)}, loss {found.loss:.4f} over "
-        f"{found.examples:,} examples"
+        f"{ticket}, {weights} weights: {options['split']} {_measured(headline, '', found.metric)}, loss "
+        f"{found.loss:.4f} over {found.examples:,} examples"
     )
     opt.emit(result, options["as_json"], text)
 
@@ -137,40 +136,3 @@ def _seed_of(ticket: Ticket, path: Path) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise ValueError(f"{path} does not say its seed (it says {seed!r}); name one with --seed")
     return seed
-
-
-def _workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workload:
-    """The workload that a ticket says it is of. Code named inside a file is never imported."""
-    from scratchcard.apply.pipeline import check_belongs
-    from scratchcard.registry import lookup
-    from scratchcard.workloads.recipe import Recipe
-    from scratchcard.workloads.tasks import TASKS, TENSORS
-
-    described = ticket.provenance.get("workload")
-    if not isinstance(described, dict) or not all(isinstance(described.get(name), str) for name in ("network", "task")):
-        raise ValueError(
-            f"{path} does not say which workload it is of (the names of its network and task); make it with "
-            "`scratchcard prune`"
-        )
-    try:
-        recipe = Recipe.from_json(described.get("recipe"))
-    except ValueError as error:
-        raise ValueError(f"{path} holds a recipe that cannot be read: {error}") from error
-    named = {}
-    for what in ("network", "task"):
-        name = named[what] = options[what] or described[what]
-        if options[what] is not None or name.startswith(TENSORS):
-            continue
-        if ":" in name or f"{what}_state" in described:
-            own = name if ":" in name else "package.module:factory"
-            raise ValueError(
-                f"{path} is a ticket of the {what} {name!r}, which is code of your own: name it with --{what} {own}"
-            )
-        if what == "task":
-            try:
-                lookup(TASKS, "tasks", name)
-            except ValueError as error:
-                raise ValueError(f"{path}: {error}; data of your own is named with --task") from error
-    workload = opt.make_workload(options | named, recipe)
-    check_belongs(ticket, workload)
-    return workload

@@ -19,7 +19,8 @@ from scratchcard.artefacts.tensor_file import UncheckedWarning, write_tensors
 from scratchcard.pruning.hold import verify
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
-from scratchcard.pruning.ticket import FORMAT, Ticket, copy_state
+from scratchcard.pruning.state import copy_state
+from scratchcard.pruning.ticket import FORMAT, Ticket
 from tests.artefacts.rewritten import rewritten
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from scratchcard.pruning.hold import verify
 from scratchcard.pruning.mask import Mask
-from scratchcard.pruning.ticket import copy_state
+from scratchcard.pruning.state import copy_state
 from scratchcard.workloads.engines.stacked_training import train_stacked
 from scratchcard.workloads.engines.training import Recipe, TrainingRecord, train
 from scratchcard.workloads.task import Split, Task

@@ -11,7 +11,7 @@ from torch import nn
 
 from scratchcard.pruning.hold import verify
 from scratchcard.pruning.mask import Mask
-from scratchcard.pruning.ticket import copy_state
+from scratchcard.pruning.state import copy_state
 from scratchcard.workloads.engines.training import Recipe, evaluate, train
 from tests.workloads.training_toys import convolutional, perceptron, random_mask, toy_task
 

@@ -75,8 +75,7 @@ def evaluate_split(
     loss, statistics = objective.loss, objective.statistics
     if networks is not None:
         loss, statistics = vmap(loss, in_dims=(0, None)), vmap(statistics, in_dims=(0, None))
-    elements = sum(math.prod(tensor.shape[1:]) for tensor in tensors(split.inputs).values())
-    size = max(64, BATCH_ELEMENTS // max(1, elements) // (networks or 1))
+    size = batch_size(split.inputs, networks or 1)
     total, sums = torch.zeros(networks or 1, dtype=torch.float64), torch.zeros(())
     with torch.inference_mode():
         for start in range(0, len(split), size):
@@ -88,6 +87,17 @@ def evaluate_split(
         Evaluated(one / len(split), objective.metrics(found), len(split))
         for one, found in zip(total.tolist(), sums.cpu().reshape(len(total), -1), strict=True)
     ]
+
+
+def batch_size(inputs: Inputs, networks: int = 1) -> int:
+    """How many examples an evaluation takes at once.
+
+    Examples:
+        >>> batch_size(torch.zeros(5, 3, 32, 32)), batch_size(torch.zeros(5, 3, 512, 512))
+        (1365, 64)
+    """
+    elements = sum(math.prod(tensor.shape[1:]) for tensor in tensors(inputs).values())
+    return max(64, BATCH_ELEMENTS // max(1, elements) // networks)
 
 
 def evaluate_network(network: nn.Module, split: Split, objective: Objective) -> Evaluated:

@@ -15,7 +15,7 @@ from scratchcard.pruning.chain import NotAChainError
 from scratchcard.pruning.compaction import Compacted, compact
 from scratchcard.pruning.inputs import rows
 from scratchcard.pruning.mask import Mask
-from scratchcard.pruning.ticket import copy_state
+from scratchcard.pruning.state import copy_state, load_state
 from scratchcard.workloads.device import choose_device
 from scratchcard.workloads.engines.engine import State, check_runs, place_split, seeded
 from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_network, modes_kept
@@ -155,7 +155,7 @@ def train(
         sizing = _Sizing(network, compacted, recipe)
         snapshots = {step: sizing.full(state, step) for step, state in done.snapshots.items()}
         final = (runner.state(), done.step) if last else (done.best_state, done.best.step)
-        network.load_state_dict(sizing.full(*final))
+        load_state(network, sizing.full(*final))
     return TrainingRecord.of(done, recipe, runner.name, spent(where) - started, snapshots)
 
 
