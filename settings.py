@@ -1,8 +1,9 @@
-"""Settings: each is declared once, as a field of a frozen dataclass with its range, default, help and example.
+"""Settings: frozen dataclasses whose fields are each declared once, with range, default, help and example.
 
 Validation, the parsing of text, the command line's option, a grid's key and its row in the documents, what digests hold
 and what `list` shows all come from that field.
 
+    >>> from scratchcard.setting import setting
     >>> @dataclass(frozen=True)
     ... class Tea(Settings):
     ...     minutes: int = setting(4, help="How long it draws", example=3, low=1)
@@ -11,7 +12,7 @@ and what `list` shows all come from that field.
     >>> Tea(minutes=0)
     Traceback (most recent call last):
     ...
-    scratchcard.settings.SettingError: Tea's minutes is 0, expected a whole number of at least 1
+    scratchcard.setting.SettingError: Tea's minutes is 0, expected a whole number of at least 1
     >>> parsed(Tea, "tea", ["minutes=3"])
     {'minutes': 3}
 """
@@ -19,219 +20,14 @@ and what `list` shows all come from that field.
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
-import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from types import NoneType, UnionType
-from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Self, TypeVar, get_type_hints
 
-from scratchcard.registry import lookup, members
+from scratchcard.setting import KEY, Setting, SettingError
 
 Made = TypeVar("Made")
-Choices = Callable[[], tuple[Mapping[str, Any], str]]
-"""The family that a setting names a member of, and its group of entry points; a function, so that it may be imported on
-use."""
-
-MOST_NUMBERS = 100_000
-LARGEST = 2**31 - 1
-"""What torch, NumPy, scikit-learn and LightGBM all take as a seed; no setting is a larger whole number."""
-
-_KEY = "setting"
-_SHOWN = 200
-_NUMBERS = {2: "two", 3: "three", 4: "four"}
-
-
-class SettingError(ValueError):
-    """A setting that is refused.
-
-    Attributes:
-        setting: its name, so that a frontend can say it in its own words.
-        bare: the sentence without the owner that it begins with.
-
-    Examples:
-        >>> try:
-        ...     sc.Recipe(momentum=2.0)
-        ... except SettingError as error:
-        ...     error.setting, error.bare
-        ('momentum', 'momentum is 2.0, expected a number in [0, 1)')
-    """
-
-    def __init__(self, bare: str, setting: str = "", owner: str = "") -> None:
-        super().__init__(f"{owner}'s {bare}" if owner else bare)
-        self.setting, self.bare = setting, bare
-
-
-def setting(
-    default: Any = dataclasses.MISSING,
-    *,
-    help: str,
-    example: Any = None,
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    choices: Choices | None = None,
-    unset: str | None = None,
-    label: str | None = None,
-) -> Any:
-    """A field that is a setting.
-
-    Args:
-        default: of the field; without one it must be given.
-        help: what it is, as a phrase without a full stop.
-        example: another value than the default.
-        low, high: least and greatest value (of each number, where there are several).
-        above, below: the same, but not the bound itself.
-        choices: the family that it names a member of; a `Literal` type needs none.
-        unset: what the default means in words, where its value does not say it.
-        label: how a method's label shows another value than the default, with `{}` for it.
-
-    Examples:
-        >>> @dataclass(frozen=True)
-        ... class Oven(Settings):
-        ...     degrees: float = setting(180.0, help="How hot", example=220.0, low=50, high=250)
-        >>> settings_of(Oven)["degrees"].expected
-        'a number in [50, 250]'
-        >>> Oven(degrees=200)
-        Oven(degrees=200.0)
-    """
-    about = {"help": help, "example": example, "low": low, "high": high, "above": above, "below": below}
-    about |= {"choices": choices, "unset": unset, "label": label}
-    return dataclasses.field(default=default, metadata={_KEY: about})
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is known of one setting; see `setting`.
-
-    Examples:
-        >>> momentum = settings_of(sc.Recipe)["momentum"]
-        >>> momentum.kind, momentum.told, momentum.expected
-        ('number', '0', 'a number in [0, 1)')
-        >>> momentum.parsed("0.9", "SGD")
-        0.9
-        >>> momentum.checked(1.5, "SGD")
-        Traceback (most recent call last):
-            ...
-        scratchcard.settings.SettingError: SGD's momentum is 1.5, expected a number in [0, 1)
-    """
-
-    name: str
-    type: Any
-    default: Any
-    help: str = ""
-    example: Any = None
-    low: float | None = None
-    high: float | None = None
-    above: float | None = None
-    below: float | None = None
-    choices: Choices | None = None
-    unset: str | None = None
-    label: str | None = None
-
-    @property
-    def plain_type(self) -> Any:
-        """The type without None."""
-        found = [kind for kind in get_args(self.type) if kind is not NoneType]
-        return found[0] if NoneType in get_args(self.type) and len(found) == 1 else self.type
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The values that it can have, where they are words; none where it takes others."""
-        if get_origin(self.plain_type) is Literal:
-            return get_args(self.plain_type)
-        return () if self.choices is None else tuple(members(*self.choices()))
-
-    @property
-    def kind(self) -> str:
-        """The type in words: `whole number`, `number`, `text`, `true or false`, `two numbers` ..."""
-        return _kind(self.plain_type)
-
-    @property
-    def expected(self) -> str:
-        """Type and range in words."""
-        low, high = ("[", self.low) if self.low is not None else ("(", self.above)
-        top, end = (self.high, "]") if self.high is not None else (self.below, ")")
-        text = self.kind if self.kind[0] in "t1234567890" and self.kind != "text" else f"a {self.kind}"
-        if get_origin(self.plain_type) is Literal:
-            text = "one of " + ", ".join(self.words)
-        elif high is not None and top is not None:
-            text += f" in {low}{_bound(high)}, {_bound(top)}{end}"
-        elif self.low is not None:
-            text += f" of at least {self.low:g}"
-        elif self.above is not None:
-            text = f"a positive {self.kind}" if self.above == 0 else f"{text} above {self.above:g}"
-        return f"{text}, or none" if self.plain_type is not self.type else text
-
-    @property
-    def told(self) -> str:
-        """The default in words."""
-        if self.unset is not None:
-            return self.unset
-        return "none" if self.default is None else shown(self.default)
-
-    @property
-    def phrase(self) -> str:
-        """The help, as it goes on in a sentence."""
-        return self.help if self.help[:2].upper() == self.help[:2] else self.help[0].lower() + self.help[1:]
-
-    def checked(self, value: Any, owner: str) -> Any:
-        """The value, as the field's type has it (3 for a number is 3.0, a list for a tuple a tuple).
-
-        Raises:
-            SettingError: of another type or out of range; `owner` begins the sentence.
-        """
-        from pydantic import ValidationError
-
-        if not isinstance(value, int) and isinstance(value, numbers.Integral):
-            value = int(value)  # NumPy's, as loops over `np.arange` give them
-        try:
-            found = _adapter(self.type).validate_python(tuple(value) if isinstance(value, list) else value, strict=True)
-        except ValidationError:
-            found = dataclasses.MISSING
-        if found is dataclasses.MISSING or not all(map(self._within, found if isinstance(found, tuple) else [found])):
-            huge = type(value) is int and abs(value) > LARGEST and self.high is None
-            most = f", at most {LARGEST}" if huge else ""
-            raise SettingError(f"{self.name} is {_short(value)}, expected {self.expected}{most}", self.name, owner)
-        if self.choices is not None and isinstance(found, str):
-            lookup(*self.choices(), found)
-        return found
-
-    def _within(self, value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return True
-        return (
-            (abs(value) <= LARGEST if isinstance(value, int) else math.isfinite(value))
-            and (self.low is None or value >= self.low)
-            and (self.high is None or value <= self.high)
-            and (self.above is None or value > self.above)
-            and (self.below is None or value < self.below)
-        )
-
-    def parsed(self, text: str, owner: str) -> Any:
-        """The value that a text stands for: a JSON literal, `none`, or the text itself, of the field's type.
-
-        Raises:
-            SettingError: it stands for none that the setting can have.
-        """
-        try:
-            value = None if text.strip().lower() == "none" else json.loads(text)
-            return self.checked(value, owner)
-        except (ValueError, RecursionError):
-            several = self.plain_type == tuple[str, ...]
-            return self.checked([word.strip() for word in text.split(",")] if several else text, owner)
-
-    def plain(self) -> dict[str, Any]:
-        """Plain JSON, for lists; what is not said is left out."""
-        found = {"type": self.kind, "default": self.default, "help": self.help, "example": self.example}
-        found |= {name: getattr(self, name) for name in ("low", "high", "above", "below")}
-        found |= {"choices": list(self.words) or None}
-        if self.default is dataclasses.MISSING:
-            del found["default"]
-        return {name: value for name, value in found.items() if value is not None or name == "default"}
 
 
 @dataclass(frozen=True)
@@ -242,16 +38,31 @@ class Settings:
         called: how sentences name it; by default the name of its class.
 
     Examples:
+        >>> from scratchcard.setting import setting
         >>> @dataclass(frozen=True)
         ... class Kettle(Settings):
         ...     litres: int = setting(2, help="How much it holds", low=1)
         >>> Kettle(litres=0)
         Traceback (most recent call last):
             ...
-        scratchcard.settings.SettingError: Kettle's litres is 0, expected a whole number of at least 1
+        scratchcard.setting.SettingError: Kettle's litres is 0, expected a whole number of at least 1
     """
 
     called: ClassVar[str] = ""
+
+    def __new__(cls, *_: Any, **words: Any) -> Self:
+        """Refuses settings that there are not in a sentence, where Python's own error would name `__init__`."""
+        for name in words:
+            if name not in cls.__dataclass_fields__:
+                who = cls.called or cls.__name__
+                has = ", ".join(settings_of(cls)) or "none"
+                raise SettingError(f"{who} has no setting {name}{cls._elsewhere(name)}; it has {has}", name)
+        return super().__new__(cls)
+
+    @classmethod
+    def _elsewhere(cls, name: str) -> str:
+        """Where a setting is that it does not have, for the sentence."""
+        return ""
 
     def __post_init__(self) -> None:
         kind: Any = type(self)
@@ -277,7 +88,7 @@ def _settings_of(kind: Any) -> dict[str, Setting]:
         return {}
     hints = get_type_hints(kind)
     return {
-        field.name: Setting(field.name, hints[field.name], _default(field), **field.metadata.get(_KEY, {}))
+        field.name: Setting(field.name, hints[field.name], _default(field), **field.metadata.get(KEY, {}))
         for field in dataclasses.fields(kind)
         if field.init
     }
@@ -306,7 +117,7 @@ def make(
         >>> make(sc.SCORERS["grasp"], "grasp", {"heat": 1})
         Traceback (most recent call last):
             ...
-        scratchcard.settings.SettingError: grasp has no setting heat; it has temperature
+        scratchcard.setting.SettingError: grasp has no setting heat; it has temperature
     """
     known = settings_of(kind)
     for name in words:
@@ -369,85 +180,5 @@ def changed(value: Any) -> dict[str, Any]:
     return described(value, {})
 
 
-def _bound(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:g}"
-
-
-def _short(value: Any) -> str:
-    """A value that is refused: its beginning, where it is long."""
-    try:
-        text = " ".join(repr(value).split())
-    except Exception:  # more digits than Python prints, or a foreign object
-        text = f"a {type(value).__name__} that cannot be shown"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
-
-
 def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-
-
-def _kind(kind: Any) -> str:
-    names = {int: "whole number", float: "number", bool: "true or false", str: "text"}
-    if kind in names:
-        return names[kind]
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        return "text"
-    if origin is tuple:
-        count = "list of" if arguments[-1] is ... else _NUMBERS.get(len(arguments), "list of")
-        return f"{count} {_kind(arguments[0])}s"
-    if origin in (Union, UnionType):
-        return " or ".join(_kind(argument) for argument in arguments if argument is not NoneType)
-    return getattr(kind, "__name__", str(kind))
-
-
-def shown(value: Any) -> str:
-    """A default or an example, as a person types it.
-
-    Examples:
-        >>> shown(True), shown(1e-05), shown((0.9, 0.999)), shown(None)
-        ('true', '1e-05', '[0.9, 0.999]', 'None')
-    """
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:g}"
-    if not isinstance(value, tuple):
-        return str(value)
-    words = all(isinstance(entry, str) for entry in value)
-    return ",".join(value) if words else f"[{', '.join(map(shown, value))}]"
-
-
-@cache
-def _adapter(kind: Any) -> Any:
-    from pydantic import ConfigDict, TypeAdapter
-    from pydantic.errors import PydanticUserError
-
-    try:
-        return TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True))
-    except PydanticUserError:  # a type that brings a configuration of its own
-        return TypeAdapter(kind)
-
-
-def whole_numbers(text: str, name: str = "seed") -> tuple[int, ...]:
-    """The numbers that `text` lists, in its order.
-
-    Raises:
-        ValueError: not such a list, none or too many numbers, or one beyond what libraries take as a seed.
-
-    Examples:
-        >>> whole_numbers("0-3,7")
-        (0, 1, 2, 3, 7)
-    """
-    ranges: list[range] = []
-    try:
-        for part in text.split(","):
-            first, dash, last = part.strip().partition("-")
-            ranges.append(range(int(first), int(last if dash else first) + 1))
-    except ValueError:
-        raise ValueError(f"{text!r} is no list of {name}s; expected for example 0-4 or 0,2,10-12") from None
-    if any(numbers.stop > LARGEST + 1 for numbers in ranges):
-        raise ValueError(f"{text!r} goes beyond the largest {name}, {LARGEST}")
-    if not 0 < sum(map(len, ranges)) <= MOST_NUMBERS:
-        raise ValueError(f"{text!r} names no {name}, or more than {MOST_NUMBERS:,}")
-    return tuple(number for numbers in ranges for number in numbers)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scratchcard.analysis.anatomy_tables import PLACE
 from scratchcard.analysis.overlap import PackedMask, chances, core_curve, jaccards
 from scratchcard.analysis.tickets import Origin, labels_of, layer_rows, ticket_files, workloads_of
 from scratchcard.analysis.weights import EDGES, Distribution, same_sign, weight_distributions
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 FORMAT_KEY = b"scratchcard.anatomy"
 FORMAT_VERSION = b"1"
 COLUMNS = ["kind", "workload", "network", "task", "density", "seed", "label", "other", "layer", "name", "at", "value"]
-PLACE = ["workload", "density"]
-MEASURES = ("jaccard", "spread", "chance", "chance_by_layer", "seeds")
 _TRAINING = ("steps", "best_step", "early_stopped", "diverged", "validation_accuracy", "validation_loss")
 
 
@@ -72,6 +71,17 @@ def anatomy(
     Raises:
         FileNotFoundError: there is nothing at a path.
         ValueError: no tickets, a damaged one, one without provenance, or two of one run.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 8), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(8, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> methods = [sc.Method("magnitude"), sc.Method("snip")]
+        >>> runs = [sc.Experiment(workload, method, density=0.5, seed=0) for method in methods]
+        >>> _ = sc.sweep(runs, "dissected", keep_tickets=True)
+        >>> rows = anatomy("dissected")
+        >>> rows = rows[rows["name"].isin(["jaccard", "chance"])]
+        >>> rows[["label", "other", "name", "value"]].round(2).values.tolist()
+        [['magnitude', 'snip', 'jaccard', 0.45], ['magnitude', 'snip', 'chance', 0.33]]
     """
     files = ticket_files(source)
     origins: list[Origin] = []
@@ -115,6 +125,12 @@ def read_anatomy(path: str | Path) -> pd.DataFrame:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, no anatomy, or of another version.
+
+    Examples:
+        >>> _ = sc.prune("lenet_300_100", "digits", 0.1, method="snip").save("snip.safetensors")
+        >>> written = anatomy("snip.safetensors", "anatomy.parquet")
+        >>> read_anatomy("anatomy.parquet").equals(written)
+        True
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -213,58 +229,3 @@ def _overlaps(masks: Sequence[PackedMask], about: pd.DataFrame, groups: Sequence
     means["place"] = grouped["place"].first()
     long = means.reset_index().melt(["place", *PLACE, "label", "other"], var_name="name")
     return long.drop(columns=PLACE).assign(kind="overlap")
-
-
-def places(frame: pd.DataFrame) -> list[tuple[str, float]]:
-    """The workloads and densities of an anatomy, sorted."""
-    found = frame[PLACE].drop_duplicates().sort_values(PLACE)
-    return [(str(workload), float(density)) for workload, density in found.itertuples(index=False)]
-
-
-def overlap_matrix(frame: pd.DataFrame, measure: str = "jaccard") -> pd.DataFrame:
-    """Means over seeds of every two methods, labels along both sides; empty without two methods.
-
-    The diagonal is NaN except where one initialisation has several tickets of a method. Pairs that never had the same
-    seed are NaN too.
-
-    Args:
-        frame: rows of one workload and density.
-        measure: one of `MEASURES`.
-    """
-    rows = frame.loc[(frame["kind"] == "overlap") & (frame["name"] == measure), ["label", "other", "value"]]
-    import pandas as pd
-
-    both = pd.concat([rows, rows.rename(columns={"label": "other", "other": "label"})]).drop_duplicates()
-    return both.pivot(index="label", columns="other", values="value")
-
-
-def core_sizes(frame: pd.DataFrame) -> pd.DataFrame:
-    """How many weights the tickets of one initialisation have in common, as means over seeds.
-
-    Columns: workload, density, tickets (n of one seed), at_least (k), seeds, weights, expected, expected_by_layer: for
-    every k from 1 to n. The core is the row with k = n. Seeds with other numbers of tickets have rows of their own.
-    """
-    rows = frame[frame["kind"] == "core"].copy()
-    rows["tickets"] = rows.groupby([*PLACE, "seed"])["at"].transform("max").astype("int64")
-    rows["at_least"] = rows["at"].astype("int64")
-    keys = [*PLACE, "tickets", "at_least"]
-    means = rows.pivot_table(index=keys, columns="name", values="value", aggfunc="mean")
-    means = means.reindex(columns=["weights", "expected", "expected_by_layer"])
-    means.insert(0, "seeds", rows[rows["name"] == "weights"].groupby(keys)["seed"].nunique())
-    means.columns.name = None
-    return means.reset_index()
-
-
-def means(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Means over seeds of the numbers of a kind (`ticket`, `layer` or `weights`), a column a name.
-
-    Columns: workload, density, label, layer (`""`: all), seeds, then the names; NaN where no seed has the number.
-    """
-    rows = frame[frame["kind"] == kind]
-    keys = [*PLACE, "label", "layer"]
-    table = rows.pivot_table(index=keys, columns="name", values="value", aggfunc="mean", sort=False)
-    # `density` is what was asked for; the share that was really kept has the name of its own.
-    table = table[list(dict.fromkeys(rows["name"]))].rename(columns={"density": "kept_density"})
-    table.insert(0, "seeds", rows.groupby(keys)["seed"].nunique())
-    table.columns.name = None
-    return table.reset_index().sort_values([*PLACE, "label"], kind="stable", ignore_index=True)

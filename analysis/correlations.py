@@ -38,6 +38,19 @@ def feature_correlations(table: ScoreTable, target: str, *, rows: int = ROWS, se
 
     Raises:
         ValueError: an unknown target.
+
+    Examples:
+        >>> import pathlib, tempfile
+        >>> from scratchcard.score_tables.schema import Column, TableBlock, TableSchema
+        >>> from scratchcard.score_tables.writer import TableWriter
+        >>> columns = Column("magnitude", "feature", "raw", "|w|"), Column("kept", "target", "raw", "1 if kept")
+        >>> values = {"magnitude": np.array([0.1, 0.2, 0.9, 0.3]), "kept": np.array([0, 0, 1, 1])}
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "toy-seed0.parquet"
+        >>> with TableWriter(TableSchema(1, columns), path, "toy", 0) as writer:
+        ...     block = {name: array.astype(np.float32) for name, array in values.items()}
+        ...     writer.write(TableBlock("toy", 0, 0, "weight", np.arange(4), block))
+        >>> feature_correlations(ScoreTable.open(path), "kept").round(3).values.tolist()
+        [['magnitude', 0.723, 0.894, 1.0, 4]]
     """
     import pandas as pd
 

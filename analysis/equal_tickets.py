@@ -29,6 +29,10 @@ class Identical:
         methods: two or more; the shortest name first, which stands for all.
         common: runs (density and seed) that they have in common; of several pairs, the fewest.
         whole: whether none has a run that another lacks.
+
+    Examples:
+        >>> Identical(("snip", "magnitude on snip"), common=6, whole=True).sentence
+        "'snip' and 'magnitude on snip' are identical in all 6 runs"
     """
 
     methods: tuple[str, ...]
@@ -52,6 +56,15 @@ def identical(runs: pd.DataFrame, by: str = "method") -> list[Identical]:
     Args:
         runs: from `analysis.results.frame`.
         by: the column that names the methods.
+
+    Examples:
+        >>> import pandas as pd
+        >>> methods = ["snip", "snip", "magnitude on snip", "magnitude on snip"]
+        >>> runs = pd.DataFrame({"method": methods, "seed": [0, 1, 0, 1]})
+        >>> runs = runs.assign(network="lenet", task="digits", density=0.1, kept=100, effective_density=0.1)
+        >>> runs = runs.assign(test_accuracy=[0.91, 0.93, 0.91, 0.93], validation_loss=[0.4, 0.3, 0.4, 0.3])
+        >>> identical(runs)
+        [Identical(methods=('snip', 'magnitude on snip'), common=2, whole=True)]
     """
     columns = [*EQUAL, *(name for name in ALSO if name in runs.columns)]
     values = runs[columns].astype(object).where(runs[columns].notna(), None)
@@ -82,12 +95,20 @@ def identical(runs: pd.DataFrame, by: str = "method") -> list[Identical]:
 
 
 def others(groups: Iterable[Identical]) -> dict[str, str]:
-    """Each method that another stands for, to that one."""
+    """Each method that another stands for, to that one.
+
+    >>> others([Identical(("snip", "magnitude on snip", "grasp on snip"), 6, True)])
+    {'magnitude on snip': 'snip', 'grasp on snip': 'snip'}
+    """
     return {method: group.methods[0] for group in groups for method in group.methods[1:]}
 
 
 def note(groups: Sequence[Identical]) -> str:
-    """What a table with these methods must say; empty without any."""
+    """What a table with these methods must say; empty without any.
+
+    >>> note([Identical(("snip", "magnitude on snip"), 6, True)]).partition(" (")[0]
+    "The same result under several names: 'snip' and 'magnitude on snip' are identical in all 6 runs"
+    """
     if not groups:
         return ""
     told = "; ".join(group.sentence for group in groups)
@@ -98,7 +119,14 @@ def note(groups: Sequence[Identical]) -> str:
 
 
 def repeated(tests: pd.DataFrame, groups: Sequence[Identical]) -> str:
-    """What must stand beside the tests of a family (rows of `analysis.significance.compare`); empty if nothing."""
+    """What must stand beside the tests of a family (rows of `analysis.significance.compare`); empty if nothing.
+
+    >>> import pandas as pd
+    >>> tests = pd.DataFrame({"of": ["snip", "magnitude on snip"], "against": "random", "network": "lenet"})
+    >>> tests = tests.assign(task="digits", density=0.1, paired=False, counted=True, significant=True)
+    >>> repeated(tests, [Identical(("snip", "magnitude on snip"), 6, True)]).partition(": ")[2].partition(".")[0]
+    '1 are different tests, 1 of them significant'
+    """
     import pandas as pd
 
     stands = others(groups)

@@ -31,6 +31,11 @@ class Friedman:
             a larger p no pair differs.
         blocks: number N of complete blocks.
         dropped: blocks left out because a label has no run there.
+
+    Examples:
+        >>> found = Friedman(8.0, 0.018, {"synflow": 1.0, "snip": 2.0, "random": 3.0}, critical_difference(3, 4), 4, 0)
+        >>> found.mean_ranks["random"] - found.mean_ranks["synflow"] > found.critical_difference
+        True
     """
 
     statistic: float
@@ -68,6 +73,16 @@ def friedman(frame: pd.DataFrame, label: str = "label") -> Friedman:
 
     Raises:
         ValueError: fewer than three methods, or fewer than two complete blocks.
+
+    Examples:
+        >>> import pandas as pd
+        >>> accuracies = {"snip": [0.9, 0.8, 0.9, 0.9], "grasp": [0.8, 0.7, 0.8, 0.7], "random": [0.3, 0.2, 0.3, 0.1]}
+        >>> runs = pd.DataFrame([(m, s, a) for m, values in accuracies.items() for s, a in enumerate(values)])
+        >>> runs = runs.set_axis(["label", "seed", "test_accuracy"], axis=1)
+        >>> runs = runs.assign(network="lenet", task="digits", density=0.1)
+        >>> found = friedman(runs)
+        >>> found.mean_ranks, round(found.p, 3)
+        ({'snip': 1.0, 'grasp': 2.0, 'random': 3.0}, 0.018)
     """
     import numpy as np
     from scipy import stats

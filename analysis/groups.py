@@ -29,14 +29,22 @@ SETTINGS = (
 
 
 class Place(NamedTuple):
-    """Where runs are compared: a network on a task."""
+    """Where runs are compared: a network on a task.
+
+    >>> Place("lenet_300_100", "digits")
+    Place(network='lenet_300_100', task='digits')
+    """
 
     network: str
     task: str
 
 
 def density_key(density: float) -> float:
-    """A density as it is compared: without the last digits, where rounding differs."""
+    """A density as it is compared: without the last digits, where rounding differs.
+
+    >>> 0.1 + 0.2, density_key(0.1 + 0.2)
+    (0.30000000000000004, 0.3)
+    """
     return float(f"{density:.10g}")
 
 
@@ -52,6 +60,11 @@ class Group:
         missing: seeds of the runs whose value is NaN or infinite.
         diverged: seeds of finite values whose training diverged (they were measured at their best before).
         rows: places of all runs in the frame.
+
+    Examples:
+        >>> group = Group(("snip",), seeds=(0, 1), values=(0.9, 0.8), missing=frozenset({2}), rows=(0, 1, 2))
+        >>> group.interval.text(3), sorted(group.every_seed), group.repeated
+        ('0.850 ± 0.635', [0, 1, 2], False)
     """
 
     key: tuple[Any, ...] = ()
@@ -142,6 +155,12 @@ class Methods:
     Attributes:
         groups: in order of appearance.
         at: the densities at which a label has runs, by (label, place).
+
+    Examples:
+        >>> place, run = Place("lenet_300_100", "digits"), Group(("dense",), seeds=(0,), values=(0.97,))
+        >>> found = Methods({("dense", place, 1.0): run}, {("dense", place): {1.0}})
+        >>> found.get("dense", place, density=0.1).values
+        (0.97,)
     """
 
     groups: Mapping[tuple[str, Place, float], Group]
@@ -177,6 +196,14 @@ def methods(runs: pd.DataFrame, label: str = "label") -> Methods:
     Raises:
         ValueError: columns are missing; two runs of a method have the same seed, since they differ in something that
             the label does not say, or are one run twice; or a network and task has runs of several metrics.
+
+    Examples:
+        >>> import pandas as pd
+        >>> runs = pd.DataFrame({"label": ["snip", "snip", "random"], "seed": [0, 1, 0]})
+        >>> runs = runs.assign(network="lenet_300_100", task="digits", density=0.1, test_accuracy=[0.9, 0.8, 0.5])
+        >>> found = methods(runs)
+        >>> found.labels, found.get("snip", found.places[0], 0.1).values
+        (['snip', 'random'], (0.9, 0.8))
     """
     found: dict[tuple[str, Place, float], Group] = {}
     at: dict[tuple[str, Place], set[float]] = {}
@@ -208,10 +235,20 @@ def methods(runs: pd.DataFrame, label: str = "label") -> Methods:
 
 
 def differing(runs: pd.DataFrame, settings: Sequence[str]) -> list[str]:
-    """The settings in which runs differ."""
+    """The settings in which runs differ.
+
+    >>> import pandas as pd
+    >>> differing(pd.DataFrame({"device": ["cpu", "cuda"], "rounds": [10, 10]}), ["device", "rounds"])
+    ['device']
+    """
     return [name for name in settings if name in runs and runs[name].nunique(dropna=False) > 1]
 
 
 def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """A frame's rows by the names of its columns."""
+    """A frame's rows by the names of its columns.
+
+    >>> import pandas as pd
+    >>> rows_of(pd.DataFrame({"label": ["snip", "random"], "kept": [10, 10]}))
+    [{'label': 'snip', 'kept': 10}, {'label': 'random', 'kept': 10}]
+    """
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]

@@ -30,6 +30,11 @@ class PackedMask:
         sizes: number of weights of each tensor.
         kept: number of kept weights of each.
         bits: `(ceil(n / 64),)` uint64, the flat mask; what is left of the last word is 0.
+
+    Examples:
+        >>> packed = PackedMask.of(sc.Mask({"weight": torch.tensor([[True, False, True], [False, False, True]])}))
+        >>> packed.sizes, packed.kept, packed.bits.nbytes
+        (array([6]), array([3]), 8)
     """
 
     sizes: NDArray[np.int64]
@@ -50,6 +55,12 @@ def jaccards(masks: Sequence[PackedMask]) -> NDArray[np.float64]:
     """`|A ∩ B| / |A ∪ B|` of the kept weights (Jaccard 1912) of every two; 1 for two masks that keep nothing.
 
     One AND and one bit count a row of the matrix.
+
+    >>> masks = [sc.Mask({"weight": torch.tensor([kept]) == 1}) for kept in ([1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 1, 1])]
+    >>> jaccards([PackedMask.of(mask) for mask in masks]).round(3)
+    array([[1.   , 0.333, 0.   ],
+           [0.333, 1.   , 0.333],
+           [0.   , 0.333, 1.   ]])
     """
     bits = np.stack([mask.bits for mask in masks])
     sizes = np.array([mask.kept.sum() for mask in masks])
@@ -64,6 +75,13 @@ def chances(masks: Sequence[PackedMask], *, by_layer: bool = False) -> NDArray[n
     the expected union, exact as the network grows; 1 for p = q = 0. By layer, of masks that keep as much of each layer
     at random places, `Σ n_l p_l q_l / Σ n_l (p_l + q_l - p_l q_l)` over layers l of n_l weights: criteria that agree
     only on how many weights each layer needs reach this; agreement on *which* weights shows above it.
+
+    >>> thin, wide = [True, False, False, False], [True, True, True, False]
+    >>> pairs = (thin, wide), (wide, thin)
+    >>> masks = [sc.Mask({"0": torch.tensor([one]), "1": torch.tensor([other])}) for one, other in pairs]
+    >>> masks = [PackedMask.of(mask) for mask in masks]
+    >>> chances(masks)[0].round(3).tolist(), chances(masks, by_layer=True)[0].round(3).tolist()
+    ([0.333, 0.333], [0.455, 0.231])
     """
     sizes = masks[0].sizes.astype(np.float64)
     kept = np.stack([mask.kept for mask in masks]).astype(np.float64)
@@ -80,6 +98,13 @@ def core_curve(masks: Sequence[PackedMask]) -> pd.DataFrame:
     Columns: `at_least` (k), `weights`, and what independent masks would give: `expected` with the weights of each mask
     anywhere, `expected_by_layer` with as many in each layer as it has. The number of masks that keep a weight is then
     Poisson-binomial with the masks' (layer) densities.
+
+    >>> masks = [sc.Mask({"weight": torch.tensor([kept]) == 1}) for kept in ([1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1])]
+    >>> core_curve([PackedMask.of(mask) for mask in masks])[["at_least", "weights", "expected"]]
+       at_least  weights  expected
+    0         1        4       3.5
+    1         2        1       2.0
+    2         3        1       0.5
     """
     import pandas as pd
 

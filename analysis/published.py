@@ -54,6 +54,13 @@ def published(name: str) -> pd.DataFrame:
 
     Raises:
         ValueError: unknown name.
+
+    Examples:
+        >>> figures = published("saw_dense_training")
+        >>> figures[["initial", "steps", "test_accuracy"]].head(2)
+          initial         steps  test_accuracy
+        0   given  12819.333333       0.982350
+        1     saw  12037.666667       0.978633
     """
     import pandas as pd
 
@@ -95,6 +102,14 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         The columns of `published`, with `label` being ours; in the order of the tables.
+
+    Examples:
+        >>> import pandas as pd
+        >>> ours = {"task": "mnist", "network": "lenet_300_100", "density": 1.0, "label": "dense", "initial": "given"}
+        >>> ours |= {"restack": False, "schedule": "exponential", "scope": "global", "rewind_step": 0}
+        >>> found = beside(pd.DataFrame([ours | dict.fromkeys(("scorer", "on", "regime", "initial_scorer"))]))
+        >>> found[["label", "test_accuracy", "runs"]].values.tolist()
+        [['dense', 0.98235, 3]]
     """
     import pandas as pd
 

@@ -24,7 +24,17 @@ GROUP = ("task", "network", "density", "label", "predictor")
 
 
 class MixedRunsWarning(UserWarning):
-    """One group holds a seed more than once: its runs differ in something that its label does not name."""
+    """One group holds a seed more than once: its runs differ in something that its label does not name.
+
+    >>> import pandas as pd, warnings
+    >>> run = {"task": "digits", "network": "lenet", "density": 0.1, "label": "snip", "predictor": None, "seed": 0}
+    >>> twice = pd.DataFrame([run, run]).assign(test_accuracy=[0.9, 0.8], device=["cpu", "cuda"])
+    >>> with warnings.catch_warnings(action="error"):
+    ...     summary(twice)
+    Traceback (most recent call last):
+        ...
+    scratchcard.analysis.results.MixedRunsWarning: 2 runs of 'snip' ... share 1 seeds: they differ in device; ...
+    """
 
 
 def frame(source: str | Path, *, grid: str | None = None) -> pd.DataFrame:
@@ -53,12 +63,27 @@ def frame(source: str | Path, *, grid: str | None = None) -> pd.DataFrame:
 
 
 def grids(source: str | Path) -> list[dict[str, Any]]:
-    """The manifests of the grids whose runs the source holds, sorted by name; see `frame` for errors."""
+    """The manifests of the grids whose runs the source holds, sorted by name; see `frame` for errors.
+
+    >>> import pathlib
+    >>> pathlib.Path("gridded/grids").mkdir(parents=True)
+    >>> _ = pathlib.Path("gridded/grids/toy.json").write_text('{"name": "toy", "title": "A toy", "digests": ["ab12"]}')
+    >>> grids("gridded")
+    [{'name': 'toy', 'title': 'A toy', 'digests': ['ab12']}]
+    """
     return _manifests(source).grids
 
 
 def predictors(source: str | Path) -> list[dict[str, Any]]:
-    """The predictors fitted for the source's grids: name, identity, recipe, metrics, seconds; errors as of `frame`."""
+    """The predictors fitted for the source's grids: name, identity, recipe, metrics, seconds; errors as of `frame`.
+
+    >>> import pathlib
+    >>> pathlib.Path("fitted/predictors").mkdir(parents=True)
+    >>> told = '{"name": "linear", "identity": "ab12", "metrics": {"held_out": {"r2": 0.3}}}'
+    >>> _ = pathlib.Path("fitted/predictors/ab12.json").write_text(told)
+    >>> [(predictor["name"], predictor["metrics"]["held_out"]) for predictor in predictors("fitted")]
+    [('linear', {'r2': 0.3})]
+    """
     return _manifests(source).predictors
 
 
@@ -68,6 +93,14 @@ def failures(source: str | Path, *, grid: str | None = None) -> pd.DataFrame:
     Raises:
         FileNotFoundError: nothing there.
         ValueError: a file that is not ours, or an unknown grid.
+
+    Examples:
+        >>> import pathlib
+        >>> pathlib.Path("failed").mkdir()
+        >>> told = '{"digest": "ab12", "label": "snip", "configuration": {"density": 0.1, "seed": 3}, "error": "lost"}'
+        >>> _ = pathlib.Path("failed/ab12.error.json").write_text(told)
+        >>> failures("failed")[["label", "density", "seed", "error"]].values.tolist()
+        [['snip', 0.1, 3, 'lost']]
     """
     import pandas as pd
 
@@ -83,6 +116,13 @@ def query(source: str | Path, sql: str, *, grid: str | None = None) -> pd.DataFr
     Raises:
         FileNotFoundError: nothing there.
         ValueError: as `frame`; wrong SQL, another statement than one SELECT, or two columns of one name.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> _ = sc.sweep([sc.Experiment(workload, sc.Method("snip"), density, 0) for density in (0.25, 0.5)], "queried")
+        >>> query("queried", "SELECT label, sum(kept) AS kept FROM runs GROUP BY label").values.tolist()
+        [['snip', 6]]
     """
     return to_frame(_query(_load(source, grid)[0], sql))
 
@@ -96,6 +136,13 @@ def export(source: str | Path, out: str | Path, *, grid: str | None = None, quer
     Raises:
         FileNotFoundError: nothing there.
         ValueError: as `query`; another ending.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> _ = sc.sweep([sc.Experiment(workload, sc.Method("snip"), 0.25, 0)], "exported")
+        >>> frame(export("exported", "exported.parquet")).equals(frame("exported"))
+        True
     """
     out = Path(out)
     if out.suffix not in ENDINGS:
@@ -106,7 +153,12 @@ def export(source: str | Path, out: str | Path, *, grid: str | None = None, quer
 
 
 def unfinished(frame: pd.DataFrame, grids: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
-    """For each grid (a manifest) how many of its runs a frame lacks, and how many it has: `{name: (missing, all)}`."""
+    """For each grid (a manifest) how many of its runs a frame lacks, and how many it has: `{name: (missing, all)}`.
+
+    >>> import pandas as pd
+    >>> unfinished(pd.DataFrame({"digest": ["ab12"]}), [{"name": "toy", "digests": ["ab12", "cd34", "ef56"]}])
+    {'toy': (2, 3)}
+    """
     done = set(frame["digest"])
     planned = {str(manifest["name"]): set(manifest["digests"]) for manifest in grids}
     return {name: (len(digests - done), len(digests)) for name, digests in planned.items()}
@@ -120,6 +172,13 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
 
     Warns:
         MixedRunsWarning: a group holds a seed more than once, so that its runs differ in more than the seed.
+
+    Examples:
+        >>> import pandas as pd
+        >>> frame = pd.DataFrame({"label": "snip", "seed": [0, 1, 2], "test_accuracy": [0.90, 0.92, 0.94]})
+        >>> frame = frame.assign(task="digits", network="lenet", density=0.1, predictor=None)
+        >>> summary(frame)[["label", "test_accuracy", "half_width", "seeds"]].round(3).values.tolist()
+        [['snip', 0.92, 0.05, 3]]
     """
     import pandas as pd
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+
+from pydantic import BaseModel
 
 from scratchcard.artefacts.files import written_beside
 from scratchcard.artefacts.json_file import parse_object
+from scratchcard.sweeps.record import Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +23,8 @@ FORMAT = 1
 ENDINGS = (".parquet", ".csv")
 SQL = {"text": "VARCHAR", "integer": "BIGINT", "real": "DOUBLE", "flag": "BOOLEAN", "json": "JSON"}
 """Kind of a column to DuckDB's type. JSON stays text."""
+KINDS = {str: "text", int: "integer", float: "real", bool: "flag"}
+"""Type in a record to kind of a column; what is none of these is JSON."""
 
 
 class RecordColumn(NamedTuple):
@@ -28,8 +33,12 @@ class RecordColumn(NamedTuple):
     Attributes:
         name: in the frame.
         path: the keys that lead to it in the record, joined with dots; empty for a column that is worked out.
-        kind: text, integer, real, flag or json (kept as text).
-        required: without it a file is no record of a finished run; the others may be missing (older records).
+        kind: text, integer, real, flag or json (kept as text), as `sweeps.record` declares it.
+        required: without it a record is left out; the others may be missing (older records).
+
+    Examples:
+        >>> next(column for column in COLUMNS if column.name == "training_seconds")
+        RecordColumn(name='training_seconds', path='training.seconds', kind='real', required=False)
     """
 
     name: str
@@ -38,11 +47,24 @@ class RecordColumn(NamedTuple):
     required: bool = False
 
 
+def _declared(path: str) -> str:
+    """The kind of the value at a path of a record."""
+    part: Any = Record
+    for name in path.split("."):
+        if not (isinstance(part, type) and issubclass(part, BaseModel)):
+            raise ValueError(f"records have no {path}")
+        wanted = part.model_fields[name].annotation
+        part = next((one for one in get_args(wanted) if one is not type(None)), wanted)
+        part = part.__origin__ if hasattr(part, "__metadata__") else part
+    return KINDS.get(part, "json")
+
+
 def _columns(parent: str, written: str) -> Iterator[RecordColumn]:
-    """From `name:kind` for each column, with `!` behind those that are required."""
+    """From the names of the columns, with `!` behind those that are required."""
     for word in written.split():
-        name, _, kind = word.rstrip("!").partition(":")
-        yield RecordColumn(name, f"{parent}{name}", kind or "text", word.endswith("!"))
+        name = word.rstrip("!")
+        path = f"{parent}{name}"
+        yield RecordColumn(name, path, _declared(path), word.endswith("!"))
 
 
 _METHOD = "configuration.method."
@@ -50,23 +72,21 @@ _WORKLOAD = "configuration.workload."
 COLUMNS = (
     *_columns("", "digest! label!"),
     *_columns(_WORKLOAD, "network! task! data_digest"),
-    *_columns("configuration.", "density:real! seed:integer!"),
+    *_columns("configuration.", "density! seed!"),
     *_columns(_METHOD, "scorer! on"),
     RecordColumn("predictor", ""),
-    *_columns(_METHOD, "regime! rounds:integer shots:integer schedule scope towards:real restack:flag"),
-    *_columns(_METHOD, "rewind_step:integer initial initial_scorer"),
-    *_columns(f"{_WORKLOAD}recipe.", "scoring_examples:integer max_steps:integer"),
-    *_columns("", "kept:integer! prunable:integer! effective_density:real test_accuracy:real! test_loss:real metric"),
-    *_columns("", "test_metrics:json"),
-    *_columns("training.", "validation_accuracy:real validation_loss:real"),
-    *_columns("", "pruning_seconds:real"),
-    RecordColumn("training_seconds", "training.seconds", "real"),
-    *_columns("", "wall_seconds:real"),
-    *_columns("training.", "steps:integer best_step:integer early_stopped:flag diverged:flag engine"),
+    *_columns(_METHOD, "regime! rounds shots schedule scope towards restack rewind_step initial initial_scorer"),
+    *_columns(f"{_WORKLOAD}recipe.", "scoring_examples max_steps"),
+    *_columns("", "kept! prunable! effective_density test_accuracy! test_loss metric test_metrics"),
+    *_columns("training.", "validation_accuracy validation_loss"),
+    *_columns("", "pruning_seconds"),
+    RecordColumn("training_seconds", "training.seconds", _declared("training.seconds")),
+    *_columns("", "wall_seconds"),
+    *_columns("training.", "steps best_step early_stopped diverged engine"),
     *_columns("", "device"),
-    *_columns("configuration.", "results_version:integer"),
+    *_columns("configuration.", "results_version"),
     *_columns("versions.", "torch python scratchcard"),
-    *_columns("", "machine finished layer_density:json live_units:json"),
+    *_columns("", "machine finished layer_density live_units"),
     RecordColumn("grids", "", required=True),
 )
 PREDICTOR_PATHS = (f"{_METHOD}predictor_name", f"{_METHOD}predictor")
@@ -76,7 +96,11 @@ ORDER = [(name, "ascending") for name in ("task", "density", "label", "seed", "d
 
 
 def arrow_schema() -> pa.Schema:
-    """The columns as an Arrow schema."""
+    """The columns as an Arrow schema.
+
+    >>> arrow_schema().field("seed"), arrow_schema().field("predictor")
+    (pyarrow.Field<seed: int64 not null>, pyarrow.Field<predictor: string>)
+    """
     import pyarrow as pa
 
     types = {"text": pa.string(), "integer": pa.int64(), "real": pa.float64(), "flag": pa.bool_(), "json": pa.string()}
@@ -88,6 +112,9 @@ def json_structure() -> dict[str, Any]:
 
     With the types given, no schema is inferred from the files: five thousand records would otherwise cost seconds, and
     a field that is null in all of them would have no type.
+
+    >>> json_structure()["training"]["best_step"], json_structure()["configuration"]["seed"]
+    ('BIGINT', 'BIGINT')
     """
     structure: dict[str, Any] = {}
     leaves = {column.path: SQL[column.kind] for column in COLUMNS if column.path}
@@ -105,6 +132,10 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
 
     A missing real number is NaN. Columns of a result are typed by what they are, whether or not values are missing,
     so that code that works on one frame works on the next; other columns (of a query) by whether any is missing.
+
+    >>> import pyarrow as pa
+    >>> to_frame(pa.table({"rounds": [1, None], "test_loss": [0.5, None]})).dtypes.astype(str).to_dict()
+    {'rounds': 'Int64', 'test_loss': 'float64'}
     """
     import pandas as pd
     import pyarrow as pa
@@ -130,6 +161,10 @@ class Manifests(NamedTuple):
         grids: the grids' manifests.
         predictors: the fitted predictors, with their metrics.
         failures: the runs that failed.
+
+    Examples:
+        >>> Manifests(grids=[{"name": "toy", "digests": ["ab12"]}], predictors=[], failures=[]).grids[0]["name"]
+        'toy'
     """
 
     grids: list[dict[str, Any]]
@@ -145,6 +180,12 @@ def write_export(table: pa.Table, manifests: Manifests, out: Path, *, query: str
 
     Raises:
         ValueError: a column that the format cannot hold.
+
+    Examples:
+        >>> import pyarrow as pa
+        >>> write_export(pa.table({"kept": [2, 4]}), Manifests([], [], []), Path("kept.csv"))
+        >>> Path("kept.csv").read_text().split()
+        ['kept', '2', '4']
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -173,6 +214,14 @@ def read_export(path: Path) -> tuple[pa.Table, Manifests]:
 
     Raises:
         ValueError: no Parquet file, or not one of ours.
+
+    Examples:
+        >>> import pyarrow as pa
+        >>> grid = {"name": "toy", "digests": ["ab12", "cd34"]}
+        >>> write_export(pa.table({"digest": ["ab12"]}), Manifests([grid], [], []), Path("read.parquet"))
+        >>> table, manifests = read_export(Path("read.parquet"))
+        >>> table["digest"].to_pylist(), manifests.grids
+        (['ab12'], [{'digests': ['ab12', 'cd34'], 'name': 'toy'}])
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -206,6 +255,15 @@ def whole(table: pa.Table, path: Path) -> pa.Table:
 
     Raises:
         ValueError: the outcome of a query that lacks columns, or columns of other types.
+
+    Examples:
+        >>> table = arrow_schema().empty_table()
+        >>> whole(table.select(table.column_names[::-1]), Path("backwards.parquet")).column_names[:3]
+        ['digest', 'label', 'network']
+        >>> whole(table.select(["digest", "label"]), Path("query.parquet"))
+        Traceback (most recent call last):
+            ...
+        ValueError: query.parquet lacks the columns network, task, ...
     """
     import pyarrow as pa
 

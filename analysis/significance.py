@@ -24,7 +24,7 @@ COLUMNS = (
 )
 
 
-class Pair(NamedTuple):
+class _Pair(NamedTuple):
     """One declared test: `of` against `against`; the place is None where nothing is known of it."""
 
     family: str
@@ -82,9 +82,9 @@ def compare(frame: pd.DataFrame, comparisons: Sequence[Mapping[str, Any]]) -> pd
     return table.astype({"density": float, "significant": bool, "counted": bool, "paired": bool})
 
 
-def _declared(found: Methods, comparisons: Sequence[Mapping[str, Any]]) -> list[Pair]:
+def _declared(found: Methods, comparisons: Sequence[Mapping[str, Any]]) -> list[_Pair]:
     """Every test of every family, once, also those that have no runs yet; (b, a) is the hypothesis of (a, b)."""
-    pairs: dict[tuple[object, ...], Pair] = {}
+    pairs: dict[tuple[object, ...], _Pair] = {}
     for comparison in comparisons:
         missing = [key for key in ("name", "of", "against") if key not in comparison]
         if missing:
@@ -95,7 +95,7 @@ def _declared(found: Methods, comparisons: Sequence[Mapping[str, Any]]) -> list[
                 raise ValueError(f"{key!r} of the comparison {name!r} must be a list of labels, got {labels!r}")
         for one, other in itertools.product(of, against):
             for point in _points(found, one, other, comparison) if one != other else ():
-                pair = Pair(str(name), one, other, *point, bool(comparison.get("paired", False)))
+                pair = _Pair(str(name), one, other, *point, bool(comparison.get("paired", False)))
                 pairs.setdefault((pair.family, frozenset((one, other)), pair[3:]), pair)
     return list(pairs.values())
 
@@ -120,7 +120,7 @@ def _points(
             yield network, task, None if density is None else density_key(density)
 
 
-def _row(found: Methods, pair: Pair) -> dict[str, Any]:
+def _row(found: Methods, pair: _Pair) -> dict[str, Any]:
     of, against, notes = _groups(found, pair)
     counted = min(len(of.every_seed), len(against.every_seed)) >= 2
     if pair.paired:
@@ -133,7 +133,7 @@ def _row(found: Methods, pair: Pair) -> dict[str, Any]:
     return pair._asdict() | asdict(test) | told | {"family_size": 0, "note": "; ".join(notes)}
 
 
-def _groups(found: Methods, pair: Pair) -> tuple[Group, Group, list[str]]:
+def _groups(found: Methods, pair: _Pair) -> tuple[Group, Group, list[str]]:
     """The two groups (paired: their common seeds), and what a reader must know of them."""
     place = None if pair.network is None or pair.task is None else Place(pair.network, pair.task)
     both: dict[str, Group] = {}
@@ -165,20 +165,37 @@ def _groups(found: Methods, pair: Pair) -> tuple[Group, Group, list[str]]:
 
 
 def notes_of(table: pd.DataFrame) -> list[str]:
-    """The notes of tests, each once."""
+    """The notes of tests, each once.
+
+    >>> import pandas as pd
+    >>> notes_of(pd.DataFrame({"note": ["", "no runs of 'grasp'", "no runs of 'grasp'"]}))
+    ["no runs of 'grasp'"]
+    """
     return list(dict.fromkeys(note for note in table["note"] if note))
 
 
 def verdict_of(row: Mapping[str, Any]) -> str:
-    """Whether a test is significant, in a word."""
+    """Whether a test is significant, in a word.
+
+    >>> verdict_of({"significant": False, "p": 0.3}), verdict_of({"significant": False, "p": math.nan})
+    ('no', 'not tested')
+    """
     return "yes" if row["significant"] else "not tested" if math.isnan(row["p"]) else "no"
 
 
 def shown(value: float, form: str) -> str:
-    """A number as a text; `–` where there is none."""
+    """A number as a text; `–` where there is none.
+
+    >>> shown(0.8123, ".2f"), shown(math.nan, ".2f")
+    ('0.81', '–')
+    """
     return "–" if math.isnan(value) else format(value, form)
 
 
 def p_text(p: float) -> str:
-    """`0.0312`, `< 0.0001`, or `–` where there is none."""
+    """`0.0312`, `< 0.0001`, or `–` where there is none.
+
+    >>> p_text(0.81234), p_text(0.031234), p_text(1e-9)
+    ('0.81', '0.0312', '< 0.0001')
+    """
     return "< 0.0001" if p < 1e-4 else shown(p, ".4f" if p < 0.1 else ".2f")

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scratchcard.sweeps.record import SHARES
+
 ACCURACY = "accuracy"
 """What records without a metric's name were measured by."""
-SHARES = ("accuracy", "f1", "precision", "recall")
-"""Ends of the names of metrics that are shares, shown in per cent."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,11 @@ class Headline:
 
 
 def metric_of(value: Any) -> str:
-    """The name in a run's row, where it may be missing."""
+    """The name in a run's row, where it may be missing.
+
+    >>> metric_of("micro_f1"), metric_of(None)
+    ('micro_f1', 'accuracy')
+    """
     return value if isinstance(value, str) and value else ACCURACY
 
 
@@ -76,6 +80,10 @@ class Interval:
         mean: of the values.
         half_width: `t(0.975, n - 1) s / sqrt(n)` with the sample standard deviation s; NaN for a single value.
         count: number of values.
+
+    Examples:
+        >>> Interval(0.9612, 0.0015, 5).text(digits=2, scale=100)
+        '96.12 ± 0.15'
     """
 
     mean: float
@@ -93,6 +101,10 @@ def interval(values: Sequence[float]) -> Interval:
 
     Raises:
         ValueError: no values.
+
+    Examples:
+        >>> interval([0.90, 0.92, 0.94]).text(3)
+        '0.920 ± 0.050'
     """
     count = len(values)
     if count == 0:
@@ -119,6 +131,12 @@ class Summary:
         effective_density: of the tickets.
         accuracies: of each seed, ascending.
         metric: name of the headline metric.
+
+    Examples:
+        >>> steps, seconds, density = interval([430.0]), interval([1.5]), interval([0.09])
+        >>> found = Summary("snip", 0.1, interval([0.90, 0.94]), steps, seconds, density, (0.90, 0.94))
+        >>> found.headline.title, round(found.test_accuracy.mean, 2)
+        ('test accuracy, %', 0.92)
     """
 
     label: str
@@ -137,7 +155,11 @@ class Summary:
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> set[int]:
-    """Places of the points (cost, value) than which none is both cheaper and better; of equal points the first."""
+    """Places of the points (cost, value) than which none is both cheaper and better; of equal points the first.
+
+    >>> sorted(pareto([(1.0, 0.90), (2.0, 0.85), (3.0, 0.95)]))
+    [0, 2]
+    """
     found, best = set[int](), -math.inf
     for k in sorted(range(len(points)), key=lambda k: (points[k][0], -points[k][1])):
         if points[k][1] > best:
@@ -151,6 +173,13 @@ def summarise(results: Iterable[Mapping[str, Any]]) -> list[Summary]:
 
     Raises:
         ValueError: two results of a group have one seed, so that they are no independent values of one method.
+
+    Examples:
+        >>> result = {"label": "snip", "pruning_seconds": 1.5, "effective_density": 0.1, "training": {"best_step": 430}}
+        >>> first = result | {"configuration": {"density": 0.1, "seed": 0}, "test_accuracy": 0.90}
+        >>> second = result | {"configuration": {"density": 0.1, "seed": 1}, "test_accuracy": 0.94}
+        >>> [(one.label, round(one.test_accuracy.mean, 2), one.accuracies) for one in summarise([first, second])]
+        [('snip', 0.92, (0.9, 0.94))]
     """
     import pandas as pd
 

@@ -36,6 +36,12 @@ class Origin:
         seed: of the initial weights, the scoring batch and ties.
         data_seed: of the data order while pruning.
         start: what the initial weights were drawn from: the digest of given weights, else the seed.
+
+    Examples:
+        >>> ticket = sc.prune("lenet_300_100", "digits", density=0.1, method="magnitude", seed=3)
+        >>> origin = Origin.of(ticket, "ticket.safetensors")
+        >>> origin.network, origin.task, origin.label, origin.density, origin.seed
+        ('lenet_300_100', 'digits', 'magnitude', 0.1, 3)
     """
 
     name: str
@@ -89,6 +95,12 @@ def ticket_files(source: str | Path | Iterable[str | Path]) -> list[Path]:
     Raises:
         FileNotFoundError: there is nothing at a path.
         ValueError: no ticket is found.
+
+    Examples:
+        >>> (Path("kept") / "tickets").mkdir(parents=True)
+        >>> (Path("kept") / "tickets" / "ab12.safetensors").touch()
+        >>> [path.name for path in ticket_files("kept")]
+        ['ab12.safetensors']
     """
     sources = [Path(source)] if isinstance(source, str | Path) else [Path(place) for place in source]
     files: dict[Path, None] = {}
@@ -114,6 +126,14 @@ def labels_of(origins: Sequence[Origin]) -> list[str]:
 
     Raises:
         ValueError: two tickets of one run.
+
+    Examples:
+        >>> where = {"network": "lenet", "task": "digits", "density": 0.1, "seed": 0, "data_seed": 0, "start": "0"}
+        >>> how = where | {"settings": "s", "label": "predicted"}
+        >>> one = Origin(name="one", method="m1", predictor="linear", **how)
+        >>> other = Origin(name="other", method="m2", predictor="trees", **how)
+        >>> labels_of([one, other])
+        ['predicted [linear]', 'predicted [trees]']
     """
     places: dict[tuple[Any, ...], dict[str, Origin]] = defaultdict(dict)
     for origin in origins:
@@ -131,7 +151,13 @@ def labels_of(origins: Sequence[Origin]) -> list[str]:
 
 
 def workloads_of(origins: Sequence[Origin]) -> list[str]:
-    """`network-task` for each ticket; with a digest behind it where several recipes or data share that name."""
+    """`network-task` for each ticket; with a digest behind it where several recipes or data share that name.
+
+    >>> where = {"network": "nets:small", "task": "digits", "density": 0.1, "seed": 0, "data_seed": 0, "start": "0"}
+    >>> how = {"label": "snip", "method": "m", "predictor": ""}
+    >>> workloads_of([Origin(name=digest, settings=digest, **where, **how) for digest in ("ab12cd34", "ef56ab78")])
+    ['small-digits [ab12cd]', 'small-digits [ef56ab]']
+    """
     named = [(f"{origin.network.rpartition(':')[2]}-{origin.task}", origin.settings) for origin in origins]
     counts = Counter(name for name, _ in set(named))
     return [name if counts[name] == 1 else f"{name} [{settings[:6]}]" for name, settings in named]
@@ -143,8 +169,12 @@ def layer_rows(ticket: Ticket) -> list[dict[str, Any]]:
     `live_units` lie on a path of kept weights from an input to an output, `dead_units` do not; `effective_density` is
     the share of the layer's weights on such a path. Σ effective_density · size / Σ size is the network's own. These
     four are NaN where the ticket alone does not tell its network. Code named inside a file is never imported.
+
+    >>> row = layer_rows(sc.prune("lenet_300_100", "digits", density=0.1, method="magnitude"))[0]
+    >>> row["size"], row["kept"], row["units"], row["live_units"]
+    (19200, 4569, 300, 166)
     """
-    network = network_of(ticket)
+    network = _network_of(ticket)
     rows: list[dict[str, Any]] = []
     found = None
     if network is not None:
@@ -162,7 +192,7 @@ def layer_rows(ticket: Ticket) -> list[dict[str, Any]]:
     return rows
 
 
-def network_of(ticket: Ticket) -> nn.Module | None:
+def _network_of(ticket: Ticket) -> nn.Module | None:
     """The ticket's network, if the ticket alone tells it; else None.
 
     It does for registered networks of linear layers: the first layer's columns are the inputs, the last one's rows the

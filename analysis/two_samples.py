@@ -28,6 +28,11 @@ class Comparison:
         p: two-sided; NaN where no test is possible, for the reason in `note`.
         degrees_of_freedom: of the t distribution.
         note: why there is no test; empty if there is one.
+
+    Examples:
+        >>> found = Comparison(3, 3, 0.91, 0.81, difference=0.10, hedges_g=8.0, low=0.08, high=0.12, p=0.0003)
+        >>> found.difference, found.low > 0
+        (0.1, True)
     """
 
     n_of: int
@@ -63,7 +68,7 @@ def welch(a: Values, b: Values) -> Comparison:
     """
     from scipy import stats
 
-    a, b = sample(a), sample(b)
+    a, b = _sample(a), _sample(b)
     if min(a.size, b.size) < 2:
         return _comparison(a, b, note="fewer than two values: no spread to test against")
     if constant(a) and constant(b):
@@ -84,7 +89,7 @@ def paired(a: Values, b: Values) -> Comparison:
     """
     from scipy import stats
 
-    a, b = sample(a), sample(b)
+    a, b = _sample(a), _sample(b)
     if a.size != b.size:
         raise ValueError(f"a paired test needs as many values in both groups, got {a.size} and {b.size}")
     if a.size < 2:
@@ -117,6 +122,9 @@ def hedges_correction(degrees_of_freedom: float) -> float:
 
     `J(m) = Γ(m/2) / (sqrt(m/2) Γ((m - 1)/2))`, about `1 - 3 / (4m - 1)`. Hedges, "Distribution theory for Glass's
     estimator of effect size and related estimators" (1981), Journal of Educational Statistics 6(2).
+
+    >>> round(hedges_correction(4), 4), round(hedges_correction(100), 4)
+    (0.7979, 0.9925)
     """
     half = degrees_of_freedom / 2
     return math.exp(math.lgamma(half) - math.lgamma(half - 0.5)) / math.sqrt(half)
@@ -131,8 +139,12 @@ def hedges_g(a: Values, b: Values) -> float:
 
     Raises:
         ValueError: a value is not finite.
+
+    Examples:
+        >>> round(hedges_g([0.90, 0.91, 0.92], [0.80, 0.82, 0.81]), 2)
+        7.98
     """
-    a, b = sample(a), sample(b)
+    a, b = _sample(a), _sample(b)
     if min(a.size, b.size) < 2 or (constant(a) and constant(b)):
         return math.nan
     freedom = a.size + b.size - 2
@@ -140,7 +152,7 @@ def hedges_g(a: Values, b: Values) -> float:
     return float(hedges_correction(freedom) * (np.mean(a) - np.mean(b)) / np.sqrt(squares / freedom))
 
 
-def sample(values: Values) -> NDArray[np.float64]:
+def _sample(values: Values) -> NDArray[np.float64]:
     """The values as an array.
 
     Raises:
@@ -154,7 +166,11 @@ def sample(values: Values) -> NDArray[np.float64]:
 
 
 def constant(values: Values) -> bool:
-    """Whether the values are all the same, but for rounding in the last digits."""
+    """Whether the values are all the same, but for rounding in the last digits.
+
+    >>> constant([0.1 + 0.2, 0.3]), constant([0.3, 0.31])
+    (True, False)
+    """
     return bool(np.ptp(values) <= 1e-12 * np.max(np.abs(values)))
 
 

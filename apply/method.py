@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from scratchcard.regimes import REGIMES, Regime, make_regime, owners
-from scratchcard.settings import SettingError, Settings, changed, described, make, setting, settings_of
+from scratchcard.regimes import REGIMES, Regime, by_words, make_regime, owners
+from scratchcard.setting import SettingError, setting
+from scratchcard.settings import Settings, changed, described, make, settings_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -85,7 +86,7 @@ class Method(Settings):
             grids); it stands for the bundle's own digest.
 
     Raises:
-        ValueError: unknown names, or parts that do not go together.
+        ValueError: unknown names, or parts that do not go together; a setting of a regime, which `Method.of` takes.
         FileNotFoundError: there is no such predictor to say which regime it wants.
     """
 
@@ -160,6 +161,10 @@ class Method(Settings):
             )
 
     @classmethod
+    def _elsewhere(cls, name: str) -> str:
+        return by_words(name, cls)
+
+    @classmethod
     def of(cls, scorer: str | Mapping[str, Any] | Scorer | None = None, **words: Any) -> Method:
         """A method from flat words, as the command line and grids have them: its own settings and its regime's.
 
@@ -168,7 +173,7 @@ class Method(Settings):
             >>> Method.of("snip", rounds=16)
             Traceback (most recent call last):
             ...
-            scratchcard.settings.SettingError: USS has no setting rounds (UMS, ISS, IMS have it); it has ...
+            scratchcard.setting.SettingError: USS has no setting rounds (UMS, ISS, IMS have it); it has ...
 
         Args:
             scorer: as for `Method`, or a name with settings, `{"name": "grasp", "temperature": 1.0}`. None: the

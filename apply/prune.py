@@ -28,11 +28,11 @@ from scratchcard.apply.method import PREDICTED, Method
 from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, network_of, train_ticket
 from scratchcard.apply.shipped import SHIPPED
 from scratchcard.artefacts.destination import check_destination
+from scratchcard.number_list import LARGEST
 from scratchcard.pruning.export import FORMATS
 from scratchcard.pruning.findings import TicketWarning
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.registry import lookup
-from scratchcard.settings import LARGEST
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.session import Session

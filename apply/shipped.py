@@ -35,12 +35,15 @@ def shipped(predictor: str) -> tuple[Path, bool]:
 
     Raises:
         FileNotFoundError: neither; says which name is nearest.
+        ValueError: an empty name.
 
     Examples:
         >>> folder, with_tickets = shipped("policy")
         >>> folder.name, with_tickets
         ('default', False)
     """
+    if not predictor:
+        raise ValueError(f"the predictor's name is empty: expected a bundle's folder or {' or '.join(SHIPPED)}")
     if predictor in SHIPPED:
         return Path(__file__).parent / "default", predictor != "policy"
     if not Path(predictor).exists():

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from scratchcard.regimes import REGIMES, Regime, make_regime, owners
-from scratchcard.settings import Settings, changed, make, setting, settings_of
+from scratchcard.regimes import REGIMES, Regime, by_words, make_regime, owners
+from scratchcard.setting import setting
+from scratchcard.settings import Settings, changed, make, settings_of
 
 if TYPE_CHECKING:
     from scratchcard.scorers.scorer import Scorer
@@ -47,7 +48,7 @@ class Recording(Settings):
         >>> Recording(density=2)
         Traceback (most recent call last):
             ...
-        scratchcard.settings.SettingError: Recording's density is 2, expected a number in (0, 1]
+        scratchcard.setting.SettingError: Recording's density is 2, expected a number in (0, 1]
     """
 
     regime: str | Regime = setting(
@@ -77,6 +78,10 @@ class Recording(Settings):
         super().__post_init__()
         if isinstance(self.regime, str):
             object.__setattr__(self, "regime", make_regime(self.regime))
+
+    @classmethod
+    def _elsewhere(cls, name: str) -> str:
+        return by_words(name, cls)
 
     @classmethod
     def of(cls, *own: Any, **words: Any) -> Recording:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from scratchcard.analysis.figures import mean_row, save
@@ -13,8 +14,9 @@ from scratchcard.analysis.statistics import Summary, pareto
 FASTEST = 0.005
 """Seconds; what takes less is drawn there, since a logarithmic axis has no 0."""
 WIDE, HIGH = 640, 460
-CHARACTER, LINE, GAP, DOT = 5.4, 11.0, 7.0, 4.0
-"""Pixels: a letter's width on average, a label's height, its distance from its point, half of a point."""
+CHARACTER, LINE, GAP, DOT, THIN = 5.4, 11.0, 7.0, 4.0, 2.0
+"""Pixels: a letter's width on average, a label's height, its distance from its point, half of a point, of a line with
+room beside it."""
 OFFSETS = tuple((right, down) for down in (-7.0, 8.0, -19.0, 20.0, -31.0, 32.0) for right in (True, False))
 """Where a label may stand: to the right of its point or to the left, and so many pixels down."""
 Box = tuple[float, float, float, float]
@@ -78,14 +80,30 @@ def cost_front(
         layer("rule", coloured | ends, {"strokeWidth": 1.5}),
         layer("point", coloured, {"filled": True, "size": 60, "opacity": 1}),
     ]
-    for row, (side, down) in zip(rows, place_labels(places, [row["method"] for row in rows]), strict=True):
+    high = [HIGH * (top - row["high"]) / (top - bottom) for row in rows]
+    low = [HIGH * (top - row["low"]) / (top - bottom) for row in rows]
+    lines = [(x - THIN, a, x + THIN, b) for (x, _), a, b in zip(places, high, low, strict=True)]
+    lines += front_line([place for place, row in zip(places, rows, strict=True) if row["kind"] == "Pareto front"])
+    placed = place_labels(places, [row["method"] for row in rows], lines)
+    for row, (side, down) in zip(rows, placed, strict=True):
         options = {"align": "left", "dx": GAP} if side else {"align": "right", "dx": -GAP}
         text = layer("text", coloured | {"text": {"field": "method"}}, options | {"dy": down, "fontSize": 10})
         layers.append({"data": {"values": [row]}} | text)
     return save(rows, layers, (WIDE, HIGH), (title, subtitle), path)
 
 
-def place_labels(points: Sequence[tuple[float, float]], texts: Sequence[str]) -> list[tuple[bool, float]]:
+def front_line(points: Sequence[tuple[float, float]]) -> list[Box]:
+    """The boxes that the steps through these points cover: from each to the right, then up or down to the next."""
+    found: list[Box] = []
+    for (x, y), (next_x, next_y) in pairwise(sorted(points)):
+        found.append((x, y - THIN, next_x, y + THIN))
+        found.append((next_x - THIN, min(y, next_y), next_x + THIN, max(y, next_y)))
+    return found
+
+
+def place_labels(
+    points: Sequence[tuple[float, float]], texts: Sequence[str], lines: Sequence[Box] = ()
+) -> list[tuple[bool, float]]:
     """For each label one of `OFFSETS`: of those near its point the first that covers nothing.
 
     One after the other, greedily; where all cover something, the one that covers least. Labels in the picture are
@@ -94,8 +112,9 @@ def place_labels(points: Sequence[tuple[float, float]], texts: Sequence[str]) ->
     Args:
         points: in pixels from the upper left corner.
         texts: one for each point.
+        lines: what else is drawn.
     """
-    taken: list[Box] = [(x - DOT, y - DOT, x + DOT, y + DOT) for x, y in points]
+    taken: list[Box] = [*((x - DOT, y - DOT, x + DOT, y + DOT) for x, y in points), *lines]
     found = []
     for (x, y), text in zip(points, texts, strict=True):
         long = CHARACTER * len(text)

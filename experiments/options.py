@@ -16,7 +16,7 @@ from experiments.markdown import markdown
 from scratchcard.analysis.figures import comparison
 from scratchcard.analysis.statistics import summarise
 from scratchcard.artefacts.files import written_beside
-from scratchcard.settings import whole_numbers
+from scratchcard.number_list import whole_numbers
 from scratchcard.workloads.device import choose_device
 
 

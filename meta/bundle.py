@@ -189,7 +189,7 @@ def _arrays(data: bytes) -> dict[str, np.ndarray]:
 def _read(folder: Path, name: str, limit: int) -> bytes:
     path = folder / name
     if not path.is_file():
-        _refuse(folder, f"{name} is missing")
+        _refuse(folder, f"{name} is missing; expected a folder that `scratchcard fit` wrote")
     with path.open("rb") as file:
         data = file.read(limit + 1)
     if len(data) > limit:

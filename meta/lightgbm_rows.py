@@ -8,7 +8,8 @@ from typing import Any
 import lightgbm
 import numpy as np
 
-from scratchcard.meta.rows import Batch, Key, Rows
+from scratchcard.meta.batch import Batch
+from scratchcard.meta.rows import Key, Rows
 
 
 class Window:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from scratchcard.meta.batch import Batch
 from scratchcard.score_tables.schema import TableBlock
 from scratchcard.score_tables.table import ScoreTable
 
@@ -17,26 +18,6 @@ Key = tuple[str, int]
 
 POOL = 2**20
 """Rows that `Rows.shuffled` mixes at a time."""
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Some rows of one network.
-
-    Attributes:
-        x: `(n, F)` float32, C-ordered.
-        y: `(n,)` float64, the target.
-        weight: `(n,)` float64, 1 / the share of such rows that the sample holds; None without a sample.
-
-    Examples:
-        >>> batch = Batch(np.zeros((3, 2), np.float32), np.array([1.0, 0.0, 0.0]), np.array([1.0, 20.0, 20.0]))
-        >>> float(batch.weight.sum())  # three rows stand for 41
-        41.0
-    """
-
-    x: np.ndarray
-    y: np.ndarray
-    weight: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -258,12 +239,12 @@ class Rows:
             pool.append(batch)
             held += len(batch.y)
             if held >= POOL:
-                whole = _mixed(pool, generator)
+                whole = Batch.mixed(pool, generator)
                 cut = held // 2 // size * size
-                yield from _cut(whole, 0, cut, size)
-                pool, held = [_slice(whole, cut, held)], held - cut
+                yield from whole.cut(0, cut, size)
+                pool, held = [whole.part(cut, held)], held - cut
         if held:
-            yield from _cut(_mixed(pool, generator), 0, held, size)
+            yield from Batch.mixed(pool, generator).cut(0, held, size)
 
     @property
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
@@ -310,21 +291,3 @@ def _side_by_side(block: TableBlock, features: tuple[str, ...], chosen: np.ndarr
                 "holds NaN or infinity; build the table again"
             )
     return x
-
-
-def _mixed(pool: Sequence[Batch], generator: np.random.Generator) -> Batch:
-    order = generator.permutation(sum(len(batch.y) for batch in pool))
-    x = np.concatenate([batch.x for batch in pool])[order]
-    y = np.concatenate([batch.y for batch in pool])[order]
-    weights = [batch.weight for batch in pool if batch.weight is not None]
-    return Batch(x, y, np.concatenate(weights)[order] if weights else None)
-
-
-def _slice(batch: Batch, start: int, stop: int) -> Batch:
-    weight = None if batch.weight is None else batch.weight[start:stop]
-    return Batch(batch.x[start:stop], batch.y[start:stop], weight)
-
-
-def _cut(batch: Batch, start: int, stop: int, size: int) -> Iterator[Batch]:
-    for place in range(start, stop, size):
-        yield _slice(batch, place, min(place + size, stop))

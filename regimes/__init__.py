@@ -9,7 +9,8 @@ from scratchcard.regimes.iterative import IMS, ISS, Iterative
 from scratchcard.regimes.regime import Found, Regime
 from scratchcard.regimes.upfront import UMS, USS, Upfront
 from scratchcard.registry import lookup, members
-from scratchcard.settings import Setting, make, settings_of
+from scratchcard.setting import Setting
+from scratchcard.settings import make, settings_of
 
 REGIMES: dict[str, Callable[..., Regime]] = {"USS": USS, "UMS": UMS, "ISS": ISS, "IMS": IMS}
 
@@ -22,7 +23,7 @@ def make_regime(name: str, /, **settings: Any) -> Regime:
         >>> make_regime("ISS", shots=3)
         Traceback (most recent call last):
         ...
-        scratchcard.settings.SettingError: ISS has no setting shots (IMS has it); it has scope, floor, ...
+        scratchcard.setting.SettingError: ISS has no setting shots (IMS has it); it has scope, floor, ...
 
     Raises:
         ValueError: an unknown name, a setting that the regime does not have, or a value that the setting cannot have.
@@ -39,6 +40,17 @@ def owners(setting: str) -> tuple[str, ...]:
         (('IMS',), ('UMS', 'ISS', 'IMS'))
     """
     return tuple(name for name, regime in members(REGIMES, "regimes").items() if setting in settings_of(regime))
+
+
+def by_words(setting: str, kind: type) -> str:
+    """Which regimes have a setting that a dataclass with a regime lacks, and that its `of` takes it, for a sentence.
+
+    Examples:
+        >>> by_words("shots", sc.Method)
+        ' (IMS has it: say Method.of(..., shots=...))'
+    """
+    who = ", ".join(owners(setting))
+    return f" ({who} {'have' if ', ' in who else 'has'} it: say {kind.__name__}.of(..., {setting}=...))" if who else ""
 
 
 def regime_settings() -> dict[str, dict[str, Setting]]:

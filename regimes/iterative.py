@@ -9,7 +9,7 @@ from scratchcard.pruning.schedules import SCHEDULES
 from scratchcard.regimes.regime import Found, Regime, Search
 from scratchcard.regimes.upfront import by_schedule, in_rounds, prune_upfront
 from scratchcard.registry import lookup
-from scratchcard.settings import setting
+from scratchcard.setting import setting
 
 if TYPE_CHECKING:
     from scratchcard.workloads.recipe import Recipe

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from scratchcard.pruning.schedules import check_count, check_density
 from scratchcard.pruning.scopes import Scope
-from scratchcard.settings import Settings, described, setting, settings_of, shown
+from scratchcard.setting import setting, shown
+from scratchcard.settings import Settings, described, settings_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

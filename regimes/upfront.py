@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from scratchcard.pruning.schedules import SCHEDULES, check_count
 from scratchcard.regimes.regime import Found, Regime, Search
 from scratchcard.registry import lookup
-from scratchcard.settings import setting
+from scratchcard.setting import setting
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

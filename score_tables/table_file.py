@@ -23,17 +23,9 @@ class RowGroup:
     """Where a block lies: file, number in it, and the keys that all its rows share.
 
     Examples:
-        >>> import pathlib, tempfile
-        >>> from scratchcard.score_tables.schema import Column, TableBlock, TableSchema
-        >>> from scratchcard.score_tables.writer import TableWriter
-        >>> path = pathlib.Path(tempfile.mkdtemp()) / "toy-seed0.parquet"
-        >>> schema = TableSchema(1, (Column("magnitude", "feature", "raw", "|w|"),))
-        >>> sizes = np.array([0.5, 0.1], np.float32)
-        >>> with TableWriter(schema, path, "toy", 0) as writer:
-        ...     writer.write(TableBlock("toy", 0, 0, "weight", np.arange(2), {"magnitude": sizes}))
-        >>> (group,) = TableFile.open(path).groups
-        >>> group.parameter, group.rows
-        ('weight', 2)
+        >>> second = RowGroup(Path("toy-seed0.parquet"), 1, "toy", seed=0, round=0, parameter="bias", rows=2)
+        >>> second.number, second.parameter
+        (1, 'bias')
     """
 
     path: Path
@@ -127,17 +119,13 @@ def read_groups(groups: Sequence[RowGroup], names: Sequence[str]) -> Iterator[Ta
         ValueError: a file is damaged inside.
 
     Examples:
-        >>> import pathlib, tempfile
-        >>> from scratchcard.score_tables.schema import Column, TableBlock, TableSchema
-        >>> from scratchcard.score_tables.writer import TableWriter
-        >>> path = pathlib.Path(tempfile.mkdtemp()) / "toy-seed0.parquet"
-        >>> schema = TableSchema(1, (Column("magnitude", "feature", "raw", "|w|"),))
-        >>> sizes = np.array([0.5, 0.1], np.float32)
-        >>> with TableWriter(schema, path, "toy", 0) as writer:
-        ...     writer.write(TableBlock("toy", 0, 0, "weight", np.arange(2), {"magnitude": sizes}))
+        >>> task = sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2)
+        >>> recording = sc.Recording("USS", "magnitude", 0.5)
+        >>> table = sc.build(sc.Workload(nn.Linear(4, 2), task), [0], "read_groups", recording)
+        >>> (path,) = Path("read_groups").glob("*.parquet")
         >>> (block,) = read_groups(TableFile.open(path).groups, ["magnitude"])
-        >>> block.columns["magnitude"].tolist()[0]
-        0.5
+        >>> block.columns["magnitude"].shape
+        (8,)
     """
     for path, of_file in itertools.groupby(groups, lambda group: group.path):
         with _parquet(path) as file:

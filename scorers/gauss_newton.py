@@ -14,7 +14,8 @@ from scratchcard.pruning.parameters import inside
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.gradients import detached_state, own_generators, placed, twice_differentiable
 from scratchcard.scorers.scorer import Batch, Loss, Scorer, check_mask, hand_over, without_pruned
-from scratchcard.settings import Settings, setting
+from scratchcard.setting import setting
+from scratchcard.settings import Settings
 
 Product = Callable[[list[Tensor]], list[Tensor]]
 

@@ -11,7 +11,8 @@ from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.gradients import loss_gradients, own_generators, twice_differentiable
 from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over, without_pruned
-from scratchcard.settings import Settings, setting
+from scratchcard.setting import setting
+from scratchcard.settings import Settings
 
 
 @dataclass(frozen=True)

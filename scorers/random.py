@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from scratchcard.number_list import LARGEST
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.scorer import Batch, Loss, Scorer, check_mask, hand_over, without_pruned
-from scratchcard.settings import LARGEST, Settings, setting
+from scratchcard.setting import setting
+from scratchcard.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from scratchcard.regimes import regime_settings
 from scratchcard.registry import lookup
 from scratchcard.score_tables.schema import TABLE_VERSION
 from scratchcard.score_tables.table import ScoreTable
-from scratchcard.settings import Setting, settings_of
+from scratchcard.setting import Setting
+from scratchcard.settings import settings_of
 from scratchcard.sweeps.grid_values import OPEN, STRICT, AsTuple, SeedList, Seeds, check_key
 from scratchcard.workers.worker import torch_threads
 from scratchcard.workloads.session import Session

@@ -11,12 +11,13 @@ from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
 from scratchcard.apply.shipped import SHIPPED
 from scratchcard.registry import lookup
+from scratchcard.setting import SettingError
 from scratchcard.sweeps.fitted import FittedSpec
 from scratchcard.sweeps.grid_file import GridFile, MethodSpec, read_file
 from scratchcard.workloads.factory import load_factory
 from scratchcard.workloads.networks import NETWORKS
 from scratchcard.workloads.recipe import Recipe
-from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.tasks import load_task, takes_data_dir
 from scratchcard.workloads.workload import Workload
 
 
@@ -34,18 +35,11 @@ class Grid:
         whole: whether these are the runs of all its tasks.
 
     Examples:
-        >>> text = '''
-        ... name = "small"
-        ... title = "SNIP on digits"
-        ... densities = [0.1, 0.02]
-        ... seeds = "0-4"
-        ... workload = { task = "digits" }
-        ... methods = [{ scorer = "snip" }]
-        ... '''
-        >>> _ = Path("small.toml").write_text(text)
+        >>> from scratchcard.sweeps.grid_file import EXAMPLE
+        >>> _ = Path("small.toml").write_text(EXAMPLE)
         >>> grid = read_grid("small.toml", "results")
         >>> grid.name, len(grid.experiments)
-        ('small', 10)
+        ('small', 2)
     """
 
     file: GridFile
@@ -75,7 +69,7 @@ def read_grid(
     Args:
         path: the TOML file.
         folder: of the results, where the grid's predictors will lie.
-        data_dir: where the tasks' data files lie.
+        data_dir: where the data files lie, of the tasks that look in a folder.
         tasks: only these of the grid's tasks.
         densities: only these of the grid's densities.
 
@@ -105,8 +99,13 @@ def read_grid(
     wanted = [name for name in dict.fromkeys(file.workload.task) if tasks is None or name in tasks]
     with _said_of(f"{path}, [workload.recipe]"):
         recipe = Recipe.from_json(file.workload.recipe)
+    takes = {task: data_dir is not None and takes_data_dir(task) for task in wanted}
+    if data_dir is not None and not any(takes.values()):
+        look = "looks" if len(wanted) == 1 else "look"
+        told = f"{path} has no task with a setting data_dir: {', '.join(wanted)} {look} in no folder; leave it out"
+        raise SettingError(told, "data_dir")
     workloads = [
-        Workload(network, load_task(task, data_dir), recipe)
+        Workload(network, load_task(task, data_dir if takes[task] else None), recipe)
         for task in wanted
         for network in dict.fromkeys(file.workload.network)
     ]

@@ -11,7 +11,8 @@ from pathlib import Path
 from scratchcard.apply.method import Method
 from scratchcard.dataset_builder.recording import Recording
 from scratchcard.regimes import REGIMES, regime_settings
-from scratchcard.settings import Setting, settings_of, shown
+from scratchcard.setting import Setting, shown
+from scratchcard.settings import settings_of
 from scratchcard.sweeps.grid_file import method_keys
 from scratchcard.workloads.recipe import Recipe
 
@@ -66,7 +67,7 @@ def _row(declared: Setting, only: str = "", default: str | None = None, more: st
     if declared.example is not None:
         example = f'"{declared.example}"' if isinstance(declared.example, str) else shown(declared.example)
         meaning += f", e.g. `{example}`"
-    kind = declared.kind.replace("Callable", "table").replace(" or Regime", "")  # objects of Python
+    kind = declared.kind.replace("function", "table").replace(" or regime", "")  # objects of Python
     return f"| `{declared.name}` | {kind}{more} | {told} | {meaning} |"
 
 

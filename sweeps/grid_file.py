@@ -12,9 +12,20 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from scratchcard.apply.method import Method
 from scratchcard.regimes import regime_settings
-from scratchcard.settings import Setting, SettingError, settings_of
+from scratchcard.setting import Setting, SettingError
+from scratchcard.settings import settings_of
 from scratchcard.sweeps.fitted import FittedSpec
 from scratchcard.sweeps.grid_values import NO_KEY, OPEN, STRICT, Densities, Names, OptionalNames, Seeds, Some, check_key
+
+EXAMPLE = """
+name = "small"
+title = "SNIP on digits"
+densities = 0.1
+seeds = "0-1"
+workload = { task = "digits", recipe = { max_steps = 20 } }
+methods = [{ scorer = "snip" }]
+"""
+"""The text of a grid of two runs, which take a second."""
 
 
 class WorkloadSpec(BaseModel):

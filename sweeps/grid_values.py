@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
+from scratchcard.number_list import LARGEST, whole_numbers
 from scratchcard.pruning.schedules import check_density
 from scratchcard.scorers import make_scorer
-from scratchcard.settings import LARGEST, Setting, SettingError, whole_numbers
+from scratchcard.setting import Setting, SettingError
 
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
 """Of the file's models: an unknown key is an error, and so is a value of another type. A text is no number and `true`
@@ -33,7 +34,7 @@ def check_key(name: str, value: Any, known: Mapping[str, Setting], owner: str) -
         >>> check_key("rounds", 0, method_keys(), "the method")
         Traceback (most recent call last):
             ...
-        scratchcard.settings.SettingError: the method's rounds is 0, expected a whole number of at least 1
+        scratchcard.setting.SettingError: the method's rounds is 0, expected a whole number of at least 1
     """
     if name not in known:
         raise SettingError(f"{name} {NO_KEY}", name)

@@ -53,15 +53,8 @@ def standing(grid: Grid, folder: str | Path, *, jobs: int = 1, keep_tickets: boo
 
     Examples:
         >>> from scratchcard.sweeps.grid import read_grid
-        >>> text = '''
-        ... name = "waiting"
-        ... title = "SNIP on digits"
-        ... densities = 0.1
-        ... seeds = "0-1"
-        ... workload = { task = "digits", recipe = { max_steps = 20 } }
-        ... methods = [{ scorer = "snip" }]
-        ... '''
-        >>> _ = Path("waiting.toml").write_text(text)
+        >>> from scratchcard.sweeps.grid_file import EXAMPLE
+        >>> _ = Path("waiting.toml").write_text(EXAMPLE)
         >>> grid = read_grid("waiting.toml", "waiting")
         >>> now = standing(grid, "waiting")
         >>> now.total, now.done, now.seconds_left is None
@@ -107,15 +100,8 @@ def run_grid(
 
     Examples:
         >>> from scratchcard.sweeps.grid import read_grid
-        >>> text = '''
-        ... name = "two_runs"
-        ... title = "SNIP on digits"
-        ... densities = 0.1
-        ... seeds = "0-1"
-        ... workload = { task = "digits", recipe = { max_steps = 20 } }
-        ... methods = [{ scorer = "snip" }]
-        ... '''
-        >>> _ = Path("two_runs.toml").write_text(text)
+        >>> from scratchcard.sweeps.grid_file import EXAMPLE
+        >>> _ = Path("two_runs.toml").write_text(EXAMPLE)
         >>> grid = read_grid("two_runs.toml", "two_runs")
         >>> run_grid(grid, "two_runs").ran
         2

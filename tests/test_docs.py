@@ -6,12 +6,14 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 import torch
@@ -19,9 +21,7 @@ from torch import nn
 
 import scratchcard as sc
 from scratchcard import registry
-
-PARTLY = ("analysis", "frontends")
-"""Of these packages only what `scratchcard` itself names needs an example."""
+from scratchcard.frontends.cli import COMMANDS, cli
 
 
 def modules() -> Iterator[ModuleType]:
@@ -85,17 +85,27 @@ def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_whoever_is_public_has_an_example() -> None:
-    wanted = {
-        f"{module.__name__}.{name}": value
-        for module in modules()
-        if module.__name__.split(".")[1] not in PARTLY
-        for name, value in own(module)
-    }
+    wanted = {f"{module.__name__}.{name}": value for module in modules() for name, value in own(module)}
     wanted |= {f"{value.__module__}.{name}": value for name, value in family_members()}
     named = {name: getattr(sc, name) for name in sc.__all__}
     wanted |= {name: value for name, value in named.items() if inspect.isclass(value) or inspect.isfunction(value)}
     missing = [name for name, value in wanted.items() if not shown(value)]
     assert not missing, f"no >>> example in the docstring of {', '.join(missing)}"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_has_examples_that_it_understands(name: str) -> None:
+    """A command's examples are the calls in its help, and in that of all; they are parsed here, not run."""
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    own_help = [line for line in _help(command) if line.startswith(f"scratchcard {name}")]
+    assert own_help, f"no example in the help of scratchcard {name}"
+    for line in own_help + [line for line in _help(cli) if line.startswith(f"scratchcard {name} ")]:
+        command.make_context(name, shlex.split(line)[2:])
+
+
+def _help(command: click.Command) -> list[str]:
+    return [line.strip() for line in (command.help or "").splitlines()]
 
 
 def test_values_are_said_in_one_short_line(tmp_path: Path) -> None:
@@ -127,7 +137,9 @@ def test_a_notebook_shows_the_layers_of_a_ticket() -> None:
 def test_the_reference_lists_every_module() -> None:
     pages = (Path(__file__).parents[1] / "docs" / "api").glob("*.md")
     listed = [line[4:] for page in pages for line in page.read_text().splitlines() if line.startswith("::: ")]
-    wanted = {m.__name__ for m in modules() if m.__name__.split(".")[1] not in PARTLY and not _only_a_docstring(m)}
+    # The reference of the command line is its own help.
+    api = [module for module in modules() if module.__name__.split(".")[1] != "frontends"]
+    wanted = {module.__name__ for module in api if not _only_a_docstring(module)}
     assert not wanted - set(listed), "not in docs/api"
     assert len(set(listed)) == len(listed), "listed twice"
 

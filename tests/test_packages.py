@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,15 @@ def test_the_wheel_is_told_of_every_package_and_of_no_other() -> None:
     assert sorted(told) == sorted(".".join(("scratchcard", *parts)) for parts in ours)
 
 
+def test_what_the_report_installs_is_what_its_code_imports() -> None:
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["report"]
+    imports = {"vl-convert-python": "vl_convert", "pillow": "PIL"}
+    wanted = {imports.get(name, name) for name in (re.split(r"[><=\[]", each)[0] for each in told)}
+    code = "".join(path.read_text() for path in (ROOT / "analysis").rglob("*.py"))
+    found = {name for name in wanted | {"altair", "statsmodels"} if re.search(rf"(?:import|from) {name}\b", code)}
+    assert wanted == found
+
+
 @pytest.mark.parametrize("name", scratchcard.__all__)
 def test_every_name_of_the_face_exists(name: str) -> None:
     assert getattr(scratchcard, name) is not None
@@ -37,6 +47,12 @@ def test_importing_the_face_imports_nothing_heavy() -> None:
     code = "import scratchcard, sys; print([m for m in ('torch', 'numpy', 'pandas') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_no_module_is_longer_than_300_lines() -> None:
+    folders = [path for path in ROOT.iterdir() if path.is_dir() and path.name not in APART and path.name[0] != "."]
+    modules = [*ROOT.glob("*.py"), *(path for folder in folders for path in folder.rglob("*.py"))]
+    assert {str(path): n for path in modules if (n := len(path.read_text().splitlines())) > 300} == {}
 
 
 def test_no_two_packages_have_a_module_of_one_name() -> None:

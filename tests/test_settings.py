@@ -9,10 +9,12 @@ import pytest
 
 from scratchcard.apply.method import Method
 from scratchcard.dataset_builder.recording import Recording
+from scratchcard.number_list import LARGEST
 from scratchcard.pruning.schedules import SCHEDULES
 from scratchcard.regimes import UMS
 from scratchcard.scorers import GraSP, Random
-from scratchcard.settings import LARGEST, SettingError, parsed
+from scratchcard.setting import SettingError
+from scratchcard.settings import parsed, settings_of
 from scratchcard.workloads.recipe import Recipe
 
 
@@ -63,3 +65,27 @@ def test_names_and_values_of_the_command_line() -> None:
 def test_numbers_that_no_weight_can_hold(name: str) -> None:
     with pytest.raises(SettingError, match=f"{name} is 1e\\+308"):
         Recipe(**{name: 1e308})
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: Method("magnitude", regime=3), "the method's regime is 3, expected a name or a regime"),  # type: ignore[arg-type]
+        (
+            lambda: Method("magnitude", regime="ISS", rounds=3),  # type: ignore[call-arg]
+            "the method has no setting rounds (UMS, ISS, IMS have it: say Method.of(..., rounds=...)); it has scorer",
+        ),
+        (lambda: Recipe(steps=3), "the recipe has no setting steps; it has optimizer"),  # type: ignore[call-arg]
+        (lambda: Recording(rounds=3), "UMS, ISS, IMS have it: say Recording.of(..., rounds=...)"),  # type: ignore[call-arg]
+    ],
+)
+def test_foreign_settings_and_types_are_refused_in_plain_words(make: Any, told: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        make()
+    assert told in str(caught.value)
+
+
+def test_no_type_is_shown_as_python_writes_it() -> None:
+    kinds = {declared.kind for made in (Method, Recording, Recipe, UMS) for declared in settings_of(made).values()}
+    assert "name or function" in kinds
+    assert not any(word in kind for kind in kinds for word in ("Callable", "Regime", "typing", "[", "<"))

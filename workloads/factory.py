@@ -53,8 +53,22 @@ def task_from_factory(path: str, data_dir: Path | None) -> Any:
         Task('own', classification, 35 + 5 + 10 examples, torch.float32 (50,))
     """
     factory = load_factory(path, "task", "a Task")
-    given = {"data_dir": data_dir} if "data_dir" in _parameters(factory) else {}
+    given = {"data_dir": data_dir} if factory_takes_data_dir(path) else {}
     return _called(path, "task", "without arguments, or with one called `data_dir`", factory, **given)
+
+
+def factory_takes_data_dir(path: str) -> bool:
+    """Whether the factory of a task takes `data_dir`.
+
+    Raises:
+        ValueError: it cannot be imported.
+
+    Examples:
+        >>> _ = Path("my_places.py").write_text("here = lambda: 1; there = lambda data_dir: 1")
+        >>> factory_takes_data_dir("my_places:here"), factory_takes_data_dir("my_places:there")
+        (False, True)
+    """
+    return "data_dir" in _parameters(load_factory(path, "task", "a Task"))
 
 
 def load_factory(path: str, kind: str = "network", returns: str = "a torch.nn.Module") -> Callable[..., Any]:

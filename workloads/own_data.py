@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scratchcard.number_list import LARGEST
 from scratchcard.pruning.inputs import Inputs, rows, tensors
-from scratchcard.settings import LARGEST
 from scratchcard.workloads.factory import said
 from scratchcard.workloads.objective import Objective
 from scratchcard.workloads.objectives import make_objective

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from scratchcard.settings import SettingError, Settings, make, setting
+from scratchcard.setting import SettingError, setting
+from scratchcard.settings import Settings, make
 
 _LARGEST = 3e38
 
@@ -47,7 +48,7 @@ class Recipe(Settings):
         >>> Recipe(learning_rate=-1)
         Traceback (most recent call last):
             ...
-        scratchcard.settings.SettingError: the recipe's learning_rate is -1, expected a positive number
+        scratchcard.setting.SettingError: the recipe's learning_rate is -1, expected a positive number
     """
 
     called: ClassVar[str] = "the recipe"

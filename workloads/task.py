@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from scratchcard.artefacts.digest import sha256
+from scratchcard.number_list import LARGEST
 from scratchcard.pruning.inputs import Inputs, check_finite, device_of, each, one_tensor, rows, tensors
-from scratchcard.settings import LARGEST
 from scratchcard.workloads.objective import Classification, Objective
 
 # So many bytes at once, where all data is read: data that is mapped from a file stays there.

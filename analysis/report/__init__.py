@@ -76,13 +76,13 @@ def report(
     if out.suffix not in (".html", ".htm"):
         raise ValueError(f"a report's name must end in .html, got {out.name}")
     check_destination(out)
-    text = page(gather([source] if isinstance(source, str | Path) else source, anatomy), title)
+    text = _page(gather([source] if isinstance(source, str | Path) else source, anatomy), title)
     with written_beside(out) as beside:
         beside.write_text(text, encoding="utf-8")
     return out
 
 
-def page(inputs: Inputs, title: str | None = None) -> str:
+def _page(inputs: Inputs, title: str | None = None) -> str:
     """The page's HTML."""
     grids = list(inputs.grids)
     known = {digest for grid in grids for digest in grid.get("digests") or ()}
@@ -107,7 +107,7 @@ def page(inputs: Inputs, title: str | None = None) -> str:
         title = titles[0] if len(titles) == 1 else "Results of pruning runs"
     first = Part("verdict", "Verdict", "")
     first.sections = winners(inputs.runs, tested, overview(inputs), first.data)
-    return render(title, first, parts, inputs.source, versions()["scratchcard"], single=len(grids) == 1)
+    return _render(title, first, parts, inputs.source, versions()["scratchcard"], single=len(grids) == 1)
 
 
 def _tested(grid: Mapping[str, Any], runs: pd.DataFrame) -> pd.DataFrame | str | None:
@@ -150,7 +150,7 @@ def _result(runs: pd.DataFrame, tested: pd.DataFrame | str | None) -> str:
     return f"{family}: {outcome(rows)}" + (f" ({counted(others, 'more family')} below.)" if others else "")
 
 
-def render(title: str, first: Part, parts: Sequence[Part], source: str, version: str, *, single: bool = False) -> str:
+def _render(title: str, first: Part, parts: Sequence[Part], source: str, version: str, *, single: bool = False) -> str:
     """Parts to HTML. Foreign texts are escaped; a script that is not ours would not run (content security policy).
 
     Args:
@@ -189,7 +189,7 @@ def render(title: str, first: Part, parts: Sequence[Part], source: str, version:
         source=source,
         version=version,
         made=time.strftime("%Y-%m-%d", time.gmtime()),
-        policy=policy(library, script),
+        policy=_policy(library, script),
         style=Markup(style),  # noqa: S704  (our own files)
         script=Markup(script),  # noqa: S704
         library=packed(library),
@@ -206,7 +206,7 @@ def packed(text: str) -> str:
     return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
 
 
-def policy(*scripts: str) -> str:
+def _policy(*scripts: str) -> str:
     """The content security policy: nothing from the network, no script but these, no `eval`."""
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)

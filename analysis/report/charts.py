@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scratchcard.analysis.report.page import Entry, plain
+from scratchcard.analysis.report.legend import Entry
+from scratchcard.analysis.report.page import plain
 
 Spec = dict[str, Any]
 Tip = Mapping[str, str]
@@ -55,6 +56,14 @@ def curves(
         reference: y of the dense network.
         published: name of a data set with published figures (`x`, `y`, `entry`): open marks, dotted lines.
         floor: lowest y shown, which the page's switch moves; None shows everything.
+
+    Examples:
+        >>> from scratchcard.analysis.report.legend import entries_of
+        >>> y = {"title": "test accuracy, %"}
+        >>> x, tip = log_density([0.01, 0.1]), {"entry": "method"}
+        >>> spec = curves("accuracy", entries_of(["snip"]), x, y, tip, reference=97.0)
+        >>> spec["data"], [layer["mark"]["type"] for layer in spec["layer"]]
+        ({'name': 'accuracy'}, ['rule', 'text', 'rule', 'line', 'point'])
     """
     names = [entry.name for entry in entries]
     given: Spec = y.get("scale", {})
@@ -79,16 +88,16 @@ def curves(
     if reference is not None:
         there = {"y": {"datum": reference}, "x": {"value": 0}, "text": {"value": f"dense {reference:.2f}"}}
         words = {"align": "left", "dx": 4, "dy": 9, "fill": "var(--ink)", "fontSize": 10.5}
-        layers += [once("rule", {"y": {"datum": reference}}, _DENSE), once("text", there, words)]
+        layers += [_once("rule", {"y": {"datum": reference}}, _DENSE), _once("text", there, words)]
     mine = {"transform": [{"filter": {"field": "entry", "oneOf": names}}]}
     if published is not None:
         there = place | {"y": {**up, "field": "y"}} | base
-        shown = tooltips({"entry": "method", "y": "published", "source": "source"})
+        shown = _tooltips({"entry": "method", "y": "published", "source": "source"})
         open_mark = {"filled": False, "size": 75, "strokeWidth": 1.4}
         figures = [layer("line", there, {"strokeDash": [1, 3], "strokeWidth": 1.2})]
         figures.append(layer("point", there | {"shape": shape, "tooltip": shown}, open_mark))
         layers += [{"data": {"name": published}} | mine | part for part in figures]
-    about = {"tooltip": tooltips(tip)}
+    about = {"tooltip": _tooltips(tip)}
     channels: dict[str, Spec] = {
         "rule": {"y": {**up, "field": "low"}, "y2": {"field": "high"}},
         "line": {"strokeDash": dash} | ({} if "point" in draw else about),
@@ -101,22 +110,27 @@ def curves(
 def dots(
     data: str, names: Sequence[str], x: Spec, tip: Tip, *, reference: float | None = None, published: bool = False
 ) -> Spec:
-    """One line a name, in their order: the mean with its interval, and a figure (`published`) as a ring where told."""
+    """One line a name, in their order: the mean with its interval, and a figure (`published`) as a ring where told.
+
+    >>> spec = dots("ranks", ["snip", "random"], {"title": "mean rank"}, {"entry": "method"})
+    >>> spec["height"], [layer["mark"]["type"] for layer in spec["layer"]]
+    (44, ['rule', 'point'])
+    """
     across = {**x, "type": "quantitative"}
     place = {"y": _names("entry", names, None, {"labelLimit": LONGEST, "grid": True})}
     low = place | {"x": {**across, "field": "low"}, "x2": {"field": "high"}}
-    mean = place | {"x": {**across, "field": "mean"}, "tooltip": tooltips(tip)}
+    mean = place | {"x": {**across, "field": "mean"}, "tooltip": _tooltips(tip)}
     layers = [
         layer("rule", low, {"stroke": "var(--c0)", "strokeWidth": 2}),
         layer("point", mean, {"filled": True, "fill": "var(--c0)", "size": 60, "opacity": 1}),
     ]
     if published:
-        about = tooltips({"entry": "method", "published": "published"})
+        about = _tooltips({"entry": "method", "published": "published"})
         other = place | {"x": {**across, "field": "published"}, "tooltip": about}
         ring = {"filled": False, "stroke": "var(--c1)", "size": 80, "shape": "diamond"}
         layers.append({"transform": [{"filter": "isValid(datum.published)"}]} | layer("point", other, ring))
     if reference is not None:
-        layers.append(once("rule", {"x": {"datum": reference}}, _DENSE))
+        layers.append(_once("rule", {"x": {"datum": reference}}, _DENSE))
     return _chart(data, layers) | {"height": 22 * len(names)}
 
 
@@ -132,7 +146,13 @@ def heat_map(
     texts: bool = True,
     zero: bool = False,
 ) -> Spec:
-    """Coloured cells (`column`, `row`, `value`, `text`, `panel`), by the least and largest value, or from `zero` on."""
+    """Coloured cells (`column`, `row`, `value`, `text`, `panel`), by the least and largest value, or from `zero` on.
+
+    >>> titles, tip = ("second scorer", "first scorer"), {"row": "first scorer"}
+    >>> spec = heat_map("stacks", "density 0.1", ["snip"], ["none", "grasp"], [90.5, 96.0], tip, titles=titles)
+    >>> spec["layer"][0]["encoding"]["color"]["scale"], spec["height"]
+    ({'scheme': 'viridis', 'domain': [90.5, 96]}, 68)
+    """
     low, high = plain(min(values)), plain(max(values))
     if zero:
         low, high = min(0.0, low), max(high, 0.01)
@@ -145,36 +165,48 @@ def heat_map(
     colour["scale"] = {"scheme": "viridis", "domain": [low, high]}
     dark = {"test": f"datum.value > {low + 0.55 * (high - low):.9g}", "value": "#111418"}
     written = place | {"text": {"field": "text", "type": "nominal"}, "color": {"condition": dark, "value": "#ffffff"}}
-    cell = place | {"color": colour, "tooltip": tooltips(tip)}
+    cell = place | {"color": colour, "tooltip": _tooltips(tip)}
     layers = [layer("rect", cell, {"stroke": "var(--paper)", "strokeWidth": 1})]
     layers += [layer("text", written, {"fontSize": 11})] if texts else []
     return _chart(data, layers, panel=panel) | {"height": (34 if texts else 17) * len(rows)}
 
 
 def log_axis(title: str, over: Sequence[float], room: float = 1.12, **axis: Any) -> Spec:
-    """A logarithmic axis from the least to the largest value, with some room."""
+    """A logarithmic axis from the least to the largest value, with some room.
+
+    >>> log_axis("seconds (log axis)", [1.0, 100.0], room=2.0)["scale"]
+    {'type': 'log', 'domain': [0.5, 200], 'nice': False}
+    """
     domain = [plain(min(over) / room), plain(max(over) * room)]
     return {"title": title, "scale": {"type": "log", "domain": domain, "nice": False}, "axis": {"format": "~g"} | axis}
 
 
 def log_density(densities: Sequence[float]) -> Spec:
-    """The axis of densities: logarithmic, a tick at every density that was run."""
+    """The axis of densities: logarithmic, a tick at every density that was run.
+
+    >>> log_density([0.1, 0.01, 0.1])["axis"]["values"]
+    [0.01, 0.1]
+    """
     ticks = sorted(set(densities))
     shown = ticks if len(ticks) <= 12 else None
     return log_axis("density (log axis)", ticks, values=shown, labelOverlap="greedy")
 
 
-def tooltips(fields: Tip) -> list[Spec]:
+def _tooltips(fields: Tip) -> list[Spec]:
     """What is shown of a mark that is pointed at: field to title."""
     return [{"field": name, "title": title} for name, title in fields.items()]
 
 
 def layer(mark: str, encoding: Spec, options: Spec) -> Spec:
-    """Marks end at the plot's border, so that what lies below a floor does not stretch the page."""
+    """Marks end at the plot's border, so that what lies below a floor does not stretch the page.
+
+    >>> layer("point", {"x": {"field": "mean", "type": "quantitative"}}, {"size": 42})["mark"]
+    {'type': 'point', 'clip': True, 'size': 42}
+    """
     return {"mark": {"type": mark, "clip": True, **options}, "encoding": encoding}
 
 
-def once(mark: str, encoding: Spec, options: Spec) -> Spec:
+def _once(mark: str, encoding: Spec, options: Spec) -> Spec:
     """A mark of its own, of no data."""
     return {"data": {"values": [{}]}} | layer(mark, encoding, options)
 

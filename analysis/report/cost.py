@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from scratchcard.analysis.report.cells import Cell, Table, number
 from scratchcard.analysis.report.charts import MEANS, curves, log_axis
 from scratchcard.analysis.report.density_rows import axis, density_table, means, pruned, workloads
-from scratchcard.analysis.report.page import SHAPES, Cell, Chart, Data, Panels, Section, Table, entries_of, number
+from scratchcard.analysis.report.legend import SHAPES, entries_of
+from scratchcard.analysis.report.page import Chart, Data, Panels, Section
 from scratchcard.analysis.statistics import pareto
 
 if TYPE_CHECKING:
@@ -18,7 +20,17 @@ POINTS = {"rule": {"strokeWidth": 1.4}, "point": MEANS["point"] | {"size": 60}}
 
 
 def cost(runs: pd.DataFrame, data: Data) -> list[Section]:
-    """One section for each network and task: a panel a density, and the methods on the front."""
+    """One section for each network and task: a panel a density, and the methods on the front.
+
+    >>> import pandas as pd
+    >>> runs = pd.DataFrame({"method": ["snip", "random", "grasp"], "test_accuracy": [0.92, 0.30, 0.90]})
+    >>> runs = runs.assign(scorer=runs["method"], pruning_seconds=[0.5, 0.1, 0.9], training_seconds=1.0, regime="USS")
+    >>> runs = runs.assign(network="lenet", task="digits", density=0.1, seed=0, metric=None)
+    >>> runs = runs.assign(device="cpu", predictor=None)
+    >>> front = cost(runs, Data())[0].blocks[1]
+    >>> [[cell.text for cell in row] for row in front.rows]
+    [['0.1', 'random', '1.1', '30.00'], ['0.1', 'snip', '1.5', '92.00']]
+    """
     sections = []
     for network, task, headline, group in workloads(pruned(runs)):
         timed = group.assign(cost=group["pruning_seconds"] + group["training_seconds"])
@@ -64,7 +76,15 @@ def cost(runs: pd.DataFrame, data: Data) -> list[Section]:
 
 
 def training(runs: pd.DataFrame) -> list[Section]:
-    """One section for each network and task: steps to the lowest validation loss."""
+    """One section for each network and task: steps to the lowest validation loss.
+
+    >>> import pandas as pd
+    >>> runs = pd.DataFrame({"method": "snip", "seed": [0, 1], "best_step": [400, 440], "early_stopped": True})
+    >>> runs = runs.assign(network="lenet", task="digits", density=0.1, metric=None, diverged=False)
+    >>> section = training(runs)[0]
+    >>> section.title, [cell.text for cell in section.blocks[0].rows[0]]
+    ('Training: lenet on digits', ['snip', '420', '2'])
+    """
     sections = []
     for network, task, _, group in workloads(pruned(runs)):
         rows = means(group, "best_step")

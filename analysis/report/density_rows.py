@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.groups import MEASURE, groups
-from scratchcard.analysis.report.page import Cell, Entry, entries_of, entry, number, plain
+from scratchcard.analysis.report.cells import Cell, number
+from scratchcard.analysis.report.legend import Entry, entries_of, entry
+from scratchcard.analysis.report.page import plain
 from scratchcard.analysis.statistics import Headline, Interval, interval, metric_of
 from scratchcard.words import counted
 
@@ -23,19 +25,34 @@ MOST = 8
 
 
 def workloads(runs: pd.DataFrame) -> Iterator[tuple[str, str, Headline, pd.DataFrame]]:
-    """The runs of each (network, task), and the metric that they are measured by; another metric is another group."""
+    """The runs of each (network, task), and the metric that they are measured by; another metric is another group.
+
+    >>> import pandas as pd
+    >>> runs = pd.DataFrame({"network": "nets:small", "task": ["digits", "mnist"], "metric": ["accuracy", "r2"]})
+    >>> [(network, task, headline.title) for network, task, headline, group in workloads(runs)]
+    [('small', 'digits', 'test accuracy, %'), ('small', 'mnist', 'test r2')]
+    """
     metrics = [metric_of(value) for value in runs["metric"]]
     for (network, task, metric), group in runs.groupby(["network", "task", metrics], sort=False):
         yield short(str(network)), str(task), Headline(str(metric)), group
 
 
 def short(network: str) -> str:
-    """`small_conv` of `experiments.networks:small_conv`."""
+    """`small_conv` of `experiments.networks:small_conv`.
+
+    >>> short("experiments.networks:small_conv"), short("lenet_300_100")
+    ('small_conv', 'lenet_300_100')
+    """
     return network.rpartition(":")[2]
 
 
 def pruned(runs: pd.DataFrame) -> pd.DataFrame:
-    """Without the dense networks."""
+    """Without the dense networks.
+
+    >>> import pandas as pd
+    >>> pruned(pd.DataFrame({"label": ["dense", "snip"], "density": [1.0, 0.1]}))["label"].tolist()
+    ['snip']
+    """
     return runs[runs["density"] < 1]
 
 
@@ -44,6 +61,13 @@ def dense_reference(everything: pd.DataFrame, sparse: pd.DataFrame) -> Interval 
 
     Those that were trained from their own initial weights count; runs of one seed (on two devices, say) are one value.
     None also where the sparse ones are of several workloads, so that no one line is the reference of all.
+
+    >>> import pandas as pd
+    >>> runs = pd.DataFrame({"density": [1.0, 1.0, 0.1], "seed": [0, 1, 0], "test_accuracy": [0.97, 0.98, 0.9]})
+    >>> runs = runs.assign(network="lenet", task="digits", metric=None, data_digest="ab12", max_steps=100)
+    >>> runs = runs.assign(initial="given")
+    >>> dense_reference(runs, pruned(runs)).text()
+    '97.50 ± 6.35'
     """
     workload = sparse[list(WORKLOAD)].drop_duplicates()
     dense = everything[(everything["density"] == 1) & (everything["initial"] == "given")]
@@ -57,7 +81,12 @@ def dense_reference(everything: pd.DataFrame, sparse: pd.DataFrame) -> Interval 
 
 
 def starts(runs: pd.DataFrame) -> list[str]:
-    """Each run's initial weights in words: `given`, `bimodal`, `saw snip`."""
+    """Each run's initial weights in words: `given`, `bimodal`, `saw snip`.
+
+    >>> import pandas as pd
+    >>> starts(pd.DataFrame({"initial": ["given", "saw"], "initial_scorer": [None, "snip"]}))
+    ['given', 'saw snip']
+    """
     named = zip(runs["initial"], runs["initial_scorer"], strict=True)
     return [f"{kind} {scorer}" if isinstance(scorer, str) else str(kind) for kind, scorer in named]
 
@@ -67,6 +96,12 @@ def means(runs: pd.DataFrame, measure: str = MEASURE, by: Sequence[str] = ("meth
 
     The headline metric comes in the units in which it is shown; a share's interval ends at its limits. Runs whose
     value is missing are left out.
+
+    >>> import pandas as pd
+    >>> runs = pd.DataFrame({"method": "snip", "density": 0.1, "seed": [0, 1, 2], "test_accuracy": [0.90, 0.92, 0.94]})
+    >>> row = means(runs)[0]
+    >>> row["method"], row["text"], row["n"], row["values"]
+    ('snip', '92.00 ± 4.97', 3, '90, 92, 94')
     """
     rows = []
     for group in groups(runs, by, measure):
@@ -86,7 +121,12 @@ def means(runs: pd.DataFrame, measure: str = MEASURE, by: Sequence[str] = ("meth
 
 
 def mean_cell(row: Mapping[str, Any] | None, note: str = "", strong: bool = False) -> Cell:
-    """The cell of a row of `means`; a dash without one."""
+    """The cell of a row of `means`; a dash without one.
+
+    >>> cell = mean_cell({"text": "92.00 ± 4.97", "mean": 92.0}, note="pub. 91.86")
+    >>> cell.text, cell.small, cell.note, mean_cell(None).text
+    ('92.00', '± 4.97', 'pub. 91.86', '–')
+    """
     if row is None:
         return number(None, note=note)
     mean, _, spread = str(row["text"]).partition(" ± ")
@@ -105,6 +145,13 @@ def density_table(
         notes: (method, density) to what stands under the figure.
         best: whether the highest is strong.
         names: method to what stands under its name.
+
+    Examples:
+        >>> means_of = {"snip": 92.0, "random": 30.0}
+        >>> rows = [{"method": name, "density": 0.1, "mean": mean, "n": 5} for name, mean in means_of.items()]
+        >>> columns, cells = density_table([row | {"text": f"{row['mean']:.2f} ± 1.00"} for row in rows])
+        >>> columns, [[(cell.text, cell.strong) for cell in line[:2]] for line in cells]
+        (('method', '0.1', 'seeds'), [[('snip', False), ('92.00', True)], [('random', False), ('30.00', False)]])
     """
     usual = usual_seeds(rows)
     table: dict[str, dict[float, Mapping[str, Any]]] = {}
@@ -129,7 +176,11 @@ def density_table(
 
 
 def usual_seeds(rows: Rows) -> dict[float, int]:
-    """The number of seeds that most methods have at each density; of two, the larger."""
+    """The number of seeds that most methods have at each density; of two, the larger.
+
+    >>> usual_seeds([{"density": 0.1, "n": n} for n in (5, 5, 3)] + [{"density": 0.01, "n": 10}])
+    {0.01: 10, 0.1: 5}
+    """
     counts: dict[float, Counter[int]] = {}
     for row in rows:
         counts.setdefault(float(row["density"]), Counter())[int(row["n"])] += 1
@@ -137,7 +188,11 @@ def usual_seeds(rows: Rows) -> dict[float, int]:
 
 
 def seeds_text(rows: Rows) -> str:
-    """` Seeds: 10 at 0.005, 0.01; 5 at 0.1.`, empty where all densities have the same number."""
+    """` Seeds: 10 at 0.005, 0.01; 5 at 0.1.`, empty where all densities have the same number.
+
+    >>> seeds_text([{"density": 0.01, "n": 10}, {"density": 0.02, "n": 10}, {"density": 0.1, "n": 5}])
+    ' Seeds: 10 at 0.01, 0.02; 5 at 0.1, unless the cell says otherwise.'
+    """
     usual = usual_seeds(rows)
     at: dict[int, list[str]] = {}
     for density, n in usual.items():
@@ -150,6 +205,11 @@ def limits(rows: Rows, more: Sequence[float] = ()) -> tuple[tuple[float, float],
     """The range of y of all panels, and, when a few values lie far below the rest, a floor and the lowest value.
 
     The floor lies two interquartile ranges below the lower quartile of the means and of `more`.
+
+    >>> rows = [{"mean": mean, "low": mean - 1, "high": mean + 1} for mean in (95.0, 96.0, 96.0, 97.0, 11.0)]
+    >>> (bottom, top), cut = limits(rows)
+    >>> bottom, round(top, 2), round(cut[1], 2)
+    (93.0, 98.2, 9.8)
     """
     import numpy as np
 
@@ -165,7 +225,12 @@ def limits(rows: Rows, more: Sequence[float] = ()) -> tuple[tuple[float, float],
 
 
 def axis(headline: Headline, rows: Rows, more: Sequence[float] = ()) -> tuple[Row, tuple[float, float] | None]:
-    """The vertical axis of a metric within its `limits`, and the floor and lowest value where there is a floor."""
+    """The vertical axis of a metric within its `limits`, and the floor and lowest value where there is a floor.
+
+    >>> rows = [{"mean": mean, "low": mean - 1, "high": mean + 1} for mean in (95.0, 96.0)]
+    >>> axis(Headline("accuracy"), rows)
+    ({'title': 'test accuracy, %', 'scale': {'domain': (93.88, 97.12), 'nice': False}}, None)
+    """
     domain, cut = limits(rows, more)
     scale = {"domainMax": plain(domain[1])} if cut else {"domain": plain(domain), "nice": False}
     return {"title": headline.title, "scale": scale}, cut
@@ -176,6 +241,12 @@ def split(runs: pd.DataFrame) -> list[tuple[str, tuple[Entry, ...]]]:
 
     A variant (the method without its scorer) keeps its colour and shape across panels where all variants together
     are few enough.
+
+    >>> import pandas as pd
+    >>> methods = [(scorer, f"{scorer}, {k} rounds") for scorer in ("snip", "grasp") for k in range(1, 7)]
+    >>> runs = pd.DataFrame(methods, columns=["scorer", "method"])
+    >>> [(title, len(entries)) for title, entries in split(runs)]
+    [('snip', 6), ('grasp', 6)]
     """
     methods = runs.drop_duplicates("method")
     if len(methods) <= MOST:

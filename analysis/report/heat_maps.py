@@ -18,7 +18,18 @@ _SCALE = "Each panel has its own colour scale."
 
 
 def heat_maps(runs: pd.DataFrame, data: Data) -> list[Section]:
-    """Heat maps: stacks (first scorer × second scorer) and scores as weights (scorer × initial weights)."""
+    """Heat maps: stacks (first scorer × second scorer) and scores as weights (scorer × initial weights).
+
+    >>> import pandas as pd
+    >>> runs = pd.DataFrame({"scorer": "snip", "on": [None, "grasp"], "test_accuracy": [0.92, 0.94], "restack": False})
+    >>> runs = runs.assign(network="lenet", task="digits", density=0.1, seed=0, metric=None, regime="USS")
+    >>> runs = runs.assign(method=["snip", "snip on grasp"], initial="given", initial_scorer=None, predictor=None)
+    >>> data = Data()
+    >>> heat_maps(runs.assign(**dict.fromkeys(SETTINGS)), data)[0].title
+    'Stacked scoring, once: lenet on digits'
+    >>> [(cell["row"], cell["column"], cell["value"]) for cell in data.sets["stacks once lenet digits"]]
+    [('none', 'snip', 92), ('grasp', 'snip', 94)]
+    """
     sections = []
     for network, task, headline, group in workloads(pruned(runs)):
         where = f"{network} on {task}"

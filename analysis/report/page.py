@@ -3,56 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-SHAPES: Mapping[str, str] = {
-    "circle": "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0",
-    "square": "M-3.6,-3.6h7.2v7.2h-7.2z",
-    "triangle-up": "M0,-4.6L4.6,3.6H-4.6z",
-    "diamond": "M0,-5L4.4,0L0,5L-4.4,0z",
-    "triangle-down": "M0,4.6L4.6,-3.6H-4.6z",
-    "cross": "M-1.6,-4.6h3.2v3h3v3.2h-3v3h-3.2v-3h-3v-3.2h3z",
-    "triangle-right": "M4.6,0L-3.6,4.6V-4.6z",
-    "triangle-left": "M-4.6,0L3.6,4.6V-4.6z",
-}
-"""Vega's name of a mark's shape, and its outline for a legend."""
-DASHES = ("", "7,3", "2,2", "9,3,2,3")
-COLOURS = 8
-"""The style sheet has the variables --c0 to --c7, one set a theme."""
-
-
-class Entry(NamedTuple):
-    """A line of a legend; its button shows the method alone or among others.
-
-    Attributes:
-        name: what the data call it.
-        colour: a style sheet's variable, so that a theme changes it without drawing again.
-        shape: Vega's name of its mark.
-        outline: the shape as an SVG path.
-        dash: SVG's dash array.
-        swatch: `both` a line and a mark, or a `line`, or a `chip` of its colour where shapes mean something else.
-    """
-
-    name: str
-    colour: str
-    shape: str
-    outline: str
-    dash: str
-    swatch: str
-
-
-def entry(name: str, number: int, swatch: str = "both") -> Entry:
-    """An entry; colours repeat after eight numbers, shapes and dashes change with each repeat."""
-    again, colour = divmod(number, COLOURS)
-    shape = tuple(SHAPES)[(number + again) % len(SHAPES)]
-    return Entry(name, f"var(--c{colour})", shape, SHAPES[shape], DASHES[again % len(DASHES)], swatch)
-
-
-def entries_of(names: Iterable[Any], swatch: str = "both") -> tuple[Entry, ...]:
-    """Legend entries in the order in which names appear."""
-    return tuple(entry(name, k, swatch) for k, name in enumerate(dict.fromkeys(map(str, names))))
+from scratchcard.analysis.report.cells import Table
+from scratchcard.analysis.report.legend import Entry
 
 
 @dataclass(frozen=True)
@@ -66,6 +22,11 @@ class Chart:
         legend: of the methods in it.
         width: pixels that it needs at least; on a narrower screen it scrolls by itself.
         floor: lowest y shown at first, and the lowest there is; None shows everything.
+
+    Examples:
+        >>> chart = Chart({"height": 260, "mark": "point"}, "Digits", "Accuracy against density, a point a method.")
+        >>> chart.height
+        308
     """
 
     spec: Mapping[str, Any]
@@ -87,6 +48,14 @@ class Panels:
 
     Attributes:
         key: names of the marks' shapes, and their outlines.
+
+    Examples:
+        >>> from scratchcard.analysis.report.legend import entries_of
+        >>> legend = entries_of(["snip", "random"])
+        >>> charts = [Chart({"height": 260}, f"density {density:g}", "", legend) for density in (0.01, 0.1)]
+        >>> panels = Panels(charts, "Each panel has its own axis.")
+        >>> panels.cut, [entry.name for entry in panels.legend]
+        (False, ['snip', 'random'])
     """
 
     charts: Sequence[Chart]
@@ -107,70 +76,15 @@ class Panels:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A table's cell.
-
-    Attributes:
-        text: what is read.
-        value: what is sorted by; None takes the text, NaN sorts last.
-        small: after the text, e.g. an interval.
-        note: under the text, e.g. a published figure.
-        strong: best of its column.
-    """
-
-    text: str
-    value: float | None = None
-    small: str = ""
-    note: str = ""
-    strong: bool = False
-
-    @property
-    def key(self) -> str:
-        """What it is sorted by where its text is no number; empty where it is one, or nothing is known."""
-        if self.value is None or math.isnan(self.value):
-            return ""
-        try:
-            float(self.text.replace("−", "-"))
-        except ValueError:
-            return f"{self.value:.6g}"
-        return ""
-
-
-def number(value: Any, form: str = ".4g", small: str = "", note: str = "", strong: bool = False) -> Cell:
-    """The cell of a number; `–` where it is missing. `form` is a format."""
-    if value is None or value != value:
-        return Cell("–", math.nan, note=note)
-    text = format(value, form)
-    return Cell(f"−{text[1:]}" if text.startswith("-") else text, float(value), small, note, strong)
-
-
-@dataclass(frozen=True)
-class Table:
-    """A sortable table; the first column names the row. A cell is a `Cell` or a plain text."""
-
-    caption: str
-    columns: Sequence[str]
-    lines: Sequence[Sequence[Any]]
-    kind: str = field(default="table", init=False)
-
-    @property
-    def rows(self) -> list[list[Cell]]:
-        """Its cells."""
-        return [[c if isinstance(c, Cell) else Cell(c) for c in line] for line in self.lines]
-
-    @property
-    def numeric(self) -> list[bool]:
-        """Whether all cells of a column have values."""
-        rows = self.rows
-        return [bool(rows) and all(row[k].value is not None for row in rows) for k in range(len(self.columns))]
-
-
-@dataclass(frozen=True)
 class Text:
     """A paragraph (`text`), a line to be typed into a terminal (`command`), or a file, folded (`listing`).
 
     Attributes:
         title: of a listing; of a paragraph its first words, in bold: such paragraphs are what a reader came for.
+
+    Examples:
+        >>> Text("scratchcard sweep grid.toml", kind="command").kind, Text("SNIP is first.", "Verdict").title
+        ('command', 'Verdict')
     """
 
     text: str
@@ -187,6 +101,11 @@ class Section:
 
     Attributes:
         folded: whether it is shown only when asked for.
+
+    Examples:
+        >>> section = Section("Accuracy", "Means over seeds.", [Text("No comparison was declared.")])
+        >>> section.folded, section.blocks[0].text
+        (True, 'No comparison was declared.')
     """
 
     title: str
@@ -197,7 +116,13 @@ class Section:
 
 @dataclass
 class Data:
-    """Named data sets; numbers have six significant digits."""
+    """Named data sets; numbers have six significant digits.
+
+    >>> data = Data()
+    >>> name = data.add("accuracy", [{"entry": "snip", "mean": 1 / 3}])
+    >>> data.sets[name]
+    [{'entry': 'snip', 'mean': 0.333333}]
+    """
 
     sets: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
@@ -223,6 +148,12 @@ class Part:
         summary: what comes out of it, in one line.
         sections: what it shows.
         data: the data sets of its charts, each once.
+
+    Examples:
+        >>> panels = Panels([Chart({}, "Digits", "Accuracy against density.")], "Point at a mark.")
+        >>> part = Part("grid-toy", "A toy", "Two runs.", [Section("Accuracy", "", [panels])])
+        >>> [chart.title for chart in part.charts]
+        ['Digits']
     """
 
     anchor: str
@@ -239,7 +170,11 @@ class Part:
 
 
 def plain(value: Any) -> Any:
-    """JSON's value of a number: six significant digits, None for NaN and infinity (JSON has neither)."""
+    """JSON's value of a number: six significant digits, None for NaN and infinity (JSON has neither).
+
+    >>> plain(np.float64(1 / 3)), plain(12885.0), plain([0.1, float("nan")])
+    (0.333333, 12885, (0.1, None))
+    """
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return value
     if isinstance(value, list | tuple):

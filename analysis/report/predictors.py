@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scratchcard.analysis.report.cells import Table, number
 from scratchcard.analysis.report.charts import curves, log_axis
-from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section, Table, entries_of, number
+from scratchcard.analysis.report.legend import entries_of
+from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section
 from scratchcard.analysis.statistics import interval
 
 MEASURES = {
@@ -25,7 +27,14 @@ Records = Sequence[Mapping[str, Any]]
 
 
 def predictors(records: Records, published: Records, data: Data) -> list[Section]:
-    """One section: the table of metrics, published metrics, learning curves."""
+    """One section: the table of metrics, published metrics, learning curves.
+
+    >>> record = {"name": "trees", "recipe": {"family": "gbm", "target": "kept"}, "seconds": 3.2}
+    >>> record |= {"metrics": {"held_out": {"overlap": 0.31, "roc_auc": 0.9}}}
+    >>> table = predictors([record], [], Data())[0].blocks[0]
+    >>> [cell.text for cell in table.rows[0]]
+    ['trees', '–', 'held out', 'gbm', 'kept', '0.9', '0.31', '–']
+    """
     if not records:
         return []
     blocks: list[Block] = [_metrics(records)]

@@ -9,7 +9,8 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.groups import rows_of
-from scratchcard.analysis.report.page import Block, Cell, Section, Table, Text, number
+from scratchcard.analysis.report.cells import Cell, Table, number
+from scratchcard.analysis.report.page import Block, Section, Text
 from scratchcard.analysis.report.sources import Inputs, word
 from scratchcard.words import counted, duration
 
@@ -27,7 +28,15 @@ SESSION = ("begin", "end", "runs", "failed", "jobs", "device", "seconds", "runs_
 
 
 def overview(inputs: Inputs) -> str:
-    """What was run, in one line."""
+    """What was run, in one line.
+
+    >>> from scratchcard.analysis.report.sources import gather
+    >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+    >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+    >>> _ = sc.sweep([sc.Experiment(workload, sc.Method("snip"), 0.25, seed) for seed in (0, 1)], "overviewed")
+    >>> overview(gather(["overviewed"])).partition(";")[0]
+    '2 finished runs (Linear on own) of 1 method at 1 density, seeds 0–1'
+    """
     runs = inputs.runs
     seconds = float(runs["wall_seconds"].fillna(runs["pruning_seconds"].fillna(0) + runs["training_seconds"]).sum())
     end = f", the last ended {max(runs['finished'])}" if runs["finished"].notna().any() else ""
@@ -40,7 +49,16 @@ def overview(inputs: Inputs) -> str:
 
 
 def provenance(inputs: Inputs) -> list[Section]:
-    """How each number was made: grids, settings, sessions, grid files; then the runs that failed."""
+    """How each number was made: grids, settings, sessions, grid files; then the runs that failed.
+
+    >>> from scratchcard.analysis.report.sources import gather
+    >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+    >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+    >>> _ = sc.sweep([sc.Experiment(workload, sc.Method("snip"), 0.25, 0)], "proven")
+    >>> table = provenance(gather(["proven"]))[0].blocks[0]
+    >>> [[cell.text for cell in row] for row in table.rows if row[0].text == "steps at most"]
+    [['steps at most', '10', '1']]
+    """
     text = (
         "Every number on this page comes from run records named by the sha256 of their whole configuration, the data's "
         "digest and the results version. A run finds one ticket, trains it and reads the test set once. Intervals are "
@@ -118,7 +136,12 @@ def _short(text: str) -> str:
 
 
 def ranges(numbers: pd.Series) -> str:
-    """`0-4, 10` of whole numbers."""
+    """`0-4, 10` of whole numbers.
+
+    >>> import pandas as pd
+    >>> ranges(pd.Series([0, 1, 2, 3, 10]))
+    '0–3, 10'
+    """
     parts: list[list[int]] = []
     for n in sorted({int(n) for n in numbers.dropna()}):
         if parts and n == parts[-1][-1] + 1:

@@ -34,6 +34,15 @@ class Inputs:
         published: published accuracies that the runs can stand beside, `analysis.published.beside`.
         metrics: published metrics of predictors.
         anatomy: `anatomy.parquet`, or None.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> _ = sc.sweep([sc.Experiment(workload, sc.Method("snip"), 0.25, seed) for seed in (0, 1)], "inputs")
+        >>> inputs = gather(["inputs"])
+        >>> grid = {"name": "toy", "digests": [inputs.runs["digest"][0]]}
+        >>> len(inputs.runs), len(inputs.part(grid).runs)
+        (2, 1)
     """
 
     source: str
@@ -79,6 +88,14 @@ def gather(sources: Sequence[str | Path], anatomy: str | Path | None = None) -> 
     Raises:
         FileNotFoundError: nothing there.
         ValueError: there is no run in one of them, or a file is not ours.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
+        >>> _ = sc.sweep([sc.Experiment(workload, sc.Method("snip"), 0.25, 0)], "gathered")
+        >>> inputs = gather(["gathered", "gathered"])
+        >>> inputs.source, inputs.runs["method"].tolist()
+        ('gathered and gathered', ['snip'])
     """
     import pandas as pd
 
@@ -113,6 +130,11 @@ def named(runs: pd.DataFrame) -> pd.DataFrame:
 
     Two runs of one network, task, label, density and seed differ in some setting; the settings that differ
     among runs of that label join its name.
+
+    >>> import pandas as pd
+    >>> runs = pd.DataFrame(dict.fromkeys(SETTINGS), index=[0, 1]).assign(max_steps=[100, 500])
+    >>> named(runs.assign(network="lenet", task="digits", label="snip", density=0.1, seed=0))["method"].tolist()
+    ['snip [100 steps]', 'snip [500 steps]']
     """
     runs = runs.assign(method=runs["label"].astype(str))
     for setting, form in SETTINGS.items():
@@ -125,7 +147,11 @@ def named(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def word(value: Any) -> str:
-    """A setting's value as it is read: `none` where it is missing, whole numbers without a point."""
+    """A setting's value as it is read: `none` where it is missing, whole numbers without a point.
+
+    >>> word(500.0), word("cpu"), word(None), word(float("nan"))
+    ('500', 'cpu', 'none', 'none')
+    """
     if value is None or value != value:  # NaN is not itself
         return "none"
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from scratchcard.analysis.equal_tickets import identical, others, repeated
 from scratchcard.analysis.friedman import ALPHA, friedman
 from scratchcard.analysis.groups import rows_of
+from scratchcard.analysis.report.cells import Cell, Table, number
 from scratchcard.analysis.report.charts import dots
 from scratchcard.analysis.report.density_rows import pruned, workloads
-from scratchcard.analysis.report.page import Block, Cell, Chart, Data, Panels, Section, Table, Text, number
+from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section, Text
 from scratchcard.analysis.report.verdict import outcome
 from scratchcard.analysis.significance import notes_of, p_text, verdict_of
 from scratchcard.analysis.statistics import Headline
@@ -31,6 +32,16 @@ def tests(grid: Mapping[str, Any], runs: pd.DataFrame, tested: pd.DataFrame | st
         grid: its manifest.
         runs: of the grid.
         tested: rows of `compare`; why there are none; or None where nothing was declared.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from scratchcard.analysis.significance import compare
+        >>> runs = pd.DataFrame({"label": ["snip"] * 3 + ["random"] * 3, "seed": [0, 1, 2] * 2})
+        >>> runs = runs.assign(test_accuracy=[0.90, 0.92, 0.94, 0.30, 0.35, 0.40], validation_loss=range(6), kept=100)
+        >>> runs = runs.assign(network="lenet", task="digits", density=0.1, effective_density=0.1)
+        >>> grid = {"comparisons": [{"name": "against chance", "of": ["snip"], "against": ["random"]}]}
+        >>> tests(grid, runs, compare(runs, grid["comparisons"]))[0].blocks[0].caption
+        "against chance: 'snip' is better than 'random' by 57.00 points (p = 0.0008 after Holm), at 0.1."
     """
     if tested is None:
         return []
@@ -85,7 +96,18 @@ def _family(caption: str, rows: pd.DataFrame, notes: list[str]) -> Table:
 
 
 def ranks(runs: pd.DataFrame, data: Data) -> list[Section]:
-    """Mean ranks with Nemenyi's critical difference as bars."""
+    """Mean ranks with Nemenyi's critical difference as bars.
+
+    >>> import pandas as pd
+    >>> accuracies = {"snip": [0.9, 0.8, 0.9], "grasp": [0.8, 0.7, 0.8], "random": [0.3, 0.2, 0.3]}
+    >>> runs = pd.DataFrame([(m, s, a) for m, values in accuracies.items() for s, a in enumerate(values)])
+    >>> runs = runs.set_axis(["method", "seed", "test_accuracy"], axis=1).assign(validation_loss=range(9), metric=None)
+    >>> runs = runs.assign(network="lenet", task="digits", density=0.1, kept=100, effective_density=0.1)
+    >>> data = Data()
+    >>> _ = ranks(runs, data)
+    >>> [(row["entry"], row["mean"]) for row in data.sets["ranks lenet digits accuracy"]]
+    [('snip', 1), ('grasp', 2), ('random', 3)]
+    """
     blocks: list[Block] = []
     for network, task, headline, group in workloads(pruned(runs)):
         where = f"{network} on {task}"

@@ -6,8 +6,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.groups import rows_of
+from scratchcard.analysis.report.cells import Table, number
 from scratchcard.analysis.report.charts import curves, heat_map, log_axis
-from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section, Table, entries_of, number
+from scratchcard.analysis.report.legend import entries_of
+from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section
 from scratchcard.analysis.weights import BIN
 
 if TYPE_CHECKING:
@@ -33,7 +35,16 @@ NUMBERS = {
 
 
 def tickets(anatomy: pd.DataFrame | None, data: Data) -> list[Section]:
-    """Four sections for each network and task: overlap, common core, layers, weights."""
+    """Four sections for each network and task: overlap, common core, layers, weights.
+
+    >>> import pandas as pd
+    >>> rows = pd.DataFrame({"name": ["jaccard", "chance"], "value": [0.25, 0.05]})
+    >>> rows = rows.assign(kind="overlap", workload="lenet-digits", network="lenet", task="digits", density=0.1)
+    >>> rows = rows.assign(label="grasp", other="snip", layer="")
+    >>> data = Data()
+    >>> tickets(rows, data)[0].title, data.sets["overlap lenet-digits density 0.1"][0]["full"]
+    ('Overlap: lenet on digits', '0.250')
+    """
     if anatomy is None or anatomy.empty:
         return []
     sections: list[Section] = []
@@ -74,7 +85,7 @@ def _overlap(name: str, rows: pd.DataFrame, data: Data) -> list[Block]:
     for density, part in rows[rows["kind"] == "overlap"].groupby("density", sort=True):
         wide = part.pivot_table(index=["label", "other"], columns="name", values="value").reset_index()
         labels = sorted({*wide["label"], *wide["other"]})
-        short = shortened(labels)
+        short = _shortened(labels)
         if len(labels) < 2:
             continue
         panel = f"density {density:g}"
@@ -99,7 +110,7 @@ def _overlap(name: str, rows: pd.DataFrame, data: Data) -> list[Block]:
     return [Panels(charts, caption)] if charts else []
 
 
-def shortened(labels: list[str]) -> dict[str, str]:
+def _shortened(labels: list[str]) -> dict[str, str]:
     """Label to the label without what all end with, from a comma on: `snip, UMS 100` to `snip`."""
     ends = {label.partition(", ")[2] for label in labels}
     return {label: label if len(ends) > 1 else label.partition(", ")[0] for label in labels}

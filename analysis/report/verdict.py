@@ -34,6 +34,13 @@ class Lead:
         best: its row of means.
         behind: the row of the next method whose tickets are others; None where there is none.
         test: the declared test of the two, a row of `compare`; None where none was declared.
+
+    Examples:
+        >>> snip = {"method": "snip", "mean": 92.0, "low": 91.0, "high": 93.0, "n": 5}
+        >>> random = {"method": "random", "mean": 30.0, "low": 25.0, "high": 35.0, "n": 5}
+        >>> lead = Lead("lenet", "digits", Headline("accuracy"), BEFORE, 0.1, snip, random, test=None)
+        >>> lead.points, lead.certainty
+        (62.0, 'no test declared; the intervals are apart')
     """
 
     network: str
@@ -80,6 +87,15 @@ def leads(runs: pd.DataFrame, tests: Sequence[Mapping[str, Any]]) -> list[Lead]:
     Args:
         runs: with the column `method`.
         tests: rows of `compare`, of all families.
+
+    Examples:
+        >>> import pandas as pd
+        >>> runs = pd.DataFrame({"label": ["snip", "snip", "random", "random"], "seed": [0, 1, 0, 1], "regime": "USS"})
+        >>> runs = runs.assign(test_accuracy=[0.90, 0.94, 0.30, 0.40], validation_loss=[0.3, 0.2, 1.7, 1.6], kept=100)
+        >>> runs = runs.assign(network="lenet", task="digits", density=0.1, effective_density=0.1, metric="accuracy")
+        >>> lead = leads(runs.assign(method=runs["label"]), tests=[])[0]
+        >>> lead.best["method"], lead.best["text"], lead.certainty
+        ('snip', '92.00 ± 25.41', 'no test declared; the intervals overlap')
     """
     declared: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in tests:
@@ -121,7 +137,14 @@ def _p(row: Mapping[str, Any]) -> str:
 
 
 def sentences(found: Sequence[Lead]) -> Iterator[tuple[str, str]]:
-    """For each network and task its name, and a sentence or two for each kind of method."""
+    """For each network and task its name, and a sentence or two for each kind of method.
+
+    >>> snip, random = {"method": "snip", "mean": 92.0}, {"method": "random", "mean": 30.0}
+    >>> lead = Lead("lenet", "digits", Headline("accuracy"), BEFORE, 0.1, snip, random, test=None)
+    >>> place, text = next(sentences([lead]))
+    >>> place, text.partition(" (")[0]
+    ('lenet on digits', "Of what prunes before training, 'snip' has the best mean accuracy at 0.1")
+    """
     for place in dict.fromkeys(lead.place for lead in found):
         told = []
         for kind in (BEFORE, WITH):
@@ -173,7 +196,16 @@ def _how_sure(mine: Sequence[Lead]) -> str:
 
 
 def outcomes(tested: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """What each declared family found on each network and task (rows of `compare`): its name, and a sentence."""
+    """What each declared family found on each network and task (rows of `compare`): its name, and a sentence.
+
+    >>> import pandas as pd
+    >>> test = {"family": "against chance", "of": "snip", "against": "random", "network": "lenet", "task": "digits"}
+    >>> test |= {"density": 0.1, "metric": "accuracy", "counted": True, "significant": True}
+    >>> test |= {"difference": 0.6, "p_adjusted": 0.001}
+    >>> next(outcomes(pd.DataFrame([test])))
+    ('against chance, lenet on digits',
+     "'snip' is better than 'random' by 60.00 points (p = 0.0010 after Holm), at 0.1.")
+    """
     for (family, network, task), rows in tested.groupby(["family", "network", "task"], sort=False, dropna=False):
         where = f"{short(network)} on {task}" if isinstance(network, str) and isinstance(task, str) else "any network"
         text = outcome(rows)
@@ -181,7 +213,15 @@ def outcomes(tested: pd.DataFrame) -> Iterator[tuple[str, str]]:
 
 
 def outcome(tested: pd.DataFrame) -> str:
-    """What tests found, in one sentence."""
+    """What tests found, in one sentence.
+
+    >>> import pandas as pd
+    >>> test = {"of": "snip", "against": "random", "density": 0.1, "metric": "accuracy", "counted": True}
+    >>> outcome(pd.DataFrame([test | {"difference": 0.6, "p_adjusted": 0.001, "significant": True}]))
+    "'snip' is better than 'random' by 60.00 points (p = 0.0010 after Holm), at 0.1."
+    >>> outcome(pd.DataFrame([test | {"counted": False}]))
+    'no test can be made yet, since the runs are missing.'
+    """
     rows = [row for row in rows_of(tested) if row["counted"]]
     if not rows:
         return "no test can be made yet, since the runs are missing."

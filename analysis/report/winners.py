@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from scratchcard.analysis.groups import rows_of
 from scratchcard.analysis.report.accuracy import drawing
+from scratchcard.analysis.report.cells import Cell, Table, number
 from scratchcard.analysis.report.density_rows import dense_reference, means, pruned, workloads
-from scratchcard.analysis.report.page import Block, Cell, Chart, Data, Panels, Section, Table, Text, number
+from scratchcard.analysis.report.page import Block, Chart, Data, Panels, Section, Text
 from scratchcard.analysis.report.verdict import Lead, leads, outcomes, sentences
 from scratchcard.words import counted
 
@@ -39,6 +40,18 @@ def winners(runs: pd.DataFrame, tables: Sequence[pd.DataFrame], overview: str, d
         tables: rows of `compare` of each grid that declares comparisons.
         overview: what was run, in a line.
         data: takes the plots' data.
+
+    Examples:
+        >>> import pandas as pd
+        >>> runs = pd.DataFrame({"label": ["snip", "snip", "random", "random"], "seed": [0, 1, 0, 1], "regime": "USS"})
+        >>> runs = runs.assign(test_accuracy=[0.90, 0.94, 0.30, 0.40], validation_loss=[0.3, 0.2, 1.7, 1.6], kept=100)
+        >>> runs = runs.assign(network="lenet", task="digits", density=0.1, effective_density=0.1, metric="accuracy")
+        >>> runs = runs.assign(method=runs["label"], data_digest="ab12", max_steps=100, initial="given")
+        >>> sections = winners(runs, [], "Four runs.", Data())
+        >>> [section.title for section in sections]
+        ['', 'The best methods', 'Every lead']
+        >>> sections[0].blocks[1].text
+        'No comparison was declared: all this describes the runs, and tests nothing.'
     """
     tests = [row for table in tables for row in rows_of(table)]
     found = leads(runs, tests)

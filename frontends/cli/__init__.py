@@ -39,10 +39,10 @@ INTERRUPTED = {
     "export": BEGINS_AGAIN,
     "train": "the ticket is as it was, the same command begins again",
 }
-"""What is true when a command is interrupted; a command may know better (`options.when_interrupted`)."""
+"""What is true when a command is interrupted; a command may know better (`output.when_interrupted`)."""
 
 
-class LazyGroup(click.Group):
+class _LazyGroup(click.Group):
     """A group whose commands are imported on use; errors become one line on stderr and exit status 2."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -156,7 +156,7 @@ def _warning_lines() -> Callable[..., None]:
     return warn
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="scratchcard")
 def cli() -> None:
     """Find trainable sparse networks (winning lottery tickets) before training.
@@ -177,7 +177,18 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point of the command `scratchcard`."""
+    """Entry point of the command `scratchcard`.
+
+    >>> import contextlib
+    >>> from unittest import mock
+    >>> with mock.patch("sys.argv", ["scratchcard", "list", "scopes"]), contextlib.suppress(SystemExit):
+    ...     main()
+    scopes:
+      global    All weights are compared with each other.
+      layer     Each layer's weights among themselves; all layers are as dense as each other.
+      expected  Each layer's weights among themselves; layers are as dense as their share of the scores.
+      erk       Each layer's weights among themselves; densities by Erdos-Renyi-Kernel.
+    """
     import os
 
     # Must be set before torch is imported: with several threads small networks train several times slower.

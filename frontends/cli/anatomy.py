@@ -40,7 +40,8 @@ def anatomy(sources: tuple[Path, ...], out: Path | None, density: float | None, 
     scratchcard anatomy snip.safetensors synflow.safetensors
     """
     from scratchcard.analysis.anatomy import anatomy as dissect
-    from scratchcard.analysis.anatomy import places, read_anatomy
+    from scratchcard.analysis.anatomy import read_anatomy
+    from scratchcard.analysis.anatomy_tables import places
     from scratchcard.artefacts.destination import check_destination
 
     begin = time.perf_counter()
@@ -69,7 +70,7 @@ def anatomy(sources: tuple[Path, ...], out: Path | None, density: float | None, 
 
 def _summary(frame: pd.DataFrame, workload: str, density: float) -> dict[str, Any]:
     """All of one workload and density, as plain values."""
-    from scratchcard.analysis.anatomy import MEASURES, core_sizes, means, overlap_matrix
+    from scratchcard.analysis.anatomy_tables import MEASURES, core_sizes, means, overlap_matrix
 
     own = frame[(frame["workload"] == workload) & (frame["density"] == density)]
     matrices = {measure: overlap_matrix(own, measure) for measure in MEASURES}

@@ -19,6 +19,14 @@ def without_libraries() -> Iterator[None]:
 
     Only for a process that does nothing else: afterwards the stand-ins and all modules that were imported with them are
     forgotten. Where torch is imported already nothing is changed.
+
+    >>> from unittest import mock
+    >>> with mock.patch.dict(sys.modules):
+    ...     del sys.modules["torch"]
+    ...     with without_libraries():
+    ...         import torch as stand_in
+    >>> stand_in.nn.Linear(784, 300).weight
+    <class 'scratchcard.frontends.cli.described._Anything'>
     """
     if "torch" in sys.modules:
         yield
@@ -34,16 +42,16 @@ def without_libraries() -> Iterator[None]:
                 del sys.modules[name]
 
 
-class _Anything(type):
+class _HasAll(type):
     """A class that has every attribute and can be called, subscribed to and inherited from."""
 
     def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return Anything
+        return _Anything
 
     def __call__(cls, *given: Any, **_: Any) -> Any:
-        return given[0] if len(given) == 1 and callable(given[0]) else Anything  # a decorator gives what it decorates
+        return given[0] if len(given) == 1 and callable(given[0]) else _Anything  # a decorator gives what it decorates
 
     def __getitem__(cls, _: Any) -> Any:
         return cls
@@ -57,7 +65,7 @@ class _Anything(type):
         return iter(())
 
 
-class Anything(metaclass=_Anything):
+class _Anything(metaclass=_HasAll):
     """Stands for whatever a library has."""
 
 
@@ -67,7 +75,7 @@ class _Module(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return Anything
+        return _Anything
 
 
 class _Finder(MetaPathFinder, Loader):

@@ -27,10 +27,13 @@ FAMILIES = registry.FAMILIES | {
 
 
 @click.command("list")
-@click.argument("family", required=False, type=click.Choice(list(FAMILIES)))
+@click.argument("family", required=False, metavar="[FAMILY]", type=click.Choice(list(FAMILIES)))
 @json_option
 def list_(family: str | None, as_json: bool) -> None:
     """Everything that can be named on this command line, with one line each; with --json its settings too.
+
+    FAMILY is one of scorers, schedules, regimes, networks, tasks, predictors, scopes, initial, shipped, features,
+    targets and recipe. [default: all]
 
     \b
     scratchcard list
@@ -49,7 +52,11 @@ def list_(family: str | None, as_json: bool) -> None:
 
 
 def listed(family: str) -> dict[str, dict[str, Any]]:
-    """The members of a family by name: what each is, and its settings."""
+    """The members of a family by name: what each is, and its settings.
+
+    >>> list(listed("scopes")), listed("scorers")["grasp"]["settings"]["temperature"]["default"]
+    (['global', 'layer', 'expected', 'erk'], 200.0)
+    """
     with without_libraries():
         return _listed(family)
 

@@ -1,21 +1,23 @@
-"""Options that several commands share, and how their words become the library's values."""
+"""Options that several commands share, and how their words become the library's values; and what commands say."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_origin
 
 import click
 from click.shell_completion import CompletionItem
 
-from scratchcard.settings import LARGEST, Setting, parsed, settings_of, shown, whole_numbers
-from scratchcard.words import duration
+from scratchcard.frontends.cli.output import emit as emit
+from scratchcard.frontends.cli.output import progress_bar as progress_bar
+from scratchcard.frontends.cli.output import took as took
+from scratchcard.frontends.cli.output import warn as warn
+from scratchcard.frontends.cli.output import when_interrupted as when_interrupted
+from scratchcard.number_list import LARGEST, whole_numbers
+from scratchcard.setting import Setting, shown
+from scratchcard.settings import parsed, settings_of
 from scratchcard.workloads.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -24,15 +26,28 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 Option = Callable[[Any], Any]
 
-PATH = click.Path(path_type=Path)
+
+class _FilePath(click.Path):
+    """A path with a name: an empty text, which is what an unset variable of the shell leaves, is no folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        if value == "":
+            self.fail("the path is empty, expected the name of a file or a folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _FilePath(path_type=Path)
 SEED = click.IntRange(0, LARGEST)
 COUNT = click.IntRange(1)
-LINE_SECONDS = 60.0
-"""Between two lines of progress where stderr is no terminal."""
 
 
 class Numbers(click.ParamType[tuple[int, ...]]):
-    """`0-4`, `3` or `0,2,10-12`; with `none` also the word `none`, for no number at all."""
+    """`0-4`, `3` or `0,2,10-12`; with `none` also the word `none`, for no number at all.
+
+    >>> Numbers().convert("0-2,5", None, None), Numbers(none=True).convert("none", None, None)
+    ((0, 1, 2, 5), ())
+    """
 
     def __init__(self, name: str = "seed", *, none: bool = False) -> None:
         self.name, self.none = name, none
@@ -57,7 +72,12 @@ SEEDS = Numbers()
 
 
 def completed(family: Callable[[], Iterable[str]]) -> Callable[..., list[CompletionItem]]:
-    """Tab completion of the names that `family` gives; it may import what it needs, as the shell waits for it."""
+    """Tab completion of the names that `family` gives; it may import what it needs, as the shell waits for it.
+
+    >>> complete = completed(lambda: ["snip", "synflow"])
+    >>> [item.value for item in complete(None, None, "sy")]
+    ['synflow']
+    """
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [CompletionItem(name) for name in family() if name.startswith(incomplete)]
@@ -66,7 +86,11 @@ def completed(family: Callable[[], Iterable[str]]) -> Callable[..., list[Complet
 
 
 def names_of(family: str) -> Callable[[], Iterable[str]]:
-    """The names of a family, as `scratchcard list` has them."""
+    """The names of a family, as `scratchcard list` has them.
+
+    >>> list(names_of("scopes")())
+    ['global', 'layer', 'expected', 'erk']
+    """
 
     def names() -> Iterable[str]:
         from scratchcard.frontends.cli.listing import listed
@@ -109,7 +133,7 @@ _WORKLOAD = (
 )
 
 
-def setting_option(declared: Setting, *, default: str | None = None, only: Iterable[str] = ()) -> Option:
+def _setting_option(declared: Setting, *, default: str | None = None, only: Iterable[str] = ()) -> Option:
     """The option of a setting; where it is not given the value is None, so that whoever has the setting decides.
 
     Args:
@@ -124,14 +148,14 @@ def setting_option(declared: Setting, *, default: str | None = None, only: Itera
     told = f"{text}, e.g. {shown(example)}. [default: {default or declared.told}]"
     if kind is bool:
         return click.option(f"{option}/--no{option[1:]}", default=None, help=told)
-    special: dict[Any, Any] = {Literal: click.Choice(declared.words), tuple: Parsed(declared)}
+    special: dict[Any, Any] = {Literal: click.Choice(declared.words), tuple: _Parsed(declared)}
     chosen: Any = kind if kind in (int, float) else special.get(get_origin(kind), str)
     words = declared.words if declared.choices is None else None
     complete = completed(lambda: declared.words if words is None else words)
     return click.option(option, type=chosen, help=told, shell_complete=complete)
 
 
-class Parsed(click.ParamType[Any]):
+class _Parsed(click.ParamType[Any]):
     """A value as `Setting.parsed` reads it, e.g. `[0.9,0.999]`."""
 
     def __init__(self, declared: Setting) -> None:
@@ -143,21 +167,33 @@ class Parsed(click.ParamType[Any]):
 
 
 def regime_options(command: Any) -> Any:
-    """Every setting that some regime has."""
+    """Every setting that some regime has.
+
+    >>> command = regime_options(click.Command("prune"))
+    >>> {option.name: option.opts for option in command.params}["rounds"]
+    ['--rounds']
+    """
     from scratchcard.regimes import REGIMES, regime_settings
 
     for declared in reversed(regime_settings().values()):
         told = {name: each.told for name, each in declared.items()}
         default = None if len(set(told.values())) == 1 else f"{', '.join(told.values())} for {', '.join(told)}"
         only = () if len(declared) == len(REGIMES) else tuple(declared)
-        command = setting_option(next(iter(declared.values())), default=default, only=only)(command)
+        command = _setting_option(next(iter(declared.values())), default=default, only=only)(command)
     return command
 
 
 def settings_options(kind: Any, *names: str, default: str | None = None) -> Callable[[Command], Command]:
-    """The named settings of a dataclass, all of them without names."""
+    """The named settings of a dataclass, all of them without names.
+
+    >>> @click.command()
+    ... @settings_options(Recipe, "learning_rate", "max_steps")
+    ... def command(**options): click.echo(options)
+    >>> [option.opts[0] for option in command.params]
+    ['--learning-rate', '--max-steps']
+    """
     known = settings_of(kind)
-    return all_of(*(setting_option(known[name], default=default) for name in names or known))
+    return all_of(*(_setting_option(known[name], default=default) for name in names or known))
 
 
 scorer_settings_option = click.option(
@@ -170,10 +206,15 @@ scorer_settings_option = click.option(
 
 
 def given_settings(kind: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a dataclass, of its regime and, by `--set`, of its scorer that were given."""
+    """The settings of a dataclass, of its regime and, by `--set`, of its scorer that were given.
+
+    >>> from scratchcard.apply.method import Method
+    >>> given_settings(Method, {"scorer": "grasp", "rounds": None, "scorer_settings": ("temperature=1",)})
+    {'scorer': {'name': 'grasp', 'temperature': 1.0}}
+    """
     from scratchcard.regimes import regime_settings
 
-    words = given(options, (*settings_of(kind), *regime_settings()))
+    words = _given(options, (*settings_of(kind), *regime_settings()))
     if options["scorer_settings"]:
         from scratchcard.apply.method import FIXED, OF_PREDICTOR
         from scratchcard.registry import lookup
@@ -188,13 +229,20 @@ def given_settings(kind: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     return words
 
 
-def given(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+def _given(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """The options that were given, of these names."""
     return {name: options[name] for name in names if options.get(name) is not None}
 
 
 def all_of(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Several options as one, in their order."""
+    """Several options as one, in their order.
+
+    >>> @click.command()
+    ... @workload_options
+    ... def build(**options): click.echo(options)
+    >>> [option.name for option in build.params]
+    ['network', 'task', 'weights', 'data_dir']
+    """
 
     def decorate(command: Command) -> Command:
         for option in reversed(options):
@@ -215,67 +263,15 @@ json_option = click.option(
 
 
 def make_workload(options: dict[str, Any], recipe: Recipe | None = None) -> Workload:
-    """The workload that the shared options describe; `recipe` holds defaults from elsewhere (a ticket)."""
+    """The workload that the shared options describe; `recipe` holds defaults from elsewhere (a ticket).
+
+    >>> workload = make_workload({"network": "lenet_300_100", "task": "digits", "max_steps": 100})
+    >>> workload.task.name, workload.recipe.max_steps
+    ('digits', 100)
+    """
     from scratchcard.workloads.tasks import load_task
     from scratchcard.workloads.workload import Workload
 
-    recipe = dataclasses.replace(recipe or Recipe(), **given(options, settings_of(Recipe)))
+    recipe = dataclasses.replace(recipe or Recipe(), **_given(options, settings_of(Recipe)))
     task = load_task(options["task"], options.get("data_dir"))
     return Workload(options["network"], task, recipe, options.get("weights"))
-
-
-def when_interrupted(truth: str) -> None:
-    """What the command's Ctrl-C message says from here on."""
-    click.get_current_context().meta["scratchcard.interrupted"] = truth
-
-
-def warn(text: str) -> None:
-    """One line on stderr."""
-    click.echo(f"scratchcard: warning: {' '.join(text.split())}", err=True)
-
-
-def took() -> str:
-    """How long the command has taken, for the end of what it says."""
-    return f" (took {duration(time.monotonic() - click.get_current_context().meta['scratchcard.begun'])})"
-
-
-def emit(result: Any, as_json: bool, text: str) -> None:
-    """Print a result: JSON for machines (NaN and infinity as null, which JSON lacks), text for people."""
-    click.echo(json.dumps(_finite(result), indent=1, sort_keys=True, allow_nan=False) if as_json else text)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Callable[..., None]]:
-    """A progress bar with the time left on stderr; where stderr is no terminal, a line of plain text a minute.
-
-    What it gives is called with (done, total) and, if another, what is being done and the time left in words.
-    """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-    console = Console(stderr=True)
-    begin = said = time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[left]}"))
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(title, total=None, left="")
-
-        def show(done: int, total: int, text: str | None = None, left: str | None = None) -> None:
-            nonlocal said
-            now, text = time.monotonic(), text or title
-            if left is None:
-                left = f"about {duration((now - begin) * (total - done) / done)} left" if done else ""
-            bar.update(task, description=text, completed=done, total=total, left=left)
-            if not console.is_terminal and now - said >= LINE_SECONDS:
-                said = now
-                share = f"{done} of {total}" if total < 1000 else f"{100 * done / max(1, total):.0f} %"
-                click.echo(f"{text}, {share}{', ' if left else ''}{left}", err=True)
-
-        yield show

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,11 @@ import click
 
 from scratchcard.frontends.cli.options import PATH, emit, json_option
 from scratchcard.words import counted
+
+FOLDED = ("features", "targets")
+"""Of a table or a predictor: names, each with its transform."""
+NO_BREAK = "\u00a0"
+WIDTH = 110
 
 
 @click.command()
@@ -66,10 +73,10 @@ def _table(path: Path) -> dict[str, Any]:
         "rounds": list(table.rounds),
         "slow regime": origin.get("recording"),
         "workloads": origin.get("workloads"),
-        "features": {name: table.schema.column(name).transform for name in table.schema.features},
-        "targets": {name: table.schema.column(name).transform for name in table.schema.targets},
         "digest": table.digest,
         "versions": origin.get("versions"),
+        "targets": {name: table.schema.column(name).transform for name in table.schema.targets},
+        "features": {name: table.schema.column(name).transform for name in table.schema.features},
     }
 
 
@@ -99,16 +106,16 @@ def _bundle(path: Path) -> dict[str, Any]:
         "family": predictor.family,
         "objective": predictor.objective,
         "target": predictor.target,
-        "features": {column.name: column.transform for column in predictor.columns},
-        "arrays": {name: list(array.shape) for name, array in predictor.arrays.items()},
-        "training": dict(predictor.training),
+        "digest": predictor.digest,
         "metrics": {
             part: {name: value for name, value in dict(numbers).items() if name != "networks"}
             for part, numbers in predictor.metrics.items()
             if numbers
         },
         "stored tickets": describe_tickets(path),
-        "digest": predictor.digest,
+        "training": dict(predictor.training),
+        "arrays": {name: list(array.shape) for name, array in predictor.arrays.items()},
+        "features": {column.name: column.transform for column in predictor.columns},
     }
 
 
@@ -138,11 +145,20 @@ def _lines(value: Any, depth: int = 0) -> list[str]:
     pad = "  " * depth
     lines = []
     for key, entry in value.items():
-        if isinstance(entry, dict) and entry:
+        if key in FOLDED and not depth:
+            lines += [f"{key}, {len(entry)}:", *_folded(f"{name} ({how})" for name, how in entry.items())]
+        elif isinstance(entry, dict) and entry:
             lines += [f"{pad}{key}:", *_lines(entry, depth + 1)]
         elif entry is not None and entry not in ({}, []):
             lines.append(f"{pad}{key}: {_shown(entry)}")
     return lines
+
+
+def _folded(items: Iterable[str]) -> list[str]:
+    """Many short entries, several a line."""
+    text = ", ".join(item.replace(" ", NO_BREAK) for item in items)
+    lines = textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+    return [line.replace(NO_BREAK, " ") for line in lines]
 
 
 def _shown(entry: Any) -> str:

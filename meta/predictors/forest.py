@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from scratchcard.meta.arrays import Arrays, Forward
 from scratchcard.meta.predictors.family import Objective
 from scratchcard.meta.predictors.tree import Grown, averaged_forward
-from scratchcard.settings import setting
+from scratchcard.setting import setting
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from scratchcard.meta.logistic import logistic
 from scratchcard.meta.predictors.family import Family, Objective, Progress
 from scratchcard.meta.rows import Rows
 from scratchcard.meta.trees import Trees, check_size, joined, round_down
-from scratchcard.settings import Settings, setting
+from scratchcard.setting import setting
+from scratchcard.settings import Settings
 
 ZERO = np.float32(1e-35)
 """LightGBM's kZeroThreshold."""

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from scratchcard.meta.arrays import LIMIT, WIDTH, Arrays, Forward, check_array, check_names
+from scratchcard.meta.batch import Batch
 from scratchcard.meta.logistic import logistic
 from scratchcard.meta.predictors.family import Family, Objective, Progress
-from scratchcard.meta.rows import Batch, Rows
-from scratchcard.settings import Settings, setting
+from scratchcard.meta.rows import Rows
+from scratchcard.setting import setting
+from scratchcard.settings import Settings
 from scratchcard.workers.worker import torch_threads
 
 

@@ -12,7 +12,8 @@ from scratchcard.meta.logistic import logistic
 from scratchcard.meta.predictors.family import Family, Objective, Progress
 from scratchcard.meta.predictors.linear import linear_forward
 from scratchcard.meta.rows import Rows
-from scratchcard.settings import Settings, setting
+from scratchcard.setting import setting
+from scratchcard.settings import Settings
 
 
 @dataclass(frozen=True)

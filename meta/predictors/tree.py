@@ -11,7 +11,8 @@ from scratchcard.meta.arrays import Arrays, Forward
 from scratchcard.meta.predictors.family import Family, Objective, Progress
 from scratchcard.meta.rows import Rows
 from scratchcard.meta.trees import Trees, check_size, joined, round_down
-from scratchcard.settings import Settings, setting
+from scratchcard.setting import setting
+from scratchcard.settings import Settings
 
 
 class Grown(Settings, Family):

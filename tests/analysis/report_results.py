@@ -51,7 +51,7 @@ def record(method: Method, density: float, seed: int, *, task: str = "mnist", **
         "kept": round(density * 266200),
         "prunable": 266200,
         "effective_density": density * 0.99,
-        "layer_density": {"1.weight": density * 0.6, "3.weight": density * 3},
+        "layer_density": {"1.weight": density * 0.6, "3.weight": min(1.0, density * 3)},
         "live_units": {"1.weight": 116, "3.weight": 58},
         "pruning_seconds": skill * (40.0 if method.make_regime().name in ("ISS", "IMS") else 0.4) + draw.random() / 10,
         "training": {

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 import scratchcard.analysis.anatomy
-from scratchcard.analysis.anatomy import COLUMNS, anatomy, core_sizes, means, overlap_matrix, places, read_anatomy
+from scratchcard.analysis.anatomy import COLUMNS, anatomy, read_anatomy
+from scratchcard.analysis.anatomy_tables import core_sizes, means, overlap_matrix, places
 from scratchcard.analysis.overlap import PackedMask, chances, jaccards
 from scratchcard.analysis.tickets import Origin, labels_of, layer_rows, ticket_files
 from scratchcard.analysis.weights import EDGES, bimodality_coefficient

@@ -23,7 +23,8 @@ from scipy import stats
 from scratchcard.analysis.report import packed, report
 from scratchcard.analysis.report.cost import cost
 from scratchcard.analysis.report.density_rows import MOST, dense_reference, limits, means, split
-from scratchcard.analysis.report.page import Data, Panels, entry, plain
+from scratchcard.analysis.report.legend import entry
+from scratchcard.analysis.report.page import Data, Panels, plain
 from scratchcard.analysis.report.provenance import ranges
 from scratchcard.analysis.report.sources import gather, named
 from scratchcard.analysis.results import export, frame
@@ -463,3 +464,10 @@ def test_other_metrics_are_called_by_their_names_and_stand_alone(tmp_path: Path)
     mixed = named(to_frame(made).assign(task="mnist"))
     places = {row["metric"] for row in means(mixed.assign(metric=mixed["metric"].fillna("accuracy")), by=("metric",))}
     assert places == {"accuracy", "r2"}
+
+
+def test_the_example_report_is_small_and_begins_with_the_verdict() -> None:
+    path = Path(__file__).parents[2] / "docs" / "example_report.html"
+    page = Page(path)
+    assert path.stat().st_size < 1_500_000
+    assert page.headings[0] == "Verdict"

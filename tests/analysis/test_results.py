@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 import shutil
 import sys
 import tempfile
@@ -138,20 +139,22 @@ def test_rows_are_sorted_by_task_density_label_and_seed(tmp_path: Path) -> None:
 
 real = st.floats(allow_nan=False, allow_infinity=False)
 share = st.floats(0.0, 1.0)
+density = st.floats(0.0, 1.0, exclude_min=True)
 maybe_real = st.none() | real
+maybe_seconds = st.none() | st.floats(0.0, allow_infinity=False)
 word = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
-whole = st.none() | st.integers(-(2**62), 2**62)
+whole = st.none() | st.integers(0, 2**62)
 
 
 @st.composite
 def folders_of_records(draw: st.DrawFn) -> list[dict[str, Any]]:
     made = []
     for seed in draw(st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=8, unique=True)):
-        one = record(draw(word), seed=seed, density=draw(share), test_accuracy=draw(real), task=draw(word))
-        one["test_loss"], one["wall_seconds"] = draw(maybe_real), draw(maybe_real)
+        one = record(draw(word), seed=seed, density=draw(density), test_accuracy=draw(share), task=draw(word))
+        one["test_loss"], one["wall_seconds"] = draw(maybe_real), draw(maybe_seconds)
         one["training"] = {"steps": draw(whole), "diverged": draw(st.none() | st.booleans())}
-        one["configuration"]["method"] |= {"on": draw(st.none() | word), "towards": draw(maybe_real)}
-        one["layer_density"] = draw(st.dictionaries(word, real, max_size=3))
+        one["configuration"]["method"] |= {"on": draw(st.none() | word), "towards": draw(st.none() | share)}
+        one["layer_density"] = draw(st.dictionaries(word, share, max_size=3))
         made.append(one)
     return made
 
@@ -235,6 +238,43 @@ def test_a_damaged_record_is_skipped_and_named(folder: Path, kind: str) -> None:
     with pytest.warns(DamagedRecordWarning, match=f"skipped 1 file in .*{victim.name}"):
         frame = results.frame(folder)
     same(frame, before[before["digest"] != victim.stem].reset_index(drop=True))
+
+
+@pytest.mark.parametrize(
+    ("odd", "told"),
+    [
+        ('"test_accuracy": true', "test_accuracy should be a valid number, not true"),
+        ('"test_accuracy": 7.5', "test_accuracy is 7.5, but accuracy lies between 0 and 1"),
+        ('"test_accuracy": "x"', 'test_accuracy should be a valid number, not "x"'),
+        ('"test_accuracy": NaN', "test_accuracy should be a finite number, not nan"),
+        ('"test_accuracy": null', "test_accuracy is null, which is no number to compare"),
+        ('"effective_density": 1.5', "effective_density should be less than or equal to 1, not 1.5"),
+        ('"effective_density": -0.1', "effective_density should be greater than or equal to 0, not -0.1"),
+        ('"effective_density": NaN', "effective_density should be less than or equal to 1, not nan"),
+        ('"effective_density": 0.5', "effective_density is 0.5, which is more than kept / prunable"),
+        ('"kept": 26620.5', "kept should be a valid integer, not 26620.5"),
+        ('"kept": 266201', "kept is 266201, which is more than prunable, 266200"),
+        ('"rounds": 3', "rounds should be a valid array, not 3"),
+        ('"rounds": [{"steps": -1}]', "rounds.0.steps should be greater than or equal to 0, not -1"),
+        ('"history": [[10, 0.5]]', "history.0.2 is missing"),
+        ('"history": [[10, 0.5, null, "x"]]', 'history.0.3 should be a valid number, not "x"'),
+        ('"wall_seconds": -2', "wall_seconds should be greater than or equal to 0, not -2"),
+    ],
+)
+def test_a_record_edited_by_hand_is_left_out_and_says_what_is_odd(folder: Path, odd: str, told: str) -> None:
+    before = results.frame(folder)
+    victim = sorted(folder.glob("*.json"))[2]
+    name = odd.partition(":")[0].strip('"')
+    made = {key: value for key, value in json.loads(victim.read_text()).items() if key != name}
+    victim.write_text(f"{json.dumps(made)[:-1]}, {odd}}}")
+    with pytest.warns(DamagedRecordWarning, match=re.escape(f"{victim.name} ({told})")):
+        frame = results.frame(folder)
+    same(frame, before[before["digest"] != victim.stem].reset_index(drop=True))
+
+
+def test_a_metric_that_is_no_share_has_no_range(tmp_path: Path) -> None:
+    made = record(test_accuracy=-7.5) | {"metric": "r2", "test_metrics": {"r2": -7.5}}
+    assert results.frame(write(tmp_path, [made]))["test_accuracy"].tolist() == [-7.5]
 
 
 def test_many_damaged_records_are_counted(folder: Path) -> None:

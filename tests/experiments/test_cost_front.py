@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.cost_front import CHARACTER, GAP, HIGH, LINE, WIDE, place_labels
+from experiments.cost_front import CHARACTER, GAP, HIGH, LINE, THIN, WIDE, front_line, place_labels
 
 Offset = tuple[bool, float]
 
@@ -32,6 +32,19 @@ def test_at_the_right_edge_it_stands_to_the_left() -> None:
 def test_at_the_top_it_stands_below() -> None:
     (found,) = place_labels([(100, 2)], ["name"])
     assert found[1] > 0
+
+
+def test_no_label_lies_on_the_front_line_or_on_an_interval() -> None:
+    points = [(60.0, 150.0), (70.0, 50.0), (50.0, 300.0)]  # the line goes up through where the first label would stand
+    texts = ["transplanted", "with its weights", "snip"]
+    lines = [*front_line(points[:2]), (90.0, 280.0, 94.0, 320.0)]
+    assert any(clash(box(points[0], texts[0], (True, -7.0)), line) for line in lines)
+    for point, text, offset in zip(points, texts, place_labels(points, texts, lines), strict=True):
+        assert not any(clash(box(point, text, offset), line) for line in lines)
+
+
+def test_the_front_line_goes_in_steps() -> None:
+    assert [(b[0], b[3]) for b in front_line([(9.0, 1.0), (0.0, 5.0)])] == [(0.0, 5.0 + THIN), (9.0 - THIN, 5.0)]
 
 
 @given(st.integers(2, 6), st.integers(0, 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from scratchcard.frontends.cli import COMMANDS, cli
+from scratchcard.frontends.cli.listing import FAMILIES
 from scratchcard.pruning.ticket import Ticket
 from tests.frontends.calls import FAST, as_json, refused, run
 
@@ -134,6 +136,25 @@ def test_without_a_command_the_help_is_shown() -> None:
     result = run()
     assert result.exit_code == 0
     assert result.stdout.startswith("Usage: ")
+
+
+def test_the_usage_of_list_is_one_line_and_its_help_names_every_family() -> None:
+    usage, _, text = run("list", "--help").stdout.partition("\n")
+    assert usage.endswith(" list [OPTIONS] [FAMILY]")
+    assert set(FAMILIES) <= set(re.findall(r"\w+", text.partition("[default: all]")[0]))
+
+
+def test_show_says_the_short_facts_first_and_folds_the_features(job: Path) -> None:
+    for place, features in ((job / "table", 46), (job / "predictor", None)):
+        text = run("show", place).stdout
+        lines, columns = text.splitlines(), as_json("show", place)["features"]
+        assert features in (None, len(columns))
+        at = lines.index(f"features, {len(columns)}:")
+        assert at > next(k for k, line in enumerate(lines) if line.startswith("digest: "))
+        listed = " ".join(line.strip() for line in lines[at + 1 :])
+        assert sorted(listed.split(", ")) == sorted(f"{name} ({how})" for name, how in columns.items())
+        assert max(map(len, lines[at:])) <= 110
+        assert len(lines) - at <= 2 + len(columns) // 3
 
 
 @pytest.mark.parametrize("family", ["scorers", "regimes", "schedules", "networks", "tasks", "predictors", "features"])

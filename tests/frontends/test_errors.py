@@ -70,6 +70,29 @@ from tests.frontends.calls import FAST, refused, run
         ),
         (["prune", "--out", "."], "is a folder"),
         (["prune", "--task", "mnist", "--data-dir", "nowhere"], "looked for train-images-idx3-ubyte"),
+        (
+            ["prune", "--data-dir", "."],
+            "the task digits has no setting --data-dir, it looks in no folder; leave it out",
+        ),
+        *(
+            (command, "the path is empty, expected the name of a file or a folder")
+            for command in (
+                ["prune", "--out", ""],
+                ["prune", "--weights", ""],
+                ["prune", "--task", "mnist", "--data-dir", ""],
+                ["build", "--out", ""],
+                ["demo", "--out", ""],
+                ["fit", ""],
+                ["show", ""],
+                ["results", ""],
+                ["sweep", ""],
+            )
+        ),
+        (
+            ["prune", "--predictor", ""],
+            "the predictor's name is empty: expected a bundle's folder or default",
+        ),
+        (["prune", "--predictor", "."], "manifest.json is missing; expected a folder that `scratchcard fit` wrote"),
         (["show"], "Missing argument 'FILE'"),
         (["list", "scorer"], "is not one of"),
         (["--bogus"], "No such option"),

@@ -12,6 +12,7 @@ import pytest
 import torch
 from sklearn.linear_model import LinearRegression
 
+from scratchcard.meta.batch import Batch
 from scratchcard.meta.bundle import load_bundle, save_bundle
 from scratchcard.meta.fit import fit
 from scratchcard.meta.predictor import ROWS, Predictor
@@ -23,7 +24,7 @@ from scratchcard.meta.predictors.multishot import Multishot
 from scratchcard.meta.predictors.multishot import arrays as multishot_arrays
 from scratchcard.meta.predictors.sgd import SGD
 from scratchcard.meta.predictors.tree import Tree
-from scratchcard.meta.rows import Batch, Rows, networks_of
+from scratchcard.meta.rows import Rows, networks_of
 from scratchcard.score_tables.schema import FeatureBlock, TableBlock
 from scratchcard.score_tables.table import ScoreTable
 

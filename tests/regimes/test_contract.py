@@ -15,7 +15,8 @@ from scratchcard.apply.method import Method
 from scratchcard.dataset_builder.recording import Recording
 from scratchcard.regimes import REGIMES, UMS, Regime, make_regime, owners, regime_settings
 from scratchcard.scorers import GraSP, make_scorer
-from scratchcard.settings import setting, settings_of
+from scratchcard.setting import setting
+from scratchcard.settings import settings_of
 from scratchcard.sweeps import grid_docs
 from scratchcard.sweeps.grid_file import GridFile
 from scratchcard.workloads.recipe import Recipe

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
@@ -215,6 +216,23 @@ def test_numbers_written_as_whole_ones_are_the_same_run(tmp_path: Path) -> None:
     assert digests("") == digests(", momentum = 0, weight_decay = 0")
     assert digests(", learning_rate = 1, betas = [0, 0.9]") == digests(", learning_rate = 1.0, betas = [0.0, 0.9]")
     assert digests("") != digests(", momentum = 0.5")
+
+
+def test_a_data_dir_goes_to_the_tasks_that_look_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "placed.py").write_text(
+        "import torch, scratchcard as sc\ndef found(data_dir): return sc.Task.of(*torch.load(data_dir / 'found.pt'))\n"
+    )
+    torch.save((torch.rand(60, 64), torch.arange(60) % 10), tmp_path / "found.pt")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    methods = '[[methods]]\nscorer = "snip"\n'
+    with pytest.raises(ValueError, match="no task with a setting data_dir: digits looks in no folder; leave it out"):
+        read_grid(write(tmp_path, methods), tmp_path, data_dir=tmp_path)
+    head = HEAD.replace('"digits"', '["digits", "placed:found"]')
+    tasks = {
+        run.workload.task.name
+        for run in read_grid(write(tmp_path, methods, head), tmp_path, data_dir=tmp_path).experiments
+    }
+    assert tasks == {"digits", "placed:found"}
 
 
 def test_a_part_of_the_tasks_keeps_what_is_known_of_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

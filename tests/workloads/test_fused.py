@@ -193,7 +193,7 @@ def test_an_install_that_cannot_be_written_compiles_without_a_cache(tmp_path: Pa
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     environment |= {"XDG_CACHE_HOME": str(home / "cache"), "NUMBA_CACHE_DIR": ""}
-    code = "import scratchcard.workloads.engines.fused as f; print(f.__file__, f._gather.stats.cache_path)"
+    code = "import scratchcard.workloads.engines.fused_loops as f; print(f.__file__, f.gather.stats.cache_path)"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=environment, capture_output=True, text=True, cwd=tmp_path, check=False,

@@ -337,6 +337,9 @@ def test_a_factory_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(task.code) == 64
     assert pickle.loads(pickle.dumps(task)) is task  # noqa: S301
     assert load_task("my_tasks:placed", tmp_path).digest == task.digest
+    for name in ("my_tasks:mine", f"tensors:{tmp_path / 'mine.npz'}"):
+        with pytest.raises(ValueError, match="has no setting data_dir, it looks in no folder"):
+            load_task(name, tmp_path)
     for name, message in (
         ("number", "returned int, expected a Task"),
         ("fails", "the task's factory my_tasks:fails raised RuntimeError: no way"),

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from scratchcard.workloads.task import Split, Task, task_digest
-from scratchcard.workloads.tasks import TASKS, load_task
+from scratchcard.workloads.tasks import TASKS, load_task, takes_data_dir
 from scratchcard.workloads.tasks.idx import read_idx
 from scratchcard.workloads.tasks.mnist import STEMS
 
@@ -41,7 +41,7 @@ DIGESTS = {
 
 
 @pytest.mark.parametrize(
-    "name", ["digits", *(pytest.param(name, marks=pytest.mark.slow) for name in TASKS if name != "digits")]
+    "name", [pytest.param(name, marks=pytest.mark.slow if takes_data_dir(name) else ()) for name in TASKS]
 )
 def test_every_task_keeps_the_contract(name: str) -> None:
     try:

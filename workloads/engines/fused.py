@@ -11,160 +11,21 @@ before any loop runs, all that indices are made of: the layers' widths, the mask
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scratchcard.artefacts.compiled import compiled
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable
 from scratchcard.workloads.engines.engine import Engine, State
 from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_split
+from scratchcard.workloads.engines.fused_loops import ADAM, MOMENTUM, PLAIN, fill_outputs, train_steps
 from scratchcard.workloads.engines.perceptron import perceptron_layers
 from scratchcard.workloads.objective import Objective
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
-
-_PLAIN, _MOMENTUM, _ADAM = 0, 1, 2
-
-
-# Sums may be reordered, but NaN and infinity keep their meaning: a training that diverges must be seen.
-_compiled = compiled(nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"})
-
-
-@_compiled
-def _gather(x, rows, act):  # type: ignore[no-untyped-def]
-    """Put the examples `rows` of `x` `(n, k)` into the first `k` rows of `act`, transposed."""
-    for j in range(x.shape[1]):
-        for b in range(rows.shape[0]):
-            act[j, b] = x[rows[b], j]
-
-
-@_compiled
-def _forward(act, width, zero, hidden, starts, sources, weights, bias):  # type: ignore[no-untyped-def]
-    """Fill the units' rows of `act[:, :width]`: weighted sums of their sources, through ReLU if hidden."""
-    inputs = act.shape[0] - bias.shape[0]
-    for u in range(bias.shape[0]):
-        i = inputs + u
-        constant = bias[u]
-        for b in range(width):
-            act[i, b] = constant
-        e, end = starts[u], starts[u + 1]
-        while e + 4 <= end:
-            c0, c1, c2, c3 = sources[e], sources[e + 1], sources[e + 2], sources[e + 3]
-            w0, w1, w2, w3 = weights[e], weights[e + 1], weights[e + 2], weights[e + 3]
-            for b in range(width):
-                act[i, b] += w0 * act[c0, b] + w1 * act[c1, b] + w2 * act[c2, b] + w3 * act[c3, b]
-            e += 4
-        while e < end:
-            c, w = sources[e], weights[e]
-            for b in range(width):
-                act[i, b] += w * act[c, b]
-            e += 1
-        if u < hidden:
-            for b in range(width):
-                if act[i, b] <= zero:
-                    act[i, b] = zero
-
-
-@_compiled
-def _softmax(act, width, zero, first, targets, rows, delta, scale):  # type: ignore[no-untyped-def]
-    """Summed cross-entropy of the logits `act[first:]`; `scale` times its derivative goes to `delta`."""
-    loss = 0.0
-    for b in range(width):
-        highest = act[first, b]
-        for i in range(first + 1, act.shape[0]):
-            highest = max(highest, act[i, b])
-        total = zero
-        for i in range(first, act.shape[0]):
-            p = np.exp(act[i, b] - highest)
-            delta[i, b] = p
-            total += p
-        wanted = first + targets[rows[b]]
-        loss += math.log(total) + highest - act[wanted, b]
-        for i in range(first, act.shape[0]):
-            delta[i, b] *= scale / total
-        delta[wanted, b] -= scale
-    return loss
-
-
-@_compiled
-def _moved(w, g, kind, numbers, first, second, place, c1, c2):  # type: ignore[no-untyped-def]
-    """A weight after its update (`Recipe` has the formulas); `c1`, `c2`: Adam's bias corrections."""
-    rate, decay, mu, b1, rest1, b2, rest2, epsilon = numbers
-    g += decay * w
-    if kind == _PLAIN:
-        return w - rate * g
-    if kind == _MOMENTUM:
-        first[place] = mu * first[place] + g
-        return w - rate * first[place]
-    first[place] = b1 * first[place] + rest1 * g
-    second[place] = b2 * second[place] + rest2 * g * g
-    return w - rate * (first[place] * c1) / (np.sqrt(second[place] * c2) + epsilon)
-
-
-@_compiled
-def _train(  # type: ignore[no-untyped-def]
-    x, targets, order, act, delta, hidden, starts, sources, weights, bias, biased,
-    kind, numbers, zero, scale, corrections, first, second, first_bias, second_bias,
-):  # fmt: skip
-    """Steps on the batches `order` `(steps, batch)`; returns the summed loss of all examples.
-
-    Numbers come in the dtype of the weights (`zero` too): a Python literal would widen a loop to float64.
-
-    `biased` `(units,)` says which units have a bias; `scale` is 1 / batch; `corrections` `(steps, 2)` are
-    Adam's 1 / (1 - b^t).
-    """
-    units, width = bias.shape[0], order.shape[1]
-    inputs = act.shape[0] - units
-    loss = 0.0
-    for step in range(order.shape[0]):
-        rows = order[step]
-        _gather(x, rows, act)
-        _forward(act, width, zero, hidden, starts, sources, weights, bias)
-        loss += _softmax(act, width, zero, inputs + hidden, targets, rows, delta, scale)
-        delta[inputs : inputs + hidden] = zero
-        c1, c2 = corrections[step, 0], corrections[step, 1]
-        for u in range(units - 1, -1, -1):
-            i = inputs + u
-            if u < hidden:
-                for b in range(width):
-                    if act[i, b] <= zero:
-                        delta[i, b] = zero
-            for e in range(starts[u], starts[u + 1]):
-                c, w = sources[e], weights[e]
-                g = zero
-                for b in range(width):
-                    g += delta[i, b] * act[c, b]
-                if c >= inputs:
-                    for b in range(width):
-                        delta[c, b] += w * delta[i, b]
-                weights[e] = _moved(w, g, kind, numbers, first, second, e, c1, c2)
-            if biased[u]:
-                g = zero
-                for b in range(width):
-                    g += delta[i, b]
-                bias[u] = _moved(bias[u], g, kind, numbers, first_bias, second_bias, u, c1, c2)
-    return loss
-
-
-@_compiled
-def _outputs(x, act, zero, hidden, starts, sources, weights, bias, out):  # type: ignore[no-untyped-def]
-    """The logits `out` `(n, classes)` of all of `x` `(n, inputs)`, a batch's width at a time."""
-    first = act.shape[0] - out.shape[1]
-    rows = np.empty(act.shape[1], np.int64)
-    for start in range(0, x.shape[0], act.shape[1]):
-        width = min(act.shape[1], x.shape[0] - start)
-        for b in range(width):
-            rows[b] = start + b
-        _gather(x, rows[:width], act)
-        _forward(act, width, zero, hidden, starts, sources, weights, bias)
-        for b in range(width):
-            for i in range(out.shape[1]):
-                out[start + b, i] = act[first + i, b]
 
 
 class FusedEngine(Engine):
@@ -233,13 +94,13 @@ class FusedEngine(Engine):
 
     def _configure(self, recipe: Recipe, dtype: np.dtype[Any]) -> None:
         adam = recipe.optimizer == "adam"
-        self._kind = _ADAM if adam else _MOMENTUM if recipe.momentum else _PLAIN
+        self._kind = ADAM if adam else MOMENTUM if recipe.momentum else PLAIN
         b1, b2 = self._betas = recipe.betas
         settings = (recipe.learning_rate, recipe.weight_decay, recipe.momentum, b1, 1 - b1, b2, 1 - b2)
         self._numbers = tuple(dtype.type(number) for number in (*settings, recipe.epsilon))
         self._zero, self._scale = dtype.type(0), dtype.type(1 / recipe.batch_size)
         # One array for each moment that the optimiser has, empty ones for the others.
-        moments = [self._kind != _PLAIN, adam] * 2
+        moments = [self._kind != PLAIN, adam] * 2
         sizes = [self._weights.size, self._weights.size, self._bias.size, self._bias.size]
         self._moments = [np.zeros(n if has else 0, dtype) for n, has in zip(sizes, moments, strict=True)]
         self._steps = 0
@@ -259,7 +120,7 @@ class FusedEngine(Engine):
             raise ValueError(f"the order names examples {int(order.min())} to {int(order.max())}, expected 0 to {last}")
         steps = np.arange(self._steps + 1, self._steps + order.shape[1] + 1)[:, None]
         corrections = 1 / (1 - np.array(self._betas)[None, :] ** steps)
-        loss = _train(
+        loss = train_steps(
             self._x, self._targets, order[0].numpy(), self._act, self._delta, *self._graph, self._biased,
             self._kind, self._numbers, self._zero, self._scale, corrections.astype(self._bias.dtype),
             *self._moments,
@@ -280,7 +141,7 @@ class FusedEngine(Engine):
                 f"{self._dtype} with {self._x.shape[1]} on the CPU"
             )
         out = torch.empty(len(flat), self._classes, dtype=self._dtype)
-        _outputs(flat.numpy(), self._act, self._zero, *self._graph, out.numpy())
+        fill_outputs(flat.numpy(), self._act, self._zero, *self._graph, out.numpy())
         return out
 
     def evaluate(self, split: Split) -> list[Evaluated]:

@@ -1,20 +1,22 @@
-"""Tasks by name."""
+"""Tasks by name. Each is a function of nothing, or of the folder where its files lie."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
 from scratchcard.registry import lookup
-from scratchcard.workloads.factory import code_digest, task_from_factory
+from scratchcard.setting import SettingError
+from scratchcard.workloads.factory import code_digest, factory_takes_data_dir, task_from_factory
 from scratchcard.workloads.task import Task
 from scratchcard.workloads.tasks.digits import digits
 from scratchcard.workloads.tasks.mnist import fashion_mnist, mnist
 from scratchcard.workloads.tasks.tensors import tensors_task
 from scratchcard.workloads.tasks.variations import mnist_background, mnist_blurred, mnist_textured, mnist_thick
 
-TASKS: dict[str, Callable[[Path | None], Task]] = {
+TASKS: dict[str, Callable[..., Task]] = {
     "digits": digits,
     "mnist": mnist,
     "fashion_mnist": fashion_mnist,
@@ -40,7 +42,7 @@ def load_task(name: str, data_dir: str | Path | None = None) -> Task:
             `SCRATCHCARD_DATA` names comes first, before the system's places, the user's cache and a download.
 
     Raises:
-        ValueError: unknown name or damaged data; says what was expected.
+        ValueError: unknown name or damaged data; says what was expected. A folder for a task that looks in none.
         FileNotFoundError: the data is nowhere and could not be downloaded; says what to do.
 
     Examples:
@@ -53,9 +55,28 @@ def load_task(name: str, data_dir: str | Path | None = None) -> Task:
     """
     if not isinstance(name, str):
         raise ValueError(f"the task is {type(name).__name__}, expected a name that `list` knows or a path to your own")
+    if data_dir is not None and not takes_data_dir(name):
+        raise SettingError(f"the task {name} has no setting data_dir, it looks in no folder; leave it out", "data_dir")
     if name.startswith(TENSORS):
         return load_tensors(name, Path(name.removeprefix(TENSORS)).absolute())
     return _load(name, None if data_dir is None else Path(data_dir).resolve())
+
+
+def takes_data_dir(name: str) -> bool:
+    """Whether the task called `name` looks in a folder that is named.
+
+    Raises:
+        ValueError: unknown name.
+
+    Examples:
+        >>> takes_data_dir("mnist"), takes_data_dir("digits")
+        (True, False)
+    """
+    if name.startswith(TENSORS):
+        return False
+    if ":" in name:
+        return factory_takes_data_dir(name)
+    return bool(inspect.signature(_registered(name)).parameters)
 
 
 def load_tensors(name: str, file: Path) -> Task:
@@ -80,10 +101,15 @@ def _load(name: str, data_dir: Path | None) -> Task:
                 f"{name} returned {type(task).__name__}, expected a Task, such as Task.of(inputs, targets)"
             )
     else:
-        if name.endswith(FILES):
-            raise ValueError(f"unknown task {name!r}: the arrays of a file are the task {TENSORS}{name}")
-        task = lookup(TASKS, "tasks", name)(data_dir)
+        made = _registered(name)
+        task = made(data_dir) if takes_data_dir(name) else made()
     return task.loaded_by((load_task, (name, data_dir)), name=name, code=code)
+
+
+def _registered(name: str) -> Callable[..., Task]:
+    if name.endswith(FILES):
+        raise ValueError(f"unknown task {name!r}: the arrays of a file are the task {TENSORS}{name}")
+    return lookup(TASKS, "tasks", name)
 
 
 @lru_cache(maxsize=4)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from scratchcard.workloads.task import Split, Task, task_digest
@@ -12,11 +10,11 @@ SPLIT_SEED = 2022
 VALIDATION, TEST = 180, 360
 
 
-def digits(data_dir: Path | None = None) -> Task:
+def digits() -> Task:
     """1,257 training, 180 validation and 360 test images `(1, 8, 8)`; normalised by the training split's mean and std.
 
     Source: optical recognition of handwritten digits, Alpaydin & Kaynak 1998 (part of scikit-learn). The images
-    come in no official order of writers, so the split is a fixed random one; `data_dir` is not used.
+    come in no official order of writers, so the split is a fixed random one.
 
     Examples:
         >>> task = digits()
