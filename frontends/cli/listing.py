@@ -32,8 +32,8 @@ FAMILIES = registry.FAMILIES | {
 def list_(family: str | None, as_json: bool) -> None:
     """Everything that can be named on this command line, with one line each; with --json its settings too.
 
-    FAMILY is one of scorers, schedules, regimes, networks, tasks, predictors, scopes, initial, shipped, features,
-    targets and recipe. [default: all]
+    FAMILY is one of scorers, schedules, regimes, networks, tasks, predictors, scopes, initial, shipped, formats,
+    features, targets and recipe. [default: all]
 
     \b
     scratchcard list

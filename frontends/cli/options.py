@@ -238,13 +238,21 @@ def all_of(*options: Callable[[Command], Command]) -> Callable[[Command], Comman
     """Several options as one, in their order.
 
     >>> @click.command()
-    ... @workload_options
-    ... def build(**options): click.echo(options)
-    >>> [option.name for option in build.params]
-    ['network', 'task', 'weights', 'data_dir']
+    ... @all_of(data_dir_option, json_option)
+    ... def count(**options): click.echo(options)
+    >>> [option.name for option in count.params]
+    ['data_dir', 'as_json']
     """
 
     def decorate(command: Command) -> Command:
+        """Give a command the options, in the order of its help.
+
+        >>> @click.command()
+        ... @workload_options
+        ... def build(**options): click.echo(options)
+        >>> [option.name for option in build.params]
+        ['network', 'task', 'weights', 'data_dir']
+        """
         for option in reversed(options):
             command = option(command)
         return command

@@ -30,7 +30,14 @@ ticket_workload_options = opt.all_of(
 
 
 def weights_options(initial: str, does: str) -> Callable[[Any], Any]:
-    """The option for the initial weights, whatever the command calls it, and `--recalibrate`."""
+    """The option for the initial weights, whatever the command calls it, and `--recalibrate`.
+
+    >>> @click.command()
+    ... @weights_options("--untrained", "Evaluate")
+    ... def look(**options): click.echo(options)
+    >>> [option.name for option in look.params]
+    ['untrained', 'recalibrate']
+    """
     return opt.all_of(
         click.option(
             initial,
@@ -52,6 +59,9 @@ def check_has_weights(ticket: Ticket, path: Path, option: str, initial: bool) ->
 
     Raises:
         ValueError: it has none.
+
+    >>> ticket = sc.Ticket.of(nn.Linear(2, 1), sc.Mask({"weight": torch.tensor([[True, False]])}))
+    >>> check_has_weights(ticket, Path("ticket.safetensors"), "--untrained", initial=True)
     """
     if ticket.trained is None and not initial:
         raise ValueError(
@@ -65,6 +75,10 @@ def workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workload
 
     Raises:
         ValueError: the file does not say, its network or task is code that must be named, or the ticket is of another.
+
+    >>> ticket = sc.prune("lenet_300_100", "digits", density=0.1, method="magnitude")
+    >>> workload_of(ticket, Path("ticket.safetensors"), {"network": None, "task": None})
+    Workload(lenet_300_100 on digits)
     """
     from scratchcard.apply.pipeline import check_belongs
     from scratchcard.registry import lookup
