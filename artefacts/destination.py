@@ -123,7 +123,5 @@ def check_own(folder: str | Path, what: str, is_ours: Callable[[Path], bool]) ->
     seen = [name for name in held if not name.startswith(".")]
     if not seen or is_ours(folder):
         return
-    named = ", ".join(seen[:3]) + (" ..." if len(seen) > 3 else "")
-    raise FileExistsError(
-        f"{folder} is not {what} but holds {counted(len(seen), 'file')} of another kind ({named}); choose another folder"
-    )
+    others = f"{counted(len(seen), 'file')} of another kind ({', '.join(seen[:3])}{' ...' if len(seen) > 3 else ''})"
+    raise FileExistsError(f"{folder} is not {what} but holds {others}; choose another folder")

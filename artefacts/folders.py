@@ -26,9 +26,7 @@ def is_own(folder: Path, kind: str) -> bool:
     return (find_json(folder / MARKER) or {}).get("kind") == kind
 
 
-def check_folder(
-    folder: str | Path, kind: str, what: str, looks_so: Callable[[Path], bool] = _never
-) -> None:
+def check_folder(folder: str | Path, kind: str, what: str, looks_so: Callable[[Path], bool] = _never) -> None:
     """Refuse a folder that holds something and is not marked as one of this kind.
 
     Args:
@@ -46,9 +44,7 @@ def check_folder(
     check_own(folder, what, lambda place: is_own(place, kind) or (not (place / MARKER).exists() and looks_so(place)))
 
 
-def claim_folder(
-    folder: str | Path, kind: str, what: str, looks_so: Callable[[Path], bool] = _never
-) -> Path:
+def claim_folder(folder: str | Path, kind: str, what: str, looks_so: Callable[[Path], bool] = _never) -> Path:
     """Make a folder and mark it, if it is not there; refuse it as `check_folder` does.
 
     Raises:

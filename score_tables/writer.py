@@ -55,9 +55,9 @@ class TableWriter:
     """Writes the rows of one workload and seed; a context manager.
 
     The file grows beside its place and is renamed when the block ends without an error, so `path` is whole or not
-    there; of two writers of one path the one that ends last stays. Floats are zstd level 1 with BYTE_STREAM_SPLIT and no dictionary (noise-like
-    mantissas do not repeat); pages carry checksums. Every `write` starts a row group, cut at 1M rows, so none
-    crosses a parameter or a round.
+    there; of two writers of one path the one that ends last stays. Floats are zstd level 1 with BYTE_STREAM_SPLIT and
+    no dictionary (noise-like mantissas do not repeat); pages carry checksums. Every `write` starts a row group, cut at
+    1M rows, so none crosses a parameter or a round.
 
     Args:
         metadata: plain JSON about the origin of these rows (recipe, versions ...), kept in the file.

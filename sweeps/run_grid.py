@@ -14,6 +14,7 @@ from scratchcard.clock import utc_now
 from scratchcard.sweeps.estimate import Estimate
 from scratchcard.sweeps.fitted import Report
 from scratchcard.sweeps.grid import Grid
+from scratchcard.sweeps.results_folder import claim_results
 from scratchcard.sweeps.run_records import read_failure
 from scratchcard.sweeps.running import in_flight
 from scratchcard.sweeps.runs import is_done
@@ -122,7 +123,7 @@ def run_grid(
         >>> standing(grid, "two_runs").done
         2
     """
-    folder, session = Path(folder), Session.of(session, **how)
+    folder, session = claim_results(folder), Session.of(session, **how)
     note = folder / GRIDS / f"{grid.name}.json"
     manifest = find_json(note) or {}
     noted = {"begin": utc_now(), "jobs": session.jobs, "device": str(session.device), "machine": machine()}

@@ -108,9 +108,14 @@ def test_a_device_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ki
 
 def test_what_comes_there_during_the_work_is_not_replaced(tmp_path: Path) -> None:
     place = tmp_path / "place"
-    with pytest.raises(FileExistsError, match="is a named pipe"), written_beside(place) as beside:
-        beside.write_text("new")
-        os.mkfifo(place)
+
+    def write() -> None:
+        with written_beside(place) as beside:
+            beside.write_text("new")
+            os.mkfifo(place)
+
+    with pytest.raises(FileExistsError, match="is a named pipe"):
+        write()
     assert [path.name for path in tmp_path.iterdir()] == ["place"]
     assert stat.S_ISFIFO(place.stat().st_mode)
 
