@@ -80,7 +80,8 @@ class Processes:
 
 def _process() -> ProcessPoolExecutor:
     environment = ONE_THREAD | KEEPS_MEMORY
-    return ProcessPoolExecutor(max_workers=1, env=environment, initializer=_begin, initargs=(os.getpid(),))
+    with without_interrupts():  # its semaphores have a process that watches them
+        return ProcessPoolExecutor(max_workers=1, env=environment, initializer=_begin, initargs=(os.getpid(),))
 
 
 def _begin(parent: int) -> None:

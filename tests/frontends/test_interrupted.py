@@ -1,4 +1,4 @@
-"""Ctrl-C: soon, in one line that is true."""
+"""Ctrl-C, `kill`, a terminal that closes: soon, in one line that is true."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ import pytest
 from tests.frontends.calls import FAST, as_json, run
 from tests.sweeps.sweeping import Command, children, lives, until
 
-
 TOLD = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "the terminal has gone"}
 
 
-# Two moments: while the workers start, and when they are at work. A terminal and `timeout` tell the whole process group,
-# a scheduler the command alone.
+# Two moments: while the workers start, and when they are at work. A terminal tells the whole process group, a scheduler
+# perhaps the command alone.
 @pytest.mark.parametrize(
     ("jobs", "after", "number", "everyone"),
     [
