@@ -115,15 +115,17 @@ class Store:
         It stays where the work fails, so that it can go on, and as long as another process uses it so. Only what
         stores write is removed.
         """
-        with user_of(self.folder / USERS, entered=self.claim(USERS)) as users:
-            yield self
-            with self.claim(USERS):
-                if not users.others():
-                    for path in _files_of(self.folder):
-                        path.unlink(missing_ok=True)
-        for place in (*self.folder.glob("??"), self.folder):
-            with contextlib.suppress(OSError):  # others' files may be there
-                place.rmdir()
+        try:
+            with user_of(self.folder / USERS, entered=self.claim(USERS)) as users:
+                yield self
+                with self.claim(USERS):
+                    if not users.others():
+                        for path in _files_of(self.folder):
+                            path.unlink(missing_ok=True)
+        finally:
+            for place in (*self.folder.glob("??"), self.folder):
+                with contextlib.suppress(OSError):  # others' files may be there
+                    place.rmdir()
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"

@@ -14,15 +14,13 @@ from scratchcard.clock import utc_now
 from scratchcard.sweeps.estimate import Estimate
 from scratchcard.sweeps.fitted import Report
 from scratchcard.sweeps.grid import Grid
+from scratchcard.sweeps.noted_task import GRIDS, notes_of
 from scratchcard.sweeps.results_folder import claim_results
 from scratchcard.sweeps.run_records import read_failure
 from scratchcard.sweeps.running import in_flight
 from scratchcard.sweeps.runs import is_done
 from scratchcard.sweeps.sweep import Each, Progress, Swept, sweep
 from scratchcard.workloads.session import Session
-
-GRIDS = "grids"
-"""Of a folder of results: what is known of the grids that were swept into it."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +124,8 @@ def run_grid(
     folder, session = claim_results(folder), Session.of(session, **how)
     note = folder / GRIDS / f"{grid.name}.json"
     manifest = find_json(note) or {}
+    if not isinstance(manifest.get("sessions", []), list) or not isinstance(manifest.get("digests", []), list):
+        manifest = {}  # as good as damaged
     noted = {"begin": utc_now(), "jobs": session.jobs, "device": str(session.device), "machine": machine()}
     write_json(note, _described(grid, manifest) | {"sessions": manifest.get("sessions", [])})
     for name, spec, workload in grid.fitted:
@@ -159,6 +159,7 @@ def _described(grid: Grid, earlier: Mapping[str, Any]) -> dict[str, Any]:
         "file": grid.path.name,
         "text": grid.text,
         "digests": digests,
+        "tasks": notes_of(grid.experiments),
         "comparisons": [comparison.model_dump() for comparison in grid.file.comparisons],
         "results_version": RESULTS_VERSION,
         "versions": versions(),

@@ -57,12 +57,12 @@ def train(ticket: Path, overwrite: bool, **options: Any) -> None:
     out = options["out"] or ticket
     in_place = out.exists() and out.samefile(ticket)
     opt.check_new(out, overwrite or in_place)
+    workload = _workload_of(loaded, ticket, options)
+    seed = _seed_of(loaded, ticket) if options["seed"] is None else options["seed"]
     if in_place and loaded.trained is not None and not overwrite:
         raise FileExistsError(
             f"{ticket} holds a training already; choose another --out, or add --overwrite to replace it"
         )
-    workload = _workload_of(loaded, ticket, options)
-    seed = _seed_of(loaded, ticket) if options["seed"] is None else options["seed"]
     with opt.progress_bar(f"training {ticket}") as progress:
         trained, record = train_ticket(loaded, workload, seed, Session(device, progress=progress))
     opt.check_new(out, overwrite or in_place)  # it may have come there meanwhile
