@@ -227,16 +227,38 @@ def rewrite(path: Path, **texts: str) -> None:
     pq.write_table(table.replace_schema_metadata(metadata), path)
 
 
+COLUMN = {"name": "weight", "role": "feature", "transform": "raw", "description": "w"}
+
+
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
         ({"schema": json.dumps({"version": 2, "columns": []})}, "version 2, this release reads 1"),
         ({"schema": "{"}, "not a table schema"),
         ({"schema": json.dumps({"version": 1, "columns": [{"title": "x"}]})}, "not a table schema"),
+        ({"schema": json.dumps({"version": 1, "columns": [COLUMN | {"name": 5}]})}, "columns: 0.name is 5"),
+        ({"schema": json.dumps({"version": 1, "columns": [COLUMN | {"role": None}]})}, "columns: 0.role is None"),
+        ({"schema": json.dumps({"version": 1, "columns": [COLUMN | {"role": "key"}]})}, "role is key"),
+        ({"schema": json.dumps({"version": 1, "columns": {}})}, "columns: it is {}"),
+        ({"schema": json.dumps({"version": 1, "columns": None})}, "columns: it is None"),
+        ({"schema": json.dumps([1])}, "not a table schema"),
+        ({"schema": "[" * 100_000}, "not a table schema"),
         ({"schema": json.dumps({"version": 1, "columns": []})}, "not those of its own schema"),
         ({"table": "["}, "not a score table"),
         ({"table": "[]"}, "not a score table"),
-        ({"table": json.dumps({"format": "scratchcard-table"})}, "is damaged"),
+        ({"table": json.dumps({"format": "scratchcard-table"})}, "its description: workload is missing"),
+        (
+            {"table": '{"format": "scratchcard-table", "workload": ["x"], "seed": 0, "metadata": {}}'},
+            "its description: workload is",
+        ),
+        (
+            {"table": '{"format": "scratchcard-table", "workload": "toy", "seed": true, "metadata": {}}'},
+            "its description: seed is True",
+        ),
+        (
+            {"table": '{"format": "scratchcard-table", "workload": "toy", "seed": 0, "metadata": null}'},
+            "its description: metadata is None",
+        ),
         (
             {"table": '{"format": "scratchcard-table", "workload": "x", "seed": 0, "metadata": {}}'},
             "belongs to 'toy' seed 0",
