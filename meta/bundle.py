@@ -24,7 +24,7 @@ from safetensors.numpy import load, save
 from scratchcard.artefacts.destination import check_own
 from scratchcard.artefacts.digest import sha256
 from scratchcard.artefacts.files import written_beside
-from scratchcard.artefacts.json_file import parse_object
+from scratchcard.artefacts.json_file import declared, parse_object
 from scratchcard.meta.arrays import WIDTH, plain
 from scratchcard.meta.predictor import Predictor
 from scratchcard.meta.predictors import PREDICTORS
@@ -158,6 +158,7 @@ def load_bundle(folder: str | Path) -> Predictor:
         lookup(PREDICTORS, "predictors", family)
         columns = _columns(manifest.get("features"))
         record = {key: _mapping(manifest, key) for key in ("options", "training", "metrics")}
+        declared(dict[str, dict[str, Any]], record["metrics"], "its metrics")
         return Predictor(family, objective, target, columns, _arrays(data), **record)  # type: ignore[arg-type]
     except ValueError as error:
         raise ValueError(f"{folder} is no usable predictor bundle: {error}") from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scratchcard.artefacts.json_file import find_json, write_json
+from scratchcard.artefacts.json_file import declared, find_json, write_json
 from scratchcard.artefacts.version import RESULTS_VERSION, machine, versions
 from scratchcard.clock import utc_now
 from scratchcard.sweeps.estimate import Estimate
@@ -123,9 +123,7 @@ def run_grid(
     """
     folder, session = claim_results(folder), Session.of(session, **how)
     note = folder / GRIDS / f"{grid.name}.json"
-    manifest = find_json(note) or {}
-    if not isinstance(manifest.get("sessions", []), list) or not isinstance(manifest.get("digests", []), list):
-        manifest = {}  # as good as damaged
+    manifest = _noted(note)
     noted = {"begin": utc_now(), "jobs": session.jobs, "device": str(session.device), "machine": machine()}
     write_json(note, _described(grid, manifest) | {"sessions": manifest.get("sessions", [])})
     for name, spec, workload in grid.fitted:
@@ -144,6 +142,17 @@ def run_grid(
         sessions = [*manifest.get("sessions", []), noted]
         write_json(note, _described(grid, manifest) | {"sessions": sessions})
     return swept
+
+
+def _noted(note: Path) -> dict[str, Any]:
+    """What earlier sweeps noted; nothing where it is not there, damaged or of another kind."""
+    found = find_json(note) or {}
+    try:
+        declared(list[str], found.get("digests", []), "digests")
+        declared(list[dict[str, Any]], found.get("sessions", []), "sessions")
+    except ValueError:
+        return {}
+    return found
 
 
 def _described(grid: Grid, earlier: Mapping[str, Any]) -> dict[str, Any]:
