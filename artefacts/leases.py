@@ -51,6 +51,7 @@ class Leases:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._made = [place for place in (folder, *folder.parents) if not place.exists()]
         self._held: dict[str, int] = {}
         self._seen: dict[str, tuple[bytes, float]] = {}
         self._mutex = threading.Lock()
@@ -67,8 +68,10 @@ class Leases:
         self._closed.set()
         for name in list(self._held):
             self.give_back(name)
-        with contextlib.suppress(OSError):
-            self.folder.rmdir()  # others may have leases there
+        with contextlib.suppress(OSError):  # others may have leases there, or files
+            self.folder.rmdir()
+            for place in self._made[1:] if self._made else ():
+                place.rmdir()
 
     def take(self, name: str) -> bool:
         """Whether the lease is had from now on; without waiting.

@@ -35,7 +35,12 @@ class TaskNote:
 
 @dataclass(frozen=True)
 class NotedObjective(Classification):
-    """An objective of which only its description is known."""
+    """An objective of which only its description is known.
+
+    Examples:
+        >>> NotedObjective(described={"name": "regression"}).describe()
+        {'name': 'regression'}
+    """
 
     described: Any = None
 
@@ -45,7 +50,12 @@ class NotedObjective(Classification):
 
 
 class NotedTask(Task):
-    """A task without its data: enough to tell its runs, not to do one."""
+    """A task without its data: enough to tell its runs, not to do one.
+
+    Examples:
+        >>> isinstance(noted_task("my_tasks:points", {}), NotedTask)
+        True
+    """
 
     def __post_init__(self) -> None:
         """There is nothing to check."""

@@ -154,6 +154,13 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         mine.take("run")
 
 
+def test_no_folder_is_left_behind_but_those_in_use(tmp_path: Path) -> None:
+    with Leases(tmp_path / "far" / "away" / "leases") as mine:
+        assert mine.take("run")
+        (tmp_path / "far" / "file").touch()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["far", "file"]
+
+
 def test_whoever_uses_a_folder_is_seen(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     with user_of(tmp_path) as mine:
         assert mine.others()
