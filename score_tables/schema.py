@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from scratchcard.artefacts.json_file import declared, parse_object
+
 TABLE_VERSION = 1
 KEYS = ("workload", "seed", "round", "parameter", "index")
 THESIS_FEATURES = ("snip", "grasp", "synflow", "magnitude")
@@ -114,16 +116,16 @@ class TableSchema:
             ValueError: not a schema, or of a version that this release does not read.
         """
         try:
-            data = json.loads(text)
-            version, columns = data["version"], data["columns"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            data = parse_object(text)
+        except ValueError as error:
             raise ValueError("not a table schema: expected JSON with 'version' and 'columns'") from error
+        version = data.get("version")
+        if "columns" not in data or "version" not in data:
+            raise ValueError("not a table schema: expected JSON with 'version' and 'columns'")
         if version != TABLE_VERSION:
             raise ValueError(f"score table version {version!r}, this release reads {TABLE_VERSION}")
-        try:
-            return cls(version, tuple(Column(**column) for column in columns))
-        except TypeError as error:
-            raise ValueError(f"not a table schema: a column is not as expected ({error})") from error
+        columns = declared(list[dict[str, str]], data["columns"], "not a table schema, its columns")
+        return cls(version, tuple(declared(Column, column, "not a table schema, a column") for column in columns))
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,8 +13,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scratchcard.artefacts.digest import file_digest
+from scratchcard.artefacts.json_file import declared, parse_object
 from scratchcard.score_tables.schema import KEYS, TableBlock, TableSchema
 from scratchcard.score_tables.writer import FORMAT, arrow_schema
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a file says of itself beside its schema.
+
+    Examples:
+        >>> Description(FORMAT, "toy", 0, {}).seed
+        0
+    """
+
+    format: str
+    workload: str
+    seed: int
+    metadata: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -78,27 +93,26 @@ class TableFile:
             arrow, footer = file.schema_arrow, file.metadata
             texts = arrow.metadata or {}
             try:
-                description = json.loads(texts.get(b"scratchcard.table", b"{}"))
+                description = parse_object(texts.get(b"scratchcard.table", b"{}"))
             except ValueError:
                 description = {}
-            if not isinstance(description, dict) or description.get("format") != FORMAT:
+            if description.get("format") != FORMAT:
                 raise ValueError(f"{path} is a Parquet file but not a score table (no {FORMAT!r} in its metadata)")
             try:
                 schema = TableSchema.from_json(texts.get(b"scratchcard.schema", b"").decode())
+                about = declared(Description, description, "its description")
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from error
             if not arrow.remove_metadata().equals(arrow_schema(schema)):
                 raise ValueError(f"{path} is damaged: its columns are not those of its own schema; build it again")
             try:
-                workload, seed = str(description["workload"]), int(description["seed"])
-                metadata = dict(description["metadata"])
                 groups = tuple(
-                    _group(path, workload, seed, number, footer.row_group(number))
+                    _group(path, about.workload, about.seed, number, footer.row_group(number))
                     for number in range(footer.num_row_groups)
                 )
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise ValueError(f"{path} is damaged ({error}); build it again") from error
-        return cls(path, workload, seed, schema, metadata, groups)
+        return cls(path, about.workload, about.seed, schema, about.metadata, groups)
 
     @property
     def rows(self) -> int:

@@ -115,15 +115,27 @@ class SharedScorer(Scorer):
         given = {f"inputs.{name}" if name else "inputs": tensor for name, tensor in tensors(inputs).items()}
         given["targets"] = targets
         key = content_key("scores", described, state=copy_state(network), batch=given)
+        found = self._found(network, key)
+        if found is None:
+            with self.shared.store.claim(key):  # another process that needs them too waits
+                found = self._found(network, key) or self._scored(network, batch, loss, key)
+        return found
+
+    def _found(self, network: nn.Module, key: str) -> tuple[Scores, float] | None:
         found = self.shared.store.get(key)
-        if found is not None:
-            weights = prunable(network)
-            try:
-                held = {weight: found.tensors[weight].to(device) for weight in weights}
-                check_same_layout(weights, held, "the stored scores")
-                return Scores(held, repr(self.scorer)), float(found.about["seconds"])
-            except (KeyError, TypeError, ValueError):
-                pass  # a whole file that holds something else: as good as none
+        if found is None:
+            return None
+        weights = prunable(network)
+        device = next(network.parameters()).device
+        try:
+            held = {weight: found.tensors[weight].to(device) for weight in weights}
+            check_same_layout(weights, held, "the stored scores")
+            return Scores(held, repr(self.scorer)), float(found.about["seconds"])
+        except (KeyError, TypeError, ValueError):
+            return None  # a whole file that holds something else: as good as none
+
+    def _scored(self, network: nn.Module, batch: Batch, loss: Loss, key: str) -> tuple[Scores, float]:
+        device = next(network.parameters()).device
         begin = spent(device)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
 import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +102,8 @@ def load_factory(path: str, kind: str = "network", returns: str = "a torch.nn.Mo
 def code_digest(path: str) -> str | None:
     """sha256 of the Python files beside a factory: its module's file, or all files of the package that it lies in.
 
-    Nothing of it is run but the packages above it, so that code which ends its process ends only the run's. What the
-    module imports from elsewhere does not count; an edit of anything in these files does. None where there is no file.
+    Nothing is imported for it, not even the packages above it. What the module imports from elsewhere does not count;
+    an edit of anything in these files does. None where there is no file.
 
     Examples:
         >>> _ = Path("my_network.py").write_text("width = 10")
@@ -114,10 +114,7 @@ def code_digest(path: str) -> str | None:
     """
     module_name = path.partition(":")[0]
     _look_in_working_folder()
-    try:
-        found = importlib.util.find_spec(module_name)
-    except Exception:  # a package above it can raise anything; said where the network is built
-        found = None
+    found = _spec_of(module_name)
     # A script that is run has no spec, but a file.
     origin = getattr(sys.modules.get(module_name), "__file__", None) if found is None else found.origin
     if origin is None or not Path(origin).is_file():
@@ -126,6 +123,26 @@ def code_digest(path: str) -> str | None:
     files = sorted(file.parent.glob("*.py")) if found is not None and found.parent else [file]
     contents = {each.name: each.read_bytes() for each in files}
     return sha256(part for name, text in contents.items() for part in (f"{name} {len(text)}\n", text))
+
+
+def _spec_of(module_name: str) -> ModuleSpec | None:
+    """Where a module lies, as `importlib.util.find_spec` says it, which would import the packages above it."""
+    known = getattr(sys.modules.get(module_name), "__spec__", None)
+    if isinstance(known, ModuleSpec):
+        return known
+    found, places = None, None
+    name = ""
+    for part in module_name.split("."):
+        name = f"{name}.{part}" if name else part
+        try:
+            specs = (finder.find_spec(name, places) for finder in sys.meta_path if hasattr(finder, "find_spec"))
+            found = next((spec for spec in specs if spec is not None), None)
+        except Exception:  # an odd name; said where the network is built
+            return None
+        if found is None:
+            return None
+        places = found.submodule_search_locations
+    return found
 
 
 def said(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import re
+import signal
 import sys
 import time
 import warnings
@@ -94,9 +95,10 @@ class _LazyGroup(click.Group):
             ctx = getattr(error, "ctx", None)
             _say(f"{error.format_message().rstrip('.')}; see {ctx.command_path if ctx else prog_name} --help")
             status = 2
-        except click.Abort:
-            _say("interrupted")
-            status = 130
+        except click.Abort as error:
+            stopped = error.__cause__ or error.__context__
+            _say(_why(stopped))
+            status = 128 + _signal_of(stopped)
         sys.exit(status if isinstance(status, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -118,10 +120,49 @@ class _LazyGroup(click.Group):
                 raise
             _say(f"out of memory: take smaller batches, fewer rows or jobs, or another --device ({error})")
             ctx.exit(2)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
             truth = ctx.meta.get("scratchcard.interrupted") or INTERRUPTED.get(ctx.invoked_subcommand or "")
-            _say("interrupted" + (f"; {truth}" if truth else ""))
-            ctx.exit(130)
+            _say(_why(stopped) + (f"; {truth}" if truth else ""))
+            ctx.exit(128 + _signal_of(stopped))
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal that asks a command to end; it ends as with Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+STOPPING = {"SIGTERM": "terminated", "SIGHUP": "the terminal has gone"}
+"""Signals that end a command as Ctrl-C does, and how that is said."""
+
+
+def _stop(number: int, _: object) -> None:
+    for name in STOPPING:  # once is enough: what is under way is being cleared up
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    raise Stopped(number)
+
+
+def _signal_of(stopped: BaseException | None) -> int:
+    return stopped.number if isinstance(stopped, Stopped) else signal.SIGINT
+
+
+def _why(stopped: BaseException | None) -> str:
+    name = signal.Signals(_signal_of(stopped)).name
+    return STOPPING.get(name, "interrupted")
+
+
+def _listen() -> list[tuple[int, Any]]:
+    """Hear the signals that are not ignored on purpose, as `nohup` ignores SIGHUP; returns what was done before."""
+    before = []
+    for number in (getattr(signal, name) for name in STOPPING if hasattr(signal, name)):
+        handler = signal.getsignal(number)
+        if handler is not signal.SIG_IGN:
+            before.append((number, handler))
+            signal.signal(number, _stop)
+    return before
 
 
 def _in_options(error: Exception, command: click.Command | None) -> str:
@@ -193,6 +234,7 @@ def main() -> None:
 
     # Must be set before torch is imported: with several threads small networks train several times slower.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    before = _listen()
     try:
         cli()
     except SystemExit:
@@ -200,3 +242,7 @@ def main() -> None:
         # unhandled, and dies of it at the very end, whatever was done about it. To execute a text clears that note.
         exec("")  # noqa: S102
         raise
+    finally:
+        for number, handler in before:  # all is cleared up: from here on a signal simply ends the process
+            if signal.getsignal(number) is _stop:
+                signal.signal(number, handler)

@@ -270,6 +270,24 @@ json_option = click.option(
 )
 
 
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace what --out names, e.g. an earlier result. [default: it is refused]"
+)
+
+
+def check_new(out: Path, overwrite: bool) -> None:
+    """Refuse a file that is there, unless it may be replaced; an empty one holds nothing to lose.
+
+    Raises:
+        OSError: one sentence.
+    """
+    from scratchcard.artefacts.destination import check_destination
+
+    check_destination(out)
+    if not overwrite and out.exists() and out.stat().st_size:
+        raise FileExistsError(f"{out} is there already; choose another --out, or add --overwrite to replace it")
+
+
 def make_workload(options: dict[str, Any], recipe: Recipe | None = None) -> Workload:
     """The workload that the shared options describe; `recipe` holds defaults from elsewhere (a ticket).
 

@@ -26,18 +26,20 @@ if TYPE_CHECKING:
 @click.option(
     "--out", type=opt.PATH, help="Where to write the trained ticket, e.g. trained.safetensors. [default: in place]"
 )
+@opt.overwrite_option
 @opt.device_option
 @opt.ticket_recipe_options
 @opt.json_option
-def train(ticket: Path, **options: Any) -> None:
+def train(ticket: Path, overwrite: bool, **options: Any) -> None:
     """Train a ticket's kept weights on its own task and write the trained weights back into it.
+
+    A training that the ticket holds already is kept, unless --overwrite says otherwise or --out names another file.
 
     \b
     scratchcard train ticket.safetensors
     scratchcard train ticket.safetensors --learning-rate 0.05 --max-steps 5000 --out trained.safetensors
     """
     from scratchcard.apply.pipeline import train_ticket, training_summary
-    from scratchcard.artefacts.destination import check_destination
     from scratchcard.pruning.ticket import Ticket
     from scratchcard.workloads.device import choose_device
     from scratchcard.workloads.session import Session
@@ -45,11 +47,17 @@ def train(ticket: Path, **options: Any) -> None:
     loaded = Ticket.load(ticket)
     device = choose_device(options["device"])
     out = options["out"] or ticket
-    check_destination(out)
+    in_place = out.exists() and out.samefile(ticket)
+    opt.check_new(out, overwrite or in_place)
     workload = workload_of(loaded, ticket, options)
     seed = _seed_of(loaded, ticket) if options["seed"] is None else options["seed"]
+    if in_place and loaded.trained is not None and not overwrite:
+        raise FileExistsError(
+            f"{ticket} holds a training already; choose another --out, or add --overwrite to replace it"
+        )
     with opt.progress_bar(f"training {ticket}") as progress:
         trained, record = train_ticket(loaded, workload, seed, Session(device, progress=progress))
+    opt.check_new(out, overwrite or in_place)  # it may have come there meanwhile
     trained.save(out)
     text = f"{out}: {record.steps} steps in {record.seconds:.1f} s ({record.engine})"
     if record.history and record.best_step:

@@ -118,8 +118,39 @@ def test_a_damaged_file_is_built_again_and_fixed_weights_are_one_network(workloa
 
 def test_a_folder_with_a_foreign_manifest_is_refused(workload: Workload, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text('{"workloads": [1]}')
-    with pytest.raises(ValueError, match="not the manifest of a score table"):
+    with pytest.raises(FileExistsError, match="is not a score table but holds 1 file of another kind"):
         build(workload, [0], tmp_path, IMP)
+
+
+def test_other_columns_are_refused_before_the_slow_search(
+    workload: Workload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = Recording("USS", "snip", 0.05)
+    with monkeypatch.context() as earlier:  # a release with one feature less
+        for module in ("build", "table_folder"):
+            earlier.setattr(f"scratchcard.dataset_builder.{module}.FEATURES", FEATURES[1:])
+        earlier.setattr("scratchcard.dataset_builder.features.FEATURES", FEATURES[1:])
+        earlier.setattr(
+            "scratchcard.dataset_builder.build.compute_features",
+            lambda *a, **k: compute_features(*a, names=[column.name for column in FEATURES[1:]], **k),
+        )
+        build(workload, [0], tmp_path, recording)
+
+    def search(*_: object, **__: object) -> None:
+        raise AssertionError("the slow search began")
+
+    monkeypatch.setattr("scratchcard.dataset_builder.build._build_seed", search)
+    message = rf"seed0\.parquet has other columns \(without {FEATURES[0].name}\) than files that are built now"
+    with pytest.raises(ValueError, match=message):
+        build(workload, [0, 1], tmp_path, recording)
+    assert not list(tmp_path.glob("*seed1*"))
+
+
+def test_a_folder_of_notes_is_refused_before_anything_is_written(workload: Workload, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"is not a score table but holds 1 file of another kind \(notes\.txt\)"):
+        build(workload, [0], tmp_path, Recording("USS", "snip", 0.05))
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_a_build_that_is_killed_goes_on(tmp_path: Path, workload: Workload) -> None:

@@ -220,7 +220,7 @@ def test_a_network_whose_paths_cannot_be_followed_keeps_its_ticket(
     assert result.stderr.count("\n") == 1
     assert "warning: the effective density" in result.stderr
     assert Ticket.load(out).mask.kept == 1004
-    assert "effective" not in run("prune", "--scorer", "snip", *FAST, "--out", out).stdout
+    assert "effective" not in run("prune", "--scorer", "snip", *FAST, "--out", out, "--overwrite").stdout
 
 
 def test_places_are_checked_before_the_work(job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +231,7 @@ def test_places_are_checked_before_the_work(job: Path, tmp_path: Path, monkeypat
     assert "not a folder" in refused("prune", "--out", file / "deep" / "ticket.safetensors")
     assert "is a folder" in refused("train", job / "ticket.safetensors", "--out", tmp_path)
     assert "is a file" in refused("prune", "--rounds-dir", file)
-    assert "is no predictor bundle" in refused("fit", job / "table", "--out", tmp_path)
+    assert "is not a predictor bundle but holds" in refused("fit", job / "table", "--out", tmp_path)
     monkeypatch.setattr("scratchcard.artefacts.destination.tempfile.TemporaryFile", _deny)
     assert "nothing can be written to" in refused("prune", "--out", tmp_path / "ticket.safetensors")
 
