@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -199,26 +200,25 @@ def test_tables_have_them_only_if_named() -> None:
 
 
 class Activated(nn.Module):
-    def __init__(self, first: nn.Module, function: nn.Module | object) -> None:
+    def __init__(self, first: nn.Module) -> None:
         super().__init__()
-        self.first, self.function, self.last = first, function, nn.LazyLinear(3)
+        self.first, self.last, self.functions = first, nn.LazyLinear(3), [nn.functional.relu]
 
     def forward(self, inputs: Tensor) -> Tensor:
-        assert callable(self.function)
-        found: Tensor = self.last(self.function(self.first(inputs)).flatten(1))
+        found: Tensor = self.last(self.functions[0](self.first(inputs)).flatten(1))
         return found
 
 
 @pytest.mark.parametrize("inplace", [nn.ReLU(inplace=True), nn.functional.relu_])
 @pytest.mark.parametrize("first", [nn.Linear(5, 8), nn.Conv1d(6, 8, 3)])
-def test_an_activation_in_place_changes_no_feature(first: nn.Module, inplace: object) -> None:
+def test_an_activation_in_place_changes_no_feature(first: nn.Module, inplace: Callable[[Tensor], Tensor]) -> None:
     batch = torch.randn(20, 6, 5), torch.arange(20) % 3
-    network = Activated(filled(first.float()), nn.ReLU())
+    network = Activated(filled(first.float()))
     network(batch[0])
     names = [*(feature.name for feature in FEATURES), *PAIRS]
     found = []
     for function in (nn.ReLU(), inplace):
-        network.function = function  # type: ignore[assignment]
+        network.functions = [function]
         blocks = compute_features(network, batch, cross_entropy, density=0.1, names=names)
         found.append(np.concatenate([block.values for block in blocks]))
     assert np.array_equal(*found)
