@@ -12,8 +12,10 @@ from torch import nn
 from scratchcard.apply.method import Method
 from scratchcard.artefacts.version import versions
 from scratchcard.clock import spent
+from scratchcard.pruning.network_code import network_code
 from scratchcard.pruning.ticket import Ticket, copy_state
 from scratchcard.scorers.stored_scores import Shared
+from scratchcard.settings import SettingError
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord, evaluate
 from scratchcard.workloads.session import Session
 from scratchcard.workloads.stored_training import train_once
@@ -62,6 +64,7 @@ def find_ticket(
     known: dict[str, Any] = {name: described[name] for name in ("network_code", "objective") if name in described}
     shared = None if session.store is None else Shared(session.store, known)
     network = method.start(workload, density, seed, shared=shared, **session.placement)
+    code = network_code(network)
     # Weights as built cost the method nothing; weights made from scores are part of it.
     begin = spent(device) if method.initial == "given" else begin
     scorer = method.make_scorer(density, seed, shared)
@@ -69,6 +72,7 @@ def find_ticket(
     found = regime.find(workload, scorer, density, seed, session, network=network, data_seed=data_seed)
     provenance = {
         "workload": described,
+        "network_code": code,
         "method": method.describe(),
         "label": method.label,
         "scorer": found.scores.criterion,
@@ -119,15 +123,43 @@ def check_belongs(ticket: Ticket, workload: Workload) -> None:
         )
 
 
+def check_unchanged(ticket: Ticket, network: nn.Module, name: str) -> None:
+    """Refuse a network that computes something else than the one that the ticket was found in, as far as it says so.
+
+    Its state is not compared: `Ticket.apply_to` puts the ticket's in its place.
+
+    Raises:
+        ValueError: another code (`pruning.network_code`).
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Sequential(nn.Linear(4, 2), nn.ReLU()), task, sc.Recipe(max_steps=10))
+        >>> ticket = find_ticket(workload, Method("magnitude"), density=0.25)
+        >>> check_unchanged(ticket, workload.build(0), "mine")
+        >>> check_unchanged(ticket, nn.Sequential(nn.Linear(4, 2), nn.Tanh()), "mine")
+        Traceback (most recent call last):
+            ...
+        scratchcard.settings.SettingError: the network mine is not the one that the ticket was found in: ...
+    """
+    recorded = ticket.provenance.get("network_code")
+    if recorded is not None and recorded != network_code(network):
+        raise SettingError(
+            f"the network {name} is not the one that the ticket was found in: the code of its layers, or what they "
+            "hold beside their weights, has changed since; prune it anew, or say network_changed if that is meant",
+            "network_changed",
+        )
+
+
 def train_ticket(
-    ticket: Ticket, workload: Workload, seed: int, session: Session | None = None
+    ticket: Ticket, workload: Workload, seed: int, session: Session | None = None, *, network_changed: bool = False
 ) -> tuple[Ticket, TrainingRecord]:
     """Train a ticket's kept weights; returns it with its trained weights, and the record.
 
     `seed` is that of the data order. With a store in the session, a training that it holds is not done again:
     methods that find the same ticket share it. The ticket's provenance says under `training` what was done:
     the record in short, the recipe, the data's digest, and the history as `[step, train loss, validation loss,
-    validation metric]`; a metric that is no accuracy is named.
+    validation metric]`; a metric that is no accuracy is named. A network whose code has changed since the ticket was
+    found is refused unless `network_changed` says that this is meant; the ticket is then one of the changed network.
 
     Raises:
         ValueError: the ticket is one of another network.
@@ -142,6 +174,10 @@ def train_ticket(
     """
     session = session or Session()
     network = workload.build(0, **session.placement)
+    if network_changed:
+        changed = {"network_code": network_code(network), "network_changed": True}
+        ticket = dataclasses.replace(ticket, provenance=dict(ticket.provenance) | changed)
+    check_unchanged(ticket, network, workload.network_name)
     ticket.apply_to(network)
     record = train_once(network, workload, session, mask=ticket.mask, seed=seed)
     return with_training(ticket, network, record, workload, seed), record
@@ -194,11 +230,12 @@ def training_summary(record: TrainingRecord) -> dict[str, Any]:
 def history(record: TrainingRecord) -> list[list[float | None]]:
     """The evaluations of a training as `[step, train loss, validation loss, validation metric]`, six digits each.
 
-    Examples:
-        >>> from scratchcard.workloads.engines.training import Evaluation
-        >>> looks = (Evaluation(100, 0.123456789, 0.2, 0.9), Evaluation(200, math.nan, math.inf, 0.1))
-        >>> history(TrainingRecord(200, 100, 0.2, 0.9, looks, 1.5, "fused", early_stopped=True))
-        [[100, 0.123457, 0.2, 0.9], [200, None, None, 0.1]]
+        Examples:
+            >>> from scratchcard.settings import SettingError
+    from scratchcard.workloads.engines.training import Evaluation
+            >>> looks = (Evaluation(100, 0.123456789, 0.2, 0.9), Evaluation(200, math.nan, math.inf, 0.1))
+            >>> history(TrainingRecord(200, 100, 0.2, 0.9, looks, 1.5, "fused", early_stopped=True))
+            [[100, 0.123457, 0.2, 0.9], [200, None, None, 0.1]]
     """
     # Six digits tell all that a curve shows, and keep the ticket's header small.
     return [
@@ -222,11 +259,14 @@ def evaluate_ticket(
     workload: Workload,
     split: Literal["train", "validation", "test"] = "test",
     session: Session | None = None,
+    *,
+    network_changed: bool = False,
 ) -> Evaluated:
     """Loss and metrics of a trained ticket.
 
     Raises:
-        ValueError: the ticket was not trained, or is one of another network.
+        ValueError: the ticket was not trained, or is one of another network; or the network's code has changed since
+            and `network_changed` does not say that this is meant.
 
     Examples:
         >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
@@ -237,5 +277,7 @@ def evaluate_ticket(
     """
     session = session or Session()
     network = workload.build(0, **session.placement)
+    if not network_changed:
+        check_unchanged(ticket, network, workload.network_name)
     ticket.apply_to(network, trained=True)
     return evaluate(network, workload.task, split, device=session.device)

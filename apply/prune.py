@@ -94,6 +94,7 @@ def train(
     seed: int | None = None,
     *,
     recipe: Recipe | None = None,
+    network_changed: bool = False,
     session: Session | None = None,
     **placement: Any,
 ) -> tuple[Ticket, TrainingRecord]:
@@ -105,10 +106,11 @@ def train(
             may hold the seed.
         seed: of the data order; the ticket's where none is given.
         recipe: the ticket's own where none is given; a workload has its own.
+        network_changed: train it although the network's code has changed since it was pruned.
         session, placement: see `prune`.
 
     Raises:
-        ValueError: the ticket is one of another network.
+        ValueError: the ticket is one of another network, or of one whose code has changed since.
 
     >>> task = Task.of(torch.randn(200, 4), torch.arange(200) % 2)
     >>> network = nn.Linear(4, 2)
@@ -125,7 +127,8 @@ def train(
         seed = held if isinstance(held, int) else 0
     _check_seed(seed)
     workload = _workload(network, task, recipe, recorded=ticket)
-    return train_ticket(ticket, workload, seed, Session.of(session, **placement))
+    found = Session.of(session, **placement)
+    return train_ticket(ticket, workload, seed, found, network_changed=network_changed)
 
 
 def evaluate(
@@ -134,6 +137,7 @@ def evaluate(
     task: Task | str | None = None,
     split: SplitName = "test",
     *,
+    network_changed: bool = False,
     session: Session | None = None,
     **placement: Any,
 ) -> Evaluated:
@@ -143,10 +147,11 @@ def evaluate(
         ticket: from `train`.
         network, task: the same as it was trained with; with a workload the third place may hold the split.
         split: `"test"`, `"validation"` or `"train"`.
+        network_changed: evaluate it although the network's code has changed since it was pruned.
         session, placement: see `prune`.
 
     Raises:
-        ValueError: the ticket was not trained, or is one of another network.
+        ValueError: the ticket was not trained, or is one of another network, or of one whose code has changed since.
 
     >>> task = Task.of(torch.randn(200, 4), torch.arange(200) % 2)
     >>> workload = Workload(nn.Linear(4, 2), task, Recipe(max_steps=20))
@@ -157,7 +162,8 @@ def evaluate(
     _check_ticket(ticket)
     if isinstance(network, Workload) and task in ("train", "validation", "test"):
         split, task = task, None  # type: ignore[assignment]
-    return evaluate_ticket(ticket, _workload(network, task), split, Session.of(session, **placement))
+    found = Session.of(session, **placement)
+    return evaluate_ticket(ticket, _workload(network, task), split, found, network_changed=network_changed)
 
 
 def _workload(

@@ -24,10 +24,18 @@ task_option = click.option(
     "[default: the ticket's]",
 )
 
+changed_option = click.option(
+    "--network-changed",
+    is_flag=True,
+    help="Go on although the network's code has changed since it was pruned, e.g. after a change that alters nothing. "
+    "[default: refuse]",
+)
+
 
 @click.command()
 @click.argument("ticket", type=opt.PATH, default="ticket.safetensors")
 @network_option
+@changed_option
 @task_option
 @opt.data_dir_option
 @click.option("--seed", type=opt.SEED, help="Of the data order, e.g. 7. [default: the ticket's]")
@@ -57,7 +65,8 @@ def train(ticket: Path, **options: Any) -> None:
     workload = _workload_of(loaded, ticket, options)
     seed = _seed_of(loaded, ticket) if options["seed"] is None else options["seed"]
     with opt.progress_bar(f"training {ticket}") as progress:
-        trained, record = train_ticket(loaded, workload, seed, Session(device, progress=progress))
+        changed = {"network_changed": options["network_changed"]}
+        trained, record = train_ticket(loaded, workload, seed, Session(device, progress=progress), **changed)
     trained.save(out)
     text = f"{out}: {record.steps} steps in {record.seconds:.1f} s ({record.engine})"
     if record.history and record.best_step:
@@ -77,6 +86,7 @@ def train(ticket: Path, **options: Any) -> None:
 @click.command()
 @click.argument("ticket", type=opt.PATH, default="ticket.safetensors")
 @network_option
+@changed_option
 @task_option
 @opt.data_dir_option
 @click.option(
@@ -103,7 +113,8 @@ def evaluate(ticket: Path, **options: Any) -> None:
     loaded = Ticket.load(ticket)
     device = choose_device(options["device"])
     workload = _workload_of(loaded, ticket, options)
-    found = evaluate_ticket(loaded, workload, options["split"], Session(device))
+    changed = {"network_changed": options["network_changed"]}
+    found = evaluate_ticket(loaded, workload, options["split"], Session(device), **changed)
     training = loaded.provenance.get("training")
     diverged = isinstance(training, dict) and training.get("diverged") is True
     if diverged:

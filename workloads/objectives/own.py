@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scratchcard.artefacts.code_digest import code_digest
 from scratchcard.pruning.parameters import all_finite
-from scratchcard.workloads.factory import code_digest, said
+from scratchcard.workloads.factory import said
 from scratchcard.workloads.objective import Function
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
+from scratchcard.artefacts.code_digest import code_digest
 from scratchcard.registry import lookup
-from scratchcard.workloads.factory import code_digest, task_from_factory
+from scratchcard.workloads.factory import task_from_factory
 from scratchcard.workloads.task import Task
 from scratchcard.workloads.tasks.digits import digits
 from scratchcard.workloads.tasks.mnist import fashion_mnist, mnist
@@ -55,7 +57,10 @@ def load_task(name: str, data_dir: str | Path | None = None) -> Task:
         raise ValueError(f"the task is {type(name).__name__}, expected a name that `list` knows or a path to your own")
     if name.startswith(TENSORS):
         return load_tensors(name, Path(name.removeprefix(TENSORS)).absolute())
-    return _load(name, None if data_dir is None else Path(data_dir).resolve())
+    # Where no folder is named, the variable and the working folder say where data and code are found.
+    return _load(
+        name, None if data_dir is None else Path(data_dir).resolve(), os.environ.get("SCRATCHCARD_DATA"), Path.cwd()
+    )
 
 
 def load_tensors(name: str, file: Path) -> Task:
@@ -71,7 +76,7 @@ def load_tensors(name: str, file: Path) -> Task:
 
 
 @lru_cache(maxsize=4)
-def _load(name: str, data_dir: Path | None) -> Task:
+def _load(name: str, data_dir: Path | None, _named: str | None, _here: Path) -> Task:
     code = None
     if ":" in name:
         task, code = task_from_factory(name, data_dir), code_digest(name)
