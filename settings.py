@@ -29,6 +29,7 @@ from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from scratchcard.registry import lookup, members
+from scratchcard.words import quoted, shortened
 
 Made = TypeVar("Made")
 Choices = Callable[[], tuple[Mapping[str, Any], str]]
@@ -40,7 +41,6 @@ LARGEST = 2**31 - 1
 """What torch, NumPy, scikit-learn and LightGBM all take as a seed; no setting is a larger whole number."""
 
 _KEY = "setting"
-_SHOWN = 200
 _NUMBERS = {2: "two", 3: "three", 4: "four"}
 
 
@@ -195,7 +195,7 @@ class Setting:
         if found is dataclasses.MISSING or not all(map(self._within, found if isinstance(found, tuple) else [found])):
             huge = type(value) is int and abs(value) > LARGEST and self.high is None
             most = f", at most {LARGEST}" if huge else ""
-            raise SettingError(f"{self.name} is {_short(value)}, expected {self.expected}{most}", self.name, owner)
+            raise SettingError(f"{self.name} is {quoted(value)}, expected {self.expected}{most}", self.name, owner)
         if self.choices is not None and isinstance(found, str):
             lookup(*self.choices(), found)
         return found
@@ -312,7 +312,9 @@ def make(
         if name not in known:
             others = elsewhere(name)
             hint = f" ({', '.join(others)} {'has' if len(others) == 1 else 'have'} it)" if others else ""
-            raise SettingError(f"{owner} has no setting {name}{hint}; it has {', '.join(known) or 'none'}", name)
+            raise SettingError(
+                f"{owner} has no setting {shortened(str(name))}{hint}; it has {', '.join(known) or 'none'}", name
+            )
     return kind(**{name: known[name].checked(value, owner) for name, value in words.items()})
 
 
@@ -331,9 +333,9 @@ def parsed(kind: Callable[..., Any], owner: str, pairs: Sequence[str]) -> dict[s
         name, equals, text = pair.partition("=")
         name = name.strip()
         if not equals or not name:
-            raise SettingError(f"{pair!r} is no NAME=VALUE; {owner} has {', '.join(known) or 'no settings'}")
+            raise SettingError(f"{quoted(pair)} is no NAME=VALUE; {owner} has {', '.join(known) or 'no settings'}")
         if name not in known:
-            raise SettingError(f"{owner} has no setting {name}; it has {', '.join(known) or 'none'}")
+            raise SettingError(f"{owner} has no setting {shortened(name)}; it has {', '.join(known) or 'none'}")
         if name in found:
             raise SettingError(f"{owner}'s {name} is given twice; give it once")
         try:
@@ -370,15 +372,6 @@ def changed(value: Any) -> dict[str, Any]:
 
 def _bound(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:g}"
-
-
-def _short(value: Any) -> str:
-    """A value that is refused: its beginning, where it is long."""
-    try:
-        text = " ".join(repr(value).split())
-    except Exception:  # more digits than Python prints, or a foreign object
-        text = f"a {type(value).__name__} that cannot be shown"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
@@ -441,9 +434,9 @@ def whole_numbers(text: str, name: str = "seed") -> tuple[int, ...]:
             first, dash, last = part.strip().partition("-")
             ranges.append(range(int(first), int(last if dash else first) + 1))
     except ValueError:
-        raise ValueError(f"{text!r} is no list of {name}s; expected for example 0-4 or 0,2,10-12") from None
+        raise ValueError(f"{quoted(text)} is no list of {name}s; expected for example 0-4 or 0,2,10-12") from None
     if any(numbers.stop > LARGEST + 1 for numbers in ranges):
-        raise ValueError(f"{text!r} goes beyond the largest {name}, {LARGEST}")
+        raise ValueError(f"{quoted(text)} goes beyond the largest {name}, {LARGEST}")
     if not 0 < sum(map(len, ranges)) <= MOST_NUMBERS:
-        raise ValueError(f"{text!r} names no {name}, or more than {MOST_NUMBERS:,}")
+        raise ValueError(f"{quoted(text)} names no {name}, or more than {MOST_NUMBERS:,}")
     return tuple(number for numbers in ranges for number in numbers)

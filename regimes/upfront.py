@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from scratchcard.pruning.schedules import SCHEDULES
+from scratchcard.pruning.schedules import MOST_ROUNDS, SCHEDULES
 from scratchcard.regimes.regime import Found, Regime, Search
 from scratchcard.settings import setting
 
@@ -19,7 +19,7 @@ def in_rounds(default: int) -> Any:
         >>> in_rounds(100).default
         100
     """
-    return setting(default, help="Pruning rounds", example=5, low=1)
+    return setting(default, help="Pruning rounds", example=5, low=1, high=MOST_ROUNDS)
 
 
 def by_schedule() -> Any:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from scratchcard.words import quoted, shortened
+
 TABLE_VERSION = 1
 KEYS = ("workload", "seed", "round", "parameter", "index")
 THESIS_FEATURES = ("snip", "grasp", "synflow", "magnitude")
@@ -38,7 +40,9 @@ class Column:
 
     def __post_init__(self) -> None:
         if self.role not in ("feature", "target"):
-            raise ValueError(f"column {self.name!r} has the role {self.role!r}, expected 'feature' or 'target'")
+            raise ValueError(
+                f"column {quoted(self.name)} has the role {quoted(self.role)}, expected 'feature' or 'target'"
+            )
         if not self.name or self.name in KEYS:
             raise ValueError(f"a column cannot be called {self.name!r}: the keys of a table are {', '.join(KEYS)}")
 
@@ -119,11 +123,11 @@ class TableSchema:
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError("not a table schema: expected JSON with 'version' and 'columns'") from error
         if version != TABLE_VERSION:
-            raise ValueError(f"score table version {version!r}, this release reads {TABLE_VERSION}")
+            raise ValueError(f"score table version {quoted(version)}, this release reads {TABLE_VERSION}")
         try:
             return cls(version, tuple(Column(**column) for column in columns))
         except TypeError as error:
-            raise ValueError(f"not a table schema: a column is not as expected ({error})") from error
+            raise ValueError(f"not a table schema: a column is not as expected ({shortened(str(error))})") from error
 
 
 @dataclass(frozen=True, eq=False)

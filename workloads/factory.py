@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from scratchcard.artefacts.code_digest import look_in_working_folder
+from scratchcard.words import shortened
 
 
 def from_factory(path: str, seed: int, task: object = None) -> nn.Module:
@@ -84,13 +85,14 @@ def load_factory(path: str, kind: str = "network", returns: str = "a torch.nn.Mo
 
 
 def said(error: BaseException) -> str:
-    """An error of foreign code in one line.
+    """An error of foreign code in one line, its beginning where it is long.
 
     Examples:
         >>> said(ValueError("so   much   space")), said(KeyError())
         ('ValueError: so much space', 'KeyError')
     """
-    return f"{type(error).__name__}: {' '.join(str(error).split())}" if str(error) else type(error).__name__
+    text = shortened(str(error))
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -15,7 +15,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from scratchcard.settings import LARGEST, Setting, parsed, settings_of, shown, whole_numbers
-from scratchcard.words import duration
+from scratchcard.words import duration, printable
 from scratchcard.workloads.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def when_interrupted(truth: str) -> None:
 
 def warn(text: str) -> None:
     """One line on stderr."""
-    click.echo(f"scratchcard: warning: {' '.join(text.split())}", err=True)
+    click.echo(f"scratchcard: warning: {printable(text)}", err=True)
 
 
 def took() -> str:

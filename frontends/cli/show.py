@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from scratchcard.frontends.cli.options import PATH, emit, json_option
-from scratchcard.words import counted
+from scratchcard.words import counted, printable
 
 
 @click.command()
@@ -132,10 +132,11 @@ def _ticket(path: Path) -> dict[str, Any]:
 
 
 def _lines(value: Any, depth: int = 0) -> list[str]:
-    """Nested plain values as indented lines."""
+    """Nested plain values as indented lines; what others wrote cannot steer the terminal."""
     pad = "  " * depth
     lines = []
     for key, entry in value.items():
+        key = printable(str(key))
         if isinstance(entry, dict) and entry:
             lines += [f"{pad}{key}:", *_lines(entry, depth + 1)]
         elif entry is not None and entry not in ({}, []):
@@ -154,4 +155,4 @@ def _shown(entry: Any) -> str:
         if any(isinstance(item, list | dict) for item in entry):
             return f"{counted(len(entry), 'entry')}, see --json"
         return ", ".join(map(_shown, entry))
-    return str(entry)
+    return printable(str(entry))
