@@ -39,7 +39,7 @@ def network_code(network: nn.Module, *, learning: bool = False) -> str:
     """
     parts = []
     for name, module in inside(network).named_modules(remove_duplicate=False):
-        known = _settings(type(module))
+        known = _settings(type(module))  # type: ignore[arg-type]
         own = {k: v for k, v in sorted(vars(module).items()) if k not in _STANDARD and (known is None or k in known)}
         held: dict[str, Any] = dict(own)
         for key in sorted(module._non_persistent_buffers_set):
