@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -137,7 +138,7 @@ def _has_hooks(module: nn.Module) -> bool:
 
 def _overrides(kind: type[nn.Module]) -> bool:
     """Whether a subclass of one of torch's layers has a `forward` of its own."""
-    torchs: type[nn.Module] = next(base for base in kind.__mro__ if base.__module__.startswith("torch."))
+    torchs: Any = next(base for base in kind.__mro__ if base.__module__.startswith("torch."))
     return torchs is not nn.Module and kind.forward is not torchs.forward
 
 

@@ -39,7 +39,8 @@ def network_code(network: nn.Module, *, learning: bool = False) -> str:
     """
     parts = []
     for name, module in inside(network).named_modules(remove_duplicate=False):
-        known = _settings(type(module))  # type: ignore[arg-type]
+        kind: Any = type(module)
+        known = _settings(kind)
         own = {k: v for k, v in sorted(vars(module).items()) if k not in _STANDARD and (known is None or k in known)}
         held: dict[str, Any] = dict(own)
         for key in sorted(module._non_persistent_buffers_set):
@@ -50,7 +51,7 @@ def network_code(network: nn.Module, *, learning: bool = False) -> str:
             held["hooks"] = [hook for key in _HOOKS for hook in getattr(module, key).values()]
             parameters = module._parameters.items()
             held["frozen"] = [key for key, value in parameters if value is not None and not value.requires_grad]
-        parts += [name, fingerprint([type(module), held])]
+        parts += [name, fingerprint([kind, held])]
     return sha256(["\n".join(parts)])
 
 
