@@ -63,3 +63,14 @@ def quoted(value: Any, most: int = QUOTED) -> str:
         return shortened(repr(value), most)
     except Exception:  # more digits than Python prints, or a foreign object
         return f"a {type(value).__name__} that cannot be shown"
+
+
+def said(error: BaseException) -> str:
+    """An error of foreign code in one line, its beginning where it is long.
+
+    Examples:
+        >>> said(ValueError("so   much   space")), said(KeyError())
+        ('ValueError: so much space', 'KeyError')
+    """
+    text = shortened(str(error))
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

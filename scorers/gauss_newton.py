@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from scratchcard.pruning.inputs import forward, rows
+from scratchcard.pruning.inputs import forward, loss_of, rows
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import inside
 from scratchcard.pruning.scores import Scores
@@ -111,7 +111,7 @@ def gauss_newton_step(
         pulled = torch.autograd.grad(outputs, free, direction, create_graph=True, materialize_grads=True)
         through = [k for k, tensor in enumerate(pulled) if tensor.requires_grad]
         top = outputs.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(loss(top, targets), top, create_graph=True)
+        (slope,) = torch.autograd.grad(loss_of(loss, top, targets), top, create_graph=True)
 
         def kept(tensors: tuple[Tensor, ...]) -> list[Tensor]:
             named = without_pruned(dict(zip(leaves, tensors, strict=False)), mask)

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from scratchcard.pruning.inputs import each, forward
+from scratchcard.pruning.inputs import each, forward, loss_of
 from scratchcard.pruning.inputs import placed as inputs_placed
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import inside
 from scratchcard.scorers.scorer import Batch, Loss, at_least_single, check_mask
+from scratchcard.words import said
 
 
 class LossGradients(NamedTuple):
@@ -76,7 +77,13 @@ def loss_gradients(
     inputs, targets = placed(batch, next(iter(own.values())))
     with torch.inference_mode(False), torch.enable_grad(), own_generators(network):
         state = detached_state(network, own, mask)
-        value = loss(forward(inside(network), inputs, tuple(state)), targets)
+        outputs = forward(inside(network), inputs, tuple(state))
+        if not outputs.requires_grad:
+            raise ValueError(
+                f"{type(network).__name__} gives outputs without a gradient in its prunable weights, so that no "
+                "gradient can be taken: its `forward` detaches them, or uses other weights"
+            )
+        value = loss_of(loss, outputs, targets)
         leaves = list(state.leaves.values())
         gradients = torch.autograd.grad(value, leaves, create_graph=create_graph, materialize_grads=True)
     return LossGradients(state.leaves, dict(zip(state.leaves, gradients, strict=True)), value)
@@ -189,13 +196,15 @@ def twice_differentiable(network: nn.Module) -> Iterator[None]:
             yield
         except RuntimeError as error:
             found = re.search(r"derivative for '?(?:aten::)?(\w+)'? is not implemented", str(error))
-            if found is None and "ifferentiate twice" not in str(error) and "ouble backward" not in str(error):
+            if "can't allocate memory" in str(error) or isinstance(error, torch.OutOfMemoryError):
                 raise
+            if found is None and "ifferentiate twice" not in str(error) and "ouble backward" not in str(error):
+                raise ValueError(f"{type(network).__name__} cannot be differentiated twice: {said(error)}") from error
             what = found.group(1) if found else str(error).splitlines()[0]
             raise ValueError(
                 f"{type(network).__name__} cannot be scored by second derivatives, as torch has none for {what!r}; "
                 "replace that operation, or use a criterion of first order, such as SNIP"
-            ) from None
+            ) from error
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from scratchcard.artefacts.code_digest import look_in_working_folder
-from scratchcard.words import shortened
+from scratchcard.words import said
 
 
 def from_factory(path: str, seed: int, task: object = None) -> nn.Module:
@@ -82,17 +82,6 @@ def load_factory(path: str, kind: str = "network", returns: str = "a torch.nn.Mo
         raise ValueError(f"{path} is {type(factory).__name__}, expected a function that returns {returns}")
     found: Callable[..., Any] = factory
     return found
-
-
-def said(error: BaseException) -> str:
-    """An error of foreign code in one line, its beginning where it is long.
-
-    Examples:
-        >>> said(ValueError("so   much   space")), said(KeyError())
-        ('ValueError: so much space', 'KeyError')
-    """
-    text = shortened(str(error))
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -15,12 +15,22 @@ from torch import Tensor, nn
 
 from scratchcard.artefacts.code_digest import code_digest, foreign_code
 from scratchcard.artefacts.digest import sha256, tensor_bytes
-from scratchcard.pruning.inputs import Inputs, check_tensor, each, placed, rows, tensors
+from scratchcard.pruning.inputs import (
+    Inputs,
+    check_tensor,
+    each,
+    in_layer,
+    placed,
+    rows,
+    shapes_of,
+    tensors,
+    told,
+)
 from scratchcard.pruning.known_layers import registered
 from scratchcard.pruning.network_code import network_code
 from scratchcard.pruning.parameters import inside, prunable
 from scratchcard.registry import members
-from scratchcard.workloads.factory import from_factory, said
+from scratchcard.workloads.factory import from_factory
 from scratchcard.workloads.networks import NETWORKS, build_network
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Task
@@ -92,7 +102,8 @@ class Workload:
         """
         if not isinstance(self.network, str):
             prunable(self.network)  # a computed weight cannot be copied
-            network = copy.deepcopy(self.network)
+            with told(lambda: f"{self.network_name} cannot be copied; give a factory of it, package.module:factory"):
+                network = copy.deepcopy(self.network)
         elif ":" in self.network:
             network = from_factory(self.network, seed, self.task)
         else:
@@ -178,13 +189,10 @@ class Workload:
         before, probe = probe, each(probe, torch.clone)
         training = network.training
         network.eval()
+        taken = f"{self.network_name} cannot take a batch of {self.task.name} of {shapes_of(probe)}"
         try:
-            with torch.enable_grad():
-                outputs = network(**probe) if isinstance(probe, dict) else network(probe)
-        except (Exception, SystemExit) as error:  # a foreign network can raise anything
-            raise ValueError(
-                f"{self.network_name} cannot take a batch of {self.task.name} of {_said(probe)}: {said(error)}"
-            ) from error
+            with torch.enable_grad(), told(lambda: f"{taken}{in_layer(network)}"):
+                outputs: object = network(**probe) if isinstance(probe, dict) else network(probe)
         finally:
             network.train(training)
         what = f"{self.network_name} on {self.task.name}"
@@ -202,13 +210,6 @@ class Workload:
             )
         outputs = outputs.detach()
         self.task.objective.check_outputs(outputs, targets, outputs_expected=self.task.outputs, what=what)
-
-
-def _said(probe: Inputs) -> str:
-    """Type and shape of inputs in words."""
-    if isinstance(probe, Tensor):
-        return f"{probe.dtype} and shape {tuple(probe.shape)}"
-    return ", ".join(f"{name} {tensor.dtype} {tuple(tensor.shape)}" for name, tensor in probe.items())
 
 
 def _is_torchs(kind: type) -> bool:

@@ -55,8 +55,8 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None
     from scratchcard.artefacts.destination import check_destination
     from scratchcard.artefacts.store import Store
     from scratchcard.pruning.connectivity import Connectivity
+    from scratchcard.words import said
     from scratchcard.workloads.device import choose_device
-    from scratchcard.workloads.factory import said
     from scratchcard.workloads.session import Session
 
     check_destination(out)

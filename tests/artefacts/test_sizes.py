@@ -20,8 +20,7 @@ from scratchcard.meta.bundle import load_bundle, read_manifest
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.ticket_path import TicketPath
 from scratchcard.registry import lookup
-from scratchcard.words import QUOTED, printable, quoted, shortened
-from scratchcard.workloads.factory import said
+from scratchcard.words import QUOTED, printable, quoted, said, shortened
 from scratchcard.workloads.tasks.idx import read_idx
 from scratchcard.workloads.tasks.tensors import tensors_task
 

@@ -12,16 +12,17 @@ from torch import Tensor, nn
 
 from scratchcard.pruning.inputs import rows
 from scratchcard.pruning.mask import Mask
+from scratchcard.words import said
 from scratchcard.workloads.engines.autograd import AutogradEngine
 from scratchcard.workloads.engines.engine import Engine, State, seeded
-from scratchcard.workloads.factory import said
 from scratchcard.workloads.objective import Objective
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
 
 EXAMPLES = 16
 TOLERANCE = 0.01
-"""Relative, of losses and of the whole step: far above rounding, far below what another network's step differs by."""
+"""Relative, of losses and of the whole step: far above rounding, far below what another network's step differs by.
+Where numbers are coarser (bfloat16), 16 times their rounding."""
 
 
 def first_examples(split: Split) -> Split:
@@ -79,17 +80,19 @@ def differs(
         return f"it raised {said(error)}"
     if not math.isfinite(tested) or not math.isfinite(trained):
         return ""
-    if not math.isclose(tested, other_tested, rel_tol=TOLERANCE, abs_tol=1e-5):
+    coarse = max(torch.finfo(p.dtype).eps for p in network.parameters() if p.is_floating_point())
+    tolerance = max(TOLERANCE, 16 * coarse)
+    if not math.isclose(tested, other_tested, rel_tol=tolerance, abs_tol=1e-5):
         return f"it finds another loss in evaluation, {other_tested:.6g}, not {tested:.6g}"
-    if not math.isclose(trained, other_trained, rel_tol=TOLERANCE, abs_tol=1e-5):
+    if not math.isclose(trained, other_trained, rel_tol=tolerance, abs_tol=1e-5):
         return f"it finds another loss in training, {other_trained:.6g}, not {trained:.6g}"
     before = {name: parameter.detach() for name, parameter in network.named_parameters()}
-    step, error = (
+    step, away = (
         _norm([_of(one, name, start) - _of(two, name, start) for name, start in before.items()])
         for one, two in ((wanted, before), (wanted, stepped))
     )
-    if math.isfinite(step) and not error <= TOLERANCE * step + 1e-6 * _norm(list(before.values())):
-        return f"its step differs by {error / step if step else math.inf:.2g} of the step"
+    if math.isfinite(step) and not away <= tolerance * step + 1e-6 * _norm(list(before.values())):
+        return f"its step differs by {away / step if step else math.inf:.2g} of the step"
     return ""
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scratchcard.artefacts.code_digest import code_digest
 from scratchcard.pruning.parameters import all_finite
-from scratchcard.workloads.factory import said
+from scratchcard.words import said
 from scratchcard.workloads.objective import Function
 
 
