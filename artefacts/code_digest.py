@@ -24,7 +24,7 @@ def code_digest(path: str) -> str | None:
 
     These are the module's file, or all files of the package that it lies in; then what they import, directly or not,
     that lies beside it: in the folder of the outermost package, or of a module without one. Of an installed package
-    the imports count within it, and its version. Nothing of it is run but the packages above it, so that code which
+    its version stands for what it imports. Nothing of it is run but the packages above it, so that code which
     ends its process ends only the run's. None where there is no file.
 
     Examples:
@@ -51,16 +51,18 @@ def code_digest(path: str) -> str | None:
     contents = {each.name: each.read_bytes() for each in files}
     parts: list[str | bytes] = [part for name, text in contents.items() for part in (f"{name} {len(text)}\n", text)]
     top = module_name.partition(".")[0]
+    installed = installed_version(top, file)
+    if installed:
+        return sha256([*parts, f"{top} {installed}\n"])
     root = file.parent
     for _ in range(found.parent.count(".") + 1 if found is not None and found.parent else 0):
         root = root.parent
-    installed = installed_version(top, file)
     known = {each.resolve() for each in files}
-    for each in _imported(files, root, top if installed else None):
+    for each in _imported(files, root):
         if each.resolve() not in known:
             text = each.read_bytes()
             parts += [f"{each.relative_to(root).as_posix()} {len(text)}\n", text]
-    return sha256([*parts, f"{top} {installed}\n"] if installed else parts)
+    return sha256(parts)
 
 
 def installed_version(top: str, file: str | Path | None) -> str:
@@ -104,17 +106,14 @@ def look_in_working_folder() -> None:
         sys.path.insert(0, "")
 
 
-def _imported(files: list[Path], root: Path, only: str | None) -> list[Path]:
-    """The files under `root` that these import, directly or not, sorted; of one package alone where `only` names it."""
+def _imported(files: list[Path], root: Path) -> list[Path]:
+    """The files under `root` that these import, directly or not, sorted."""
     found: set[Path] = set()
     waiting = list(files)
     while waiting:
         file = waiting.pop()
         for name in _names(file, root):
-            top = name.partition(".")[0]
-            if top == OWN or (only is not None and top != only):
-                continue
-            for each in _files(name, root):
+            for each in () if name.partition(".")[0] == OWN else _files(name, root):
                 if each not in found:
                     found.add(each)
                     waiting.append(each)

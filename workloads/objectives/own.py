@@ -95,9 +95,9 @@ class OwnObjective:
         described: dict[str, Any] = {"name": self.name, "metric": self.metric_name}
         for what, function in (("loss", self.loss), ("metric_function", self.metric)):
             if function is not None:
-                described[what] = _named(function)
-                code = code_digest(_named(function))
-                if code is not None and not _named(function).startswith("torch."):
+                described[what] = named = _named(function)
+                code = None if named.startswith("torch.") else code_digest(named)
+                if code is not None:
                     described[f"{what}_code"] = code
         return described
 
