@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from scratchcard.pruning.inputs import each, forward, loss_of
+from scratchcard.pruning.inputs import Inputs, each, forward, loss_of
 from scratchcard.pruning.inputs import placed as inputs_placed
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import inside
@@ -77,13 +77,7 @@ def loss_gradients(
     inputs, targets = placed(batch, next(iter(own.values())))
     with torch.inference_mode(False), torch.enable_grad(), own_generators(network):
         state = detached_state(network, own, mask)
-        outputs = forward(inside(network), inputs, tuple(state))
-        if not outputs.requires_grad:
-            raise ValueError(
-                f"{type(network).__name__} gives outputs without a gradient in its prunable weights, so that no "
-                "gradient can be taken: its `forward` detaches them, or uses other weights"
-            )
-        value = loss_of(loss, outputs, targets)
+        value = loss_of(loss, outputs_at(network, inputs, state), targets)
         leaves = list(state.leaves.values())
         gradients = torch.autograd.grad(value, leaves, create_graph=create_graph, materialize_grads=True)
     return LossGradients(state.leaves, dict(zip(state.leaves, gradients, strict=True)), value)
@@ -130,6 +124,27 @@ def detached_state(network: nn.Module, weights: Mapping[str, nn.Parameter], mask
     named, buffers = inside(network).named_parameters(), inside(network).named_buffers()
     others = {name: at_least_single(p.detach()) for name, p in named if id(p) not in prunable_ids}
     return DetachedState(leaves, others, {name: at_least_single(buffer.clone()) for name, buffer in buffers})
+
+
+def outputs_at(network: nn.Module, inputs: Inputs, state: DetachedState) -> Tensor:
+    """The network's outputs at the leaves of a state, which gradients can be taken of.
+
+    Raises:
+        ValueError: the network raises, returns no tensor, or outputs without a gradient.
+
+    Examples:
+        >>> network = nn.Linear(3, 2)
+        >>> state = detached_state(network, check_mask(network, None), None)
+        >>> outputs_at(network, torch.ones(1, 3), state).requires_grad
+        True
+    """
+    outputs = forward(inside(network), inputs, tuple(state))
+    if not outputs.requires_grad:
+        raise ValueError(
+            f"{type(network).__name__} gives outputs without a gradient in its prunable weights, so that none can be "
+            "taken: its `forward` detaches them, or uses other weights"
+        )
+    return outputs
 
 
 def placed(batch: Batch, weight: Tensor) -> Batch:
