@@ -13,10 +13,12 @@ from scratchcard.apply.method import Method
 from scratchcard.artefacts.version import versions
 from scratchcard.clock import spent
 from scratchcard.pruning.findings import observe
+from scratchcard.pruning.network_code import network_code
 from scratchcard.pruning.state import copy_state
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.regimes.regime import Found
 from scratchcard.scorers.stored_scores import Shared
+from scratchcard.setting import SettingError
 from scratchcard.workloads.engines.recalibration import recalibrate as recalibrate_norms
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord, evaluate
 from scratchcard.workloads.objective import Classification
@@ -67,6 +69,7 @@ def find_ticket(
     known: dict[str, Any] = {name: described[name] for name in ("network_code", "objective") if name in described}
     shared = None if session.store is None else Shared(session.store, known)
     network = method.start(workload, density, seed, shared=shared, **session.placement)
+    code = network_code(network)
     # Weights as built cost the method nothing; weights made from scores are part of it.
     begin = spent(device) if method.initial == "given" else begin
     scorer = method.make_scorer(density, seed, shared)
@@ -74,6 +77,7 @@ def find_ticket(
     found = regime.find(workload, scorer, density, seed, session, network=network, data_seed=data_seed)
     provenance = {
         "workload": described,
+        "network_code": code,
         "method": method.describe(),
         "label": method.label,
         "scorer": found.scores.criterion,
@@ -136,15 +140,43 @@ def check_belongs(ticket: Ticket, workload: Workload) -> None:
         )
 
 
+def check_unchanged(ticket: Ticket, network: nn.Module, name: str) -> None:
+    """Refuse a network that computes something else than the one that the ticket was found in, as far as it says so.
+
+    Its state is not compared: `Ticket.apply_to` puts the ticket's in its place.
+
+    Raises:
+        ValueError: another code (`pruning.network_code`).
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Sequential(nn.Linear(4, 2), nn.ReLU()), task, sc.Recipe(max_steps=10))
+        >>> ticket = find_ticket(workload, Method("magnitude"), density=0.25)
+        >>> check_unchanged(ticket, workload.build(0), "mine")
+        >>> check_unchanged(ticket, nn.Sequential(nn.Linear(4, 2), nn.Tanh()), "mine")
+        Traceback (most recent call last):
+            ...
+        scratchcard.setting.SettingError: the network mine is not the one that the ticket was found in: ...
+    """
+    recorded = ticket.provenance.get("network_code")
+    if recorded is not None and recorded != network_code(network):
+        raise SettingError(
+            f"the network {name} is not the one that the ticket was found in: the code of its layers, or what they "
+            "hold beside their weights, has changed since; prune it anew, or say network_changed if that is meant",
+            "network_changed",
+        )
+
+
 def train_ticket(
-    ticket: Ticket, workload: Workload, seed: int, session: Session | None = None
+    ticket: Ticket, workload: Workload, seed: int, session: Session | None = None, *, network_changed: bool = False
 ) -> tuple[Ticket, TrainingRecord]:
     """Train a ticket's kept weights; returns it with its trained weights, and the record.
 
     `seed` is that of the data order. With a store in the session, a training that it holds is not done again:
     methods that find the same ticket share it. The ticket's provenance says under `training` what was done:
     the record in short, the recipe, the data's digest, and the history as `[step, train loss, validation loss,
-    validation metric]`; a metric that is no accuracy is named.
+    validation metric]`; a metric that is no accuracy is named. A network whose code has changed since the ticket was
+    found is refused unless `network_changed` says that this is meant; the ticket is then one of the changed network.
 
     Raises:
         ValueError: the ticket is one of another network.
@@ -159,6 +191,10 @@ def train_ticket(
     """
     session = session or Session()
     network = workload.build(0, **session.placement)
+    if network_changed:
+        changed = {"network_code": network_code(network), "network_changed": True}
+        ticket = dataclasses.replace(ticket, provenance=dict(ticket.provenance) | changed)
+    check_unchanged(ticket, network, workload.network_name)
     ticket.apply_to(network)
     record = train_once(network, workload, session, mask=ticket.mask, seed=seed)
     return with_training(ticket, network, record, workload, seed), record
@@ -211,11 +247,12 @@ def training_summary(record: TrainingRecord) -> dict[str, Any]:
 def history(record: TrainingRecord) -> list[list[float | None]]:
     """The evaluations of a training as `[step, train loss, validation loss, validation metric]`, six digits each.
 
-    Examples:
-        >>> from scratchcard.workloads.engines.training import Evaluation
-        >>> looks = (Evaluation(100, 0.123456789, 0.2, 0.9), Evaluation(200, math.nan, math.inf, 0.1))
-        >>> history(TrainingRecord(200, 100, 0.2, 0.9, looks, 1.5, "fused", early_stopped=True))
-        [[100, 0.123457, 0.2, 0.9], [200, None, None, 0.1]]
+        Examples:
+            >>> from scratchcard.setting import SettingError
+    from scratchcard.workloads.engines.training import Evaluation
+            >>> looks = (Evaluation(100, 0.123456789, 0.2, 0.9), Evaluation(200, math.nan, math.inf, 0.1))
+            >>> history(TrainingRecord(200, 100, 0.2, 0.9, looks, 1.5, "fused", early_stopped=True))
+            [[100, 0.123457, 0.2, 0.9], [200, None, None, 0.1]]
     """
     # Six digits tell all that a curve shows, and keep the ticket's header small.
     return [
@@ -242,11 +279,13 @@ def evaluate_ticket(
     *,
     trained: bool = True,
     recalibrate: bool = False,
+    network_changed: bool = False,
 ) -> Evaluated:
     """Loss and metrics of a ticket; arguments as of `scratchcard.evaluate`.
 
     Raises:
-        ValueError: the ticket was not trained and is to be, or is one of another network.
+        ValueError: the ticket was not trained and is to be, or is one of another network; or the network's code has
+            changed since and `network_changed` does not say that this is meant.
 
     Examples:
         >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
@@ -256,7 +295,9 @@ def evaluate_ticket(
         12
     """
     session = session or Session()
-    network = network_of(ticket, workload, session, trained=trained, recalibrate=recalibrate)
+    network = network_of(
+        ticket, workload, session, trained=trained, recalibrate=recalibrate, network_changed=network_changed
+    )
     return evaluate(network, workload.task, split, device=session.device)
 
 
@@ -267,6 +308,7 @@ def network_of(
     *,
     trained: bool = True,
     recalibrate: bool = False,
+    network_changed: bool = False,
 ) -> nn.Module:
     """The workload's network with the trained or the initial weights of a ticket, pruned ones zero.
 
@@ -274,9 +316,11 @@ def network_of(
         ticket, workload, session: see `find_ticket`.
         trained: the trained weights; else the initial ones.
         recalibrate: estimate the statistics of its batch norms again, on the training split.
+        network_changed: go on although the network's code has changed since the ticket was found.
 
     Raises:
-        ValueError: the ticket has no trained weights and they are asked for, or is one of another network.
+        ValueError: the ticket has no trained weights and they are asked for, or is one of another network, or of one
+            whose code has changed.
 
     Examples:
         >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
@@ -292,6 +336,8 @@ def network_of(
         )
     session = session or Session()
     network = workload.build(0, **session.placement)
+    if not network_changed:
+        check_unchanged(ticket, network, workload.network_name)
     ticket.apply_to(network, trained=trained)
     if recalibrate:
         recalibrate_norms(network, workload.task)

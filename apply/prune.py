@@ -107,6 +107,7 @@ def train(
     seed: int | None = None,
     *,
     recipe: Recipe | None = None,
+    network_changed: bool = False,
     session: Session | None = None,
     **placement: Any,
 ) -> tuple[Ticket, TrainingRecord]:
@@ -118,10 +119,11 @@ def train(
             may hold the seed.
         seed: of the data order; the ticket's where none is given.
         recipe: the ticket's own where none is given; a workload has its own.
+        network_changed: train it although the network's code has changed since it was pruned.
         session, placement: see `prune`.
 
     Raises:
-        ValueError: the ticket is one of another network.
+        ValueError: the ticket is one of another network, or of one whose code has changed since.
 
     >>> task = Task.of(torch.randn(200, 4), torch.arange(200) % 2)
     >>> network = nn.Linear(4, 2)
@@ -138,7 +140,8 @@ def train(
         seed = held if isinstance(held, int) else 0
     _check_seed(seed)
     workload = _workload(network, task, recipe, recorded=ticket)
-    return train_ticket(ticket, workload, seed, Session.of(session, **placement))
+    found = Session.of(session, **placement)
+    return train_ticket(ticket, workload, seed, found, network_changed=network_changed)
 
 
 def evaluate(
@@ -149,6 +152,7 @@ def evaluate(
     *,
     trained: bool = True,
     recalibrate: bool = False,
+    network_changed: bool = False,
     session: Session | None = None,
     **placement: Any,
 ) -> Evaluated:
@@ -160,10 +164,12 @@ def evaluate(
         split: `"test"`, `"validation"` or `"train"`.
         trained: its trained weights; False takes the initial ones under the mask, as of a network that was pre-trained.
         recalibrate: first estimate the statistics of batch norms again, on the training split.
+        network_changed: evaluate it although the network's code has changed since it was pruned.
         session, placement: see `prune`.
 
     Raises:
-        ValueError: the ticket was not trained and is to be, or is one of another network.
+        ValueError: the ticket was not trained and is to be, or is one of another network, or of one whose code has
+            changed since.
 
     >>> task = Task.of(torch.randn(200, 4), torch.arange(200) % 2)
     >>> workload = Workload(nn.Linear(4, 2), task, Recipe(max_steps=20))
@@ -176,7 +182,8 @@ def evaluate(
         split, task = task, None  # type: ignore[assignment]
     session = Session.of(session, **placement)
     workload = _workload(network, task)
-    return evaluate_ticket(ticket, workload, split, session, trained=trained, recalibrate=recalibrate)
+    which = {"trained": trained, "recalibrate": recalibrate, "network_changed": network_changed}
+    return evaluate_ticket(ticket, workload, split, session, **which)
 
 
 def export(

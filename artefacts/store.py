@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock
 from torch import Tensor
 
@@ -138,7 +139,7 @@ def _files_of(folder: Path) -> list[Path]:
 
 
 def content_key(kind: str, described: Mapping[str, Any], **groups: Mapping[str, Tensor]) -> str:
-    """sha256 over a kind of work, its plain JSON settings, named groups of tensors and the results version.
+    """sha256 over a kind of work, its plain JSON settings, named groups of tensors, the results version and torch's.
 
     Args:
         kind: what is computed, so that different work on equal inputs has different keys.
@@ -151,7 +152,7 @@ def content_key(kind: str, described: Mapping[str, Any], **groups: Mapping[str, 
         >>> one == other, len(one)
         (False, 64)
     """
-    head = {"kind": kind, "described": described, "results_version": RESULTS_VERSION}
+    head = {"kind": kind, "described": described, "results_version": RESULTS_VERSION, "torch": torch.__version__}
     parts: list[str | memoryview] = [canonical(head)]
     for group, tensors in groups.items():
         for name, tensor in tensors.items():

@@ -23,7 +23,7 @@ from scratchcard.dataset_builder.recording import Recording
 from scratchcard.dataset_builder.table_folder import claim, complete_manifest, is_table, is_whole
 from scratchcard.dataset_builder.targets import TARGETS, Targets
 from scratchcard.pruning.state import load_state
-from scratchcard.score_tables.manifest import MANIFEST
+from scratchcard.score_tables.manifest import MANIFEST, read_seconds, write_seconds
 from scratchcard.score_tables.schema import TABLE_VERSION, TableBlock, TableSchema
 from scratchcard.score_tables.table import ScoreTable
 from scratchcard.score_tables.writer import TableWriter, file_name
@@ -151,9 +151,11 @@ def _build_apart(
             if isinstance(outcome, Died):
                 lost[seed] = outcome
             elif outcome is not True:  # nobody else has built it
-                caught, content = outcome
+                caught, built = outcome
                 caught.show_again()
-                if content is not None:
+                if built is not None:
+                    content, seconds = built
+                    write_seconds(out, file_name(workload.name, seed), seconds)
                     with written_beside(out / file_name(workload.name, seed)) as beside:
                         beside.write_bytes(content)
             share.leases.give_back(file_name(workload.name, seed))
@@ -168,14 +170,15 @@ def _build_apart(
 
 def _in_worker(
     workload: Workload, seed: int, out: Path, recording: Recording, session: Session, manifest: bytes | None
-) -> tuple[WorkerWarnings, bytes | None]:
-    """Build a seed; returns its warnings, and the file where `out` is not the folder with this manifest."""
+) -> tuple[WorkerWarnings, tuple[bytes, dict[str, Any]] | None]:
+    """Build a seed; its warnings, and the file and its seconds where `out` is not the folder with this manifest."""
     with alone() as caught, contextlib.ExitStack() as stack:
         shared = manifest is None or _holds(out / MANIFEST, manifest)
         folder = out if shared else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         _build_seed(workload, seed, folder, recording, session)
-        content = None if shared else (folder / file_name(workload.name, seed)).read_bytes()
-    return caught, content
+        name = file_name(workload.name, seed)
+        built = None if shared else ((folder / name).read_bytes(), read_seconds(folder, {})[name])
+    return caught, built
 
 
 def _holds(path: Path, content: bytes) -> bool:
@@ -205,11 +208,9 @@ def _build_seed(workload: Workload, seed: int, out: Path, recording: Recording, 
     batch = workload.scoring_batch(seed, **session.placement)
     schema = TableSchema(TABLE_VERSION, (*FEATURES, *TARGETS))
     metadata = {
-        "slow_seconds": found.seconds,
-        "seconds": time.perf_counter() - begin,
         "kept": found.mask.kept,
         "kept_by_both": None if repeat is None else (found.mask & repeat.mask).kept,
-        "training": [dict(entry) for entry in found.training],
+        "training": [{key: entry[key] for key in entry if key != "seconds"} for entry in found.training],
         "scoring_batch": workload.scoring(seed),
     }
     with TableWriter(schema, out / file_name(workload.name, seed), workload.name, seed, metadata) as writer:
@@ -219,3 +220,9 @@ def _build_seed(workload: Workload, seed: int, out: Path, recording: Recording, 
                 columns = {name: block.values[:, i] for i, name in enumerate(block.names)}
                 columns |= targets.columns(block.parameter, block.indices, number)
                 writer.write(TableBlock(workload.name, seed, number, block.parameter, block.indices, columns))
+    seconds = {
+        "slow_seconds": found.seconds,
+        "training_seconds": [entry["seconds"] for entry in found.training],
+        "seconds": time.perf_counter() - begin,
+    }
+    write_seconds(out, file_name(workload.name, seed), seconds)

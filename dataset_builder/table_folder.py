@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from scratchcard.artefacts.json_file import as_read, find_json
 from scratchcard.artefacts.version import RESULTS_VERSION, versions
 from scratchcard.dataset_builder.features import FEATURES
 from scratchcard.dataset_builder.targets import TARGETS
-from scratchcard.score_tables.manifest import MANIFEST, read_manifest, write_manifest
+from scratchcard.score_tables.manifest import MANIFEST, SECONDS, read_manifest, read_seconds, write_manifest
 from scratchcard.score_tables.schema import TABLE_VERSION, TableSchema
 from scratchcard.score_tables.table import ScoreTable
 from scratchcard.score_tables.table_file import TableFile
@@ -113,7 +114,7 @@ def claim(out: Path, workload: Workload, recording: Mapping[str, Any]) -> None:
 
 
 def complete_manifest(out: Path) -> None:
-    """Add to the manifest all whole files of the folder, with their digests.
+    """Add to the manifest all whole files of the folder, with their digests and how long they took.
 
     Examples:
         >>> task = sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2)
@@ -123,13 +124,15 @@ def complete_manifest(out: Path) -> None:
         >>> read_manifest("completed")["rows"], list(read_manifest("completed")["seeds"].values())
         (8, [[0]])
     """
-    table = ScoreTable.open(out)
+    table, manifest = ScoreTable.open(out), read_manifest(out)
     found = {
         "seeds": {name: list(seeds) for name, seeds in table.seeds.items()},
         "rows": table.rows,
         "columns": [vars(column) for column in table.schema.columns],
         "files": {file.path.name: file.digest for file in table.files},
         "digest": table.digest,
+        "seconds": read_seconds(out, manifest.get("seconds", {})),
         "versions": versions(),
     }
-    write_manifest(out, read_manifest(out) | found)
+    write_manifest(out, manifest | found)
+    shutil.rmtree(out / SECONDS, ignore_errors=True)

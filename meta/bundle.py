@@ -31,6 +31,7 @@ from scratchcard.meta.predictors import PREDICTORS
 from scratchcard.meta.trees import FILE_LIMIT
 from scratchcard.registry import lookup
 from scratchcard.score_tables.schema import Column
+from scratchcard.words import quoted, shortened
 
 BUNDLE_VERSION = 1
 FORMAT = "scratchcard-predictor"
@@ -194,12 +195,14 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     try:
         manifest = parse_object(text)
     except ValueError as error:
-        raise ValueError(f"{folder} is no usable predictor bundle: {MANIFEST} is not plain JSON ({error})") from error
+        raise ValueError(
+            f"{folder} is no usable predictor bundle: {MANIFEST} is not plain JSON ({shortened(str(error))})"
+        ) from error
     if manifest.get("format") != FORMAT:
         _refuse(folder, f"{MANIFEST} does not say {FORMAT!r}")
     found = manifest.get("schema_version")
     if type(found) is not int or found != BUNDLE_VERSION:
-        _refuse(folder, f"schema version {str(found)[:40]}, this release reads {BUNDLE_VERSION}")
+        _refuse(folder, f"schema version {quoted(found, 40)}, this release reads {BUNDLE_VERSION}")
     return manifest
 
 
@@ -211,7 +214,7 @@ def _arrays(data: bytes) -> dict[str, np.ndarray]:
     try:
         return {name: array.copy() for name, array in load(data).items()}
     except (SafetensorError, ValueError, OverflowError, KeyError, TypeError) as error:
-        raise ValueError(f"{ARRAYS} is damaged or no safetensors file ({str(error)[:120]})") from error
+        raise ValueError(f"{ARRAYS} is damaged or no safetensors file ({shortened(str(error), 120)})") from error
 
 
 def _read(folder: Path, name: str, limit: int) -> bytes:

@@ -89,7 +89,7 @@ def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
     and recurrent layers `(gates or heads x width, in)`.
 
     Raises:
-        ValueError: the network has no prunable weight, or one of them holds NaN or infinity.
+        ValueError: the network has no prunable weight, or one of them is complex or holds NaN or infinity.
 
     Warns:
         NotPrunableWarning: it has other matrices, which stay dense and are not counted; once for each kind of network.
@@ -116,6 +116,8 @@ def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
     for name, weight in weights.items():
         if weight.is_meta or isinstance(weight, UninitializedParameter):
             raise ValueError(f"the weight {name!r} has no values yet (a lazy layer, the device meta?); build it first")
+        if weight.is_complex():
+            raise ValueError(f"the weight {name!r} is {weight.dtype}; pruning is defined for real weights")
         if not all_finite(weight.detach()):
             raise ValueError(
                 f"the weight {name!r} holds NaN or infinity; pruning needs finite weights, so check how the "

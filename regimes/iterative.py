@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from scratchcard.pruning.schedules import SCHEDULES
+from scratchcard.pruning.schedules import MOST_ROUNDS, SCHEDULES
 from scratchcard.regimes.regime import Found, Regime, Search
 from scratchcard.regimes.upfront import by_schedule, in_rounds, prune_upfront
 from scratchcard.registry import lookup
@@ -198,7 +198,14 @@ class IMS(Iterative):
         ('IMS 1 x 3', 5020)
     """
 
-    shots: int = setting(10, help="Scoring and pruning steps after each training", example=5, low=1, label=" x {}")
+    shots: int = setting(
+        10,
+        help="Scoring and pruning steps after each training",
+        example=5,
+        low=1,
+        high=MOST_ROUNDS,
+        label=" x {}",
+    )
 
     @property
     def scorings(self) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from scratchcard.pruning.schedules import SCHEDULES, check_count
+from scratchcard.pruning.schedules import MOST_ROUNDS, SCHEDULES, check_count
 from scratchcard.regimes.regime import Found, Regime, Search
 from scratchcard.registry import lookup
 from scratchcard.setting import setting
@@ -138,7 +138,7 @@ def in_rounds(default: int) -> Any:
         >>> in_rounds(100).default
         100
     """
-    return setting(default, help="Pruning rounds", example=5, low=1)
+    return setting(default, help="Pruning rounds", example=5, low=1, high=MOST_ROUNDS)
 
 
 def by_schedule() -> Any:

@@ -16,6 +16,7 @@ from scratchcard.artefacts.digest import file_digest
 from scratchcard.artefacts.json_file import declared, parse_object
 from scratchcard.score_tables.schema import KEYS, TableBlock, TableSchema
 from scratchcard.score_tables.writer import FORMAT, arrow_schema
+from scratchcard.words import quoted, shortened
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class TableFile:
                     for number in range(footer.num_row_groups)
                 )
             except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise ValueError(f"{path} is damaged ({error}); build it again") from error
+                raise ValueError(f"{path} is damaged ({shortened(str(error))}); build it again") from error
         return cls(path, about.workload, about.seed, schema, about.metadata, groups)
 
     @property
@@ -169,7 +170,7 @@ def _parquet(path: Path) -> Any:
 
 
 def _damaged(path: Path, error: Exception) -> str:
-    reason = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
+    reason = shortened(str(error).strip().split("\n")[0].split(". ")[0].rstrip("."))
     return f"{path} is damaged, truncated or no Parquet file ({reason}); build it again"
 
 
@@ -182,5 +183,5 @@ def _group(path: Path, workload: str, seed: int, number: int, footer: Any) -> Ro
             raise ValueError(f"row group {number} mixes several values of {key!r}")
         found[key] = statistics.min
     if (found["workload"], found["seed"]) != (workload, seed):
-        raise ValueError(f"row group {number} belongs to {found['workload']!r} seed {found['seed']}")
+        raise ValueError(f"row group {number} belongs to {quoted(found['workload'])} seed {found['seed']}")
     return RowGroup(path, number, workload, seed, int(found["round"]), str(found["parameter"]), footer.num_rows)

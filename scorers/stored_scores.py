@@ -11,10 +11,12 @@ from typing import Any
 from torch import nn
 from torch.nn import functional as F
 
+from scratchcard.artefacts.fingerprint import fingerprint
 from scratchcard.artefacts.store import Store, Stored, content_key
 from scratchcard.clock import spent
 from scratchcard.pruning.inputs import tensors
 from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.network_code import network_code
 from scratchcard.pruning.parameters import check_same_layout, prunable
 from scratchcard.pruning.scores import Scores
 from scratchcard.pruning.state import copy_state
@@ -105,7 +107,12 @@ class SharedScorer(Scorer):
         """The scores, and the seconds that scoring takes or took."""
         inputs, targets = batch
         device = next(network.parameters()).device
-        described: dict[str, Any] = {"scorer": repr(self.scorer), "network": repr(network), "loss": name}
+        described: dict[str, Any] = {
+            "scorer": repr(self.scorer),
+            "network": network_code(network, learning=True),
+            "loss": name,
+        }
+        described |= {"scorer_code": fingerprint(type(self.scorer)), "loss_code": fingerprint(loss)}
         described |= self.shared.known
         modes = [module.training for module in network.modules()]
         if not all(modes):  # batch normalisation scores otherwise in evaluation mode

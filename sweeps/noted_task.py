@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from scratchcard.apply.experiment import Experiment
+from scratchcard.artefacts.code_digest import code_digest
 from scratchcard.artefacts.json_file import declared, find_json
-from scratchcard.workloads.factory import code_digest
 from scratchcard.workloads.objective import Classification
 from scratchcard.workloads.task import Split, Task
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from scratchcard.artefacts.store import Stored, content_key
 from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.network_code import network_code
 from scratchcard.pruning.state import copy_state, load_state
 from scratchcard.workloads.device import choose_device
 from scratchcard.workloads.engines.loop import Evaluation
@@ -66,7 +67,7 @@ def train_once(
     mask = None if mask is not None and mask.kept == mask.total else mask
     described: dict[str, Any] = {
         "workload": workload.describe(),
-        "network": repr(network),  # a user's own factory may have been changed
+        "network": network_code(network, learning=True),  # a user's own factory may have been changed
         "seed": seed,
         "snapshot_steps": sorted(snapshot_steps),
     }

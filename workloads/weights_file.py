@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from scratchcard.pruning.state import load_state
-from scratchcard.workloads.factory import said
+from scratchcard.words import said
 
 _TORCH = (".pt", ".pth")
 _WRAPPERS = ("module.", "_orig_mod.")

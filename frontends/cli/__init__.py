@@ -14,6 +14,8 @@ from typing import Any
 
 import click
 
+from scratchcard.words import printable
+
 COMMANDS = {
     "demo": ("demo", "The whole job on the embedded digits task, in about a minute."),
     "build": ("build", "Build a score table: features and slow targets of every weight."),
@@ -181,7 +183,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _say(text: str) -> None:
-    click.echo(f"scratchcard: {' '.join(text.split())}", err=True)
+    click.echo(f"scratchcard: {printable(text)}", err=True)
 
 
 def _warning_lines() -> Callable[..., None]:

@@ -49,6 +49,7 @@ def results(
     """
     from scratchcard.analysis import results as found
     from scratchcard.analysis.equal_tickets import identical
+    from scratchcard.analysis.mixed import mixed
 
     if failed and (sql or out):
         raise ValueError("--failed lists failed runs: leave the SQL and --out away")
@@ -67,6 +68,8 @@ def results(
         for name, (missing, planned) in found.unfinished(frame, found.grids(source)).items():
             if missing and grid in (None, name):
                 warn(f"{missing:,} of the {counted(planned, 'run')} of grid {name!r} are not finished")
+        for told in mixed(frame):
+            warn(told)
         for group in identical(frame, "label"):
             warn(f"{group.sentence}: one result under several names")
         failures = found.failures(source, grid=grid)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from scratchcard.frontends.cli.options import PATH, emit, json_option
-from scratchcard.words import counted
+from scratchcard.words import counted, printable
 
 FOLDED = ("features", "targets")
 """Of a table or a predictor: names, each with its transform."""
@@ -141,10 +141,11 @@ def _ticket(path: Path) -> dict[str, Any]:
 
 
 def _lines(value: Any, depth: int = 0) -> list[str]:
-    """Nested plain values as indented lines."""
+    """Nested plain values as indented lines; what others wrote cannot steer the terminal."""
     pad = "  " * depth
     lines = []
     for key, entry in value.items():
+        key = printable(str(key))
         if key in FOLDED and not depth:
             lines += [f"{key}, {len(entry)}:", *_folded(f"{name} ({how})" for name, how in entry.items())]
         elif isinstance(entry, dict) and entry:
@@ -172,4 +173,4 @@ def _shown(entry: Any) -> str:
         if any(isinstance(item, list | dict) for item in entry):
             return f"{counted(len(entry), 'entry')}, see --json"
         return ", ".join(map(_shown, entry))
-    return str(entry)
+    return printable(str(entry))

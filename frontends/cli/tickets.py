@@ -18,10 +18,18 @@ from scratchcard.frontends.cli.ticket_workload import (
 if TYPE_CHECKING:
     from scratchcard.pruning.ticket import Ticket
 
+changed_option = click.option(
+    "--network-changed",
+    is_flag=True,
+    help="Go on although the network's code has changed since it was pruned, e.g. after a change that alters nothing. "
+    "[default: refuse]",
+)
+
 
 @click.command()
 @click.argument("ticket", type=opt.PATH, default="ticket.safetensors")
 @ticket_workload_options
+@changed_option
 @click.option("--seed", type=opt.SEED, help="Of the data order, e.g. 7. [default: the ticket's]")
 @click.option(
     "--out", type=opt.PATH, help="Where to write the trained ticket, e.g. trained.safetensors. [default: in place]"
@@ -56,7 +64,8 @@ def train(ticket: Path, overwrite: bool, **options: Any) -> None:
             f"{ticket} holds a training already; choose another --out, or add --overwrite to replace it"
         )
     with opt.progress_bar(f"training {ticket}") as progress:
-        trained, record = train_ticket(loaded, workload, seed, Session(device, progress=progress))
+        changed = {"network_changed": options["network_changed"]}
+        trained, record = train_ticket(loaded, workload, seed, Session(device, progress=progress), **changed)
     opt.check_new(out, overwrite or in_place)  # it may have come there meanwhile
     trained.save(out)
     text = f"{out}: {record.steps} steps in {record.seconds:.1f} s ({record.engine})"
@@ -77,6 +86,7 @@ def train(ticket: Path, overwrite: bool, **options: Any) -> None:
 @click.command()
 @click.argument("ticket", type=opt.PATH, default="ticket.safetensors")
 @ticket_workload_options
+@changed_option
 @click.option(
     "--split",
     type=click.Choice(["test", "validation"]),
@@ -105,9 +115,8 @@ def evaluate(ticket: Path, untrained: bool, **options: Any) -> None:
     device = choose_device(options["device"])
     workload = workload_of(loaded, ticket, options)
     recalibrate = options["recalibrate"]
-    found = evaluate_ticket(
-        loaded, workload, options["split"], Session(device), trained=not untrained, recalibrate=recalibrate
-    )
+    which = {"trained": not untrained, "recalibrate": recalibrate, "network_changed": options["network_changed"]}
+    found = evaluate_ticket(loaded, workload, options["split"], Session(device), **which)
     training = loaded.provenance.get("training")
     diverged = not untrained and isinstance(training, dict) and training.get("diverged") is True
     if diverged:

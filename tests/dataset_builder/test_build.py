@@ -76,6 +76,9 @@ def test_the_manifest_says_how_the_table_was_made(table: ScoreTable) -> None:
     assert seed["kept"] == round(0.05 * 50_200)
     assert 0 < seed["kept_by_both"] <= seed["kept"]
     assert seed["scoring_batch"] == {"examples": 100, "seed": 3, "balanced": False}
+    seconds = manifest["seconds"][table.files[0].path.name]
+    assert 0 < seconds["slow_seconds"] <= 60
+    assert len(seconds["training_seconds"]) == len(seed["training"])
     assert not (table.path / ".rounds").exists()
 
 
@@ -85,6 +88,8 @@ def test_two_workers_write_what_one_does_and_seeds_can_be_added(workload: Worklo
     build(workload, [0], tmp_path / "two", recording)
     two = build(workload, [0, 1], tmp_path / "two", recording, jobs=2)
     assert one.rows == two.rows == 2 * 50_200
+    assert one.digest == two.digest
+    assert set(read_manifest(tmp_path / "two")["seconds"]) == {file.path.name for file in two.files}
     for first, second in zip(one.blocks(), two.blocks(), strict=True):
         assert all(np.array_equal(first.columns[n], second.columns[n], equal_nan=True) for n in first.columns)
     assert read_manifest(tmp_path / "two")["seeds"] == {workload.name: [0, 1]}

@@ -31,7 +31,7 @@ from tests.frontends.calls import FAST, refused, run
         (["prune", "--density", "1.2"], "density must lie in (0, 1]"),
         (["prune", "--density", "many"], "is not a valid float"),
         (["prune", "--scorer", "predicted"], "needs a predictor"),
-        (["prune", "--rounds", "0"], "UMS's --rounds is 0, expected a whole number of at least 1"),
+        (["prune", "--rounds", "0"], "UMS's --rounds is 0, expected a whole number in [1, 1000000]"),
         (["prune", "--regime", "USS", "--rewind-step", "5"], "USS has no setting --rewind-step (ISS, IMS have it)"),
         (["prune", "--regime", "ISS", "--shots", "5"], "ISS has no setting --shots (IMS has it)"),
         (["build", "--regime", "ISS", "--shots", "5"], "ISS has no setting --shots (IMS has it)"),

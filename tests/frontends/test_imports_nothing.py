@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from scratchcard.artefacts.code_digest import code_digest
 from scratchcard.sweeps.grid import read_grid
 from scratchcard.sweeps.run_grid import run_grid, standing
-from scratchcard.workloads.factory import code_digest
 from scratchcard.workloads.tasks import _load
 from tests.frontends.calls import as_json, refused, run
 
