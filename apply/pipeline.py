@@ -230,12 +230,11 @@ def training_summary(record: TrainingRecord) -> dict[str, Any]:
 def history(record: TrainingRecord) -> list[list[float | None]]:
     """The evaluations of a training as `[step, train loss, validation loss, validation metric]`, six digits each.
 
-        Examples:
-            >>> from scratchcard.settings import SettingError
-    from scratchcard.workloads.engines.training import Evaluation
-            >>> looks = (Evaluation(100, 0.123456789, 0.2, 0.9), Evaluation(200, math.nan, math.inf, 0.1))
-            >>> history(TrainingRecord(200, 100, 0.2, 0.9, looks, 1.5, "fused", early_stopped=True))
-            [[100, 0.123457, 0.2, 0.9], [200, None, None, 0.1]]
+    Examples:
+        >>> from scratchcard.workloads.engines.training import Evaluation
+        >>> looks = (Evaluation(100, 0.123456789, 0.2, 0.9), Evaluation(200, math.nan, math.inf, 0.1))
+        >>> history(TrainingRecord(200, 100, 0.2, 0.9, looks, 1.5, "fused", early_stopped=True))
+        [[100, 0.123457, 0.2, 0.9], [200, None, None, 0.1]]
     """
     # Six digits tell all that a curve shows, and keep the ticket's header small.
     return [

@@ -101,7 +101,13 @@ def foreign_code(members: Iterable[Any]) -> dict[str, str | None]:
 
 
 def look_in_working_folder() -> None:
-    """Make modules of the working folder importable, as `python -m` does: a user's own module lies there."""
+    """Make modules of the working folder importable, as `python -m` does: a user's own module lies there.
+
+    Examples:
+        >>> look_in_working_folder()
+        >>> "" in sys.path
+        True
+    """
     if "" not in sys.path:
         sys.path.insert(0, "")
 
