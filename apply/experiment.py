@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from scratchcard.apply.method import Method
-from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, finite, history, train_ticket, training_summary
+from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, train_ticket
+from scratchcard.apply.training_summary import finite, history, training_summary
 from scratchcard.artefacts.digest import json_digest
 from scratchcard.artefacts.json_file import as_read
 from scratchcard.artefacts.version import RESULTS_VERSION, machine, versions

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from torch import nn
 
 from scratchcard.apply.method import Method
+from scratchcard.apply.ticket_workload import check_unchanged
+from scratchcard.apply.training_summary import finite, history, training_summary
 from scratchcard.artefacts.version import versions
 from scratchcard.clock import spent
 from scratchcard.pruning.findings import observe
@@ -18,7 +18,6 @@ from scratchcard.pruning.state import copy_state
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.regimes.regime import Found
 from scratchcard.scorers.stored_scores import Shared
-from scratchcard.setting import SettingError
 from scratchcard.workloads.engines.recalibration import recalibrate as recalibrate_norms
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord, evaluate
 from scratchcard.workloads.objective import Classification
@@ -110,63 +109,6 @@ def _checks(found: Found, network: nn.Module, workload: Workload, seed: int) -> 
     return known
 
 
-def check_belongs(ticket: Ticket, workload: Workload) -> None:
-    """Refuse a workload with another network or other data than the ticket was found with, as far as it says so.
-
-    `train_ticket` and `evaluate_ticket` don't ask, so that a ticket can be moved to another task on purpose.
-
-    A module has no name that says all of it: where one is in play, its layout alone must be the ticket's.
-
-    Raises:
-        ValueError: names both.
-
-    Examples:
-        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
-        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
-        >>> ticket = find_ticket(workload, Method("magnitude"), density=0.25)
-        >>> check_belongs(ticket, workload)
-    """
-    recorded = ticket.provenance.get("workload")
-    described = recorded if isinstance(recorded, Mapping) else {}
-    name = workload.network_name
-    network, digest = described.get("network", name), described.get("data_digest", workload.task.digest)
-    of_module = "network_state" in described or not isinstance(workload.network, str)
-    if network != name and not of_module:
-        raise ValueError(f"the ticket is one of the network {network!r}, not of {name!r}")
-    if digest != workload.task.digest:
-        raise ValueError(
-            f"the data of {workload.task.name} here is not the data that the ticket was found with "
-            f"(digest {workload.task.digest[:12]}, expected {str(digest)[:12]}); name the folder it came from"
-        )
-
-
-def check_unchanged(ticket: Ticket, network: nn.Module, name: str) -> None:
-    """Refuse a network that computes something else than the one that the ticket was found in, as far as it says so.
-
-    Its state is not compared: `Ticket.apply_to` puts the ticket's in its place.
-
-    Raises:
-        ValueError: another code (`pruning.network_code`).
-
-    Examples:
-        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
-        >>> workload = sc.Workload(nn.Sequential(nn.Linear(4, 2), nn.ReLU()), task, sc.Recipe(max_steps=10))
-        >>> ticket = find_ticket(workload, Method("magnitude"), density=0.25)
-        >>> check_unchanged(ticket, workload.build(0), "mine")
-        >>> check_unchanged(ticket, nn.Sequential(nn.Linear(4, 2), nn.Tanh()), "mine")
-        Traceback (most recent call last):
-            ...
-        scratchcard.setting.SettingError: the network mine is not the one that the ticket was found in: ...
-    """
-    recorded = ticket.provenance.get("network_code")
-    if recorded is not None and recorded != network_code(network):
-        raise SettingError(
-            f"the network {name} is not the one that the ticket was found in: the code of its layers, or what they "
-            "hold beside their weights, has changed since; prune it anew, or say network_changed if that is meant",
-            "network_changed",
-        )
-
-
 def train_ticket(
     ticket: Ticket, workload: Workload, seed: int, session: Session | None = None, *, network_changed: bool = False
 ) -> tuple[Ticket, TrainingRecord]:
@@ -222,53 +164,6 @@ def with_training(ticket: Ticket, network: nn.Module, record: TrainingRecord, wo
     training |= {} if headline == "accuracy" else {"metric": headline}
     provenance = dict(ticket.provenance) | {"training": training}
     return dataclasses.replace(ticket, trained=copy_state(network), provenance=provenance)
-
-
-def training_summary(record: TrainingRecord) -> dict[str, Any]:
-    """The record's numbers as plain JSON, without its history; what is NaN or infinite is None.
-
-    Examples:
-        >>> summary = training_summary(TrainingRecord(200, 150, 0.31, 0.9, (), 1.5, "fused", early_stopped=True))
-        >>> summary["best_step"], summary["validation_accuracy"]
-        (150, 0.9)
-    """
-    return {
-        "steps": record.steps,
-        "best_step": record.best_step,
-        "validation_loss": finite(record.best_validation_loss),
-        "validation_accuracy": finite(record.best_validation_metric),
-        "early_stopped": record.early_stopped,
-        "diverged": record.diverged,
-        "engine": record.engine,
-        "seconds": record.seconds,
-    }
-
-
-def history(record: TrainingRecord) -> list[list[float | None]]:
-    """The evaluations of a training as `[step, train loss, validation loss, validation metric]`, six digits each.
-
-        Examples:
-            >>> from scratchcard.setting import SettingError
-    from scratchcard.workloads.engines.training import Evaluation
-            >>> looks = (Evaluation(100, 0.123456789, 0.2, 0.9), Evaluation(200, math.nan, math.inf, 0.1))
-            >>> history(TrainingRecord(200, 100, 0.2, 0.9, looks, 1.5, "fused", early_stopped=True))
-            [[100, 0.123457, 0.2, 0.9], [200, None, None, 0.1]]
-    """
-    # Six digits tell all that a curve shows, and keep the ticket's header small.
-    return [
-        [value if isinstance(value, int) else finite(float(f"{value:.6g}")) for value in dataclasses.astuple(entry)]
-        for entry in record.history
-    ]
-
-
-def finite(value: float) -> float | None:
-    """The number, or None for NaN and infinity, which JSON does not know.
-
-    Examples:
-        >>> finite(0.5), finite(math.nan)
-        (0.5, None)
-    """
-    return value if math.isfinite(value) else None
 
 
 def evaluate_ticket(

@@ -8,6 +8,7 @@ import sysconfig
 from collections.abc import Iterable, Iterator
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -67,18 +68,32 @@ def _spec_of(module_name: str) -> ModuleSpec | None:
     known = getattr(sys.modules.get(module_name), "__spec__", None)
     if isinstance(known, ModuleSpec):
         return known
-    found, places = None, None
-    name = ""
-    for part in module_name.split("."):
-        name = f"{name}.{part}" if name else part
-        try:
-            specs = (finder.find_spec(name, places) for finder in sys.meta_path if hasattr(finder, "find_spec"))
-            found = next((spec for spec in specs if spec is not None), None)
-        except Exception:  # an odd name; said where the network is built
-            return None
+    top, *within = module_name.split(".")
+    try:
+        specs = (finder.find_spec(top, None) for finder in sys.meta_path if hasattr(finder, "find_spec"))
+        found = next((spec for spec in specs if spec is not None), None)
+    except Exception:  # an odd name; said where the network is built
+        return None
+    name = top
+    for part in within:
         if found is None:
             return None
-        places = found.submodule_search_locations
+        places = [Path(place) / part for place in found.submodule_search_locations or ()]
+        name = f"{name}.{part}"
+        found = next((spec for place in places if (spec := _spec_at(name, place)) is not None), None)
+    return found
+
+
+def _spec_at(name: str, place: Path) -> ModuleSpec | None:
+    """The module or package that a path without an ending is, if any."""
+    if (place / "__init__.py").is_file():
+        return spec_from_file_location(name, place / "__init__.py", submodule_search_locations=[str(place)])
+    if place.with_name(f"{place.name}.py").is_file():
+        return spec_from_file_location(name, place.with_name(f"{place.name}.py"))
+    if not place.is_dir():
+        return None
+    found = ModuleSpec(name, None, is_package=True)
+    found.submodule_search_locations = [str(place)]
     return found
 
 
@@ -118,7 +133,13 @@ def foreign_code(members: Iterable[Any]) -> dict[str, str | None]:
 
 
 def look_in_working_folder() -> None:
-    """Make modules of the working folder importable, as `python -m` does: a user's own module lies there."""
+    """Make modules of the working folder importable, as `python -m` does: a user's own module lies there.
+
+    Examples:
+        >>> look_in_working_folder()
+        >>> "" in sys.path
+        True
+    """
     if "" not in sys.path:
         sys.path.insert(0, "")
 

@@ -57,7 +57,12 @@ def write_seconds(folder: str | Path, file: str, seconds: Mapping[str, Any]) -> 
 
 
 def read_seconds(folder: str | Path, known: Mapping[str, Any]) -> dict[str, Any]:
-    """How long files took: what is noted, and else what is known; damaged notes count as none."""
+    """How long files took: what is noted, and else what is known; damaged notes count as none.
+
+    Examples:
+        >>> read_seconds("nothing noted", {"toy-seed1.parquet": {"seconds": 0.7}})
+        {'toy-seed1.parquet': {'seconds': 0.7}}
+    """
     notes = {note.name.removesuffix(".json"): find_json(note) for note in (Path(folder) / SECONDS).glob("*.json")}
     found = dict(known) | {name: note for name, note in notes.items() if note is not None}
     return {name: found[name] for name in sorted(found)}

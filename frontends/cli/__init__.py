@@ -129,7 +129,11 @@ class _LazyGroup(click.Group):
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal that asks a command to end; it ends as with Ctrl-C."""
+    """A signal that asks a command to end; it ends as with Ctrl-C.
+
+    >>> Stopped(15).number
+    15
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__()

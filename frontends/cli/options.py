@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_origin
 import click
 from click.shell_completion import CompletionItem
 
+from scratchcard.frontends.cli.output import check_new as check_new
 from scratchcard.frontends.cli.output import emit as emit
 from scratchcard.frontends.cli.output import progress_bar as progress_bar
 from scratchcard.frontends.cli.output import took as took
@@ -273,19 +274,6 @@ json_option = click.option(
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace what --out names, e.g. an earlier result. [default: it is refused]"
 )
-
-
-def check_new(out: Path, overwrite: bool) -> None:
-    """Refuse a file that is there, unless it may be replaced; an empty one holds nothing to lose.
-
-    Raises:
-        OSError: one sentence.
-    """
-    from scratchcard.artefacts.destination import check_destination
-
-    check_destination(out)
-    if not overwrite and out.exists() and out.stat().st_size:
-        raise FileExistsError(f"{out} is there already; choose another --out, or add --overwrite to replace it")
 
 
 def make_workload(options: dict[str, Any], recipe: Recipe | None = None) -> Workload:

@@ -80,7 +80,7 @@ def workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workload
     >>> workload_of(ticket, Path("ticket.safetensors"), {"network": None, "task": None})
     Workload(lenet_300_100 on digits)
     """
-    from scratchcard.apply.pipeline import check_belongs
+    from scratchcard.apply.ticket_workload import check_belongs
     from scratchcard.registry import lookup
     from scratchcard.workloads.recipe import Recipe
     from scratchcard.workloads.tasks import TASKS, TENSORS

@@ -47,7 +47,8 @@ def train(ticket: Path, overwrite: bool, **options: Any) -> None:
     scratchcard train ticket.safetensors
     scratchcard train ticket.safetensors --learning-rate 0.05 --max-steps 5000 --out trained.safetensors
     """
-    from scratchcard.apply.pipeline import train_ticket, training_summary
+    from scratchcard.apply.pipeline import train_ticket
+    from scratchcard.apply.training_summary import training_summary
     from scratchcard.pruning.ticket import Ticket
     from scratchcard.workloads.device import choose_device
     from scratchcard.workloads.session import Session

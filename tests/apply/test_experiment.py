@@ -92,7 +92,7 @@ def test_a_sweep_runs_each_once_and_mends_damaged_records(workload: Workload, tm
     first = run_all(experiments, tmp_path, progress=lambda done, total: progress.append((done, total)))
     assert [record["label"] for record in first] == ["random", "magnitude", "random"]
     assert progress == [(0, 2), (1, 2), (2, 2)]
-    files = sorted(tmp_path.glob("*.json"))
+    files = sorted(tmp_path.glob("[!.]*.json"))
     assert len(files) == 2
     times = [path.stat().st_mtime_ns for path in files]
     assert run_all(experiments, tmp_path) == first

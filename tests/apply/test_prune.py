@@ -305,6 +305,6 @@ def test_the_command_refuses_a_ticket_whose_networks_code_was_edited(
     assert trained["steps"] == 20
     (tmp_path / "edited_net.py").write_text(text.format("Tanh"))
     importlib.reload(importlib.import_module("edited_net"))
-    for command in ("train", "evaluate"):
-        assert "or say --network-changed if that is meant" in refused(command, "ticket.safetensors", *named)
+    for command in (["train", "--overwrite"], ["evaluate"]):
+        assert "or say --network-changed if that is meant" in refused(*command, "ticket.safetensors", *named)
     assert as_json("evaluate", "ticket.safetensors", *named, "--network-changed")["examples"] == 360

@@ -24,7 +24,7 @@ from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_network,
 from scratchcard.workloads.engines.loop import Evaluation, Training, run_trainings
 from scratchcard.workloads.engines.selection import ENGINES, EngineName, make_engine
 from scratchcard.workloads.engines.trial import differs, first_examples, without_dropout
-from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.recipe import Recipe, check_batch_size
 from scratchcard.workloads.task import Split, Task
 
 __all__ = ["ENGINES", "Evaluated", "Evaluation", "Recipe", "TrainingRecord", "evaluate", "train"]
@@ -237,25 +237,6 @@ def _check_takes(network: nn.Module, data: Split, task: Task) -> None:
     with modes_kept(network):
         network.eval()
         check_runs(network, rows(data.inputs, slice(2)), f"the network cannot take the inputs of {task.name}")
-
-
-def check_batch_size(task: Task, recipe: Recipe) -> None:
-    """Refuse a batch larger than the training split.
-
-    Raises:
-        ValueError: there is no whole batch.
-
-    Examples:
-        >>> check_batch_size(Task.of(torch.rand(50, 4), torch.arange(50) % 2), Recipe(batch_size=64))
-        Traceback (most recent call last):
-            ...
-        ValueError: the batch size 64 exceeds the 35 training examples of own; set the recipe's batch_size lower
-    """
-    if recipe.batch_size > len(task.train):
-        raise ValueError(
-            f"the batch size {recipe.batch_size} exceeds the {len(task.train)} training examples of {task.name}; "
-            "set the recipe's batch_size lower"
-        )
 
 
 def _compacted(network: nn.Module, mask: Mask, recipe: Recipe) -> Compacted | None:

@@ -64,8 +64,9 @@ def differs(
         ...     return engine, examples, lambda state: state
         >>> differs(network, None, sc.Classification(), examples, make)
         ''
-        >>> _ = network.register_forward_hook(lambda module, inputs, outputs: 2 * outputs)
-        >>> differs(network, None, sc.Classification(), examples, make)[:35]
+        >>> _ = network[0].weight.data.fill_diagonal_(9.0)
+        >>> more = nn.Sequential(network[0], nn.Tanh())  # than the engine knows of
+        >>> differs(more, None, sc.Classification(), examples, make)[:35]
         'it finds another loss in evaluation'
     """
     count = len(examples)
