@@ -63,17 +63,17 @@ thesis: setup ## the source thesis' experiments as grids, on MNIST and Fashion-M
 	$(MAKE) publish
 
 publish: setup ## tables and Parquet files of what `make thesis` has run so far, and the report
-	$(BIN)/scratchcard results $(RUNS) --out results/thesis/runs.parquet
-	$(BIN)/scratchcard anatomy $(RUNS) --out results/thesis/anatomy.parquet > results/thesis/anatomy.txt
+	$(BIN)/scratchcard results $(RUNS) --overwrite --out results/thesis/runs.parquet
+	$(BIN)/scratchcard anatomy $(RUNS) --overwrite --out results/thesis/anatomy.parquet > results/thesis/anatomy.txt
 	$(BIN)/python -m experiments.tables $(RUNS) --out results/thesis
 	$(MAKE) report
 
 example: demo ## docs/example_report.html, from the demo's results
-	$(BIN)/scratchcard report $(DEMO)/results --title "The demo: tickets of one density on digits" --out docs/example_report.html
+	$(BIN)/scratchcard report $(DEMO)/results --title "The demo: tickets of one density on digits" --overwrite --out docs/example_report.html
 
 report: setup ## docs/report.html: one page of all published results, the shipped predictor's among them
 	$(BIN)/scratchcard report results/thesis/runs.parquet results/ours/runs.parquet \
-		--anatomy results/thesis/anatomy.parquet --title "Everything that was run" --out docs/report.html
+		--anatomy results/thesis/anatomy.parquet --title "Everything that was run" --overwrite --out docs/report.html
 
 predictor: setup ## refit the predictor that is shipped, from nothing (two hours; goes on where it stopped)
 	$(BIN)/python -m experiments.default_predictor --jobs $(JOBS) --runs $(RUNS)
@@ -82,7 +82,7 @@ ours: setup ## the shipped predictor beside all rivals, and its ablation: grids,
 	$(BIN)/python -m experiments.ablation --jobs $(JOBS) --runs $(RUNS)
 	for grid in fashion shapes digits mnist rivals conv ablation; do \
 		$(BIN)/scratchcard sweep experiments/ours_$$grid.toml --out $(OURS) --jobs $(JOBS) || exit 1; done
-	$(BIN)/scratchcard results $(OURS) --out results/ours/runs.parquet
+	$(BIN)/scratchcard results $(OURS) --overwrite --out results/ours/runs.parquet
 	$(BIN)/python -m experiments.tables $(OURS) --out results/ours
 	$(MAKE) table
 	$(BIN)/python -m experiments.publish experiments/ours_fashion.toml --runs $(OURS) --density 0.005 --floor 70 --passes --results results/cost

@@ -22,7 +22,8 @@ from typing import Any
 _FACE = {
     "pruning.connectivity": "Connectivity",
     "pruning.hold": "Hold hold verify",
-    "pruning.mask": "Mask keep_top",
+    "pruning.cut": "keep_top",
+    "pruning.mask": "Mask",
     "pruning.scores": "Scores",
     "score_tables.table": "ScoreTable",
     "pruning.ticket": "Ticket",
@@ -59,7 +60,7 @@ _FACE = {
     "apply.predicted": "PredictedScorer",
     "apply.stacked": "StackedScorer",
     "apply.ticket_library": "TicketLibrary",
-    "apply.prune": "evaluate prune train",
+    "apply.prune": "evaluate export prune train",
     "apply.saw": "scores_as_weights bimodal",
 }
 """The names of the face by the module that has them."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from scratchcard.words import quoted
+
 MOST_NUMBERS = 100_000
 LARGEST = 2**31 - 1
 """What torch, NumPy, scikit-learn and LightGBM all take as a seed; no setting is a larger whole number."""
@@ -23,9 +25,9 @@ def whole_numbers(text: str, name: str = "seed") -> tuple[int, ...]:
             first, dash, last = part.strip().partition("-")
             ranges.append(range(int(first), int(last if dash else first) + 1))
     except ValueError:
-        raise ValueError(f"{text!r} is no list of {name}s; expected for example 0-4 or 0,2,10-12") from None
+        raise ValueError(f"{quoted(text)} is no list of {name}s; expected for example 0-4 or 0,2,10-12") from None
     if any(numbers.stop > LARGEST + 1 for numbers in ranges):
-        raise ValueError(f"{text!r} goes beyond the largest {name}, {LARGEST}")
+        raise ValueError(f"{quoted(text)} goes beyond the largest {name}, {LARGEST}")
     if not 0 < sum(map(len, ranges)) <= MOST_NUMBERS:
-        raise ValueError(f"{text!r} names no {name}, or more than {MOST_NUMBERS:,}")
+        raise ValueError(f"{quoted(text)} names no {name}, or more than {MOST_NUMBERS:,}")
     return tuple(number for numbers in ranges for number in numbers)

@@ -13,6 +13,8 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
+from scratchcard.words import QUOTED, quoted
+
 Member = TypeVar("Member")
 
 FAMILIES = {
@@ -65,10 +67,10 @@ def lookup(family: Mapping[str, Member], group: str, name: str) -> Member:
     known = members(family, group)
     if name in known:
         return known[name]
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    nearest = difflib.get_close_matches(name[:QUOTED], known, n=1, cutoff=0.4)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
     one = f"{group.removesuffix('ies')}y" if group.endswith("ies") else group.rstrip("s")
-    raise ValueError(f"unknown {one} {name!r}, known are {', '.join(sorted(known))}{hint}")
+    raise ValueError(f"unknown {one} {quoted(name)}, known are {', '.join(sorted(known))}{hint}")
 
 
 @lru_cache

@@ -18,6 +18,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from scratchcard.number_list import LARGEST
 from scratchcard.registry import lookup, members
+from scratchcard.words import quoted
 
 Choices = Callable[[], tuple[Mapping[str, Any], str]]
 """The family that a setting names a member of, and its group of entry points; a function, so that it may be imported on
@@ -25,7 +26,6 @@ use."""
 KEY = "setting"
 """Of a field's metadata: what is declared of it."""
 
-_SHOWN = 200
 _NUMBERS = {2: "two", 3: "three", 4: "four"}
 
 
@@ -183,7 +183,7 @@ class Setting:
         if found is dataclasses.MISSING or not all(map(self._within, found if isinstance(found, tuple) else [found])):
             huge = type(value) is int and abs(value) > LARGEST and self.high is None
             most = f", at most {LARGEST}" if huge else ""
-            raise SettingError(f"{self.name} is {_short(value)}, expected {self.expected}{most}", self.name, owner)
+            raise SettingError(f"{self.name} is {quoted(value)}, expected {self.expected}{most}", self.name, owner)
         if self.choices is not None and isinstance(found, str):
             lookup(*self.choices(), found)
         return found
@@ -209,7 +209,8 @@ class Setting:
             value = None if text.strip().lower() == "none" else json.loads(text)
             return self.checked(value, owner)
         except (ValueError, RecursionError):
-            return self.checked(text, owner)
+            several = self.plain_type == tuple[str, ...]
+            return self.checked([word.strip() for word in text.split(",")] if several else text, owner)
 
     def plain(self) -> dict[str, Any]:
         """Plain JSON, for lists; what is not said is left out."""
@@ -232,20 +233,14 @@ def shown(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:g}"
-    return f"[{', '.join(map(shown, value))}]" if isinstance(value, tuple) else str(value)
+    if not isinstance(value, tuple):
+        return str(value)
+    words = all(isinstance(entry, str) for entry in value)
+    return ",".join(value) if words else f"[{', '.join(map(shown, value))}]"
 
 
 def _bound(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:g}"
-
-
-def _short(value: Any) -> str:
-    """A value that is refused: its beginning, where it is long."""
-    try:
-        text = " ".join(repr(value).split())
-    except Exception:  # more digits than Python prints, or a foreign object
-        text = f"a {type(value).__name__} that cannot be shown"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
 
 
 def _kind(kind: Any) -> str:

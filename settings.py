@@ -26,6 +26,7 @@ from functools import cache
 from typing import Any, ClassVar, Self, TypeVar, get_type_hints
 
 from scratchcard.setting import KEY, Setting, SettingError
+from scratchcard.words import quoted, shortened
 
 Made = TypeVar("Made")
 
@@ -124,7 +125,9 @@ def make(
         if name not in known:
             others = elsewhere(name)
             hint = f" ({', '.join(others)} {'has' if len(others) == 1 else 'have'} it)" if others else ""
-            raise SettingError(f"{owner} has no setting {name}{hint}; it has {', '.join(known) or 'none'}", name)
+            raise SettingError(
+                f"{owner} has no setting {shortened(str(name))}{hint}; it has {', '.join(known) or 'none'}", name
+            )
     return kind(**{name: known[name].checked(value, owner) for name, value in words.items()})
 
 
@@ -143,9 +146,9 @@ def parsed(kind: Callable[..., Any], owner: str, pairs: Sequence[str]) -> dict[s
         name, equals, text = pair.partition("=")
         name = name.strip()
         if not equals or not name:
-            raise SettingError(f"{pair!r} is no NAME=VALUE; {owner} has {', '.join(known) or 'no settings'}")
+            raise SettingError(f"{quoted(pair)} is no NAME=VALUE; {owner} has {', '.join(known) or 'no settings'}")
         if name not in known:
-            raise SettingError(f"{owner} has no setting {name}; it has {', '.join(known) or 'none'}")
+            raise SettingError(f"{owner} has no setting {shortened(name)}; it has {', '.join(known) or 'none'}")
         if name in found:
             raise SettingError(f"{owner}'s {name} is given twice; give it once")
         try:

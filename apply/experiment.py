@@ -10,12 +10,13 @@ from typing import Any
 import torch
 
 from scratchcard.apply.method import Method
-from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, finite, history, train_ticket, training_summary
+from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, train_ticket
+from scratchcard.apply.training_summary import finite, history, training_summary
 from scratchcard.artefacts.digest import json_digest
 from scratchcard.artefacts.json_file import as_read
 from scratchcard.artefacts.version import RESULTS_VERSION, machine, versions
 from scratchcard.clock import utc_now
-from scratchcard.pruning.connectivity import Connectivity
+from scratchcard.pruning.findings import observe
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.workloads.engines.training import TrainingRecord
 from scratchcard.workloads.session import Session
@@ -91,7 +92,7 @@ class Experiment:
     ) -> dict[str, Any]:
         """Evaluate the trained ticket; the run's record. `seconds` were spent on it before."""
         begin = time.perf_counter()
-        found = self._connectivity(ticket)
+        known = self._checks(ticket)
         tested = evaluate_ticket(ticket, self.workload, session=Session(device, self.dtype))
         result = {
             "digest": self.digest,
@@ -99,9 +100,9 @@ class Experiment:
             "configuration": self.describe(),
             "kept": ticket.mask.kept,
             "prunable": ticket.mask.total,
-            "effective_density": None if found is None else found.effective_density,
+            "effective_density": known["effective_density"],
             "layer_density": {name: int(kept.sum()) / kept.numel() for name, kept in ticket.mask.tensors.items()},
-            "live_units": {} if found is None else dict(found.live_units),
+            "live_units": known.get("live_units", {}),
             "pruning_seconds": ticket.provenance["pruning_seconds"],
             "rounds": ticket.provenance.get("rounds", []),
             "training": training_summary(record),
@@ -120,11 +121,11 @@ class Experiment:
             result |= {"metric": headline, "test_metrics": measured}
         return as_read(result)
 
-    def _connectivity(self, ticket: Ticket) -> Connectivity | None:
-        """None for a network whose paths cannot be told, such as one that sorts its activations."""
-        try:
-            network = self.workload.build(0, dtype=self.dtype)
-            return Connectivity.of(network, ticket.mask, self.workload.task.example)
-        except ValueError as error:
-            warnings.warn(f"the effective density is not known: {error}", stacklevel=2)
-            return None
+    def _checks(self, ticket: Ticket) -> dict[str, Any]:
+        """What was seen of the ticket when it was found; a ticket of an earlier release is looked at now."""
+        known = ticket.provenance.get("checks")
+        if known is None:
+            known = observe(self.workload.build(0, dtype=self.dtype), ticket.mask, self.workload.task.example)
+        if known["effective_density"] is None:  # such as of a network that sorts its activations
+            warnings.warn(f"the effective density is not known: {known['effective_density_unknown']}", stacklevel=2)
+        return dict(known)

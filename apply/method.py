@@ -173,7 +173,7 @@ class Method(Settings):
             >>> Method.of("snip", rounds=16)
             Traceback (most recent call last):
             ...
-            scratchcard.setting.SettingError: USS has no setting rounds (UMS, ISS, IMS have it); it has scope
+            scratchcard.setting.SettingError: USS has no setting rounds (UMS, ISS, IMS have it); it has ...
 
         Args:
             scorer: as for `Method`, or a name with settings, `{"name": "grasp", "temperature": 1.0}`. None: the
@@ -261,6 +261,7 @@ class Method(Settings):
         runs keep their identity. A scorer or regime of the user's own counts with its code.
         """
         from scratchcard.apply import method_parts
+        from scratchcard.regimes.own_code import own_code
         from scratchcard.scorers import scorer_name
 
         found = described(self, dict.fromkeys(("scorer", "on", "predictor", "initial", "initial_scorer")))
@@ -270,7 +271,7 @@ class Method(Settings):
             found["predictor_digest"] = self.predictor_identity or method_parts.predictor_digest(self.predictor)
         if self.predictor_identity is not None:  # where it lies in the folder of results, wherever that is
             found["predictor"] = f"predictors/{self.predictor_identity}"
-        code = method_parts.own_code((self.regime, *(getattr(self, name) for name in _SCORERS)))
+        code = own_code(self.make_regime(), [getattr(self, name) for name in _SCORERS])
         return found | ({"code": code} if code else {})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,9 @@ from scratchcard.apply.ticket_library import TicketLibrary, Transplanted, put_si
 from scratchcard.artefacts.digest import sha256
 from scratchcard.meta.bundle import load_bundle
 from scratchcard.meta.predictor import Predictor
-from scratchcard.regimes import REGIMES
-from scratchcard.registry import members
-from scratchcard.scorers import SCORERS, make_scorer
+from scratchcard.scorers import make_scorer
 from scratchcard.scorers.scorer import Scorer
 from scratchcard.scorers.stored_scores import Shared
-from scratchcard.workloads.factory import code_digest
 from scratchcard.workloads.workload import Workload
 
 
@@ -81,21 +77,6 @@ def predictor_digest(predictor: str) -> str:
     folder, tickets = opened(predictor)
     digest = _predictor(str(folder)).digest
     return digest if tickets is None else sha256([f"{digest} {tickets.digest}"])
-
-
-def own_code(parts: Iterable[Any]) -> dict[str, str | None]:
-    """Digests of the code of scorers and regimes that are not registered, by the class.
-
-    Examples:
-        >>> own_code(["snip", sc.make_scorer("grasp")])
-        {}
-        >>> list(own_code([nn.Identity()]))
-        ['torch.nn.modules.linear:Identity']
-    """
-    known = {*members(SCORERS, "scorers").values(), *members(REGIMES, "regimes").values()}
-    foreign = [type(part) for part in parts if part is not None and not isinstance(part, str)]
-    paths = [f"{kind.__module__}:{kind.__qualname__}" for kind in foreign if kind not in known]
-    return {path: code_digest(path) for path in paths}
 
 
 def _single(method: Method, wanted: str | Scorer, density: float, seed: int, shared: Shared | None) -> Scorer:

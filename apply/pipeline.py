@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from torch import nn
 
 from scratchcard.apply.method import Method
+from scratchcard.apply.ticket_workload import check_unchanged
+from scratchcard.apply.training_summary import finite, history, training_summary
 from scratchcard.artefacts.version import versions
 from scratchcard.clock import spent
-from scratchcard.pruning.ticket import Ticket, copy_state
+from scratchcard.pruning.findings import observe
+from scratchcard.pruning.network_code import network_code
+from scratchcard.pruning.state import copy_state
+from scratchcard.pruning.ticket import Ticket
+from scratchcard.regimes.regime import Found
 from scratchcard.scorers.stored_scores import Shared
+from scratchcard.workloads.engines.recalibration import recalibrate as recalibrate_norms
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord, evaluate
+from scratchcard.workloads.objective import Classification
 from scratchcard.workloads.session import Session
 from scratchcard.workloads.stored_training import train_once
 from scratchcard.workloads.workload import Workload
@@ -62,6 +68,7 @@ def find_ticket(
     known: dict[str, Any] = {name: described[name] for name in ("network_code", "objective") if name in described}
     shared = None if session.store is None else Shared(session.store, known)
     network = method.start(workload, density, seed, shared=shared, **session.placement)
+    code = network_code(network)
     # Weights as built cost the method nothing; weights made from scores are part of it.
     begin = spent(device) if method.initial == "given" else begin
     scorer = method.make_scorer(density, seed, shared)
@@ -69,6 +76,7 @@ def find_ticket(
     found = regime.find(workload, scorer, density, seed, session, network=network, data_seed=data_seed)
     provenance = {
         "workload": described,
+        "network_code": code,
         "method": method.describe(),
         "label": method.label,
         "scorer": found.scores.criterion,
@@ -80,6 +88,7 @@ def find_ticket(
         "scoring_batch": workload.scoring(seed),
         "pruning_seconds": preparation + found.seconds + (0.0 if shared is None else shared.saved),
         "versions": versions(),
+        "checks": _checks(found, network, workload, seed),
     }
     if found.training:
         provenance["rounds"] = [
@@ -89,45 +98,27 @@ def find_ticket(
     return Ticket(dict(found.start), found.mask, provenance)
 
 
-def check_belongs(ticket: Ticket, workload: Workload) -> None:
-    """Refuse a workload with another network or other data than the ticket was found with, as far as it says so.
-
-    `train_ticket` and `evaluate_ticket` don't ask, so that a ticket can be moved to another task on purpose.
-
-    A module has no name that says all of it: where one is in play, its layout alone must be the ticket's.
-
-    Raises:
-        ValueError: names both.
-
-    Examples:
-        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
-        >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
-        >>> ticket = find_ticket(workload, Method("magnitude"), density=0.25)
-        >>> check_belongs(ticket, workload)
-    """
-    recorded = ticket.provenance.get("workload")
-    described = recorded if isinstance(recorded, Mapping) else {}
-    name = workload.network_name
-    network, digest = described.get("network", name), described.get("data_digest", workload.task.digest)
-    of_module = "network_state" in described or not isinstance(workload.network, str)
-    if network != name and not of_module:
-        raise ValueError(f"the ticket is one of the network {network!r}, not of {name!r}")
-    if digest != workload.task.digest:
-        raise ValueError(
-            f"the data of {workload.task.name} here is not the data that the ticket was found with "
-            f"(digest {workload.task.digest[:12]}, expected {str(digest)[:12]}); name the folder it came from"
-        )
+def _checks(found: Found, network: nn.Module, workload: Workload, seed: int) -> dict[str, Any]:
+    """What `Ticket.check` needs to know beside the mask."""
+    known = observe(network, found.mask, workload.task.example, scores=found.scores, by_lot=found.by_lot)
+    task = workload.task
+    if isinstance(task.objective, Classification):
+        seen = set(workload.scoring_batch(seed)[1].tolist())
+        missing = [number for number in range(task.outputs) if number not in seen]
+        known |= {"missing_classes": missing} if missing else {}
+    return known
 
 
 def train_ticket(
-    ticket: Ticket, workload: Workload, seed: int, session: Session | None = None
+    ticket: Ticket, workload: Workload, seed: int, session: Session | None = None, *, network_changed: bool = False
 ) -> tuple[Ticket, TrainingRecord]:
     """Train a ticket's kept weights; returns it with its trained weights, and the record.
 
     `seed` is that of the data order. With a store in the session, a training that it holds is not done again:
     methods that find the same ticket share it. The ticket's provenance says under `training` what was done:
     the record in short, the recipe, the data's digest, and the history as `[step, train loss, validation loss,
-    validation metric]`; a metric that is no accuracy is named.
+    validation metric]`; a metric that is no accuracy is named. A network whose code has changed since the ticket was
+    found is refused unless `network_changed` says that this is meant; the ticket is then one of the changed network.
 
     Raises:
         ValueError: the ticket is one of another network.
@@ -142,6 +133,10 @@ def train_ticket(
     """
     session = session or Session()
     network = workload.build(0, **session.placement)
+    if network_changed:
+        changed = {"network_code": network_code(network), "network_changed": True}
+        ticket = dataclasses.replace(ticket, provenance=dict(ticket.provenance) | changed)
+    check_unchanged(ticket, network, workload.network_name)
     ticket.apply_to(network)
     record = train_once(network, workload, session, mask=ticket.mask, seed=seed)
     return with_training(ticket, network, record, workload, seed), record
@@ -171,62 +166,21 @@ def with_training(ticket: Ticket, network: nn.Module, record: TrainingRecord, wo
     return dataclasses.replace(ticket, trained=copy_state(network), provenance=provenance)
 
 
-def training_summary(record: TrainingRecord) -> dict[str, Any]:
-    """The record's numbers as plain JSON, without its history; what is NaN or infinite is None.
-
-    Examples:
-        >>> summary = training_summary(TrainingRecord(200, 150, 0.31, 0.9, (), 1.5, "fused", early_stopped=True))
-        >>> summary["best_step"], summary["validation_accuracy"]
-        (150, 0.9)
-    """
-    return {
-        "steps": record.steps,
-        "best_step": record.best_step,
-        "validation_loss": finite(record.best_validation_loss),
-        "validation_accuracy": finite(record.best_validation_metric),
-        "early_stopped": record.early_stopped,
-        "diverged": record.diverged,
-        "engine": record.engine,
-        "seconds": record.seconds,
-    }
-
-
-def history(record: TrainingRecord) -> list[list[float | None]]:
-    """The evaluations of a training as `[step, train loss, validation loss, validation metric]`, six digits each.
-
-    Examples:
-        >>> from scratchcard.workloads.engines.training import Evaluation
-        >>> looks = (Evaluation(100, 0.123456789, 0.2, 0.9), Evaluation(200, math.nan, math.inf, 0.1))
-        >>> history(TrainingRecord(200, 100, 0.2, 0.9, looks, 1.5, "fused", early_stopped=True))
-        [[100, 0.123457, 0.2, 0.9], [200, None, None, 0.1]]
-    """
-    # Six digits tell all that a curve shows, and keep the ticket's header small.
-    return [
-        [value if isinstance(value, int) else finite(float(f"{value:.6g}")) for value in dataclasses.astuple(entry)]
-        for entry in record.history
-    ]
-
-
-def finite(value: float) -> float | None:
-    """The number, or None for NaN and infinity, which JSON does not know.
-
-    Examples:
-        >>> finite(0.5), finite(math.nan)
-        (0.5, None)
-    """
-    return value if math.isfinite(value) else None
-
-
 def evaluate_ticket(
     ticket: Ticket,
     workload: Workload,
     split: Literal["train", "validation", "test"] = "test",
     session: Session | None = None,
+    *,
+    trained: bool = True,
+    recalibrate: bool = False,
+    network_changed: bool = False,
 ) -> Evaluated:
-    """Loss and metrics of a trained ticket.
+    """Loss and metrics of a ticket; arguments as of `scratchcard.evaluate`.
 
     Raises:
-        ValueError: the ticket was not trained, or is one of another network.
+        ValueError: the ticket was not trained and is to be, or is one of another network; or the network's code has
+            changed since and `network_changed` does not say that this is meant.
 
     Examples:
         >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
@@ -236,6 +190,50 @@ def evaluate_ticket(
         12
     """
     session = session or Session()
-    network = workload.build(0, **session.placement)
-    ticket.apply_to(network, trained=True)
+    network = network_of(
+        ticket, workload, session, trained=trained, recalibrate=recalibrate, network_changed=network_changed
+    )
     return evaluate(network, workload.task, split, device=session.device)
+
+
+def network_of(
+    ticket: Ticket,
+    workload: Workload,
+    session: Session | None = None,
+    *,
+    trained: bool = True,
+    recalibrate: bool = False,
+    network_changed: bool = False,
+) -> nn.Module:
+    """The workload's network with the trained or the initial weights of a ticket, pruned ones zero.
+
+    Args:
+        ticket, workload, session: see `find_ticket`.
+        trained: the trained weights; else the initial ones.
+        recalibrate: estimate the statistics of its batch norms again, on the training split.
+        network_changed: go on although the network's code has changed since the ticket was found.
+
+    Raises:
+        ValueError: the ticket has no trained weights and they are asked for, or is one of another network, or of one
+            whose code has changed.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task)
+        >>> ticket = find_ticket(workload, Method("magnitude"), density=0.25)
+        >>> int((network_of(ticket, workload, trained=False).weight != 0).sum())
+        2
+    """
+    if trained and ticket.trained is None:
+        raise ValueError(
+            "this ticket holds no trained weights: train it first (scratchcard train), or ask for its initial weights "
+            "(trained=False)"
+        )
+    session = session or Session()
+    network = workload.build(0, **session.placement)
+    if not network_changed:
+        check_unchanged(ticket, network, workload.network_name)
+    ticket.apply_to(network, trained=trained)
+    if recalibrate:
+        recalibrate_norms(network, workload.task)
+    return network

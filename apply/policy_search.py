@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
@@ -12,11 +13,12 @@ import numpy as np
 
 from scratchcard.apply.predicted import PredictedScorer
 from scratchcard.artefacts.json_file import as_read, parse_object, write_json
+from scratchcard.artefacts.leases import Leases
 from scratchcard.artefacts.version import versions
 from scratchcard.dataset_builder.features import column
 from scratchcard.meta.predictor import Predictor
 from scratchcard.meta.predictors.multishot import CLOCK, arrays
-from scratchcard.regimes.rounds import prune_upfront
+from scratchcard.regimes.upfront import prune_upfront
 from scratchcard.workers.pool import open_pool, ordered
 from scratchcard.workloads.engines.training import train
 from scratchcard.workloads.recipe import Recipe
@@ -105,6 +107,7 @@ class PolicySearch:
 
         Raises:
             ValueError: the file is of a search with other settings, or damaged.
+            OSError: another search writes it now, or nothing can be written there.
         """
         from cmaes import CMA
 
@@ -114,9 +117,14 @@ class PolicySearch:
         for name, value in self.start.items():
             begin[list(self.features).index(name)] = value
         search = CMA(mean=begin / scales, sigma=self.sigma, population_size=self.population, seed=self.seed)
-        done = self._read(file)
+        self._read(file)  # refuses another search's
         draw = np.random.default_rng(self.seed)
-        with open_pool(session.jobs, session.dask) as pool:
+        with contextlib.ExitStack() as stack:
+            leases = stack.enter_context(Leases(file.parent / f".{file.name}.leases"))
+            if not leases.take("search"):
+                raise OSError(f"another search writes {file}: let it end, or name another file")
+            done = self._read(file)
+            pool = stack.enter_context(open_pool(session.jobs, session.dask))
             for generation in range(self.generations):
                 candidates = [search.ask() for _ in range(self.population)]
                 seeds = self.first_seed + draw.choice(self.seeds, len(self.tasks), replace=False)
@@ -158,7 +166,7 @@ class PolicySearch:
         network = workload.build(seed, device=device)
         batch = workload.scoring_batch(seed, device=device)
         scorer = PredictedScorer(predictor, self.density)
-        mask, _, _, _ = prune_upfront(
+        mask, *_ = prune_upfront(
             network, batch, workload.task.loss, scorer, self.density, rounds=self.rounds, seed=seed
         )
         return train(

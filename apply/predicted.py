@@ -13,6 +13,7 @@ from torch import nn
 
 from scratchcard.apply.shipped import FALLBACK, opened
 from scratchcard.apply.ticket_library import LaidTicket, TicketLibrary
+from scratchcard.artefacts.json_file import declared
 from scratchcard.dataset_builder.feature_network import SCORED
 from scratchcard.dataset_builder.features import compute_features, prepared_scorers
 from scratchcard.meta.bundle import load_bundle
@@ -162,7 +163,8 @@ class Seen:
         record = predictor.training.get("seen")
         if not isinstance(record, Mapping):
             return None
-        low, high = (np.asarray(record.get(side), dtype=np.float64) for side in ("low", "high"))
+        ranges = declared(dict[str, list[float]], dict(record), "the ranges that the predictor saw")
+        low, high = (np.asarray(ranges.get(side, []), dtype=np.float64) for side in ("low", "high"))
         count = len(predictor.features)
         if low.shape != (count,) or high.shape != (count,):
             return None

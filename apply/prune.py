@@ -1,4 +1,4 @@
-"""Prune, train and evaluate: the public door, for any network and any task.
+"""Prune, train, evaluate and export: the public door, for any network and any task.
 
 One's own network on one's own tensors is three lines:
 
@@ -17,6 +17,7 @@ they are `--task tensors:mine.safetensors --network package.module:factory`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -24,10 +25,14 @@ from typing import Any, Literal
 from torch import nn
 
 from scratchcard.apply.method import PREDICTED, Method
-from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, train_ticket
+from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, network_of, train_ticket
 from scratchcard.apply.shipped import SHIPPED
+from scratchcard.artefacts.destination import check_destination
 from scratchcard.number_list import LARGEST
+from scratchcard.pruning.export import FORMATS
+from scratchcard.pruning.findings import TicketWarning
 from scratchcard.pruning.ticket import Ticket
+from scratchcard.registry import lookup
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.session import Session
@@ -71,6 +76,9 @@ def prune(
     Raises:
         ValueError: anything that does not fit together; one sentence.
 
+    Warns:
+        TicketWarning: something about the ticket is odd; see `Ticket.check`.
+
     >>> task = Task.of(torch.randn(50, 4), torch.arange(50) % 2)
     >>> prune(nn.Linear(4, 2), task, density=0.5, method="magnitude").mask.kept
     4
@@ -84,7 +92,12 @@ def prune(
         method, task = task, None
     workload = _workload(network, task, recipe, weights)
     chosen = _method(method)
-    return find_ticket(workload, chosen, density, seed, Session.of(session, **placement), data_seed=data_seed)
+    ticket = find_ticket(workload, chosen, density, seed, Session.of(session, **placement), data_seed=data_seed)
+    # `prunable` has warned of what it does not know, once for each kind of network.
+    odd = [finding.text for finding in ticket.check() if finding.kind != "not_prunable"]
+    if odd:
+        warnings.warn(f"the ticket: {'; '.join(odd)}", TicketWarning, stacklevel=2)
+    return ticket
 
 
 def train(
@@ -94,6 +107,7 @@ def train(
     seed: int | None = None,
     *,
     recipe: Recipe | None = None,
+    network_changed: bool = False,
     session: Session | None = None,
     **placement: Any,
 ) -> tuple[Ticket, TrainingRecord]:
@@ -105,10 +119,11 @@ def train(
             may hold the seed.
         seed: of the data order; the ticket's where none is given.
         recipe: the ticket's own where none is given; a workload has its own.
+        network_changed: train it although the network's code has changed since it was pruned.
         session, placement: see `prune`.
 
     Raises:
-        ValueError: the ticket is one of another network.
+        ValueError: the ticket is one of another network, or of one whose code has changed since.
 
     >>> task = Task.of(torch.randn(200, 4), torch.arange(200) % 2)
     >>> network = nn.Linear(4, 2)
@@ -125,7 +140,8 @@ def train(
         seed = held if isinstance(held, int) else 0
     _check_seed(seed)
     workload = _workload(network, task, recipe, recorded=ticket)
-    return train_ticket(ticket, workload, seed, Session.of(session, **placement))
+    found = Session.of(session, **placement)
+    return train_ticket(ticket, workload, seed, found, network_changed=network_changed)
 
 
 def evaluate(
@@ -134,19 +150,26 @@ def evaluate(
     task: Task | str | None = None,
     split: SplitName = "test",
     *,
+    trained: bool = True,
+    recalibrate: bool = False,
+    network_changed: bool = False,
     session: Session | None = None,
     **placement: Any,
 ) -> Evaluated:
-    """Loss and metrics of a trained ticket.
+    """Loss and metrics of a ticket, as a rule of a trained one.
 
     Args:
         ticket: from `train`.
         network, task: the same as it was trained with; with a workload the third place may hold the split.
         split: `"test"`, `"validation"` or `"train"`.
+        trained: its trained weights; False takes the initial ones under the mask, as of a network that was pre-trained.
+        recalibrate: first estimate the statistics of batch norms again, on the training split.
+        network_changed: evaluate it although the network's code has changed since it was pruned.
         session, placement: see `prune`.
 
     Raises:
-        ValueError: the ticket was not trained, or is one of another network.
+        ValueError: the ticket was not trained and is to be, or is one of another network, or of one whose code has
+            changed since.
 
     >>> task = Task.of(torch.randn(200, 4), torch.arange(200) % 2)
     >>> workload = Workload(nn.Linear(4, 2), task, Recipe(max_steps=20))
@@ -157,7 +180,56 @@ def evaluate(
     _check_ticket(ticket)
     if isinstance(network, Workload) and task in ("train", "validation", "test"):
         split, task = task, None  # type: ignore[assignment]
-    return evaluate_ticket(ticket, _workload(network, task), split, Session.of(session, **placement))
+    session = Session.of(session, **placement)
+    workload = _workload(network, task)
+    which = {"trained": trained, "recalibrate": recalibrate, "network_changed": network_changed}
+    return evaluate_ticket(ticket, workload, split, session, **which)
+
+
+def export(
+    ticket: Ticket,
+    network: nn.Module | str | Workload,
+    format: str,
+    path: str | Path,
+    *,
+    task: Task | str | None = None,
+    trained: bool = True,
+    recalibrate: bool = False,
+    session: Session | None = None,
+    **placement: Any,
+) -> Path:
+    """Write a ticket's network for other tools; returns the path.
+
+    Args:
+        ticket: from `prune`, `train` or `Ticket.load`.
+        network, task: the same as it was pruned with; a workload has its task.
+        format: a name of `scratchcard.pruning.export.FORMATS`: `"safetensors"`, `"pt"`, `"torch-prune"`,
+            `"torch-export"`, `"onnx"`.
+        path: the file, whatever its ending.
+        trained: its trained weights; False takes the initial ones.
+        recalibrate: first estimate the statistics of batch norms again, on the training split.
+        session, placement: see `prune`.
+
+    Raises:
+        ValueError: an unknown format, a ticket that was not trained and is to be, a network that the format cannot
+            take, or packages that are not installed; says what to do.
+        OSError: nothing can be written there.
+
+    >>> workload = Workload(nn.Linear(4, 2), Task.of(torch.randn(50, 4), torch.arange(50) % 2))
+    >>> ticket = prune(workload, method=Method("magnitude"), density=0.5)
+    >>> state = torch.load(export(ticket, workload, "pt", "half.pt", trained=False), weights_only=True)
+    >>> int((state["weight"] != 0).sum())
+    4
+    """
+    _check_ticket(ticket)
+    written = lookup(FORMATS, "formats", format)
+    path = Path(path)
+    check_destination(path)
+    workload = _workload(network, task)
+    placed = Session.of(session, **placement)
+    made = network_of(ticket, workload, placed, trained=trained, recalibrate=recalibrate)
+    written.write(made, ticket.mask, workload.task.example, path)
+    return path
 
 
 def _workload(

@@ -13,6 +13,7 @@ from scratchcard.meta.bundle import read_manifest
 from scratchcard.regimes import REGIMES, Regime, make_regime
 from scratchcard.registry import lookup
 from scratchcard.settings import settings_of
+from scratchcard.words import quoted, shortened
 
 if TYPE_CHECKING:
     from scratchcard.apply.ticket_library import TicketLibrary
@@ -71,7 +72,7 @@ def own_regime(predictor: str) -> Regime | None:
         return None
     try:
         if not isinstance(options["regime"], str):
-            raise ValueError(f"its regime is {options['regime']!r}, expected a name")
+            raise ValueError(f"its regime is {quoted(options['regime'])}, expected a name")
         known = settings_of(lookup(REGIMES, "regimes", options["regime"]))
         return make_regime(options["regime"], **{name: options[name] for name in known if name in options})
     except ValueError as error:
@@ -125,7 +126,7 @@ def describe_tickets(folder: Path) -> dict[str, dict[str, Any]]:
             if not isinstance(about, dict):
                 raise ValueError("what is said about it is no JSON object")
         except (KeyError, ValueError, RecursionError) as error:
-            raise ValueError(f"{file} is no usable ticket path: {' '.join(str(error).split())}") from error
+            raise ValueError(f"{file} is no usable ticket path: {shortened(str(error))}") from error
         found[file.stem] = about
     return found
 

@@ -9,7 +9,7 @@ import torch
 from scratchcard.apply.ticket_library import TicketLibrary, class_means
 from scratchcard.artefacts.store import Store
 from scratchcard.artefacts.version import versions
-from scratchcard.pruning.mask import keep_top
+from scratchcard.pruning.cut import keep_top
 from scratchcard.pruning.ticket_path import TicketPath
 from scratchcard.regimes import ISS
 from scratchcard.scorers import make_scorer

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from scratchcard.artefacts.files import written_beside
+
+Kind = TypeVar("Kind")
 
 
 def write_json(path: str | Path, content: Mapping[str, Any], *, indent: int | None = 1) -> Path:
@@ -95,6 +99,53 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError("expected a JSON object")
     return found
+
+
+def declared(kind: type[Kind], content: Any, what: str) -> Kind:
+    """Plain JSON as a value of a type that says what it may be: a dataclass, `list[str]`, `dict[str, int]` ...
+
+    A number is no text and `true` is no number. Keys that a dataclass does not have are refused.
+
+    Args:
+        kind: the type.
+        content: what `parse_object` found, or a part of it.
+        what: it is of, for the error's sentence.
+
+    Raises:
+        ValueError: something in it is of another kind; the sentence names the place.
+
+    Examples:
+        >>> declared(list[str], ["weight"], "the file's names")
+        ['weight']
+        >>> declared(list[str], ["weight", 3], "the file's names")
+        Traceback (most recent call last):
+            ...
+        ValueError: the file's names: 1 is 3, input should be a valid string
+    """
+    from pydantic import ValidationError
+
+    if is_dataclass(kind) and isinstance(content, dict):
+        more = sorted(content.keys() - {field.name for field in fields(kind)})
+        if more:
+            raise ValueError(f"{what}: {more[0]} is no part of it")
+    try:
+        found: Kind = _adapter(kind).validate_json(json.dumps(content), strict=True)  # type: ignore[arg-type]
+        return found
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "it"
+        if first["type"] in ("missing", "missing_argument"):
+            raise ValueError(f"{what}: {place} is missing") from error
+        message = first["msg"].removeprefix("Value error, ")
+        said = message[:1].lower() + message[1:]
+        raise ValueError(f"{what}: {place} is {str(first['input'])[:80]}, {said}") from error
+
+
+@lru_cache(maxsize=32)
+def _adapter(kind: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def as_read(content: Mapping[str, Any]) -> dict[str, Any]:

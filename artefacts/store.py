@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock
 from torch import Tensor
 
 from scratchcard.artefacts.digest import canonical, sha256, tensor_bytes
+from scratchcard.artefacts.folders import claim_folder
+from scratchcard.artefacts.leases import NO_LOCKS, user_of
 from scratchcard.artefacts.tensor_file import read_tensors, write_tensors
 from scratchcard.artefacts.version import RESULTS_VERSION
 
-NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
+USERS = ".users"
+_FILE = re.compile(r"[0-9a-f]{64}\.(safetensors|lock)")
 
 
 @dataclass(frozen=True)
@@ -93,12 +97,49 @@ class Store:
                 path.unlink()
             lock.release()
 
+    @classmethod
+    def of_user(cls, folder: Path) -> Store:
+        """The store in a folder that a user named, which is made if it is not there.
+
+            >>> Store.of_user(Path("finished_rounds")).folder.name
+            'finished_rounds'
+
+        Raises:
+            OSError: it holds something other than a store, or nothing can be written there.
+        """
+        return cls(claim_folder(folder, "rounds", "a folder of finished rounds", lambda place: _files_of(place) != []))
+
+    @contextlib.contextmanager
+    def until_done(self) -> Iterator[Store]:
+        """Use the store for work that needs it no more at its end: then it is removed.
+
+        It stays where the work fails, so that it can go on, and as long as another process uses it so. Only what
+        stores write is removed.
+        """
+        try:
+            with user_of(self.folder / USERS, entered=self.claim(USERS)) as users:
+                yield self
+                with self.claim(USERS):
+                    if not users.others():
+                        for path in _files_of(self.folder):
+                            path.unlink(missing_ok=True)
+        finally:
+            for place in (*self.folder.glob("??"), self.folder):
+                with contextlib.suppress(OSError):  # others' files may be there
+                    place.rmdir()
+
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"
 
 
+def _files_of(folder: Path) -> list[Path]:
+    """The files that stores wrote into a folder."""
+    found = folder.glob("??/*")
+    return [path for path in found if _FILE.fullmatch(path.name) and path.name.startswith(path.parent.name)]
+
+
 def content_key(kind: str, described: Mapping[str, Any], **groups: Mapping[str, Tensor]) -> str:
-    """sha256 over a kind of work, its plain JSON settings, named groups of tensors and the results version.
+    """sha256 over a kind of work, its plain JSON settings, named groups of tensors, the results version and torch's.
 
     Args:
         kind: what is computed, so that different work on equal inputs has different keys.
@@ -111,7 +152,7 @@ def content_key(kind: str, described: Mapping[str, Any], **groups: Mapping[str, 
         >>> one == other, len(one)
         (False, 64)
     """
-    head = {"kind": kind, "described": described, "results_version": RESULTS_VERSION}
+    head = {"kind": kind, "described": described, "results_version": RESULTS_VERSION, "torch": torch.__version__}
     parts: list[str | memoryview] = [canonical(head)]
     for group, tensors in groups.items():
         for name, tensor in tensors.items():

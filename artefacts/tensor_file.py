@@ -1,7 +1,9 @@
-"""Files of tensors: safetensors with texts about them, so that reading one runs no code."""
+"""Files of tensors: safetensors with texts and a checksum of all of it, so that reading one runs no code."""
 
 from __future__ import annotations
 
+import hashlib
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +16,31 @@ from scratchcard.artefacts.files import written_beside
 if TYPE_CHECKING:
     from torch import Tensor
 
+CHECKSUM = "sha256"
+_BLANK = "0" * 64
+_BEFORE = "1"
+"""The text `version` of files that were written before there were checksums."""
+
+
+class UncheckedWarning(UserWarning):
+    """A file has no checksum, as those of earlier releases: damage to its numbers cannot be told.
+
+    Examples:
+        >>> from safetensors.torch import save_file
+        >>> save_file({"a": torch.ones(2)}, "old.safetensors", {"version": "1"})
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     _ = read_tensors("old.safetensors")
+        >>> str(caught[0].message)
+        'old.safetensors has no checksum, so that damage to its numbers cannot be told; written again, it has one'
+    """
+
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> Path:
     """Write tensors by name, from whatever device, and texts about them; written beside and renamed.
 
-    The file gets the mode that any new file of this process gets.
+    The text `sha256` is the checksum of the whole file, with zeros in its own place. The file gets the mode that any
+    new file of this process gets.
 
     Raises:
         OSError: `path` is a folder, or nothing can be written there.
@@ -43,7 +65,8 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], texts: Mappin
         beside.touch()
         mode = beside.stat().st_mode
         try:
-            save_file(apart, beside, dict(texts) or None)
+            save_file(apart, beside, dict(texts) | {CHECKSUM: _BLANK})
+            _seal(beside)
         except SafetensorError as error:
             raise OSError(f"cannot write {path}: {error}") from error
         beside.chmod(mode)  # safetensors makes files that only their owner can read
@@ -57,6 +80,9 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, or of another kind.
 
+    Warns:
+        UncheckedWarning: the file has no checksum.
+
     Examples:
         >>> import torch
         >>> path = write_tensors("weights.safetensors", {"weight": torch.tensor([1.0, 2.0])}, {"found by": "hand"})
@@ -66,17 +92,22 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-            return tensors, dict(file.metadata() or {})
+            texts = dict(file.metadata() or {})
     except SafetensorError as error:
         raise ValueError(str(error)) from error
+    _check(path, texts)
+    return tensors, texts
 
 
 def read_texts(path: str | Path) -> dict[str, str]:
-    """The texts of a file alone: nothing else of it is read, and torch is not imported.
+    """The texts of a file alone, after a check of the whole file; torch is not imported.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, or of another kind.
+
+    Warns:
+        UncheckedWarning: the file has no checksum.
 
     Examples:
         >>> import tempfile
@@ -86,6 +117,44 @@ def read_texts(path: str | Path) -> dict[str, str]:
     """
     try:
         with safe_open(path, framework="np") as file:
-            return dict(file.metadata() or {})
+            texts = dict(file.metadata() or {})
     except SafetensorError as error:
         raise ValueError(str(error)) from error
+    _check(path, texts)
+    return texts
+
+
+def _check(path: str | Path, texts: dict[str, str]) -> None:
+    """Take the checksum out of the texts, and refuse a file that is not what it says."""
+    written = texts.pop(CHECKSUM, None)
+    if written is None and texts.get("version") != _BEFORE:
+        raise ValueError("it has no checksum")
+    if written is None:
+        warnings.warn(
+            f"{path} has no checksum, so that damage to its numbers cannot be told; written again, it has one",
+            UncheckedWarning,
+            stacklevel=3,
+        )
+    elif written != _digest(Path(path), written)[0]:
+        raise ValueError("its bytes are not those that were written: the checksum is another")
+
+
+def _seal(path: Path) -> None:
+    """Put the checksum in the place that was left blank for it."""
+    digest, place = _digest(path, _BLANK)
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(digest.encode())
+
+
+def _digest(path: Path, written: str) -> tuple[str, int]:
+    """sha256 of the file's bytes with zeros in place of the checksum `written` in it, and where that stands."""
+    found, entry = hashlib.sha256(), f'"{CHECKSUM}":"'.encode()  # quotes within a text are escaped
+    with path.open("rb") as file:
+        size = file.read(8)
+        head = file.read(int.from_bytes(size, "little"))  # safetensors has read it before: its size is bounded
+        place = head.find(entry + written.encode()) + len(entry)
+        found.update(size + head[:place] + _BLANK.encode() + head[place + len(_BLANK) :])
+        while piece := file.read(1 << 20):
+            found.update(piece)
+    return found.hexdigest(), place + len(size)

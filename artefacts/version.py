@@ -13,7 +13,17 @@ from pathlib import Path
 RESULTS_VERSION = 1
 """Raised with every change that alters results; CHANGELOG.md lists them under their own heading."""
 
-LIBRARIES = ("scratchcard", "torch", "numpy", "numba", "scikit-learn", "lightgbm", "pyarrow", "safetensors")
+LIBRARIES = (
+    "scratchcard",
+    "torch",
+    "torchvision",
+    "numpy",
+    "numba",
+    "scikit-learn",
+    "lightgbm",
+    "pyarrow",
+    "safetensors",
+)
 
 
 def versions() -> dict[str, str]:

@@ -12,9 +12,9 @@ import statistics
 
 import torch
 
+from benchmarks.data import mnist_or_left_out
 from scratchcard.apply.method import Method
 from scratchcard.apply.pipeline import find_ticket
-from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
 
 GOAL = 3.0
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    workload = Workload("lenet_300_100", load_task("mnist", options.data_dir))
+    workload = Workload("lenet_300_100", mnist_or_left_out(options.data_dir))
     methods = {
         "SynFlow, 100 rounds": Method("synflow"),
         "default": Method("predicted", predictor="default"),

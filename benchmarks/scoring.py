@@ -5,7 +5,7 @@
   torch `DataLoader` that normalises item by item, the network's weights are made absolute in place and put
   back, and the threshold is the k-th value of all scores.
 
-Needs MNIST (`SCRATCHCARD_DATA` or `--data-dir`); `--synthetic` measures on noise of the same shape instead.
+Of MNIST (`SCRATCHCARD_DATA` or `--data-dir`); without it, or with `--synthetic`, of noise of the same shape.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from benchmarks.data import images_or_noise
 from benchmarks.reference import MaskedLinear, RawImages
 from benchmarks.reference import masked as masked_network
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.schedules import exponential
-from scratchcard.regimes.rounds import prune_upfront
+from scratchcard.regimes.upfront import prune_upfront
 from scratchcard.scorers import SNIP, GraSP, SynFlow
 from scratchcard.scorers.scorer import Batch
 from scratchcard.workloads.networks import build_network
-from scratchcard.workloads.tasks.mnist import raw_images
 
 ROUNDS = 100
 DENSITY = 0.005
@@ -162,12 +162,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    if arguments.synthetic:
-        generator = torch.Generator().manual_seed(0)
-        images = torch.randint(0, 256, (60_000, 28, 28), dtype=torch.uint8, generator=generator)
-        labels = torch.randint(0, 10, (60_000,), generator=generator)
-    else:
-        images, labels = raw_images("mnist", arguments.data_dir)
+    images, labels = images_or_noise(arguments.data_dir, synthetic=arguments.synthetic)
     results = [
         *gradient_scorers(images, labels, 256, 4 * arguments.repeats),
         *gradient_scorers(images, labels, 2560, arguments.repeats),

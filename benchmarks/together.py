@@ -29,6 +29,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmarks.data import mnist_or_noise
 from benchmarks.training import ticket_like
 from scratchcard.artefacts.version import machine
 from scratchcard.pruning.mask import Mask
@@ -38,8 +39,7 @@ from scratchcard.workloads.engines.stacked_training import train_stacked
 from scratchcard.workloads.engines.training import Recipe, train
 from scratchcard.workloads.networks import build_network
 from scratchcard.workloads.networks.mlp import initialise
-from scratchcard.workloads.task import Split, Task
-from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.task import Task
 
 CASES = ("together", "one after another", "as a sweep does it")
 
@@ -62,17 +62,6 @@ def ticket(name: str, seed: int) -> tuple[nn.Module, Mask]:
     network, generator = convolutional(seed), torch.Generator().manual_seed(seed)
     kept = {key: torch.rand(weight.shape, generator=generator) < 0.05 for key, weight in prunable(network).items()}
     return network, Mask(kept)
-
-
-def noise() -> Task:
-    """Noise in the shape of MNIST: nothing is learned, but the time does not depend on that."""
-    generator = torch.Generator().manual_seed(0)
-
-    def split(count: int) -> Split:
-        inputs = torch.randn(count, 1, 28, 28, generator=generator)
-        return Split(inputs, torch.randint(0, 10, (count,), generator=generator))
-
-    return Task("noise", split(55_000), split(5_000), split(10), 10, "0")
 
 
 def trainings(network: str, count: int, task: Task, recipe: Recipe, device: torch.device) -> dict[str, Any]:
@@ -117,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     device = choose_device(options.device)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"one thread of {machine()}"
-    task = (noise() if options.synthetic else load_task("mnist", options.data_dir)).to(device)
+    task = mnist_or_noise(options.data_dir, synthetic=options.synthetic).to(device)
     recipe = Recipe(max_steps=options.steps, evaluation_interval=options.steps)
     # Compiles the fused engine, loads the GPU's libraries.
     for run in trainings(options.network, 2, task, Recipe(max_steps=5), device).values():

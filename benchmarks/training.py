@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.data import images_or_noise, mnist_or_noise
 from benchmarks.reference import reference_epoch
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
@@ -27,8 +28,6 @@ from scratchcard.pruning.ticket import Ticket
 from scratchcard.workloads.engines.training import Recipe, train
 from scratchcard.workloads.networks import build_network
 from scratchcard.workloads.task import Task
-from scratchcard.workloads.tasks import load_task
-from scratchcard.workloads.tasks.mnist import raw_images
 
 STEPS = 859
 RECIPE = Recipe(max_steps=STEPS, evaluation_interval=STEPS)
@@ -93,8 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    task = load_task("mnist", options.data_dir)
-    images, labels = raw_images("mnist", Path(options.data_dir) if options.data_dir else None)
+    task, (images, labels) = mnist_or_noise(options.data_dir), images_or_noise(options.data_dir)
     images, labels = images[:55_000], labels[:55_000]
     ticket = Ticket.load(options.ticket).mask if options.ticket else ticket_like()
     dense = Mask.dense(network())

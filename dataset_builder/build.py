@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -14,22 +13,27 @@ from typing import Any
 
 import torch
 
-from scratchcard.artefacts.files import written_beside
+from scratchcard.artefacts.destination import check_own
+from scratchcard.artefacts.files import remove_unfinished, written_beside
+from scratchcard.artefacts.leases import Leases
+from scratchcard.artefacts.share import Share
 from scratchcard.artefacts.store import Store
 from scratchcard.dataset_builder.features import FEATURES, compute_features
 from scratchcard.dataset_builder.recording import Recording
-from scratchcard.dataset_builder.table_folder import claim, complete_manifest, is_whole
+from scratchcard.dataset_builder.table_folder import claim, complete_manifest, is_table, is_whole
 from scratchcard.dataset_builder.targets import TARGETS, Targets
-from scratchcard.score_tables.manifest import MANIFEST
+from scratchcard.pruning.state import load_state
+from scratchcard.score_tables.manifest import MANIFEST, read_seconds, write_seconds
 from scratchcard.score_tables.schema import TABLE_VERSION, TableBlock, TableSchema
 from scratchcard.score_tables.table import ScoreTable
 from scratchcard.score_tables.writer import TableWriter, file_name
 from scratchcard.scorers import make_scorer
-from scratchcard.workers.pool import Call, Died, completed, open_pool
+from scratchcard.workers.pool import POLL_SECONDS, Call, Died, completed, open_pool
 from scratchcard.workers.worker import WorkerWarnings, alone
 from scratchcard.workloads.session import Session
 from scratchcard.workloads.workload import Workload
 
+LEASES = ".leases"
 REPEAT_OFFSET = 1_000_003
 """Added to the seed for the data order of the second slow ticket."""
 
@@ -48,7 +52,7 @@ def build(
 
     A seed whose file is whole is not built again, so a second call with the same arguments does nothing and a call
     after an interruption goes on, within a seed at the slow regime's first unfinished round. More seeds may be added
-    to a table later.
+    to a table later. Several builds of one table may run at once: each seed is built by one of them.
 
     Args:
         workload: network, task, recipe.
@@ -67,9 +71,9 @@ def build(
 
     Raises:
         ValueError: no or doubled seeds, fewer than one job, dask is not installed, or `out` holds a table made with
-            other settings.
-        OSError: nothing can be written to `out`, no Dask scheduler answers, or a seed's worker process died twice;
-            the other seeds are built all the same.
+            other settings or of other columns.
+        OSError: `out` holds something other than a score table, nothing can be written there, no Dask scheduler
+            answers, or a seed's worker process died twice; the other seeds are built all the same.
 
     Examples:
         >>> import tempfile
@@ -90,39 +94,73 @@ def build(
             f"with fixed weights ({workload.weights or workload.network_name}) all seeds are the same network, so that "
             "a split by seed would hold nothing out; build one seed, or leave the weights away"
         )
-    claim(out, workload, recording.describe())
-    missing = [seed for seed in seeds if not is_whole(out / file_name(workload.name, seed))]
-    if missing and (session.jobs != 1 or session.dask is not None):
-        _build_apart(workload, missing, out, recording, session)
-    else:
-        for position, seed in enumerate(missing):
-            _build_seed(workload, seed, out, recording, session.part(position, len(missing)))
-    if missing:
-        complete_manifest(out)
+    check_own(out, "a score table", is_table)
+    with contextlib.ExitStack() as stack:
+        remove_unfinished(out)
+        stack.callback(remove_unfinished, out)  # what killed workers were writing
+        leases = stack.enter_context(Leases(out / LEASES))
+        with leases.waited_for(MANIFEST):
+            claim(out, workload, recording.describe())
+        missing = [seed for seed in seeds if not is_whole(out / file_name(workload.name, seed))]
+        share = Share(
+            {file_name(workload.name, seed): seed for seed in missing},
+            leases,
+            lambda seed: is_whole(out / file_name(workload.name, seed)) or None,
+        )
+        if missing and (session.jobs != 1 or session.dask is not None):
+            _build_apart(workload, share, len(missing), out, recording, session)
+        else:
+            _build_here(workload, share, len(missing), out, recording, session)
+        if missing:
+            with leases.waited_for(MANIFEST):
+                complete_manifest(out)
     return ScoreTable.open(out)
 
 
-def _build_apart(workload: Workload, seeds: Sequence[int], out: Path, recording: Recording, session: Session) -> None:
+def _build_here(
+    workload: Workload, share: Share[int], number: int, out: Path, recording: Recording, session: Session
+) -> None:
+    """Build seeds one after the other, each unless another process builds it."""
+    ended = 0
+    while share:
+        taken = share.next()
+        if taken is None:
+            time.sleep(POLL_SECONDS)
+            continue
+        seed, whole = taken
+        if not whole:
+            _build_seed(workload, seed, out, recording, session.part(ended, number))
+        share.leases.give_back(file_name(workload.name, seed))
+        ended += 1
+
+
+def _build_apart(
+    workload: Workload, share: Share[int], number: int, out: Path, recording: Recording, session: Session
+) -> None:
     """Build seeds in other processes, each on its own: one that dies costs only its seed."""
     manifest = None if session.dask is None else (out / MANIFEST).read_bytes()
     there = replace(session, progress=None)
-    calls: list[tuple[int, Call]] = [
-        (seed, partial(_in_worker, workload, seed, out.absolute(), recording, there, manifest)) for seed in seeds
-    ]
+
+    def call(seed: int) -> Call:
+        return partial(_in_worker, workload, seed, out.absolute(), recording, there, manifest)
+
     lost: dict[int, Died] = {}
     pooled = open_pool(session.jobs, session.dask)
-    with pooled as pool, contextlib.closing(completed(calls, pool, what="seed")) as outcomes:
+    with pooled as pool, contextlib.closing(completed(share.calls(call), pool, what="seed")) as outcomes:
         for done, (seed, outcome) in enumerate(outcomes, start=1):
             if isinstance(outcome, Died):
                 lost[seed] = outcome
-            else:
-                caught, content = outcome
+            elif outcome is not True:  # nobody else has built it
+                caught, built = outcome
                 caught.show_again()
-                if content is not None:
+                if built is not None:
+                    content, seconds = built
+                    write_seconds(out, file_name(workload.name, seed), seconds)
                     with written_beside(out / file_name(workload.name, seed)) as beside:
                         beside.write_bytes(content)
+            share.leases.give_back(file_name(workload.name, seed))
             if session.progress is not None:
-                session.progress(done, len(seeds))
+                session.progress(done, number)
     for seed, died in lost.items():
         raise OSError(
             f"seed {seed} of {out} could not be built, {died}: what is finished is kept; run the same command again, "
@@ -132,14 +170,15 @@ def _build_apart(workload: Workload, seeds: Sequence[int], out: Path, recording:
 
 def _in_worker(
     workload: Workload, seed: int, out: Path, recording: Recording, session: Session, manifest: bytes | None
-) -> tuple[WorkerWarnings, bytes | None]:
-    """Build a seed; returns its warnings, and the file where `out` is not the folder with this manifest."""
+) -> tuple[WorkerWarnings, tuple[bytes, dict[str, Any]] | None]:
+    """Build a seed; its warnings, and the file and its seconds where `out` is not the folder with this manifest."""
     with alone() as caught, contextlib.ExitStack() as stack:
         shared = manifest is None or _holds(out / MANIFEST, manifest)
         folder = out if shared else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         _build_seed(workload, seed, folder, recording, session)
-        content = None if shared else (folder / file_name(workload.name, seed)).read_bytes()
-    return caught, content
+        name = file_name(workload.name, seed)
+        built = None if shared else ((folder / name).read_bytes(), read_seconds(folder, {})[name])
+    return caught, built
 
 
 def _holds(path: Path, content: bytes) -> bool:
@@ -152,23 +191,26 @@ def _holds(path: Path, content: bytes) -> bool:
 def _build_seed(workload: Workload, seed: int, out: Path, recording: Recording, session: Session) -> None:
     begin = time.perf_counter()
     rounds = out / ".rounds" / workload.name
-    own = Store(rounds / f"seed{seed}")
-    session = replace(session, store=session.store or own)
+    if session.store is None:
+        with Store(rounds / f"seed{seed}").until_done() as own:
+            _build_seed(workload, seed, out, recording, replace(session, store=own))
+        with contextlib.suppress(OSError):  # other seeds' rounds may still be there
+            rounds.rmdir()
+            rounds.parent.rmdir()
+        return
     first, second = (session.part(0, 2), session.part(1, 2)) if recording.repeat else (session, None)
     find = partial(recording.make_regime().find, workload, make_scorer(recording.scorer, seed), recording.density, seed)
     found = find(first)
     repeat = None if second is None else find(second, data_seed=seed + REPEAT_OFFSET)
     targets = Targets(found, repeat)
     network = workload.build(seed, **session.placement)
-    network.load_state_dict(dict(found.start))
+    load_state(network, found.start)
     batch = workload.scoring_batch(seed, **session.placement)
     schema = TableSchema(TABLE_VERSION, (*FEATURES, *TARGETS))
     metadata = {
-        "slow_seconds": found.seconds,
-        "seconds": time.perf_counter() - begin,
         "kept": found.mask.kept,
         "kept_by_both": None if repeat is None else (found.mask & repeat.mask).kept,
-        "training": [dict(entry) for entry in found.training],
+        "training": [{key: entry[key] for key in entry if key != "seconds"} for entry in found.training],
         "scoring_batch": workload.scoring(seed),
     }
     with TableWriter(schema, out / file_name(workload.name, seed), workload.name, seed, metadata) as writer:
@@ -178,7 +220,9 @@ def _build_seed(workload: Workload, seed: int, out: Path, recording: Recording, 
                 columns = {name: block.values[:, i] for i, name in enumerate(block.names)}
                 columns |= targets.columns(block.parameter, block.indices, number)
                 writer.write(TableBlock(workload.name, seed, number, block.parameter, block.indices, columns))
-    shutil.rmtree(own.folder, ignore_errors=True)
-    with contextlib.suppress(OSError):  # other seeds' rounds may still be there
-        rounds.rmdir()
-        rounds.parent.rmdir()
+    seconds = {
+        "slow_seconds": found.seconds,
+        "training_seconds": [entry["seconds"] for entry in found.training],
+        "seconds": time.perf_counter() - begin,
+    }
+    write_seconds(out, file_name(workload.name, seed), seconds)

@@ -103,10 +103,12 @@ class Recording(Settings):
         return self.regime
 
     def describe(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """Plain JSON; a scorer, regime or schedule that is not this project's own counts with its code."""
+        from scratchcard.regimes.own_code import own_code
         from scratchcard.scorers import make_scorer
 
-        return {
+        code = own_code(self.make_regime(), [self.scorer])
+        return ({"code": code} if code else {}) | {
             "regime": self.make_regime().name,
             "scorer": repr(make_scorer(self.scorer)),
             "settings": self.make_regime().identity,

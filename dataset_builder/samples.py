@@ -83,7 +83,8 @@ def _hook(calls: list[tuple[Tensor, Tensor, Tensor]], examples: int) -> Callable
     def hook(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
         given: Tensor = (args[0] if args else kwargs["input"]).detach()
         inputs, choice = _patches(layer, given)
-        outputs = _columns(layer, output.detach(), choice)
+        # A copy: an activation function in place (`nn.ReLU(inplace=True)`) would change a view of the outputs.
+        outputs = _columns(layer, output.detach(), choice).clone()
 
         def backward(gradient: Tensor) -> None:
             calls.append((inputs, outputs, _columns(layer, gradient.detach() * examples, choice)))

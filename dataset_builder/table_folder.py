@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scratchcard.artefacts.json_file import as_read
+from scratchcard.artefacts.destination import check_own
+from scratchcard.artefacts.json_file import as_read, find_json
 from scratchcard.artefacts.version import RESULTS_VERSION, versions
-from scratchcard.score_tables.manifest import MANIFEST, read_manifest, write_manifest
-from scratchcard.score_tables.schema import TABLE_VERSION
+from scratchcard.dataset_builder.features import FEATURES
+from scratchcard.dataset_builder.targets import TARGETS
+from scratchcard.score_tables.manifest import MANIFEST, SECONDS, read_manifest, read_seconds, write_manifest
+from scratchcard.score_tables.schema import TABLE_VERSION, TableSchema
 from scratchcard.score_tables.table import ScoreTable
 from scratchcard.score_tables.table_file import TableFile
 from scratchcard.workloads.workload import Workload
@@ -30,6 +34,45 @@ def is_whole(path: Path) -> bool:
     return True
 
 
+def is_table(folder: Path) -> bool:
+    """Whether a folder holds the manifest of a score table.
+
+    Examples:
+        >>> is_table(Path("nowhere"))
+        False
+    """
+    found = find_json(folder / MANIFEST)
+    return found is not None and isinstance(found.get("workloads"), dict)
+
+
+def check_columns(out: Path) -> None:
+    """Refuse a table whose files have other columns than those that this release would add, before any is made.
+
+    Raises:
+        ValueError: names a file and how its columns differ.
+
+    Examples:
+        >>> check_columns(Path("nowhere"))
+    """
+    wanted = TableSchema(TABLE_VERSION, (*FEATURES, *TARGETS))
+    for path in sorted(out.glob("[!.]*.parquet")):
+        try:
+            found = TableFile.open(path).schema
+        except (FileNotFoundError, ValueError):  # a damaged one is built again
+            continue
+        if found == wanted:
+            continue
+        lacks = [name for name in wanted.names if name not in found.names]
+        more = [name for name in found.names if name not in wanted.names]
+        differs = [f"without {', '.join(lacks)}"] if lacks else []
+        differs += [f"with {', '.join(more)}"] if more else []
+        how = " and ".join(differs) or "in another order or of another meaning"
+        raise ValueError(
+            f"{path} has other columns ({how}) than files that are built now; choose another folder, or delete the "
+            "table and build it again"
+        )
+
+
 def claim(out: Path, workload: Workload, recording: Mapping[str, Any]) -> None:
     """Note in the manifest what this folder's table is made of.
 
@@ -39,7 +82,8 @@ def claim(out: Path, workload: Workload, recording: Mapping[str, Any]) -> None:
         recording: described, as plain JSON.
 
     Raises:
-        ValueError: the folder holds something else, or a table made with other settings.
+        ValueError: the folder holds a table made with other settings, or with other columns.
+        OSError: it holds something else.
 
     Examples:
         >>> workload = Workload("lenet_300_100", sc.load_task("digits"))
@@ -49,13 +93,10 @@ def claim(out: Path, workload: Workload, recording: Mapping[str, Any]) -> None:
             ...
         ValueError: claimed holds a table made with another recording; choose another folder or delete it
     """
+    check_own(out, "a score table", is_table)
     versions_asked = {"table_version": TABLE_VERSION, "results_version": RESULTS_VERSION}
     asked = as_read({"recording": recording, "workload": workload.describe()} | versions_asked)
     manifest = read_manifest(out) if (out / MANIFEST).exists() else {}
-    if manifest and not isinstance(manifest.get("workloads"), dict):
-        raise ValueError(f"{out / MANIFEST} is not the manifest of a score table; choose another folder")
-    if not manifest and any(out.glob("*.parquet")):
-        raise ValueError(f"{out} holds score files without a {MANIFEST}; choose another folder")
     stored = {
         "recording": manifest.get("recording", asked["recording"]),
         "workload": manifest.get("workloads", {}).get(workload.name, asked["workload"]),
@@ -65,6 +106,7 @@ def claim(out: Path, workload: Workload, recording: Mapping[str, Any]) -> None:
         raise ValueError(
             f"{out} holds a table made with another {' and '.join(differs)}; choose another folder or delete it"
         )
+    check_columns(out)
     if not manifest or workload.name not in manifest["workloads"]:
         workloads = manifest.get("workloads", {}) | {workload.name: asked["workload"]}
         made_of = {"recording": asked["recording"], "workloads": workloads} | versions_asked
@@ -72,7 +114,7 @@ def claim(out: Path, workload: Workload, recording: Mapping[str, Any]) -> None:
 
 
 def complete_manifest(out: Path) -> None:
-    """Add to the manifest all whole files of the folder, with their digests.
+    """Add to the manifest all whole files of the folder, with their digests and how long they took.
 
     Examples:
         >>> task = sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2)
@@ -82,13 +124,15 @@ def complete_manifest(out: Path) -> None:
         >>> read_manifest("completed")["rows"], list(read_manifest("completed")["seeds"].values())
         (8, [[0]])
     """
-    table = ScoreTable.open(out)
+    table, manifest = ScoreTable.open(out), read_manifest(out)
     found = {
         "seeds": {name: list(seeds) for name, seeds in table.seeds.items()},
         "rows": table.rows,
         "columns": [vars(column) for column in table.schema.columns],
         "files": {file.path.name: file.digest for file in table.files},
         "digest": table.digest,
+        "seconds": read_seconds(out, manifest.get("seconds", {})),
         "versions": versions(),
     }
-    write_manifest(out, read_manifest(out) | found)
+    write_manifest(out, manifest | found)
+    shutil.rmtree(out / SECONDS, ignore_errors=True)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from scratchcard.words import shortened
+
 Arrays = Mapping[str, np.ndarray]
 """Arrays by name, as stored in a bundle."""
 
@@ -34,7 +36,7 @@ def check_names(arrays: Arrays, expected: tuple[str, ...], family: str) -> None:
         ValueError: the arrays of a linear predictor are coefficients, intercept; missing: intercept, ...
     """
     missing = [name for name in expected if name not in arrays]
-    unknown = [str(name)[:60] for name in arrays if name not in expected]
+    unknown = [shortened(str(name), 60) for name in arrays if name not in expected]
     if missing or unknown:
         raise ValueError(
             f"the arrays of a {family} predictor are {', '.join(expected)}; "

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -20,29 +21,35 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from scratchcard.artefacts.destination import check_own
 from scratchcard.artefacts.digest import sha256
-from scratchcard.artefacts.json_file import parse_object
+from scratchcard.artefacts.files import written_beside
+from scratchcard.artefacts.json_file import declared, parse_object
 from scratchcard.meta.arrays import WIDTH, plain
 from scratchcard.meta.predictor import Predictor
 from scratchcard.meta.predictors import PREDICTORS
 from scratchcard.meta.trees import FILE_LIMIT
 from scratchcard.registry import lookup
 from scratchcard.score_tables.schema import Column
+from scratchcard.words import quoted, shortened
 
 BUNDLE_VERSION = 1
 FORMAT = "scratchcard-predictor"
 MANIFEST = "manifest.json"
 ARRAYS = "model.safetensors"
 MANIFEST_LIMIT = 16_000_000
+REPLACED_SECONDS = 0.02
 
 
 def save_bundle(predictor: Predictor, folder: str | Path) -> Path:
-    """Write the predictor; the folder is complete or not there, and replaces an earlier bundle as a whole.
+    """Write the predictor; a new folder is complete or not there.
 
-    Written beside and renamed; an earlier bundle is renamed away first and removed last.
+    In the folder of an earlier bundle only the bundle's own two files are replaced, the manifest last; whatever else
+    lies there stays.
 
     Raises:
-        ValueError: `folder` is something other than a bundle, or the arrays exceed the 50 MB of a bundle.
+        ValueError: the arrays exceed the 50 MB of a bundle.
+        OSError: `folder` holds something other than a bundle, or nothing can be written there.
 
     Examples:
         >>> from scratchcard.score_tables.schema import Column
@@ -74,45 +81,56 @@ def save_bundle(predictor: Predictor, folder: str | Path) -> Path:
         "files": {ARRAYS: {"sha256": sha256([data]), "bytes": len(data)}},
     }
     text = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    if folder.is_dir() and any(folder.iterdir()):
+        _write(folder, data, text)
+        return folder
+    folder = folder.resolve()  # a link to a folder stays one
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     try:
         beside.chmod(0o755)
-        for name, content in ((ARRAYS, data), (MANIFEST, text.encode())):
-            with (beside / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        if folder.exists():
-            earlier = beside.with_suffix(".old")
-            folder.replace(earlier)
-            try:
-                beside.replace(folder)
-            except OSError:
-                earlier.replace(folder)
-                raise
-            shutil.rmtree(earlier)
-        else:
-            beside.replace(folder)
+        _write(beside, data, text)
+        beside.replace(folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return folder
 
 
+def _write(folder: Path, data: bytes, text: str) -> None:
+    """Both are whole on the disk before either is in its place; a reader between the two renames tries again."""
+    with written_beside(folder / MANIFEST) as manifest, written_beside(folder / ARRAYS) as arrays:
+        for part, content in ((arrays, data), (manifest, text.encode())):
+            with part.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+
+
 def check_replaceable(folder: Path) -> None:
-    """Refuse to write over anything but a bundle.
+    """Refuse to write into a folder that holds anything but a bundle.
 
     Raises:
-        ValueError: there is something else.
+        OSError: it holds something else.
 
     Examples:
         >>> check_replaceable(Path("not-there-yet"))
     """
+    check_own(folder, "a predictor bundle", is_bundle)
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder holds a bundle's manifest that can be read; its arrays may be damaged.
+
+    Examples:
+        >>> from scratchcard.apply.shipped import shipped
+        >>> is_bundle(shipped("policy")[0]), is_bundle(Path("not-there-yet"))
+        (True, False)
+    """
     try:
-        if folder.exists():
-            read_manifest(folder)
-    except ValueError as error:
-        raise ValueError(f"{folder} exists and is no predictor bundle; choose another folder") from error
+        read_manifest(folder)
+    except ValueError:
+        return False
+    return True
 
 
 def load_bundle(folder: str | Path) -> Predictor:
@@ -131,6 +149,24 @@ def load_bundle(folder: str | Path) -> Predictor:
     folder = Path(folder)
     if not folder.exists():
         raise FileNotFoundError(f"no predictor bundle at {folder}: expected a folder written by save_bundle")
+    try:
+        manifest, data = _whole(folder)
+    except ValueError:
+        time.sleep(REPLACED_SECONDS)  # it may be just being replaced
+        manifest, data = _whole(folder)
+    try:
+        family, objective, target = (_text(manifest, key) for key in ("family", "objective", "target"))
+        lookup(PREDICTORS, "predictors", family)
+        columns = _columns(manifest.get("features"))
+        record = {key: _mapping(manifest, key) for key in ("options", "training", "metrics")}
+        declared(dict[str, dict[str, Any]], record["metrics"], "its metrics")
+        return Predictor(family, objective, target, columns, _arrays(data), **record)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise ValueError(f"{folder} is no usable predictor bundle: {error}") from error
+
+
+def _whole(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """The manifest and the arrays' bytes, which belong together."""
     manifest = read_manifest(folder)
     data = _read(folder, ARRAYS, FILE_LIMIT)
     try:
@@ -140,14 +176,7 @@ def load_bundle(folder: str | Path) -> Predictor:
         _refuse(folder, f"its {MANIFEST} does not list {ARRAYS}")
     if size != len(data) or digest != sha256([data]):
         _refuse(folder, f"{ARRAYS} is not the file that {MANIFEST} lists (other size or sha256)")
-    try:
-        family, objective, target = (_text(manifest, key) for key in ("family", "objective", "target"))
-        lookup(PREDICTORS, "predictors", family)
-        columns = _columns(manifest.get("features"))
-        record = {key: _mapping(manifest, key) for key in ("options", "training", "metrics")}
-        return Predictor(family, objective, target, columns, _arrays(data), **record)  # type: ignore[arg-type]
-    except ValueError as error:
-        raise ValueError(f"{folder} is no usable predictor bundle: {error}") from error
+    return manifest, data
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
@@ -166,12 +195,14 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     try:
         manifest = parse_object(text)
     except ValueError as error:
-        raise ValueError(f"{folder} is no usable predictor bundle: {MANIFEST} is not plain JSON ({error})") from error
+        raise ValueError(
+            f"{folder} is no usable predictor bundle: {MANIFEST} is not plain JSON ({shortened(str(error))})"
+        ) from error
     if manifest.get("format") != FORMAT:
         _refuse(folder, f"{MANIFEST} does not say {FORMAT!r}")
     found = manifest.get("schema_version")
     if type(found) is not int or found != BUNDLE_VERSION:
-        _refuse(folder, f"schema version {str(found)[:40]}, this release reads {BUNDLE_VERSION}")
+        _refuse(folder, f"schema version {quoted(found, 40)}, this release reads {BUNDLE_VERSION}")
     return manifest
 
 
@@ -183,7 +214,7 @@ def _arrays(data: bytes) -> dict[str, np.ndarray]:
     try:
         return {name: array.copy() for name, array in load(data).items()}
     except (SafetensorError, ValueError, OverflowError, KeyError, TypeError) as error:
-        raise ValueError(f"{ARRAYS} is damaged or no safetensors file ({str(error)[:120]})") from error
+        raise ValueError(f"{ARRAYS} is damaged or no safetensors file ({shortened(str(error), 120)})") from error
 
 
 def _read(folder: Path, name: str, limit: int) -> bytes:

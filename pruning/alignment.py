@@ -98,7 +98,8 @@ def align(template: Mapping[str, Tensor], network: nn.Module, *, power: float = 
     links = [link for link in chain(network) if link.prunable]
     own = {name: weight.detach().cpu() for name, weight in prunable(network).items()}
     names = [link.parameter("weight") for link in links]
-    whole = [_by_unit(tensor.cpu().float(), link) for tensor, link in zip(template.values(), links, strict=False)]
+    _check_layout(template, links)
+    whole = [_by_unit(tensor.cpu().float(), link) for tensor, link in zip(template.values(), links, strict=True)]
     live = _live(whole)
     parts = [part[live[i + 1]][:, live[i]] for i, part in enumerate(whole)]
     given = [_by_unit(_weighed(own[name], power), link) for name, link in zip(names, links, strict=True)]
@@ -173,9 +174,21 @@ def _by_unit(weight: Tensor, link: Link) -> Tensor:
     return weight.reshape(weight.shape[0], -1, places)
 
 
+def _check_layout(template: Mapping[str, Tensor], links: Sequence[Link]) -> None:
+    """Refuse a template that is not even cut into units as the network is."""
+    if len(template) != len(links):
+        raise ValueError(f"the template has {len(template)} layers, the network {len(links)}")
+    for (name, tensor), link in zip(template.items(), links, strict=True):
+        weight = link.layer.get_parameter("weight")
+        places = link.block * int(np.prod(weight.shape[2:]))
+        if tensor.ndim < 2 or tensor[0].numel() % places:
+            raise ValueError(
+                f"the template's {name} is of shape {tuple(tensor.shape)}, with other kernels or places of a map than "
+                f"the network's {link.parameter('weight')} of shape {tuple(weight.shape)}"
+            )
+
+
 def _check(template: Mapping[str, Tensor], parts: Sequence[Tensor], given: Sequence[Tensor]) -> None:
-    if len(template) != len(given):
-        raise ValueError(f"the template has {len(template)} layers, the network {len(given)}")
     for layer, (name, part, weights) in enumerate(zip(template, parts, given, strict=True)):
         outputs = part.shape[0] <= weights.shape[0] if layer < len(given) - 1 else part.shape[0] == weights.shape[0]
         inputs = part.shape[1] <= weights.shape[1] if layer else part.shape[1] == weights.shape[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +86,7 @@ def chain(network: nn.Module) -> tuple[Link, ...]:
     space, units, block, shape = 0, None, 1, "input"
     for position, (name, layer) in enumerate(layers):
         what = f"the layer {name!r} ({type(layer).__name__})"
-        if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
+        if _has_hooks(layer):
             raise NotAChainError(f"{what} has hooks, which would not see a compacted network")
         if any(id(parameter) in seen for parameter in layer.parameters()):
             raise NotAChainError(f"{what} shares its weights with an earlier layer")
@@ -117,7 +118,9 @@ def chain(network: nn.Module) -> tuple[Link, ...]:
 def _leaves(module: nn.Module, name: str) -> list[tuple[str, nn.Module]]:
     if "forward" in vars(module):
         raise NotAChainError(f"{name or 'the network'} ({type(module).__name__}) has a `forward` of its own")
-    if type(module).forward is nn.Sequential.forward and not module._forward_hooks:
+    if type(module).__call__ is not nn.Module.__call__ or _overrides(type(module)):
+        raise NotAChainError(f"{name or 'the network'} ({type(module).__name__}) computes more than its base class")
+    if type(module).forward is nn.Sequential.forward and not _has_hooks(module):
         prefix = f"{name}." if name else ""
         parts = [(child, part) for child, part in module._modules.items() if part is not None]
         return [leaf for child, part in parts for leaf in _leaves(part, prefix + child)]
@@ -126,6 +129,17 @@ def _leaves(module: nn.Module, name: str) -> list[tuple[str, nn.Module]]:
             f"{name or 'the network'} ({type(module).__name__}) is not an nn.Sequential of plain layers"
         )
     return [(name, module)]
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(getattr(module, kind) for kind in hooks)
+
+
+def _overrides(kind: type[nn.Module]) -> bool:
+    """Whether a subclass of one of torch's layers has a `forward` of its own."""
+    torchs: Any = next(base for base in kind.__mro__ if base.__module__.startswith("torch."))
+    return torchs is not nn.Module and kind.forward is not torchs.forward
 
 
 def _features_after(layers: list[tuple[str, nn.Module]], otherwise: int) -> int:

@@ -155,7 +155,7 @@ def compact(
         _fold(links, kept, units, entering, tensors)
     return Compacted(
         _rebuild(network, links, tensors),
-        Mask({name: _take(tensor, places[name]) for name, tensor in kept.items()}),
+        Mask({name: _take(tensor, places[name]) for name, tensor in kept.items()}, mask.excluded),
         units[0] if gathers else None,
         any(isinstance(link.layer, nn.Flatten) for link in links if link.space == 0),
         constants == "fold",

@@ -106,7 +106,12 @@ def effective_density(network: nn.Module, mask: Mask, input_shape: Example) -> f
         >>> mask.density, round(effective_density(network, mask, (2,)), 3)
         (0.5, 0.333)
     """
-    return effective_mask(network, mask, input_shape).density
+    return _share(effective_mask(network, mask, input_shape), mask)
+
+
+def _share(effective: Mask, mask: Mask) -> float:
+    """Effective weights / prunable weights, without those that `mask` excludes."""
+    return sum(int(effective.tensors[name].sum()) for name in mask.counted) / mask.total
 
 
 def dead_units(mask: Mask) -> dict[str, Tensor]:
@@ -173,4 +178,4 @@ class Connectivity:
                 reached = rows.flatten(1).any(1)
             units[name], live[name] = reached.numel(), int(reached.sum())
         density = {name: int(kept.sum()) / kept.numel() for name, kept in mask.tensors.items()}
-        return cls(density, units, live, effective.density, collapsed_layers(mask))
+        return cls(density, units, live, _share(effective, mask), collapsed_layers(mask))

@@ -9,6 +9,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,9 @@ from torch.nn.utils import prune as torch_prune
 
 from scratchcard.artefacts.files import written_beside
 from scratchcard.artefacts.tensor_file import write_tensors
+from scratchcard.pruning.chain import NotAChainError
 from scratchcard.pruning.compaction import compact
+from scratchcard.pruning.inputs import Inputs
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, inside, prunable, prunable_layers
 
@@ -92,8 +95,8 @@ class _Gathering(nn.Module):
         return out
 
 
-def write_safetensors(network: nn.Module, mask: Mask, example: Tensor, path: Path) -> None:
-    """The network's plain state, pruned weights zero, as .safetensors. `example` is not used.
+def write_safetensors(network: nn.Module, mask: Mask, example: Inputs, path: Path) -> None:
+    """The network's plain state, pruned weights zero; `safetensors.torch.load_file` reads it.
 
     Examples:
         >>> from safetensors.torch import load_file
@@ -105,8 +108,8 @@ def write_safetensors(network: nn.Module, mask: Mask, example: Tensor, path: Pat
     write_tensors(path, _masked(network, mask), {})
 
 
-def write_pt(network: nn.Module, mask: Mask, example: Tensor, path: Path) -> None:
-    """The network's plain state, pruned weights zero, for `torch.load(path, weights_only=True)`.
+def write_pt(network: nn.Module, mask: Mask, example: Inputs, path: Path) -> None:
+    """The network's plain state, pruned weights zero; `torch.load(path, weights_only=True)` reads it.
 
     Examples:
         >>> network, mask = nn.Linear(2, 1, bias=False), Mask({"weight": torch.tensor([[True, False]])})
@@ -117,8 +120,8 @@ def write_pt(network: nn.Module, mask: Mask, example: Tensor, path: Path) -> Non
     _save({name: tensor.detach().cpu().clone() for name, tensor in _masked(network, mask).items()}, path)
 
 
-def write_torch_prune(network: nn.Module, mask: Mask, example: Tensor, path: Path) -> None:
-    """The state of the network under torch's own pruning (`weight_orig`, `weight_mask`), for `torch.load`.
+def write_torch_prune(network: nn.Module, mask: Mask, example: Inputs, path: Path) -> None:
+    """The state under torch's pruning: `weight_orig`, `weight_mask`; `torch.load(path, weights_only=True)` reads it.
 
     Examples:
         >>> network, mask = nn.Linear(2, 1, bias=False), Mask({"weight": torch.tensor([[True, False]])})
@@ -129,8 +132,11 @@ def write_torch_prune(network: nn.Module, mask: Mask, example: Tensor, path: Pat
     _save(to_torch_prune(network, mask).cpu().state_dict(), path)
 
 
-def write_program(network: nn.Module, mask: Mask, example: Tensor, path: Path) -> None:
-    """The compacted network as a `torch.export` program of any batch size (.pt2), for `torch.export.load`.
+def write_program(network: nn.Module, mask: Mask, example: Inputs, path: Path) -> None:
+    """The compacted network as a program of any batch size; `torch.export.load` reads it.
+
+    Raises:
+        ValueError: the network cannot be compacted; says what to do.
 
     Examples:
         >>> network, mask = nn.Linear(2, 1), Mask({"weight": torch.tensor([[True, False]])})
@@ -143,11 +149,11 @@ def write_program(network: nn.Module, mask: Mask, example: Tensor, path: Path) -
         torch.export.save(program, beside)
 
 
-def write_onnx(network: nn.Module, mask: Mask, example: Tensor, path: Path) -> None:
-    """The compacted network as ONNX, of any batch size.
+def write_onnx(network: nn.Module, mask: Mask, example: Inputs, path: Path) -> None:
+    """The compacted network as ONNX, of any batch size; ONNX Runtime and many others read it.
 
     Raises:
-        ValueError: (also) the packages for it are not installed.
+        ValueError: the network cannot be compacted, or the packages for ONNX are not installed; says what to do.
 
     Examples:
         >>> network, mask = nn.Linear(2, 1), Mask({"weight": torch.tensor([[True, False]])})
@@ -166,14 +172,30 @@ def write_onnx(network: nn.Module, mask: Mask, example: Tensor, path: Path) -> N
         made.save(str(beside))
 
 
-FORMATS: dict[str, tuple[str, Callable[[nn.Module, Mask, Tensor, Path], None]]] = {
-    "safetensors": (".safetensors", write_safetensors),
-    "pt": (".pt", write_pt),
-    "torch-prune": (".pt", write_torch_prune),
-    "torch-export": (".pt2", write_program),
-    "onnx": (".onnx", write_onnx),
+class Format(NamedTuple):
+    """What a ticket is exported as.
+
+    Attributes:
+        ending: the usual one of its files.
+        write: from the network, the mask, an example batch and a path; plain states need no example.
+
+    Examples:
+        >>> FORMATS["onnx"].ending
+        '.onnx'
+    """
+
+    ending: str
+    write: Callable[[nn.Module, Mask, Inputs, Path], None]
+
+
+FORMATS = {
+    "safetensors": Format(".safetensors", write_safetensors),
+    "pt": Format(".pt", write_pt),
+    "torch-prune": Format(".pt", write_torch_prune),
+    "torch-export": Format(".pt2", write_program),
+    "onnx": Format(".onnx", write_onnx),
 }
-"""What a ticket is exported as: the usual ending, and who writes it from network, mask, an example batch and a path."""
+"""Formats by name."""
 
 
 def _masked(network: nn.Module, mask: Mask) -> Mapping[str, Tensor]:
@@ -190,8 +212,16 @@ def _save(state: Mapping[str, Tensor], path: Path) -> None:
         beside.write_bytes(buffer.getvalue())
 
 
-def _program(network: nn.Module, mask: Mask, example: Tensor) -> torch.export.ExportedProgram:
-    small = compacted(network, mask)[0].cpu()
+def _program(network: nn.Module, mask: Mask, example: Inputs) -> torch.export.ExportedProgram:
+    try:
+        if isinstance(example, Mapping):
+            raise NotAChainError(f"the network takes inputs by name ({', '.join(example)})")
+        small = compacted(network, mask)[0].cpu()
+    except NotAChainError as error:
+        raise ValueError(
+            f"{error}, so that it cannot be compacted, which torch-export and onnx need; export its state instead: "
+            "safetensors, pt or torch-prune"
+        ) from error
     batch = torch.export.Dim("batch", min=1)
     # Two examples: torch.export takes a batch of one for a constant.
     inputs = example[:1].cpu().repeat(2, *[1] * (example.ndim - 1))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from scratchcard.pruning.parameters import all_finite
+from scratchcard.words import said
 
 Inputs = Tensor | Mapping[str, Tensor]
 """One tensor `(n, *shape)`, passed by place, or several by name, passed as keyword arguments; floats or tokens."""
@@ -24,14 +28,106 @@ def forward(network: nn.Module, inputs: Inputs, state: Any = None) -> Tensor:
         state: tensors in place of the network's own, as `torch.func.functional_call` takes them.
 
     Raises:
-        ValueError: the network returns a dict, a tuple or another thing that is no tensor.
+        ValueError: the network raises (one sentence that names the layer), or returns a dict, a tuple or another thing
+            that is no tensor.
 
     >>> forward(nn.Bilinear(2, 3, 4), {"input1": torch.ones(5, 2), "input2": torch.ones(5, 3)}).shape
     torch.Size([5, 4])
     """
     places, names = ((), dict(inputs)) if isinstance(inputs, Mapping) else ((inputs,), {})
-    outputs = network(*places, **names) if state is None else functional_call(network, state, places, names)
-    return check_tensor(outputs, type(network).__name__)
+    kind = type(network).__name__
+    with told(lambda: f"{kind} cannot be called with {shapes_of(inputs)}{in_layer(network)}"):
+        outputs = network(*places, **names) if state is None else functional_call(network, state, places, names)
+    return check_tensor(outputs, kind)
+
+
+def loss_of(loss: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor) -> Tensor:
+    """The loss of a batch: the one place where a scorer or an engine of one network calls a loss.
+
+    Raises:
+        ValueError: it raises, is no single number, or has no gradient where gradients are taken; one sentence.
+
+    Examples:
+        >>> loss_of(nn.functional.mse_loss, torch.ones(2, 1), torch.zeros(2, 1))
+        tensor(1.)
+        >>> loss_of(nn.functional.cross_entropy, torch.zeros(2, 3), torch.tensor([0, 7]))
+        Traceback (most recent call last):
+            ...
+        ValueError: the loss cross_entropy cannot take outputs torch.float32 (2, 3) and targets torch.int64 (2,): ...
+    """
+    name = getattr(loss, "__name__", type(loss).__name__)
+    what = f"outputs {outputs.dtype} {tuple(outputs.shape)} and targets {targets.dtype} {tuple(targets.shape)}"
+    with told(lambda: f"the loss {name} cannot take {what}"):
+        value = loss(outputs, targets)
+    if not isinstance(value, Tensor) or value.ndim:
+        found = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"the loss {name} returns {found} for {what}, expected one number, the mean over the examples")
+    if outputs.requires_grad and not value.requires_grad:
+        raise ValueError(
+            f"the loss {name} has no gradient for {what}: compute it from the outputs, by operations that torch can "
+            "differentiate"
+        )
+    return value
+
+
+@contextmanager
+def told(what: Callable[[], str]) -> Iterator[None]:
+    """Say an error of foreign code in one sentence that begins with `what`; its cause is kept.
+
+    What says that memory is out passes as it is, for those who can do with less.
+
+    Raises:
+        ValueError: in place of what foreign code raised.
+
+    Examples:
+        >>> with told(lambda: "the network cannot run"):
+        ...     [][1]
+        Traceback (most recent call last):
+            ...
+        ValueError: the network cannot run: IndexError: list index out of range
+    """
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except (Exception, SystemExit) as error:  # foreign code can raise anything
+        if "can't allocate memory" in str(error):
+            raise
+        raise ValueError(f"{what()}: {said(error)}") from error
+
+
+def in_layer(network: nn.Module) -> str:
+    """The layer in which the error that is being handled was raised, as the end of a phrase; else nothing.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(2, 2), nn.Linear(3, 2))
+        >>> try:
+        ...     network(torch.zeros(1, 2))
+        ... except RuntimeError:
+        ...     in_layer(network)
+        " in the layer '1'"
+    """
+    names = {id(module): name for name, module in network.named_modules()}
+    found = ""
+    trace = sys.exc_info()[2]
+    while trace is not None:
+        owner = trace.tb_frame.f_locals.get("self")
+        if inspect.getmodule(type(owner)) is not None and isinstance(owner, nn.Module):
+            found = names.get(id(owner)) or found
+        trace = trace.tb_next
+    return f" in the layer {found!r}" if found else ""
+
+
+def shapes_of(inputs: Inputs) -> str:
+    """Type and shape of inputs in words.
+
+    Examples:
+        >>> shapes_of(torch.zeros(2, 4)), shapes_of({"ids": torch.zeros(2, 7, dtype=torch.int64)})
+        ('torch.float32 of shape (2, 4)', "'ids' torch.int64 (2, 7)")
+    """
+    if isinstance(inputs, Tensor):
+        return f"{inputs.dtype} of shape {tuple(inputs.shape)}"
+    return ", ".join(f"{name!r} {tensor.dtype} {tuple(tensor.shape)}" for name, tensor in inputs.items())
 
 
 def check_tensor(outputs: object, what: str) -> Tensor:

@@ -56,6 +56,23 @@ def register_prunable(kind: type[nn.Module], names: Iterable[str]) -> None:
     _patterns.cache_clear()
 
 
+_OURS = dict(PRUNABLE)
+
+
+def registered() -> dict[str, list[str]]:
+    """What `register_prunable` added in this process, by the class: names of parameters.
+
+    Examples:
+        >>> "torch.nn.modules.linear:Linear" in registered()
+        False
+    """
+    return {
+        f"{kind.__module__}:{kind.__qualname__}": list(names)
+        for kind, names in PRUNABLE.items()
+        if _OURS.get(kind) != names
+    }
+
+
 @lru_cache(maxsize=4096)
 def _patterns(kind: type[nn.Module]) -> tuple[str, ...]:
     found = [name for known, names in PRUNABLE.items() if issubclass(kind, known) for name in names]

@@ -7,8 +7,6 @@ why, stands in `signals`; what each operation does to paths, in `linear_operatio
 from __future__ import annotations
 
 import copy
-import inspect
-import sys
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -16,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from scratchcard.pruning.inputs import Inputs, tensors
+from scratchcard.pruning.inputs import Inputs, in_layer, tensors
 from scratchcard.pruning.linear_operations import OPERATIONS
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import inside, prunable
@@ -111,9 +109,9 @@ class LinearImage:
         except UnknownOperation as error:
             raise ValueError(
                 f"{type(self.network).__name__} has no linear image, as there is no rule for {error}"
-                f"{self._where()}; use layers and functions that "
+                f"{in_layer(self.network)}; use layers and functions that "
                 "docs/linear_image.md lists, or a criterion that needs no paths, such as SNIP"
-            ) from None
+            ) from error
         if not found:
             raise ValueError(
                 f"no path leads from the inputs of {type(self.network).__name__} to its outputs: what it returns is "
@@ -122,15 +120,3 @@ class LinearImage:
         _, once = joined(found)
         self.cuts = tuple(name for k, name in enumerate(self.leaves) if once >> k & 1) if once != -1 else ()
         return values[0] if len(values) == 1 else torch.cat([value.reshape(-1) for value in values])
-
-    def _where(self) -> str:
-        """The layer in which the error that is being handled was raised."""
-        names = {id(module): name for name, module in self.network.named_modules()}
-        found = ""
-        trace = sys.exc_info()[2]
-        while trace is not None:
-            owner = trace.tb_frame.f_locals.get("self")
-            if inspect.getmodule(type(owner)) is not None and isinstance(owner, nn.Module):
-                found = names.get(id(owner)) or found
-            trace = trace.tb_next
-        return f" in the layer {found!r}" if found else ""

@@ -9,7 +9,8 @@ prunable weights as its denominator.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from weakref import WeakSet
 
 import torch
@@ -88,7 +89,7 @@ def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
     and recurrent layers `(gates or heads x width, in)`.
 
     Raises:
-        ValueError: the network has no prunable weight, or one of them holds NaN or infinity.
+        ValueError: the network has no prunable weight, or one of them is complex or holds NaN or infinity.
 
     Warns:
         NotPrunableWarning: it has other matrices, which stay dense and are not counted; once for each kind of network.
@@ -115,6 +116,8 @@ def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
     for name, weight in weights.items():
         if weight.is_meta or isinstance(weight, UninitializedParameter):
             raise ValueError(f"the weight {name!r} has no values yet (a lazy layer, the device meta?); build it first")
+        if weight.is_complex():
+            raise ValueError(f"the weight {name!r} is {weight.dtype}; pruning is defined for real weights")
         if not all_finite(weight.detach()):
             raise ValueError(
                 f"the weight {name!r} holds NaN or infinity; pruning needs finite weights, so check how the "
@@ -124,24 +127,43 @@ def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
     return weights
 
 
+def not_prunable(network: nn.Module) -> dict[str, nn.Parameter]:
+    """The matrices of a network that are not prunable, by name: those of layers that nothing here knows.
+
+    Examples:
+        >>> class Scaled(nn.Linear):
+        ...     def __init__(self):
+        ...         super().__init__(2, 2)
+        ...         self.gains = nn.Parameter(torch.ones(2, 3))
+        >>> [*not_prunable(Scaled())]
+        ['gains']
+    """
+    weights = {name: getattr(layer, name.rpartition(".")[2]) for name, layer in prunable_layers(network).items()}
+    return {name: parameter for name, _, parameter in _unknown(inside(network), weights)}
+
+
+def _unknown(network: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, str, nn.Parameter]]:
+    """Name, kind and value of the other parameters with more than one axis that is longer than 1."""
+    known = {id(weight) for weight in weights.values()}
+    for name, module in network.named_modules():
+        if isinstance(module, _NORMALISATIONS):
+            continue
+        for own, parameter in module._parameters.items():
+            if parameter is not None and id(parameter) not in known and sum(size > 1 for size in parameter.shape) > 1:
+                yield f"{name}.{own}" if name else own, f"{type(module).__name__}.{own}", parameter
+
+
 _looked_at: WeakSet[nn.Module] = WeakSet()
 _said: set[tuple[str, ...]] = set()
 
 
 def _say_left_out(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Warn of matrices that are not prunable: those with more than one axis that is longer than 1."""
+    """Warn of matrices that are not prunable."""
     network = inside(network)
     if network in _looked_at:
         return
     _looked_at.add(network)
-    known = {id(weight) for weight in weights.values()}
-    found = [
-        (f"{name}.{own}" if name else own, f"{type(module).__name__}.{own}", parameter)
-        for name, module in network.named_modules()
-        if not isinstance(module, _NORMALISATIONS)
-        for own, parameter in module._parameters.items()
-        if parameter is not None and id(parameter) not in known and sum(size > 1 for size in parameter.shape) > 1
-    ]
+    found = [*_unknown(network, weights)]
     key = (type(network).__qualname__, *sorted({kind for _, kind, _ in found}))
     if not found or key in _said:
         return
@@ -155,6 +177,30 @@ def _say_left_out(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
         NotPrunableWarning,
         stacklevel=3,
     )
+
+
+def matching(names: Iterable[str], patterns: Iterable[str]) -> frozenset[str]:
+    """The weights that patterns name: a weight (`fc.weight`), a layer and all within it (`fc`), or a glob (`*.weight`).
+
+    Raises:
+        ValueError: a pattern that names no weight.
+
+    Examples:
+        >>> sorted(matching(["stem.weight", "head.0.weight", "head.2.weight"], ["head", "st*"]))
+        ['head.0.weight', 'head.2.weight', 'stem.weight']
+        >>> matching(["stem.weight"], ["body"])
+        Traceback (most recent call last):
+            ...
+        ValueError: 'body' names no prunable weight of the network; they are stem.weight
+    """
+    names, found = list(names), set()
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        named = {n for n in names if n == pattern or n.startswith(f"{pattern}.") or fnmatchcase(n, pattern)}
+        if not named:
+            shown = ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
+            raise ValueError(f"{pattern!r} names no prunable weight of the network; they are {shown}")
+        found |= named
+    return frozenset(found)
 
 
 def all_finite(tensor: Tensor) -> bool:

@@ -9,15 +9,21 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from scratchcard.artefacts.tensor_file import read_tensors, write_tensors
-from scratchcard.pruning.hold import moved_weights
+from scratchcard.pruning.findings import Finding, findings
+from scratchcard.pruning.hold import Hold, hold
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable
+from scratchcard.pruning.state import copy_state, load_state
 
 FORMAT = "scratchcard-ticket"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+VERSIONS = ("1", "2")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +34,10 @@ class Ticket:
         initial: the network's whole state (parameters and buffers) before training, pruned weights not yet zeroed.
         mask: the kept weights.
         provenance: plain JSON: workload, scorer, regime, density, seed, versions ...
-        trained: the network's whole state after training, or None.
+        trained: the network's whole state after training, its pruned weights zero, or None.
+
+    Raises:
+        ValueError: trained weights that the mask prunes are not zero.
 
     Examples:
         >>> network = nn.Linear(4, 2)
@@ -44,6 +53,15 @@ class Ticket:
     mask: Mask
     provenance: Mapping[str, Any] = field(default_factory=dict)
     trained: Mapping[str, Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        for name, kept in self.mask.tensors.items() if self.trained is not None else ():
+            moved = int((self.trained[name] != 0).logical_and_(~kept).sum())  # type: ignore[index]
+            if moved:
+                raise ValueError(
+                    f"{moved} trained weights of {name!r} that the ticket prunes are not zero; hold them there while "
+                    "training (ticket.hold)"
+                )
 
     def __repr__(self) -> str:
         method = self.provenance.get("label") or self.provenance.get("method")
@@ -82,24 +100,61 @@ class Ticket:
         order = [*(name for name in own if name in state), *(name for name in state if name not in own)]
         check_same_layout(own, {name: state[name] for name in order}, "the ticket")
         check_same_layout(prunable(network), self.mask.tensors, "the ticket's mask")
-        network.load_state_dict(dict(state))
+        load_state(network, state)
         self.mask.apply_to(network)
+
+    def hold(self, network: nn.Module, optimizer: Optimizer | None = None, *, trained: bool = False) -> Hold:
+        """Apply the ticket to `network` and hold its pruned weights at zero in any training loop; see `hold`.
+
+        >>> network = nn.Linear(4, 2)
+        >>> ticket = Ticket.of(network, Mask({"weight": torch.eye(2, 4, dtype=torch.bool)}))
+        >>> with ticket.hold(network):
+        ...     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, weight_decay=0.1, momentum=0.9)
+        ...     network(torch.ones(3, 4)).sum().backward()
+        ...     optimizer.step()
+        >>> int((network.weight != 0).sum())
+        2
+
+        Raises:
+            ValueError: see `apply_to`.
+        """
+        self.apply_to(network, trained=trained)
+        return hold(network, self.mask, optimizer)
+
+    def check(self) -> tuple[Finding, ...]:
+        """What is odd about the ticket, a sentence each; empty where all is well.
+
+        Looked for are layers of which nothing is kept, an effective density far below the density, weights that were
+        kept by lot, layers to which the criterion gave only zeros, matrices that are not prunable, classes that the
+        scoring batch lacks, and frozen layers. All but the first are known only of tickets that `prune` found.
+
+        >>> mask = Mask({"weight": torch.eye(2, 4, dtype=torch.bool)})
+        >>> Ticket.of(nn.Linear(4, 2), mask).check()
+        ()
+        """
+        known = self.provenance.get("checks")
+        return findings(self.mask, known if isinstance(known, Mapping) else {})
 
     def save(self, path: str | Path) -> Path:
         """Write the ticket to `path` (safetensors); written beside and renamed, so never half there.
+
+        The mask is stored as bits, and of the trained weights those that are kept; the file has a checksum.
 
         Raises:
             OSError: `path` is a folder, or nothing can be written there.
             ValueError: the provenance holds NaN or infinity, which JSON has no word for.
             TypeError: the provenance is not plain JSON.
         """
+        masks = self.mask.tensors
         tensors = {f"initial/{name}": tensor for name, tensor in self.initial.items()}
-        tensors |= {f"mask/{name}": tensor for name, tensor in self.mask.tensors.items()}
-        tensors |= {f"trained/{name}": tensor for name, tensor in (self.trained or {}).items()}
+        tensors |= {f"kept/{name}": _bits(kept) for name, kept in masks.items()}
+        for name, tensor in (self.trained or {}).items():
+            tensors[f"trained/{name}"] = tensor[masks[name]] if name in masks else tensor
         texts = {
             "format": FORMAT,
             "version": str(FORMAT_VERSION),
-            "weights": json.dumps(list(self.mask.tensors)),
+            "weights": json.dumps(list(masks)),
+            "excluded": json.dumps(sorted(self.mask.excluded)),
             "state": json.dumps(list(self.initial)),
             "provenance": json.dumps(dict(self.provenance), sort_keys=True, allow_nan=False),
         }
@@ -112,6 +167,9 @@ class Ticket:
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: it is damaged or not a ticket, in one sentence.
+
+        Warns:
+            UncheckedWarning: it was written before tickets had a checksum.
         """
         path = Path(path)
         if not path.is_file():
@@ -122,47 +180,68 @@ class Ticket:
             raise ValueError(_damaged(path, error)) from error
         if texts.get("format") != FORMAT:
             raise ValueError(f"{path} is a safetensors file but not a ticket (no {FORMAT!r} in its metadata)")
-        if texts.get("version") != str(FORMAT_VERSION):
-            raise ValueError(f"{path} has ticket version {texts.get('version')}, this release reads {FORMAT_VERSION}")
+        if texts.get("version") not in VERSIONS:
+            raise ValueError(
+                f"{path} has ticket version {texts.get('version')}, this release reads {', '.join(VERSIONS)}"
+            )
         try:
-            weights, state = json.loads(texts["weights"]), json.loads(texts["state"])
-            provenance = json.loads(texts["provenance"])
-            if not isinstance(provenance, dict):
-                raise TypeError(f"its provenance is no JSON object but {type(provenance).__name__}")
-            mask = Mask({name: tensors[f"mask/{name}"] for name in weights})
-            initial = {name: tensors[f"initial/{name}"] for name in state}
-            trained = {name: tensors[f"trained/{name}"] for name in state if f"trained/{name}" in tensors}
-            if trained and len(trained) != len(initial):
-                raise KeyError("trained weights")
-            check_same_layout({name: initial[name] for name in weights}, mask.tensors, "the mask")
-        except (KeyError, TypeError, json.JSONDecodeError, RecursionError) as error:
+            return cls(*_parts(tensors, texts))
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(_damaged(path, error)) from error
-        return cls(initial, mask, provenance, trained or None)
+
+
+def _parts(
+    tensors: Mapping[str, Tensor], texts: Mapping[str, str]
+) -> tuple[dict[str, Tensor], Mask, dict[str, Any], dict[str, Tensor] | None]:
+    """Initial state, mask, provenance and trained state of a file; whatever does not fit together is refused."""
+    weights, state, excluded = (_names(texts, key) for key in ("weights", "state", "excluded"))
+    provenance = json.loads(texts["provenance"])
+    if not isinstance(provenance, dict):
+        raise TypeError(f"its provenance is no JSON object but {type(provenance).__name__}")
+    initial = {name: tensors[f"initial/{name}"] for name in state}
+    for name in weights:
+        if not initial[name].is_floating_point():
+            raise TypeError(f"the weights {name!r} are {initial[name].dtype}, expected floating numbers")
+    if texts["version"] == "1":
+        kept = {name: tensors[f"mask/{name}"] for name in weights}
+    else:
+        kept = {name: _from_bits(tensors[f"kept/{name}"], initial[name].shape, name) for name in weights}
+    mask = Mask(kept, frozenset(excluded))
+    check_same_layout({name: initial[name] for name in weights}, mask.tensors, "the mask")
+    said = provenance.get("kept", mask.kept)
+    if said != mask.kept:
+        raise ValueError(f"its mask keeps {mask.kept} weights, but it says {said}")
+    trained = {name: tensors[f"trained/{name}"] for name in state if f"trained/{name}" in tensors}
+    if trained and len(trained) != len(initial):
+        raise KeyError("trained weights")
+    if trained and texts["version"] != "1":
+        for name in weights:
+            whole = torch.zeros(initial[name].shape, dtype=trained[name].dtype)
+            if trained[name].shape != (int(kept[name].sum()),):
+                raise ValueError(f"the trained weights {name!r} are not as many as are kept")
+            trained[name] = whole.masked_scatter_(kept[name], trained[name])
+    return initial, mask, provenance, trained or None
+
+
+def _names(texts: Mapping[str, str], key: str) -> list[str]:
+    found = json.loads(texts.get(key, "[]") if key == "excluded" else texts[key])
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise TypeError(f"{key} is no list of names")
+    if key == "weights" and not found:
+        raise ValueError("it names no weights")
+    return found
+
+
+def _bits(kept: Tensor) -> Tensor:
+    return torch.from_numpy(np.packbits(kept.cpu().numpy().reshape(-1)))
+
+
+def _from_bits(bits: Tensor, shape: torch.Size, name: str) -> Tensor:
+    size = shape.numel()
+    if bits.dtype is not torch.uint8 or bits.shape != ((size + 7) // 8,):
+        raise ValueError(f"the mask of {name!r} is not of the shape {tuple(shape)}")
+    return torch.from_numpy(np.unpackbits(bits.numpy(), count=size).astype(bool)).reshape(shape)
 
 
 def _damaged(path: Path, error: Exception) -> str:
     return f"{path} is damaged or truncated ({error}); make the ticket again or restore the file from a copy"
-
-
-def copy_state(network: nn.Module) -> dict[str, Tensor]:
-    """A copy of the network's whole state on the CPU that shares no memory with it.
-
-    Examples:
-        >>> network = nn.Linear(2, 1)
-        >>> state = copy_state(network)
-        >>> state["weight"].data_ptr() == network.weight.data_ptr()
-        False
-    """
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in network.state_dict().items()}
-
-
-def nonzero_pruned(network: nn.Module, mask: Mask) -> int:
-    """How many pruned weights of `network` are not exactly zero (0 for a well-kept ticket).
-
-    Examples:
-        >>> network = nn.Linear(2, 1)
-        >>> _ = network.weight.data.fill_(0.5)
-        >>> nonzero_pruned(network, Mask({"weight": torch.tensor([[True, False]])}))
-        1
-    """
-    return sum(moved_weights(network, mask).values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,10 +17,16 @@ from torch import Tensor
 from scratchcard.artefacts.tensor_file import read_tensors, write_tensors
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import count
+from scratchcard.words import shortened
 
 FORMAT = "scratchcard-ticket-path"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+VERSIONS = ("1", "2")
 LEVELS = 255
+MOST_WEIGHTS = 100_000_000
+"""Of the network that a stored path is of: its tensors are made in full."""
+MOST_TIMES = 1000
+"""So many weights at most for each that a file stores: a path begins with a few per cent of the weights."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,10 +176,14 @@ class TicketPath:
             )
         try:
             tensors, texts = read_tensors(path)
-            if (texts.get("format"), texts.get("version")) != (FORMAT, str(FORMAT_VERSION)):
+            if texts.get("format") != FORMAT or texts.get("version") not in VERSIONS:
                 raise ValueError(f"no {FORMAT!r} of version {FORMAT_VERSION} in its metadata")
             shapes = json.loads(texts["shapes"])
             levels, values = {}, {}
+            claimed = sum(math.prod(int(side) for side in shape) for shape in shapes.values())
+            stored = sum(tensor.numel() for name, tensor in tensors.items() if name.startswith("places/"))
+            if claimed > min(MOST_WEIGHTS, MOST_TIMES * max(1, stored)):
+                raise ValueError(f"it claims {claimed:,} weights and stores {stored:,} of them")
             for name, shape in shapes.items():
                 places = tensors[f"places/{name}"].long()
                 levels[name] = torch.zeros(shape, dtype=torch.uint8)
@@ -184,5 +195,14 @@ class TicketPath:
             if not isinstance(about, dict):
                 raise ValueError("what is said about it is no JSON object")
             return cls(densities, levels, values, tensors["inputs"].float(), about)
-        except (KeyError, TypeError, ValueError, RuntimeError, IndexError, RecursionError) as error:
-            raise ValueError(f"{path} is no usable ticket path: {' '.join(str(error).split())}") from error
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            OverflowError,
+            RuntimeError,
+            IndexError,
+            RecursionError,
+        ) as error:
+            raise ValueError(f"{path} is no usable ticket path: {shortened(str(error))}") from error

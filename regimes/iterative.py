@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from scratchcard.pruning.schedules import SCHEDULES
+from scratchcard.pruning.schedules import MOST_ROUNDS, SCHEDULES
 from scratchcard.regimes.regime import Found, Regime, Search
-from scratchcard.regimes.upfront import by_schedule, in_rounds
+from scratchcard.regimes.upfront import by_schedule, in_rounds, prune_upfront
 from scratchcard.registry import lookup
 from scratchcard.setting import setting
 
@@ -109,8 +109,7 @@ class Iterative(Regime):
         from scratchcard.clock import spent
         from scratchcard.pruning.parameters import prunable
         from scratchcard.pruning.scores import Scores
-        from scratchcard.pruning.ticket import copy_state
-        from scratchcard.regimes.rounds import prune_upfront
+        from scratchcard.pruning.state import copy_state, load_state
         from scratchcard.workloads.session import shifted
         from scratchcard.workloads.stored_training import train_once
 
@@ -120,10 +119,10 @@ class Iterative(Regime):
         densities = self.densities(asked.density)
         rounds, steps = len(densities), workload.recipe.max_steps
         survived = {n: torch.zeros_like(w, dtype=torch.int32, device="cpu") for n, w in prunable(network).items()}
-        rewind, mask, scores = copy_state(network), None, None
+        rewind, mask, scores, lots = copy_state(network), None, None, 0
         training: list[dict[str, Any]] = []
         for number, target in enumerate(densities, start=1):
-            network.load_state_dict(rewind)
+            load_state(network, rewind)
             snapshots = (self.rewind_step,) if number == 1 and self.rewind_step else ()
             done = shifted(session.progress, (number - 1) * steps, rounds * steps)
             record = train_once(
@@ -136,7 +135,7 @@ class Iterative(Regime):
                     )
                 rewind = dict(record.snapshots[self.rewind_step])
             begin = spent(session.device)
-            pruned, scores, _, _ = prune_upfront(
+            pruned, scores, _, _, lots = prune_upfront(
                 network,
                 asked.batch,
                 workload.task.loss,
@@ -145,6 +144,8 @@ class Iterative(Regime):
                 rounds=self.scorings,
                 scope=self.scope,
                 within=mask,
+                exclude=asked.excluded,
+                floor=self.floor,
                 seed=asked.seed,
             )
             mask = pruned.to("cpu")
@@ -165,7 +166,8 @@ class Iterative(Regime):
         assert mask is not None and scores is not None  # noqa: S101, PT018  (a schedule has at least one round)
         last = {name: tensor.detach().cpu() for name, tensor in scores.tensors.items()}
         seconds = sum(float(entry["seconds"]) for entry in training)
-        return Found(mask, Scores(last, repr(asked.scorer)), survived, densities, rewind, seconds, tuple(training))
+        scores = Scores(last, repr(asked.scorer))
+        return Found(mask, scores, survived, densities, rewind, seconds, tuple(training), lots)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +198,14 @@ class IMS(Iterative):
         ('IMS 1 x 3', 5020)
     """
 
-    shots: int = setting(10, help="Scoring and pruning steps after each training", example=5, low=1, label=" x {}")
+    shots: int = setting(
+        10,
+        help="Scoring and pruning steps after each training",
+        example=5,
+        low=1,
+        high=MOST_ROUNDS,
+        label=" x {}",
+    )
 
     @property
     def scorings(self) -> int:

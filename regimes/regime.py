@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from scratchcard.pruning.schedules import check_count, check_density
 from scratchcard.pruning.scopes import Scope
-from scratchcard.setting import setting
+from scratchcard.setting import setting, shown
 from scratchcard.settings import Settings, described, settings_of
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Found:
         seconds: of the whole search (`clock`), training included, earlier sessions' rounds included.
         training: for each round that trained, the density after it and its record in short (steps, best step,
             validation loss and accuracy, seconds).
+        by_lot: how many weights the last cut kept by lot, among others of the same score.
 
     Examples:
         >>> from scratchcard.regimes import UMS
@@ -58,6 +59,7 @@ class Found:
     start: Mapping[str, Tensor]
     seconds: float
     training: tuple[Mapping[str, Any], ...] = field(default_factory=tuple)
+    by_lot: int = 0
 
     @property
     def rounds(self) -> int:
@@ -74,12 +76,14 @@ class Found:
 
         if not 0 <= round_ <= self.rounds:
             raise ValueError(f"round must lie in 0 ... {self.rounds}, got {round_}")
-        return Mask({name: tensor >= round_ for name, tensor in self.survived.items()})
+        return Mask({name: tensor >= round_ for name, tensor in self.survived.items()}, self.mask.excluded)
 
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """What a regime is asked for; `network` may be changed, `batch` is the scoring batch.
+    """What a regime is asked for.
+
+    `network` may be changed, `batch` is the scoring batch, `excluded` are the names of weights that stay whole.
 
     Examples:
         >>> task = sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2)
@@ -98,6 +102,7 @@ class Search:
     seed: int
     data_seed: int
     session: Session
+    excluded: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +140,23 @@ class Regime(Settings, ABC):
         "each other (layer), as the expected scores have it (expected), or by Erdos-Renyi-Kernel (erk)",
         example="layer",
         label=", scope {}",
+    )
+    floor: int = setting(
+        0, help="Keep at least this many weights of each layer", example=1, low=0, label=", at least {} a layer"
+    )
+    exclude: tuple[str, ...] = setting(
+        (),
+        help="Weights that stay whole and are not counted, by name, layer or glob",
+        example=("fc",),
+        unset="frozen ones",
+        label=", without {}",
+    )
+    include: tuple[str, ...] = setting(
+        (),
+        help="Of those that are excluded or frozen, prune these all the same",
+        example=("0.*",),
+        unset="none",
+        label=", with {}",
     )
 
     @property
@@ -175,7 +197,9 @@ class Regime(Settings, ABC):
         text = f"{self.name} {self.rounds}" if self.named else ""
         for name in dict.fromkeys((*self.first[1], *known)):
             if name in known and name != "rounds" and getattr(self, name) != known[name].default:
-                text += (known[name].label or f", {name.replace('_', ' ')} {{}}").format(getattr(self, name))
+                value = getattr(self, name)
+                given = shown(value) if isinstance(value, tuple) else value
+                text += (known[name].label or f", {name.replace('_', ' ')} {{}}").format(given)
         return text.removeprefix(", ")
 
     @property
@@ -226,10 +250,29 @@ class Regime(Settings, ABC):
             network = workload.build(seed, **session.placement)
         else:
             network = copy.deepcopy(network).to(session.device)
-        check_count(density, count(prunable(network)))
+        weights, excluded = prunable(network), self.left_out(network)
+        check_count(density, count({name: weight for name, weight in weights.items() if name not in excluded}))
         batch = workload.scoring_batch(seed, **session.placement)
         data_seed = seed if data_seed is None else data_seed
-        return self._search(Search(workload, network, batch, scorer, density, seed, data_seed, session))
+        return self._search(Search(workload, network, batch, scorer, density, seed, data_seed, session, excluded))
+
+    def left_out(self, network: nn.Module) -> frozenset[str]:
+        """The names of prunable weights that stay whole: those of `exclude` and the frozen ones, less `include`.
+
+        A weight is frozen if it does not require a gradient.
+
+        Raises:
+            ValueError: a name that is none, or nothing left to prune.
+        """
+        from scratchcard.pruning.parameters import matching, prunable
+
+        weights = prunable(network)
+        frozen = frozenset(name for name, weight in weights.items() if not weight.requires_grad)
+        found = (matching(weights, self.exclude) | frozen) - matching(weights, self.include)
+        if len(found) == len(weights):
+            why = "all are frozen" if not self.exclude else "all are excluded or frozen"
+            raise ValueError(f"{type(network).__name__} has no weight left to prune: {why}; include some of them")
+        return found
 
     @abstractmethod
     def _search(self, asked: Search) -> Found:

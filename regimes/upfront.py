@@ -1,15 +1,134 @@
-"""Upfront regimes: scores at initialisation only. USS scores once, UMS every round on the masked network."""
+"""Upfront regimes: scores at initialisation only. USS scores once, UMS every round on the masked network.
+
+`prune_upfront` is what every regime's rounds are made of.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from scratchcard.pruning.schedules import SCHEDULES
+from scratchcard.pruning.schedules import MOST_ROUNDS, SCHEDULES, check_count
 from scratchcard.regimes.regime import Found, Regime, Search
+from scratchcard.registry import lookup
 from scratchcard.setting import setting
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from scratchcard.pruning.mask import Mask
+    from scratchcard.pruning.scopes import Scope
+    from scratchcard.pruning.scores import Scores
+    from scratchcard.scorers.scorer import Batch, Loss, Scorer
+    from scratchcard.workloads.session import Progress
+
 _FIRST = ("Upfront", {"rounds": 1, "schedule": "exponential", "scope": "global"})
+
+
+class Pruned(NamedTuple):
+    """What rounds of scoring and pruning gave.
+
+    Attributes:
+        mask: the kept weights.
+        scores: of the last round, taken before its cut.
+        survived: for each weight the number of rounds that kept it, int32.
+        densities: the density after each round.
+        by_lot: how many weights the last cut kept by lot, among others of the same score.
+
+    Examples:
+        >>> network, batch, loss = nn.Linear(4, 2), (torch.ones(1, 4), torch.ones(1, 2)), nn.functional.mse_loss
+        >>> network.weight.data = torch.tensor([[3.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
+        >>> prune_upfront(network, batch, loss, sc.make_scorer("synflow"), 0.25).by_lot  # one of the three ones
+        1
+    """
+
+    mask: Mask
+    scores: Scores
+    survived: dict[str, Tensor]
+    densities: tuple[float, ...]
+    by_lot: int
+
+
+def prune_upfront(
+    network: nn.Module,
+    batch: Batch,
+    loss: Loss,
+    scorer: Scorer,
+    density: float,
+    *,
+    rounds: int = 1,
+    schedule: str = "exponential",
+    scope: Scope = "global",
+    within: Mask | None = None,
+    exclude: Iterable[str] = (),
+    floor: int = 0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Pruned:
+    """Prune a network at the weights that it has, in `rounds` rounds.
+
+    Args:
+        network: any network; left as it came.
+        batch: inputs and targets for the scorer.
+        loss: mean loss over examples.
+        scorer: the criterion.
+        density: to reach, of all prunable weights.
+        rounds: number of scoring and pruning steps.
+        schedule: name of the schedule; it leads from the density of `within` (1 without) to `density`.
+        scope: compare all weights with each other or each layer's among themselves.
+        within: start from this mask.
+        exclude: weights that stay whole and are not counted; see `matching`.
+        floor: keep at least this many weights of each layer.
+        seed: of the order of ties.
+        progress: called after each round.
+
+    Raises:
+        ValueError: density outside (0, 1] or above that of `within`, no rounds, an unknown schedule, what is no scorer.
+
+    Examples:
+        >>> network, batch, loss = nn.Linear(4, 2), (torch.ones(1, 4), torch.ones(1, 2)), nn.functional.mse_loss
+        >>> scorer = sc.make_scorer("magnitude")
+        >>> found = prune_upfront(network, batch, loss, scorer, 0.25, rounds=2)
+        >>> found.mask.kept, found.densities, int(found.survived["weight"].sum())  # 4 weights survive one round, 2 both
+        (2, (0.5, 0.25), 6)
+    """
+    import torch
+
+    from scratchcard.pruning.cut import by_lot, keep_top
+    from scratchcard.pruning.mask import Mask
+    from scratchcard.pruning.parameters import count, matching, prunable
+    from scratchcard.scorers.scorer import Scorer
+
+    if not isinstance(scorer, Scorer):
+        raise ValueError(f"{scorer!r} is no scorer: expected a subclass of scratchcard.Scorer, which has `prepare`")
+    weights = prunable(network)
+    start = Mask.dense(network) if within is None else within
+    excluded = matching(weights, exclude) | start.excluded
+    total = count({name: weight for name, weight in weights.items() if name not in excluded})
+    check_count(density, total)
+    # Masks keep whole weights, so that densities are compared by their counts.
+    if round(density * total) > start.kept:
+        raise ValueError(f"cannot prune to density {density}: the given mask already keeps only {start.density:.6g}")
+    shares = lookup(SCHEDULES, "schedules", schedule)(min(1.0, density / start.density), rounds)
+    densities = (*(start.density * share for share in shares[:-1]), density)
+    mask, lots = within, 0
+    scorer = scorer.prepare(network, batch, loss, mask=mask)
+    survived = {name: torch.zeros_like(weight, dtype=torch.int32, device="cpu") for name, weight in weights.items()}
+    for number, target in enumerate(densities, start=1):
+        scores = scorer(network, batch, loss, mask=mask)
+        before, mask = (
+            mask,
+            keep_top(scores, target, scope=scope, within=mask, exclude=excluded, floor=floor, seed=seed),
+        )
+        for name, tensor in mask.tensors.items():
+            survived[name] += tensor.cpu()
+        if number == len(densities):
+            lots = by_lot(scores, mask, scope=scope, within=before)
+        if progress is not None:
+            progress(number, rounds)
+    assert mask is not None  # noqa: S101  (a schedule has at least one round)
+    return Pruned(mask, scores, survived, densities, lots)
 
 
 def in_rounds(default: int) -> Any:
@@ -19,7 +138,7 @@ def in_rounds(default: int) -> Any:
         >>> in_rounds(100).default
         100
     """
-    return setting(default, help="Pruning rounds", example=5, low=1)
+    return setting(default, help="Pruning rounds", example=5, low=1, high=MOST_ROUNDS)
 
 
 def by_schedule() -> Any:
@@ -56,12 +175,11 @@ class Upfront(Regime):
     def _search(self, asked: Search) -> Found:
         from scratchcard.clock import spent
         from scratchcard.pruning.scores import Scores
-        from scratchcard.pruning.ticket import copy_state
-        from scratchcard.regimes.rounds import prune_upfront
+        from scratchcard.pruning.state import copy_state
 
         network, session = asked.network, asked.session
         begin = spent(session.device)
-        mask, scores, survived, densities = prune_upfront(
+        pruned = prune_upfront(
             network,
             asked.batch,
             asked.workload.task.loss,
@@ -70,12 +188,15 @@ class Upfront(Regime):
             rounds=self.rounds,
             schedule=getattr(self, "schedule", "exponential"),
             scope=self.scope,
+            exclude=asked.excluded,
+            floor=self.floor,
             seed=asked.seed,
             progress=session.progress,
         )
         seconds = spent(session.device) - begin
+        mask, scores, survived, densities, lots = pruned
         scores = Scores({name: tensor.cpu() for name, tensor in scores.tensors.items()}, scores.criterion)
-        return Found(mask.to("cpu"), scores, survived, densities, copy_state(network), seconds)
+        return Found(mask.to("cpu"), scores, survived, densities, copy_state(network), seconds, by_lot=lots)
 
 
 @dataclass(frozen=True, kw_only=True)

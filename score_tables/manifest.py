@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scratchcard.artefacts.json_file import read_json, write_json
+from scratchcard.artefacts.json_file import find_json, read_json, write_json
 
 MANIFEST = "manifest.json"
+SECONDS = ".seconds"
+"""Of a table's folder: how long files took that the manifest does not list yet."""
 
 
 def write_manifest(folder: str | Path, manifest: Mapping[str, Any]) -> Path:
@@ -41,3 +43,26 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no {MANIFEST} in {folder}: expected a folder that `scratchcard build` wrote")
     return read_json(path, "build the table again")
+
+
+def write_seconds(folder: str | Path, file: str, seconds: Mapping[str, Any]) -> Path:
+    """Note how long a file took. It stands beside the file, not in it: equal builds give equal files.
+
+    Examples:
+        >>> _ = write_seconds("timed", "toy-seed0.parquet", {"seconds": 0.5})
+        >>> read_seconds("timed", {"toy-seed0.parquet": {"seconds": 9.0}, "toy-seed1.parquet": {"seconds": 0.7}})
+        {'toy-seed0.parquet': {'seconds': 0.5}, 'toy-seed1.parquet': {'seconds': 0.7}}
+    """
+    return write_json(Path(folder) / SECONDS / f"{file}.json", seconds)
+
+
+def read_seconds(folder: str | Path, known: Mapping[str, Any]) -> dict[str, Any]:
+    """How long files took: what is noted, and else what is known; damaged notes count as none.
+
+    Examples:
+        >>> read_seconds("nothing noted", {"toy-seed1.parquet": {"seconds": 0.7}})
+        {'toy-seed1.parquet': {'seconds': 0.7}}
+    """
+    notes = {note.name.removesuffix(".json"): find_json(note) for note in (Path(folder) / SECONDS).glob("*.json")}
+    found = dict(known) | {name: note for name, note in notes.items() if note is not None}
+    return {name: found[name] for name in sorted(found)}

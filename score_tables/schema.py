@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from scratchcard.artefacts.json_file import declared, parse_object
+from scratchcard.words import quoted
+
 TABLE_VERSION = 1
 KEYS = ("workload", "seed", "round", "parameter", "index")
 THESIS_FEATURES = ("snip", "grasp", "synflow", "magnitude")
@@ -38,7 +41,9 @@ class Column:
 
     def __post_init__(self) -> None:
         if self.role not in ("feature", "target"):
-            raise ValueError(f"column {self.name!r} has the role {self.role!r}, expected 'feature' or 'target'")
+            raise ValueError(
+                f"column {quoted(self.name)} has the role {quoted(self.role)}, expected 'feature' or 'target'"
+            )
         if not self.name or self.name in KEYS:
             raise ValueError(f"a column cannot be called {self.name!r}: the keys of a table are {', '.join(KEYS)}")
 
@@ -114,16 +119,16 @@ class TableSchema:
             ValueError: not a schema, or of a version that this release does not read.
         """
         try:
-            data = json.loads(text)
-            version, columns = data["version"], data["columns"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            data = parse_object(text)
+        except ValueError as error:
             raise ValueError("not a table schema: expected JSON with 'version' and 'columns'") from error
+        version = data.get("version")
+        if "columns" not in data or "version" not in data:
+            raise ValueError("not a table schema: expected JSON with 'version' and 'columns'")
         if version != TABLE_VERSION:
-            raise ValueError(f"score table version {version!r}, this release reads {TABLE_VERSION}")
-        try:
-            return cls(version, tuple(Column(**column) for column in columns))
-        except TypeError as error:
-            raise ValueError(f"not a table schema: a column is not as expected ({error})") from error
+            raise ValueError(f"score table version {quoted(version)}, this release reads {TABLE_VERSION}")
+        columns = declared(list[dict[str, str]], data["columns"], "not a table schema, its columns")
+        return cls(version, tuple(declared(Column, column, "not a table schema, a column") for column in columns))
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,8 +13,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scratchcard.artefacts.digest import file_digest
+from scratchcard.artefacts.json_file import declared, parse_object
 from scratchcard.score_tables.schema import KEYS, TableBlock, TableSchema
 from scratchcard.score_tables.writer import FORMAT, arrow_schema
+from scratchcard.words import quoted, shortened
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a file says of itself beside its schema.
+
+    Examples:
+        >>> Description(FORMAT, "toy", 0, {}).seed
+        0
+    """
+
+    format: str
+    workload: str
+    seed: int
+    metadata: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -78,27 +94,26 @@ class TableFile:
             arrow, footer = file.schema_arrow, file.metadata
             texts = arrow.metadata or {}
             try:
-                description = json.loads(texts.get(b"scratchcard.table", b"{}"))
+                description = parse_object(texts.get(b"scratchcard.table", b"{}"))
             except ValueError:
                 description = {}
-            if not isinstance(description, dict) or description.get("format") != FORMAT:
+            if description.get("format") != FORMAT:
                 raise ValueError(f"{path} is a Parquet file but not a score table (no {FORMAT!r} in its metadata)")
             try:
                 schema = TableSchema.from_json(texts.get(b"scratchcard.schema", b"").decode())
+                about = declared(Description, description, "its description")
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from error
             if not arrow.remove_metadata().equals(arrow_schema(schema)):
                 raise ValueError(f"{path} is damaged: its columns are not those of its own schema; build it again")
             try:
-                workload, seed = str(description["workload"]), int(description["seed"])
-                metadata = dict(description["metadata"])
                 groups = tuple(
-                    _group(path, workload, seed, number, footer.row_group(number))
+                    _group(path, about.workload, about.seed, number, footer.row_group(number))
                     for number in range(footer.num_row_groups)
                 )
             except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise ValueError(f"{path} is damaged ({error}); build it again") from error
-        return cls(path, workload, seed, schema, metadata, groups)
+                raise ValueError(f"{path} is damaged ({shortened(str(error))}); build it again") from error
+        return cls(path, about.workload, about.seed, schema, about.metadata, groups)
 
     @property
     def rows(self) -> int:
@@ -155,7 +170,7 @@ def _parquet(path: Path) -> Any:
 
 
 def _damaged(path: Path, error: Exception) -> str:
-    reason = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
+    reason = shortened(str(error).strip().split("\n")[0].split(". ")[0].rstrip("."))
     return f"{path} is damaged, truncated or no Parquet file ({reason}); build it again"
 
 
@@ -168,5 +183,5 @@ def _group(path: Path, workload: str, seed: int, number: int, footer: Any) -> Ro
             raise ValueError(f"row group {number} mixes several values of {key!r}")
         found[key] = statistics.min
     if (found["workload"], found["seed"]) != (workload, seed):
-        raise ValueError(f"row group {number} belongs to {found['workload']!r} seed {found['seed']}")
+        raise ValueError(f"row group {number} belongs to {quoted(found['workload'])} seed {found['seed']}")
     return RowGroup(path, number, workload, seed, int(found["round"]), str(found["parameter"]), footer.num_rows)

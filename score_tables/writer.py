@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scratchcard.artefacts.files import written_beside
 from scratchcard.score_tables.schema import KEYS, TABLE_VERSION, TableBlock, TableSchema
 
 FORMAT = "scratchcard-table"
@@ -52,17 +54,17 @@ def arrow_schema(schema: TableSchema) -> pa.Schema:
 class TableWriter:
     """Writes the rows of one workload and seed; a context manager.
 
-    The file grows beside its place (`.NAME.part`) and is renamed when the block ends without an error, so
-    `path` is whole or not there. Floats are zstd level 1 with BYTE_STREAM_SPLIT and no dictionary (noise-like
-    mantissas do not repeat); pages carry checksums. Every `write` starts a row group, cut at 1M rows, so none
-    crosses a parameter or a round.
+    The file grows beside its place and is renamed when the block ends without an error, so `path` is whole or not
+    there; of two writers of one path the one that ends last stays. Floats are zstd level 1 with BYTE_STREAM_SPLIT and
+    no dictionary (noise-like mantissas do not repeat); pages carry checksums. Every `write` starts a row group, cut at
+    1M rows, so none crosses a parameter or a round.
 
     Args:
         metadata: plain JSON about the origin of these rows (recipe, versions ...), kept in the file.
 
     Raises:
-        ValueError: rows that do not fit the schema or the file, features that are not finite, no rows at
-            all, or another writer took the same path over in the meantime.
+        ValueError: rows that do not fit the schema or the file, features that are not finite, or no rows at all.
+        OSError: what is at the path is no regular file, or nothing can be written there.
 
     Examples:
         >>> import pathlib, tempfile
@@ -83,19 +85,17 @@ class TableWriter:
             raise ValueError(f"this release writes score table version {TABLE_VERSION}, got {schema.version}")
         self.schema, self.path, self.workload, self.seed = schema, Path(path), workload, int(seed)
         self.rows = 0
-        self._part = self.path.with_name(f".{self.path.name}.part")
         about = {"format": FORMAT, "workload": workload, "seed": self.seed, "metadata": dict(metadata or {})}
         texts = {"scratchcard.table": json.dumps(about, sort_keys=True), "scratchcard.schema": schema.to_json()}
         self._arrow = arrow_schema(schema).with_metadata(texts)
         self._file: BinaryIO | None = None
         self._writer: Any = None
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> TableWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        # A killed writer's part is of no use; a living writer notices in `_finish` that it lost its own.
-        self._part.unlink(missing_ok=True)
-        self._file = self._part.open("xb")
-        try:
+        with contextlib.ExitStack() as stack:
+            part = stack.enter_context(written_beside(self.path))
+            self._file = stack.enter_context(part.open("xb"))
             self._writer = pq.ParquetWriter(
                 self._file,
                 self._arrow,
@@ -106,19 +106,22 @@ class TableWriter:
                 | {"index": "DELTA_BINARY_PACKED"},
                 write_page_checksum=True,
             )
-        except BaseException:
-            self._discard()
-            raise
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        stack, writer, self._writer = self._stack.pop_all(), self._writer, None
         try:
+            if writer is not None:
+                writer.close()
             if error is None:
                 self._finish()
-        finally:
-            self._discard()
+        except BaseException:
+            stack.__exit__(*sys.exc_info())
+            raise
+        stack.__exit__(kind, error, trace)  # renames the part, or removes it where there was an error
 
     def write(self, block: TableBlock) -> None:
         """Append rows: at least one row group, at most 1M rows each; an empty block writes nothing."""
@@ -164,37 +167,12 @@ class TableWriter:
         return columns
 
     def _finish(self) -> None:
-        if self._file is None or self._writer is None:
+        if self._file is None:
             raise ValueError("a TableWriter is a context manager: use it with `with`")
         if not self.rows:
             raise ValueError(f"no rows were written for {self.path.name}: a score table needs at least one")
-        self._writer.close()
         self._file.flush()
         os.fsync(self._file.fileno())
-        if not self._owns_part(self._file):
-            raise ValueError(f"another process is writing {self.path.name} too; let one of them finish")
-        self._file.close()
-        self._part.replace(self.path)
-        self._file = None
-
-    def _discard(self) -> None:
-        """Close what is open and remove our own part; harmless after `_finish`."""
-        writer, self._writer = self._writer, None
-        file, self._file = self._file, None
-        if writer is not None and file is not None and writer.is_open:
-            writer.close()
-        if file is None:
-            return
-        own = file.closed or self._owns_part(file)
-        file.close()
-        if own:
-            self._part.unlink(missing_ok=True)
-
-    def _owns_part(self, file: BinaryIO) -> bool:
-        """Whether no other writer has put a part of its own in the place of ours."""
-        with contextlib.suppress(FileNotFoundError):
-            return os.path.samestat(os.fstat(file.fileno()), self._part.stat())
-        return False
 
 
 def _repeated(text: str, size: int) -> pa.DictionaryArray:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from scratchcard.pruning.inputs import forward, rows
+from scratchcard.pruning.inputs import loss_of, rows
 from scratchcard.pruning.mask import Mask
-from scratchcard.pruning.parameters import inside
 from scratchcard.pruning.scores import Scores
-from scratchcard.scorers.gradients import detached_state, own_generators, placed, twice_differentiable
+from scratchcard.scorers.gradients import detached_state, outputs_at, own_generators, placed, twice_differentiable
 from scratchcard.scorers.scorer import Batch, Loss, Scorer, check_mask, hand_over, without_pruned
 from scratchcard.setting import setting
 from scratchcard.settings import Settings
@@ -106,13 +105,13 @@ def gauss_newton_step(
         state = detached_state(network, own, mask)
         leaves = state.leaves
         moving = [other.requires_grad_() for other in state.others.values() if other.is_floating_point()]
-        outputs = forward(inside(network), inputs, tuple(state))
+        outputs = outputs_at(network, inputs, state)
         free = [*leaves.values(), *moving]
         direction = outputs.detach().new_zeros(outputs.shape).requires_grad_()
         pulled = torch.autograd.grad(outputs, free, direction, create_graph=True, materialize_grads=True)
         through = [k for k, tensor in enumerate(pulled) if tensor.requires_grad]
         top = outputs.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(loss(top, targets), top, create_graph=True)
+        (slope,) = torch.autograd.grad(loss_of(loss, top, targets), top, create_graph=True)
 
         def kept(tensors: tuple[Tensor, ...]) -> list[Tensor]:
             named = without_pruned(dict(zip(leaves, tensors, strict=False)), mask)

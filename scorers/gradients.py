@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from scratchcard.pruning.inputs import each, forward
+from scratchcard.pruning.inputs import Inputs, each, forward, loss_of
 from scratchcard.pruning.inputs import placed as inputs_placed
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import inside
-from scratchcard.scorers.scorer import Batch, Loss, check_mask
+from scratchcard.scorers.scorer import Batch, Loss, at_least_single, check_mask
+from scratchcard.words import said
 
 
 class LossGradients(NamedTuple):
@@ -49,11 +50,12 @@ def loss_gradients(
 
     The network is called with new leaves in place of its prunable weights and with copies of its buffers, so
     neither `.grad` nor `requires_grad` nor running statistics play a part; random layers (dropout) draw from
-    generators of their own. Works under the caller's `torch.no_grad()`.
+    generators of their own. Works under the caller's `torch.no_grad()`. A network in half precision is computed in
+    float32 (`at_least_single`), and so are its gradients.
 
     Args:
         network: any module with prunable weights.
-        batch: inputs and targets, moved to the network's device and dtype.
+        batch: inputs and targets, moved to the network's device and dtype, float32 at least.
         loss: mean over the examples.
         mask: the kept weights; None keeps all.
         create_graph: keep the graph, so that the gradients can be differentiated again.
@@ -75,7 +77,7 @@ def loss_gradients(
     inputs, targets = placed(batch, next(iter(own.values())))
     with torch.inference_mode(False), torch.enable_grad(), own_generators(network):
         state = detached_state(network, own, mask)
-        value = loss(forward(inside(network), inputs, tuple(state)), targets)
+        value = loss_of(loss, outputs_at(network, inputs, state), targets)
         leaves = list(state.leaves.values())
         gradients = torch.autograd.grad(value, leaves, create_graph=create_graph, materialize_grads=True)
     return LossGradients(state.leaves, dict(zip(state.leaves, gradients, strict=True)), value)
@@ -104,7 +106,7 @@ class DetachedState(NamedTuple):
 def detached_state(network: nn.Module, weights: Mapping[str, nn.Parameter], mask: Mask | None) -> DetachedState:
     """The network's state with its prunable `weights` as masked leaves; for `functional_call`.
 
-    There, by `tie_weights`, shared weights stay shared.
+    There, by `tie_weights`, shared weights stay shared. What is in half precision is there in float32.
 
     Examples:
         >>> network = nn.Linear(2, 1)
@@ -114,18 +116,39 @@ def detached_state(network: nn.Module, weights: Mapping[str, nn.Parameter], mask
     """
     leaves = {}
     for name, weight in weights.items():
-        value = weight.detach()
+        value = at_least_single(weight.detach())
         if mask is not None:
             value = value.masked_fill(~mask.tensors[name].to(value.device), 0)
         leaves[name] = value.requires_grad_()
     prunable_ids = {id(weight) for weight in weights.values()}
     named, buffers = inside(network).named_parameters(), inside(network).named_buffers()
-    others = {name: parameter.detach() for name, parameter in named if id(parameter) not in prunable_ids}
-    return DetachedState(leaves, others, {name: buffer.clone() for name, buffer in buffers})
+    others = {name: at_least_single(p.detach()) for name, p in named if id(p) not in prunable_ids}
+    return DetachedState(leaves, others, {name: at_least_single(buffer.clone()) for name, buffer in buffers})
+
+
+def outputs_at(network: nn.Module, inputs: Inputs, state: DetachedState) -> Tensor:
+    """The network's outputs at the leaves of a state, which gradients can be taken of.
+
+    Raises:
+        ValueError: the network raises, returns no tensor, or outputs without a gradient.
+
+    Examples:
+        >>> network = nn.Linear(3, 2)
+        >>> state = detached_state(network, check_mask(network, None), None)
+        >>> outputs_at(network, torch.ones(1, 3), state).requires_grad
+        True
+    """
+    outputs = forward(inside(network), inputs, tuple(state))
+    if not outputs.requires_grad:
+        raise ValueError(
+            f"{type(network).__name__} gives outputs without a gradient in its prunable weights, so that none can be "
+            "taken: its `forward` detaches them, or uses other weights"
+        )
+    return outputs
 
 
 def placed(batch: Batch, weight: Tensor) -> Batch:
-    """The batch on the device of `weight`, floating tensors in its dtype (integers, such as tokens, stay).
+    """The batch on the device of `weight`, floating tensors in its dtype, float32 at least (integers, tokens, stay).
 
     Examples:
         >>> inputs, targets = placed((torch.ones(2, 3), torch.tensor([0, 1])), torch.ones(1, dtype=torch.float64))
@@ -137,8 +160,9 @@ def placed(batch: Batch, weight: Tensor) -> Batch:
         # Tensors made under `torch.inference_mode()` cannot take part in a backward pass; copies can.
         return tensor.clone() if tensor.is_inference() else tensor
 
-    inputs = inputs_placed(batch[0], weight.device, weight.dtype)
-    targets = batch[1].to(weight.device, weight.dtype if batch[1].is_floating_point() else batch[1].dtype)
+    dtype = torch.promote_types(weight.dtype, torch.float32)
+    inputs = inputs_placed(batch[0], weight.device, dtype)
+    targets = batch[1].to(weight.device, dtype if batch[1].is_floating_point() else batch[1].dtype)
     with torch.inference_mode(False):
         return each(inputs, usable), usable(targets)
 
@@ -187,13 +211,15 @@ def twice_differentiable(network: nn.Module) -> Iterator[None]:
             yield
         except RuntimeError as error:
             found = re.search(r"derivative for '?(?:aten::)?(\w+)'? is not implemented", str(error))
-            if found is None and "ifferentiate twice" not in str(error) and "ouble backward" not in str(error):
+            if "can't allocate memory" in str(error) or isinstance(error, torch.OutOfMemoryError):
                 raise
+            if found is None and "ifferentiate twice" not in str(error) and "ouble backward" not in str(error):
+                raise ValueError(f"{type(network).__name__} cannot be differentiated twice: {said(error)}") from error
             what = found.group(1) if found else str(error).splitlines()[0]
             raise ValueError(
                 f"{type(network).__name__} cannot be scored by second derivatives, as torch has none for {what!r}; "
                 "replace that operation, or use a criterion of first order, such as SNIP"
-            ) from None
+            ) from error
 
 
 @contextmanager

@@ -99,6 +99,8 @@ def gradient_flow(
     def tempered(outputs: Tensor, targets: Tensor) -> Tensor:
         return loss(outputs / temperature, targets)
 
+    tempered.__name__ = getattr(loss, "__name__", type(loss).__name__)
+
     # One graph serves both: g is differentiated again rather than computed twice, so H and g cannot disagree.
     with twice_differentiable(network):
         weights, gradients, _ = loss_gradients(network, batch, tempered, mask, create_graph=True)

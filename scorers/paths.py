@@ -130,6 +130,9 @@ class Paths:
                 vanished = sums[0] == 0
         if fault:
             raise ValueError(fault)
+        # Beside a layer of zeros flow and slopes may be infinite, and 0 times infinity is no number; no path, no score.
+        if vanished or not all(bool(image.leaves[name].any()) for name in image.cuts):
+            return {name: torch.zeros_like(score) for name, score in scores.items()}
         return scores
 
     def _fault(self, flow: float, entered: float, sums: Mapping[str, float]) -> str:

@@ -50,7 +50,8 @@ class Scorer(Protocol):
     train or eval mode, dtype and the state of the random number generators; what an earlier backward pass
     left in `.grad` has no influence. The network is evaluated in the mode that it is in. Called again, it
     returns the same scores, bit for bit on a CPU, whatever was drawn in between: random layers (dropout) draw
-    from generators of the scorer's own, which start at 0.
+    from generators of the scorer's own, which start at 0. A network in half precision (float16, bfloat16) is scored as
+    the same network in float32: products of small numbers would vanish there. Scores are float32 at least.
 
     Attributes:
         regime: the name of the regime that it wants where none is asked for.
@@ -71,7 +72,7 @@ class Scorer(Protocol):
 
         Args:
             network: any module with prunable weights; the scores live on its device.
-            batch: inputs and targets; moved to the network's device and, if floating, to its dtype.
+            batch: inputs and targets; moved to the network's device and, if floating, to its dtype, float32 at least.
             loss: mean over the examples.
             mask: evaluate the network at `w * mask`, so that only kept weights count; pruned weights score 0.
 
@@ -107,6 +108,16 @@ def check_mask(network: nn.Module, mask: Mask | None) -> dict[str, nn.Parameter]
     return weights
 
 
+def at_least_single(tensor: Tensor) -> Tensor:
+    """The tensor in float32 where it is in half precision, else as it is.
+
+    Examples:
+        >>> at_least_single(torch.ones(1, dtype=torch.bfloat16)).dtype, at_least_single(torch.ones(1).double()).dtype
+        (torch.float32, torch.float64)
+    """
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
 def without_pruned(tensors: Mapping[str, Tensor], mask: Mask | None) -> dict[str, Tensor]:
     """The tensors, detached, with exact zeros where `mask` prunes.
 
@@ -123,7 +134,7 @@ def without_pruned(tensors: Mapping[str, Tensor], mask: Mask | None) -> dict[str
 
 
 def hand_over(tensors: Mapping[str, Tensor], mask: Mask | None, scorer: object) -> Scores:
-    """Scores from a scorer's raw numbers, which must be zero where `mask` prunes: detached and checked.
+    """Scores from a scorer's raw numbers, which must be zero where `mask` prunes: detached, float32 at least, checked.
 
     Raises:
         ValueError: a number is not finite.
@@ -135,7 +146,7 @@ def hand_over(tensors: Mapping[str, Tensor], mask: Mask | None, scorer: object) 
         >>> hand_over({"weight": torch.tensor([0.3, 0.4])}, None, "my criterion")
         Scores(2 weights in 1 layer, by 'my criterion')
     """
-    scores = Scores({name: tensor.detach() for name, tensor in tensors.items()}, criterion=repr(scorer))
+    scores = Scores({name: at_least_single(tensor.detach()) for name, tensor in tensors.items()}, repr(scorer))
     if not _tells_apart(scores, mask):
         warnings.warn(
             f"{scorer} gives all kept weights the same score, so a mask made from it is a random one: look "

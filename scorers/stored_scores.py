@@ -11,13 +11,15 @@ from typing import Any
 from torch import nn
 from torch.nn import functional as F
 
+from scratchcard.artefacts.fingerprint import fingerprint
 from scratchcard.artefacts.store import Store, Stored, content_key
 from scratchcard.clock import spent
 from scratchcard.pruning.inputs import tensors
 from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.network_code import network_code
 from scratchcard.pruning.parameters import check_same_layout, prunable
 from scratchcard.pruning.scores import Scores
-from scratchcard.pruning.ticket import copy_state
+from scratchcard.pruning.state import copy_state
 from scratchcard.scorers.scorer import Batch, Loss, Scorer
 
 
@@ -105,7 +107,12 @@ class SharedScorer(Scorer):
         """The scores, and the seconds that scoring takes or took."""
         inputs, targets = batch
         device = next(network.parameters()).device
-        described: dict[str, Any] = {"scorer": repr(self.scorer), "network": repr(network), "loss": name}
+        described: dict[str, Any] = {
+            "scorer": repr(self.scorer),
+            "network": network_code(network, learning=True),
+            "loss": name,
+        }
+        described |= {"scorer_code": fingerprint(type(self.scorer)), "loss_code": fingerprint(loss)}
         described |= self.shared.known
         modes = [module.training for module in network.modules()]
         if not all(modes):  # batch normalisation scores otherwise in evaluation mode
@@ -115,15 +122,27 @@ class SharedScorer(Scorer):
         given = {f"inputs.{name}" if name else "inputs": tensor for name, tensor in tensors(inputs).items()}
         given["targets"] = targets
         key = content_key("scores", described, state=copy_state(network), batch=given)
+        found = self._found(network, key)
+        if found is None:
+            with self.shared.store.claim(key):  # another process that needs them too waits
+                found = self._found(network, key) or self._scored(network, batch, loss, key)
+        return found
+
+    def _found(self, network: nn.Module, key: str) -> tuple[Scores, float] | None:
         found = self.shared.store.get(key)
-        if found is not None:
-            weights = prunable(network)
-            try:
-                held = {weight: found.tensors[weight].to(device) for weight in weights}
-                check_same_layout(weights, held, "the stored scores")
-                return Scores(held, repr(self.scorer)), float(found.about["seconds"])
-            except (KeyError, TypeError, ValueError):
-                pass  # a whole file that holds something else: as good as none
+        if found is None:
+            return None
+        weights = prunable(network)
+        device = next(network.parameters()).device
+        try:
+            held = {weight: found.tensors[weight].to(device) for weight in weights}
+            check_same_layout(weights, held, "the stored scores")
+            return Scores(held, repr(self.scorer)), float(found.about["seconds"])
+        except (KeyError, TypeError, ValueError):
+            return None  # a whole file that holds something else: as good as none
+
+    def _scored(self, network: nn.Module, batch: Batch, loss: Loss, key: str) -> tuple[Scores, float]:
+        device = next(network.parameters()).device
         begin = spent(device)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

@@ -13,9 +13,11 @@ import torch
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
 from scratchcard.apply.predicted import OutsideWarning
+from scratchcard.artefacts.folders import claim_folder
 from scratchcard.dataset_builder.build import Recording, build
 from scratchcard.meta.bundle import save_bundle
 from scratchcard.meta.fit import fit
+from scratchcard.score_tables.manifest import MANIFEST
 from scratchcard.sweeps.fitted import Report
 from scratchcard.sweeps.sweep import run_all
 from scratchcard.workloads.engines.training import Recipe
@@ -75,7 +77,12 @@ class Demo:
     def run(
         self, out: Path, *, jobs: int = 1, device: torch.device | str = "cpu", stage: Report | None = None
     ) -> list[dict[str, Any]]:
-        """Build, fit, prune, train, evaluate; returns the result records. A second call reuses what is there."""
+        """Build, fit, prune, train, evaluate; returns the result records. A second call reuses what is there.
+
+        Raises:
+            OSError: `out` holds something other than a demo.
+        """
+        claim_demo(out)
         workload = Workload("lenet_300_100", load_task("digits"), self.recipe)
 
         def report(text: str) -> Callable[[int, int], None]:
@@ -103,3 +110,17 @@ class Demo:
             warnings.simplefilter("ignore", OutsideWarning)  # of digits, which the command says
             progress = report("pruning, training and evaluating tickets")
             return run_all(experiments, out / "results", session, progress=progress)
+
+
+def claim_demo(out: Path) -> None:
+    """Make the demo's folder, or go on with one.
+
+    Raises:
+        OSError: it holds something else.
+
+    Examples:
+        >>> claim_demo(Path("a_demo"))
+        >>> Path("a_demo").is_dir()
+        True
+    """
+    claim_folder(out, "demo", "a demo's folder", lambda place: (place / "table" / MANIFEST).is_file())

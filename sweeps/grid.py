@@ -14,10 +14,11 @@ from scratchcard.registry import lookup
 from scratchcard.setting import SettingError
 from scratchcard.sweeps.fitted import FittedSpec
 from scratchcard.sweeps.grid_file import GridFile, MethodSpec, read_file
+from scratchcard.sweeps.noted_task import noted_task, read_notes
 from scratchcard.workloads.factory import load_factory
 from scratchcard.workloads.networks import NETWORKS
 from scratchcard.workloads.recipe import Recipe
-from scratchcard.workloads.tasks import load_task, takes_data_dir
+from scratchcard.workloads.tasks import TENSORS, load_task, takes_data_dir
 from scratchcard.workloads.workload import Workload
 
 
@@ -63,6 +64,7 @@ def read_grid(
     data_dir: Path | None = None,
     tasks: Sequence[str] | None = None,
     densities: Sequence[float] | None = None,
+    imports: bool = True,
 ) -> Grid:
     """Read and expand a grid's file; loads the tasks, whose digests are part of the runs' identity.
 
@@ -72,6 +74,8 @@ def read_grid(
         data_dir: where the data files lie, of the tasks that look in a folder.
         tasks: only these of the grid's tasks.
         densities: only these of the grid's densities.
+        imports: whether code that the file names may be imported. Without it the grid is good for asking how far it
+            is: tasks of one's own are known by what an earlier sweep into the folder noted of them.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -99,19 +103,24 @@ def read_grid(
     wanted = [name for name in dict.fromkeys(file.workload.task) if tasks is None or name in tasks]
     with _said_of(f"{path}, [workload.recipe]"):
         recipe = Recipe.from_json(file.workload.recipe)
-    takes = {task: data_dir is not None and takes_data_dir(task) for task in wanted}
-    if data_dir is not None and not any(takes.values()):
+    noted = {} if imports else read_notes(Path(folder), file.name)
+    own = {task for task in wanted if _is_own(task, imports)}
+    takes = {task: data_dir is not None and task not in own and takes_data_dir(task) for task in wanted}
+    if data_dir is not None and not own and not any(takes.values()):
         look = "looks" if len(wanted) == 1 else "look"
         told = f"{path} has no task with a setting data_dir: {', '.join(wanted)} {look} in no folder; leave it out"
         raise SettingError(told, "data_dir")
-    workloads = [
-        Workload(network, load_task(task, data_dir if takes[task] else None), recipe)
+    loaded = {
+        task: noted_task(task, noted) if task in own else load_task(task, data_dir if takes[task] else None)
         for task in wanted
-        for network in dict.fromkeys(file.workload.network)
+    }
+    workloads = [
+        Workload(network, loaded[task], recipe) for task in wanted for network in dict.fromkeys(file.workload.network)
     ]
     for network in file.workload.network:
         if ":" in network:
-            load_factory(network)
+            if imports:
+                load_factory(network)
         else:
             lookup(NETWORKS, "networks", network)
     experiments = _expanded(path, file, workloads, Path(folder).absolute())  # workers may work in another one
@@ -127,6 +136,11 @@ def read_grid(
     digests = tuple(run.digest for run in experiments)
     runs = tuple(run for run in experiments if densities is None or run.density in densities)
     return Grid(file, path, text, runs, tuple(_fitted(file, workloads, runs)), digests, whole)
+
+
+def _is_own(task: str, imports: bool) -> bool:
+    """Whether a task is code that must not be imported."""
+    return not imports and ":" in task and not task.startswith(TENSORS)
 
 
 def _expanded(path: Path, file: GridFile, workloads: Sequence[Workload], folder: Path) -> list[Experiment]:

@@ -34,7 +34,7 @@ def check_key(name: str, value: Any, known: Mapping[str, Setting], owner: str) -
         >>> check_key("rounds", 0, method_keys(), "the method")
         Traceback (most recent call last):
             ...
-        scratchcard.setting.SettingError: the method's rounds is 0, expected a whole number of at least 1
+        scratchcard.setting.SettingError: the method's rounds is 0, expected a whole number in [1, 1000000]
     """
     if name not in known:
         raise SettingError(f"{name} {NO_KEY}", name)

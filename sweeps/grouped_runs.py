@@ -13,10 +13,12 @@ import torch
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.pipeline import find_ticket, with_training
 from scratchcard.artefacts.digest import canonical
+from scratchcard.artefacts.share import Share
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.sweeps.fitted import SHARED
 from scratchcard.sweeps.runs import Outcome, describe_error, keep_outcome, unwritable_folder
+from scratchcard.workers.pool import POLL_SECONDS
 from scratchcard.workloads.engines.stacked_training import train_stacked
 from scratchcard.workloads.engines.training import TrainingRecord
 from scratchcard.workloads.session import Session
@@ -57,15 +59,14 @@ def run_together(
         raise ValueError(f"at_once must be at least 1, got {at_once}")
     groups: dict[str, list[Experiment]] = {}
     for experiment in experiments:
-        described = canonical(experiment.workload.describe())
-        groups.setdefault(f"{described}{experiment.dtype}", []).append(experiment)
+        groups.setdefault(_alike(experiment), []).append(experiment)
     for group in groups.values():
         for start in range(0, len(group), at_once):
             yield from _run(group[start : start + at_once], session or Session())
 
 
 def keep_together(
-    experiments: Sequence[Experiment], folder: Path, device: str, keep_tickets: bool, at_once: int
+    share: Share[Experiment], folder: Path, device: str, keep_tickets: bool, at_once: int
 ) -> Generator[tuple[Experiment | None, Outcome], None, None]:
     """`run_together` for a sweep: each outcome is on the disk before it is yielded; a run that fails stops no other.
 
@@ -75,21 +76,51 @@ def keep_together(
     Examples:
         >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
         >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
-        >>> run = Experiment(workload, sc.Method("magnitude"), 0.25, 0)
-        >>> done = keep_together([run], Path("grouped"), device="cpu", keep_tickets=False, at_once=2)
+        >>> run, folder = Experiment(workload, sc.Method("magnitude"), 0.25, 0), Path("grouped")
+        >>> from scratchcard.artefacts.leases import Leases
+        >>> with Leases(folder / ".leases") as leases:
+        ...     share = Share({run.digest: run}, leases, lambda _: None)
+        ...     done = list(keep_together(share, folder, device="cpu", keep_tickets=False, at_once=2))
         >>> [outcome.record["kept"] for _, outcome in done]
         [2]
     """
-    for experiment, found in run_together(experiments, Session(device, store=Store(folder / SHARED)), at_once):
-        if isinstance(found, Exception):
-            unwritable = unwritable_folder(found, folder)
-            if unwritable is not None:
-                raise unwritable from found
-            outcome = Outcome(experiment.digest, None, describe_error(found))
+    session = Session(device, store=Store(folder / SHARED))
+    while share:
+        group, ended = _next_group(share, at_once)
+        yield from ended
+        if share and not group and not ended:
+            time.sleep(POLL_SECONDS)
+        for experiment, found in run_together(group, session, at_once):
+            if isinstance(found, Exception):
+                unwritable = unwritable_folder(found, folder)
+                if unwritable is not None:
+                    raise unwritable from found
+                outcome = Outcome(experiment.digest, None, describe_error(found))
+            else:
+                outcome = Outcome(experiment.digest, found[0], None, ticket=found[1])
+            keep_outcome(outcome, experiment, folder, keep_tickets)
+            yield experiment, outcome
+
+
+def _next_group(share: Share[Experiment], at_once: int) -> tuple[list[Experiment], list[tuple[Experiment, Outcome]]]:
+    """Runs that may be trained together and are ours from now on, and those that others have ended meanwhile."""
+    group: list[Experiment] = []
+    ended: list[tuple[Experiment, Outcome]] = []
+    while len(group) < at_once:
+        taken = share.next(lambda e: not group or _alike(e) == _alike(group[0]))
+        if taken is None:
+            break
+        experiment, outcome = taken
+        if outcome is None:
+            group.append(experiment)
         else:
-            outcome = Outcome(experiment.digest, found[0], None, ticket=found[1])
-        keep_outcome(outcome, experiment, folder, keep_tickets)
-        yield experiment, outcome
+            ended.append((experiment, outcome))
+    return group, ended
+
+
+def _alike(experiment: Experiment) -> str:
+    """What runs that are trained together have in common."""
+    return f"{canonical(experiment.workload.describe())}{experiment.dtype}"
 
 
 def _run(experiments: Sequence[Experiment], session: Session) -> Iterator[tuple[Experiment, Ran | Exception]]:

@@ -8,20 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scratchcard.artefacts.json_file import find_json, write_json
+from scratchcard.artefacts.json_file import declared, find_json, write_json
 from scratchcard.artefacts.version import RESULTS_VERSION, machine, versions
 from scratchcard.clock import utc_now
 from scratchcard.sweeps.estimate import Estimate
 from scratchcard.sweeps.fitted import Report
 from scratchcard.sweeps.grid import Grid
+from scratchcard.sweeps.noted_task import GRIDS, notes_of
+from scratchcard.sweeps.results_folder import claim_results
 from scratchcard.sweeps.run_records import read_failure
 from scratchcard.sweeps.running import in_flight
 from scratchcard.sweeps.runs import is_done
 from scratchcard.sweeps.sweep import Each, Progress, Swept, sweep
 from scratchcard.workloads.session import Session
-
-GRIDS = "grids"
-"""Of a folder of results: what is known of the grids that were swept into it."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +107,9 @@ def run_grid(
         >>> standing(grid, "two_runs").done
         2
     """
-    folder, session = Path(folder), Session.of(session, **how)
+    folder, session = claim_results(folder), Session.of(session, **how)
     note = folder / GRIDS / f"{grid.name}.json"
-    manifest = find_json(note) or {}
+    manifest = _noted(note)
     noted = {"begin": utc_now(), "jobs": session.jobs, "device": str(session.device), "machine": machine()}
     write_json(note, _described(grid, manifest) | {"sessions": manifest.get("sessions", [])})
     for name, spec, workload in grid.fitted:
@@ -131,6 +130,17 @@ def run_grid(
     return swept
 
 
+def _noted(note: Path) -> dict[str, Any]:
+    """What earlier sweeps noted; nothing where it is not there, damaged or of another kind."""
+    found = find_json(note) or {}
+    try:
+        declared(list[str], found.get("digests", []), "digests")
+        declared(list[dict[str, Any]], found.get("sessions", []), "sessions")
+    except ValueError:
+        return {}
+    return found
+
+
 def _described(grid: Grid, earlier: Mapping[str, Any]) -> dict[str, Any]:
     digests = list(grid.digests)
     same = (earlier.get("text"), earlier.get("results_version")) == (grid.text, RESULTS_VERSION)
@@ -144,6 +154,7 @@ def _described(grid: Grid, earlier: Mapping[str, Any]) -> dict[str, Any]:
         "file": grid.path.name,
         "text": grid.text,
         "digests": digests,
+        "tasks": notes_of(grid.experiments),
         "comparisons": [comparison.model_dump() for comparison in grid.file.comparisons],
         "results_version": RESULTS_VERSION,
         "versions": versions(),

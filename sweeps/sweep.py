@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,13 +13,16 @@ from typing import Any
 
 from scratchcard.apply.experiment import Experiment
 from scratchcard.artefacts.destination import check_destination
+from scratchcard.artefacts.files import remove_unfinished
+from scratchcard.artefacts.leases import Leases
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.sweeps.estimate import Estimate
 from scratchcard.sweeps.grouped_runs import keep_together
+from scratchcard.sweeps.results_folder import LEASES, check_results, claim_results, share_of
 from scratchcard.sweeps.run_records import read_result
-from scratchcard.sweeps.running import forget, interrupted, remove_unfinished
+from scratchcard.sweeps.running import forget, interrupted
 from scratchcard.sweeps.runs import Outcome, handed_over, is_done, keep_outcome, run_and_keep, run_once, train_dense
-from scratchcard.workers.pool import Call, Died, completed, open_pool
+from scratchcard.workers.pool import Call, Died, Ready, completed, open_pool
 from scratchcard.workloads.session import Session
 
 Each = Callable[[dict[str, Any], Ticket | None], object]
@@ -90,6 +94,8 @@ def sweep(
     Each record is written as its run finishes (`<digest>.json`, written beside and renamed). A run that fails is
     recorded with its error (`<digest>.error.json`), does not stop the others, and is tried again by the next sweep. A
     worker that dies costs the run that it was at, which is started again; so does this process, for the runs in flight.
+    Several sweeps may write into one folder at once, on one machine or on several: each run is done by one of them, and
+    all end when all runs have an end.
     What runs share (the dense network's training, the rounds of slow regimes, scores of whole networks) lies in
     `folder/.shared` and is computed once; that folder may be deleted at any time.
 
@@ -108,8 +114,8 @@ def sweep(
 
     Raises:
         ValueError: fewer than one job, dask is not installed, or `together` with several jobs or a cluster.
-        OSError: nothing can be written to the folder (no space, no right, read-only), no Dask scheduler answers, or
-            worker processes die whatever they run.
+        OSError: the folder holds something other than results, nothing can be written to it (no space, no right,
+            read-only), no Dask scheduler answers, or worker processes die whatever they run.
 
     Examples:
         >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
@@ -121,6 +127,7 @@ def sweep(
     folder, session = Path(folder).absolute(), Session.of(session, **how)
     device, apart = str(session.device), session.jobs > 1
     check_destination(folder, "folder")
+    check_results(folder)
     if together > 1 and (apart or session.dask is not None):
         raise ValueError("tickets that are trained together are trained in this process: leave jobs and dask away")
     wanted = {experiment.digest: experiment for experiment in experiments}
@@ -143,18 +150,23 @@ def sweep(
     # Last of all come runs at which an earlier sweep was killed: it may have been they who did it.
     last = set(interrupted(folder))
     todo = sorted(in_order(list(missing.values())), key=lambda experiment: experiment.digest in last)
-    calls: list[tuple[Experiment | None, Call]] = [(experiment, call(experiment)) for experiment in todo]
-    if apart or session.dask is not None:
-        calls = [(None, partial(train_dense, e, folder, device)) for e in _shared_dense(todo)] + calls
     with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(open_pool(session.jobs, session.dask if missing else None))
-        report()
+        claim_results(folder)
         remove_unfinished(folder)
         forget(folder)
+        stack.callback(remove_unfinished, folder)  # what killed workers were writing
         stack.callback(forget, folder)
+        leases = stack.enter_context(Leases(folder / LEASES))
+        pool = stack.enter_context(open_pool(session.jobs, session.dask if missing else None))
+        report()
+        share = share_of({e.digest: e for e in todo}, folder, leases, keep_tickets)
+        calls: Iterable[tuple[Experiment | None, Call | Ready] | None] = share.calls(call)
+        if apart or session.dask is not None:
+            dense = [(None, partial(train_dense, e, folder, device)) for e in _shared_dense(todo)]
+            calls = itertools.chain(dense, calls)
         results: Results = completed(calls, pool, what="run", once=[None])  # what runs share, they train too
         if together > 1:
-            results = keep_together(todo, folder, device, keep_tickets, together)
+            results = keep_together(share, folder, device, keep_tickets, together)
         for experiment, outcome in stack.enter_context(contextlib.closing(results)):
             if experiment is None:
                 continue
@@ -162,8 +174,9 @@ def sweep(
             died = isinstance(outcome, Died)
             if died:
                 outcome = Outcome(digest, None, {"error": str(outcome), "traceback": outcome.cause})
-            if died or session.dask is not None:
+            if died or (session.dask is not None and not outcome.found):
                 keep_outcome(outcome, experiment, folder, keep_tickets)
+            leases.give_back(digest)
             outcome.caught.show_again()
             del missing[digest]
             if outcome.record is None:

@@ -13,6 +13,9 @@ from torch import Tensor
 
 from scratchcard.pruning.ticket import Ticket
 
+OURS = ".scratchcard"
+"""The end of our logs' names: those of other programs in a run's folder stay."""
+
 
 class Logs:
     """TensorBoard logs below `folder`, one run in `<network>-<task>/<label>/d<density>/s<seed>`.
@@ -62,9 +65,9 @@ class Logs:
 
         place = self.folder / run_folder(record)
         place.mkdir(parents=True, exist_ok=True)
-        for old in place.glob("events.out.tfevents.*"):
+        for old in place.glob(f"events.out.tfevents.*{OURS}"):
             old.unlink()
-        with SummaryWriter(str(place)) as writer:
+        with SummaryWriter(str(place), filename_suffix=OURS) as writer:
             for name, step, value in self._scalars(record):
                 writer.add_scalar(name, value, step)
             for name, tensor, step in _weights(record, ticket):

@@ -11,7 +11,7 @@ from scratchcard.apply.method import Method
 from scratchcard.dataset_builder.recording import Recording
 from scratchcard.number_list import LARGEST
 from scratchcard.pruning.schedules import SCHEDULES
-from scratchcard.regimes import UMS
+from scratchcard.regimes import IMS, ISS, UMS
 from scratchcard.scorers import GraSP, Random
 from scratchcard.setting import SettingError
 from scratchcard.settings import parsed, settings_of
@@ -21,7 +21,7 @@ from scratchcard.workloads.recipe import Recipe
 @pytest.mark.parametrize("value", [LARGEST + 1, 10**30, -(10**400)])
 def test_whole_numbers_that_are_too_large(value: int) -> None:
     with pytest.raises(SettingError, match=f"at most {LARGEST}") as caught:
-        UMS(rounds=value)
+        ISS(rewind_step=value)
     assert len(str(caught.value)) < 400
     with pytest.raises(SettingError):
         Recipe(batch_size=value)
@@ -31,6 +31,12 @@ def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
     regime = UMS(rounds=np.int64(3))  # type: ignore[arg-type]
     assert type(regime.rounds) is int
     assert regime == UMS(rounds=3)
+
+
+@pytest.mark.parametrize("kind", [UMS, ISS, IMS])
+def test_more_rounds_are_refused_where_they_are_set(kind: Any) -> None:
+    with pytest.raises(SettingError, match=r"rounds is 100000000, expected a whole number in \[1, 1000000\]"):
+        kind(rounds=100_000_000)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values())

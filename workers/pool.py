@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 Key = TypeVar("Key")
 Call = Callable[[], Any]
 
 MOST_DEATHS = 2
 """A call whose process died so often is given up: it is likely to be what kills it."""
+POLL_SECONDS = 0.2
+"""Between two looks at work that others are at."""
 HOPELESS_DEATHS = 12
 """So many deaths before any call came to its end: it is not the calls."""
 
@@ -117,8 +121,20 @@ def open_pool(jobs: int = 1, dask: str | None = None) -> Iterator[Pool]:
         pool.close(kill=False)
 
 
+@dataclass(frozen=True)
+class Ready:
+    """Stands for a call whose outcome is known already.
+
+    Examples:
+        >>> dict(completed([("five", Ready(5))], Here()))
+        {'five': 5}
+    """
+
+    value: Any
+
+
 def completed(
-    calls: Iterable[tuple[Key, Call]], pool: Pool, *, what: str = "call", once: Collection[Key] = ()
+    calls: Iterable[tuple[Key, Call | Ready] | None], pool: Pool, *, what: str = "call", once: Collection[Key] = ()
 ) -> Generator[tuple[Key, Any], None, None]:
     """Make all calls; yields (key, what it returned, or a `Died`) as they finish.
 
@@ -126,7 +142,8 @@ def completed(
     the generator, or an error in it, ends the calls under way and closes the pool.
 
     Args:
-        calls: (key, function without arguments that can be pickled), in the order in which they begin.
+        calls: (key, function without arguments that can be pickled), in the order in which they begin; each is asked
+            for when there is room. None says that nothing can begin now: it is asked again a little later.
         pool: where.
         what: a call is, for errors.
         once: keys of calls that are not made again.
@@ -140,19 +157,33 @@ def completed(
         >>> dict(completed([("five", partial(sum, [2, 3])), ("nine", partial(sum, [4, 5]))], Here()))
         {'five': 5, 'nine': 9}
     """
-    waiting = deque(calls)
+    source = _Source(calls)
     busy: dict[Future[Any], tuple[Key, Call]] = {}
     finished: deque[tuple[Key, Any]] = deque()
     deaths: Counter[Call] = Counter()
     survived = False
     try:
-        while waiting or busy or finished:
-            while waiting and pool.room(len(busy)):
-                key, call = waiting.popleft()
-                busy[pool.submit(call)] = key, call
-            while finished:
-                yield finished.popleft()
-            for future in wait(busy, return_when=FIRST_COMPLETED).done:
+        while True:
+            waits = False
+            while pool.room(len(busy) + len(finished)) and not waits:
+                item = source.next()
+                if item is None:
+                    waits = True
+                elif isinstance(item[1], Ready):
+                    finished.append((item[0], item[1].value))
+                else:
+                    busy[pool.submit(item[1])] = item[0], item[1]
+            if finished:
+                while finished:
+                    yield finished.popleft()
+                continue
+            if not busy:
+                if source.is_empty:
+                    return
+                time.sleep(POLL_SECONDS)
+                continue
+            patience = POLL_SECONDS if waits and not source.is_empty else None
+            for future in wait(busy, timeout=patience, return_when=FIRST_COMPLETED).done:
                 key, call = busy.pop(future)
                 outcome = pool.result(future)
                 if not isinstance(outcome, Died):
@@ -166,13 +197,38 @@ def completed(
                         "memory?): run with fewer jobs or more memory"
                     )
                 if deaths[call] < MOST_DEATHS and key not in once:
-                    waiting.append((key, call))
+                    source.again.append((key, call))
                     continue
                 text = f"its worker process died {deaths[call]} times (killed, or out of memory?)"
                 finished.append((key, Died(text, str(outcome))))
     finally:
         if busy:
             pool.close(kill=True)
+
+
+class _Source(Generic[Key]):
+    """What is to be called: as it comes, then what is called again."""
+
+    def __init__(self, calls: Iterable[tuple[Key, Call | Ready] | None]) -> None:
+        self._calls = iter(calls)
+        self._ended = False
+        self.again: deque[tuple[Key, Call | Ready]] = deque()
+
+    @property
+    def is_empty(self) -> bool:
+        return self._ended and not self.again
+
+    def next(self) -> tuple[Key, Call | Ready] | None:
+        """The next one; None if there is none now."""
+        if not self._ended:
+            try:
+                found = next(self._calls)
+            except StopIteration:
+                self._ended = True
+            else:
+                if found is not None:
+                    return found
+        return self.again.popleft() if self.again else None
 
 
 def ordered(calls: Iterable[Call], pool: Pool, *, what: str = "call") -> Iterator[Any]:

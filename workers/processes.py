@@ -13,7 +13,7 @@ from loky import ProcessPoolExecutor
 from loky.process_executor import BrokenProcessPool
 
 from scratchcard.workers.pool import Call, Died
-from scratchcard.workers.worker import without_interrupts
+from scratchcard.workers.worker import STOPPING, without_interrupts
 
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMBA", "NUMEXPR")} | {
     "VECLIB_MAXIMUM_THREADS": "1"
@@ -26,9 +26,9 @@ WATCH_SECONDS = 1.0
 class Processes:
     """`jobs` processes on this machine, one call at a time in each.
 
-    Each is a pool of its own, so that one that dies takes no other's work with it. They don't hear Ctrl-C, which is for
-    this process to act on, and end soon after it, however it ends (on Windows only if it ends by itself). Between calls
-    they keep what calls keep, such as tasks that were read.
+    Each is a pool of its own, so that one that dies takes no other's work with it. They don't hear Ctrl-C and the like,
+    which are for this process to act on, and end soon after it, however it ends (on Windows only if it ends by itself).
+    Between calls they keep what calls keep, such as tasks that were read.
 
     Examples:
         >>> from functools import partial
@@ -80,12 +80,14 @@ class Processes:
 
 def _process() -> ProcessPoolExecutor:
     environment = ONE_THREAD | KEEPS_MEMORY
-    return ProcessPoolExecutor(max_workers=1, env=environment, initializer=_begin, initargs=(os.getpid(),))
+    with without_interrupts():  # its semaphores have a process that watches them
+        return ProcessPoolExecutor(max_workers=1, env=environment, initializer=_begin, initargs=(os.getpid(),))
 
 
 def _begin(parent: int) -> None:
-    """In a process of the pool: leave Ctrl-C to the parent, and end when it has ended."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """In a process of the pool: leave Ctrl-C and the like to the parent, and end when it has ended."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
     if hasattr(os, "getppid") and os.name != "nt":
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals that ask a program to end: with Ctrl-C, by `kill` or a scheduler, by a terminal that closes."""
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -87,7 +89,8 @@ def alone() -> Iterator[WorkerWarnings]:
 
 @contextmanager
 def without_interrupts() -> Iterator[None]:
-    """Processes that are started here inherit that SIGINT is blocked: none shows a traceback while it starts.
+    """Processes that are started here inherit that what stops this one is blocked: none shows a traceback, or dies
+    before this one has acted on it, while it starts.
 
     Examples:
         >>> with without_interrupts():
@@ -102,11 +105,13 @@ def without_interrupts() -> Iterator[None]:
 
     from loky.backend import resource_tracker as loky_tracker
 
-    # Where these are not running yet, the first process starts them, and Python 3.11's unblocks SIGINT after that.
-    loky_tracker.ensure_running()
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # Where these are not running yet, the first process starts them, and Python 3.11's unblocks signals after that.
+    # They ignore Ctrl-C and `kill`; a terminal's end, which would kill them, stays blocked in them.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, set(STOPPING))
     try:
+        loky_tracker.ensure_running()
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, set(STOPPING))
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

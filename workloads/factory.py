@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from scratchcard.artefacts.digest import sha256
+from scratchcard.artefacts.code_digest import look_in_working_folder
+from scratchcard.words import said
 
 
 def from_factory(path: str, seed: int, task: object = None) -> nn.Module:
@@ -86,7 +85,7 @@ def load_factory(path: str, kind: str = "network", returns: str = "a torch.nn.Mo
         ValueError: cannot import the network 'torch.nn:Linnear' (AttributeError: ...
     """
     module_name, _, attribute = path.partition(":")
-    _look_in_working_folder()
+    look_in_working_folder()
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
     except (Exception, SystemExit) as error:  # the user's own module can raise anything, a SyntaxError among it
@@ -97,50 +96,6 @@ def load_factory(path: str, kind: str = "network", returns: str = "a torch.nn.Mo
         raise ValueError(f"{path} is {type(factory).__name__}, expected a function that returns {returns}")
     found: Callable[..., Any] = factory
     return found
-
-
-def code_digest(path: str) -> str | None:
-    """sha256 of the Python files beside a factory: its module's file, or all files of the package that it lies in.
-
-    Nothing of it is run but the packages above it, so that code which ends its process ends only the run's. What the
-    module imports from elsewhere does not count; an edit of anything in these files does. None where there is no file.
-
-    Examples:
-        >>> _ = Path("my_network.py").write_text("width = 10")
-        >>> before = code_digest("my_network:build")
-        >>> _ = Path("my_network.py").write_text("width = 11")
-        >>> code_digest("my_network:build") == before
-        False
-    """
-    module_name = path.partition(":")[0]
-    _look_in_working_folder()
-    try:
-        found = importlib.util.find_spec(module_name)
-    except Exception:  # a package above it can raise anything; said where the network is built
-        found = None
-    # A script that is run has no spec, but a file.
-    origin = getattr(sys.modules.get(module_name), "__file__", None) if found is None else found.origin
-    if origin is None or not Path(origin).is_file():
-        return None
-    file = Path(origin)
-    files = sorted(file.parent.glob("*.py")) if found is not None and found.parent else [file]
-    contents = {each.name: each.read_bytes() for each in files}
-    return sha256(part for name, text in contents.items() for part in (f"{name} {len(text)}\n", text))
-
-
-def said(error: BaseException) -> str:
-    """An error of foreign code in one line.
-
-    Examples:
-        >>> said(ValueError("so   much   space")), said(KeyError())
-        ('ValueError: so much space', 'KeyError')
-    """
-    return f"{type(error).__name__}: {' '.join(str(error).split())}" if str(error) else type(error).__name__
-
-
-def _look_in_working_folder() -> None:
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # as `python -m` does: a user's own module lies in the working folder
 
 
 def _parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scratchcard.number_list import LARGEST
 from scratchcard.pruning.inputs import Inputs, rows, tensors
-from scratchcard.workloads.factory import said
+from scratchcard.words import said
 from scratchcard.workloads.objective import Objective
 from scratchcard.workloads.objectives import make_objective
 from scratchcard.workloads.task import Split, Task, task_digest

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from scratchcard.setting import SettingError, setting
 from scratchcard.settings import Settings, make
 
 _LARGEST = 3e38
+
+if TYPE_CHECKING:
+    from scratchcard.workloads.task import Task
 
 
 @dataclass(frozen=True)
@@ -87,3 +90,22 @@ class Recipe(Settings):
         if not isinstance(described, Mapping):
             raise ValueError(f"expected a recipe as an object of settings, got {type(described).__name__}")
         return make(cls, "a recipe", {str(name): value for name, value in described.items()})
+
+
+def check_batch_size(task: Task, recipe: Recipe) -> None:
+    """Refuse a batch larger than the training split.
+
+    Raises:
+        ValueError: there is no whole batch.
+
+    Examples:
+        >>> check_batch_size(sc.Task.of(torch.rand(50, 4), torch.arange(50) % 2), Recipe(batch_size=64))
+        Traceback (most recent call last):
+            ...
+        ValueError: the batch size 64 exceeds the 35 training examples of own; set the recipe's batch_size lower
+    """
+    if recipe.batch_size > len(task.train):
+        raise ValueError(
+            f"the batch size {recipe.batch_size} exceeds the {len(task.train)} training examples of {task.name}; "
+            "set the recipe's batch_size lower"
+        )

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from scratchcard.artefacts.store import Stored, content_key
 from scratchcard.pruning.mask import Mask
-from scratchcard.pruning.ticket import copy_state
+from scratchcard.pruning.network_code import network_code
+from scratchcard.pruning.state import copy_state, load_state
 from scratchcard.workloads.device import choose_device
 from scratchcard.workloads.engines.loop import Evaluation
 from scratchcard.workloads.engines.training import TrainingRecord, train
@@ -66,7 +67,7 @@ def train_once(
     mask = None if mask is not None and mask.kept == mask.total else mask
     described: dict[str, Any] = {
         "workload": workload.describe(),
-        "network": repr(network),  # a user's own factory may have been changed
+        "network": network_code(network, learning=True),  # a user's own factory may have been changed
         "seed": seed,
         "snapshot_steps": sorted(snapshot_steps),
     }
@@ -82,7 +83,7 @@ def train_once(
         try:
             return None if found is None else _unpack(network, mask, found)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError):
-            network.load_state_dict(before)  # a whole file that holds something else: as good as none
+            load_state(network, before)  # a whole file that holds something else: as good as none
             return None
 
     record = look()
@@ -121,7 +122,7 @@ def _unpack(network: nn.Module, mask: Mask | None, found: Stored) -> TrainingRec
             full[kept[name]] = tensor
             tensor = full
         states.setdefault(when, {})[name] = tensor
-    network.load_state_dict(states.pop("end"))
+    load_state(network, states.pop("end"))
     # In the network's order: the file's is alphabetical.
     snapshots = {int(step): {name: state[name] for name in network.state_dict()} for step, state in states.items()}
     about = dict(copy.deepcopy(found.about))

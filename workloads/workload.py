@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor, nn
 
+from scratchcard.artefacts.code_digest import code_digest, foreign_code
 from scratchcard.artefacts.digest import sha256, tensor_bytes
-from scratchcard.pruning.inputs import Inputs, check_tensor, each, placed, rows, tensors
+from scratchcard.pruning.inputs import (
+    Inputs,
+    check_tensor,
+    each,
+    in_layer,
+    placed,
+    rows,
+    shapes_of,
+    tensors,
+    told,
+)
+from scratchcard.pruning.known_layers import registered
+from scratchcard.pruning.network_code import network_code
 from scratchcard.pruning.parameters import inside, prunable
-from scratchcard.workloads.factory import code_digest, from_factory, said
-from scratchcard.workloads.networks import build_network
+from scratchcard.registry import members
+from scratchcard.workloads.factory import from_factory
+from scratchcard.workloads.networks import NETWORKS, build_network
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Task
+from scratchcard.workloads.weights_file import load_weights, read_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +45,8 @@ class Workload:
             is copied and never changed: its weights are the initial weights.
         task: the data and the objective.
         recipe: the training recipe.
-        weights: a safetensors file with the network's state, loaded after it was built.
+        weights: a file of the network's state, safetensors or torch's plain tensors (.pt, .pth), loaded after it was
+            built; see `load_weights`.
 
     With a module or with weights, the seed changes only the scoring batch and the data order.
 
@@ -89,13 +102,14 @@ class Workload:
         """
         if not isinstance(self.network, str):
             prunable(self.network)  # a computed weight cannot be copied
-            network = copy.deepcopy(self.network)
+            with told(lambda: f"{self.network_name} cannot be copied; give a factory of it, package.module:factory"):
+                network = copy.deepcopy(self.network)
         elif ":" in self.network:
             network = from_factory(self.network, seed, self.task)
         else:
             network = build_network(self.network, self.task.input_shape, self.task.outputs, seed)
         if self.weights is not None:
-            _load_weights(network, self.weights)
+            load_weights(network, self.weights)
         prunable(network)
         network = network.to(device=device, dtype=dtype)
         self._check_outputs(network)
@@ -129,8 +143,9 @@ class Workload:
     def describe(self) -> dict[str, Any]:
         """Plain JSON that identifies the workload: network, task, data digest, recipe; the weights' file and sha256.
 
-        A network or task of the user's own has its code's digest too: edited, it is another one. A module also has the
-        digest of its structure and state, and an objective other than classification is named.
+        A network or task of the user's own has its code's digest too: edited, it is another one. So has a network that
+        another package registered, and what `register_prunable` added counts for both. A module also has the digest of
+        its structure and state, and an objective other than classification is named.
 
         Raises:
             FileNotFoundError: the weights file does not exist.
@@ -155,9 +170,14 @@ class Workload:
             code = code_digest(self.network)
             if code is not None:
                 described["network_code"] = code
+        elif self.network not in NETWORKS:  # of another package
+            for code in foreign_code([members(NETWORKS, "networks").get(self.network)]).values():
+                described["network_code"] = code
+        if "network_code" in described and (added := registered()):
+            described["prunable"] = added
         if self.weights is not None:
             described["weights"] = str(self.weights)
-            described["weights_sha256"] = sha256([_read(self.weights)])
+            described["weights_sha256"] = sha256([read_bytes(self.weights)])
         return described
 
     def _check_outputs(self, network: nn.Module) -> None:
@@ -169,13 +189,10 @@ class Workload:
         before, probe = probe, each(probe, torch.clone)
         training = network.training
         network.eval()
+        taken = f"{self.network_name} cannot take a batch of {self.task.name} of {shapes_of(probe)}"
         try:
-            with torch.enable_grad():
-                outputs = network(**probe) if isinstance(probe, dict) else network(probe)
-        except (Exception, SystemExit) as error:  # a foreign network can raise anything
-            raise ValueError(
-                f"{self.network_name} cannot take a batch of {self.task.name} of {_said(probe)}: {said(error)}"
-            ) from error
+            with torch.enable_grad(), told(lambda: f"{taken}{in_layer(network)}"):
+                outputs: object = network(**probe) if isinstance(probe, dict) else network(probe)
         finally:
             network.train(training)
         what = f"{self.network_name} on {self.task.name}"
@@ -195,59 +212,24 @@ class Workload:
         self.task.objective.check_outputs(outputs, targets, outputs_expected=self.task.outputs, what=what)
 
 
-def _said(probe: Inputs) -> str:
-    """Type and shape of inputs in words."""
-    if isinstance(probe, Tensor):
-        return f"{probe.dtype} and shape {tuple(probe.shape)}"
-    return ", ".join(f"{name} {tensor.dtype} {tuple(tensor.shape)}" for name, tensor in probe.items())
-
-
 def _is_torchs(kind: type) -> bool:
     return kind.__module__.partition(".")[0] in ("torch", "torchvision")
 
 
 def _code_of(network: nn.Module) -> str:
-    """sha256 of a module's structure and of the files of all classes in it that are not torch's own."""
+    """sha256 of what a module computes, and of the files of all classes in it that are not torch's own."""
     kinds = {type(module) for module in network.modules()}
     own = sorted({f"{kind.__module__}:" for kind in kinds if not _is_torchs(kind)})
-    parts = [repr(network), *(f"{path} {code_digest(path)}" for path in own)]
-    parts += [setting for name, module in network.named_modules() for setting in _attributes_of(name, module)]
-    return sha256(["\n".join(parts)])
-
-
-def _attributes_of(name: str, module: nn.Module) -> list[str]:
-    """What a module of the user's own keeps beside its state, such as the slope that its `forward` reads."""
-    if _is_torchs(type(module)):
-        return []
-    own = {key: value for key, value in sorted(vars(module).items()) if key not in _MODULE}
-    code: dict[str, Any] = {key: getattr(value, "__code__", None) for key, value in own.items()}
-    return [
-        f"{name}.{key}={_ADDRESS.sub('', repr(value))}" + ("" if code[key] is None else code[key].co_code.hex())
-        for key, value in own.items()
-    ]
-
-
-_MODULE = frozenset(vars(nn.Module()))
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+.*")
+    return sha256(
+        [
+            "\n".join(
+                [repr(network), network_code(network, learning=True), *(f"{path} {code_digest(path)}" for path in own)]
+            )
+        ]
+    )
 
 
 def _state_of(network: nn.Module) -> str:
     """sha256 of a module's parameters and buffers."""
     state = network.state_dict().items()
     return sha256(part for name, t in state for part in (f"{name} {t.dtype} {tuple(t.shape)}\n", tensor_bytes(t)))
-
-
-def _read(path: Path) -> bytes:
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path}: expected a safetensors file of the network's state")
-    return path.read_bytes()
-
-
-def _load_weights(network: nn.Module, path: Path) -> None:
-    content = _read(path)
-    try:
-        network.load_state_dict(load(content))
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error})") from error
-    except RuntimeError as error:
-        raise ValueError(f"the weights in {path} do not fit the network: {' '.join(str(error).split())}") from error

@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.groups import rows_of
+from scratchcard.analysis.mixed import mixed
 from scratchcard.analysis.report.cells import Cell, Table, number
 from scratchcard.analysis.report.page import Block, Section, Text
 from scratchcard.analysis.report.sources import Inputs, word
@@ -65,6 +66,7 @@ def provenance(inputs: Inputs) -> list[Section]:
         "95 % by Student's t over seeds. Equal settings give equal runs on one machine; other machines and versions "
         "differ by rounding, which training amplifies."
     )
+    text += "".join(f" Note: {told}." for told in mixed(inputs.runs))
     blocks: list[Block] = []
     parts = [(grid, inputs.part(grid)) for grid in inputs.grids]
     if parts:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import importlib
 import re
+import signal
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
+
+from scratchcard.words import printable
 
 COMMANDS = {
     "demo": ("demo", "The whole job on the embedded digits task, in about a minute."),
@@ -19,7 +22,8 @@ COMMANDS = {
     "fit": ("fit", "Fit a predictor on a score table and save it as a bundle."),
     "prune": ("prune", "Find a ticket of a network before (or with) training."),
     "train": ("tickets", "Train a ticket's kept weights."),
-    "evaluate": ("tickets", "Loss and accuracy of a trained ticket."),
+    "evaluate": ("tickets", "Loss and accuracy of a ticket."),
+    "export": ("export", "Write a ticket's network for other tools."),
     "sweep": ("sweep", "Run a grid of experiments that a TOML file states."),
     "status": ("sweep", "How far a grid is."),
     "results": ("results", "Query and export the results of sweeps."),
@@ -35,6 +39,7 @@ INTERRUPTED = {
     "build": "finished rounds and seeds are kept, the same command goes on",
     "fit": BEGINS_AGAIN,
     "prune": BEGINS_AGAIN,
+    "export": BEGINS_AGAIN,
     "train": "the ticket is as it was, the same command begins again",
 }
 """What is true when a command is interrupted; a command may know better (`output.when_interrupted`)."""
@@ -92,9 +97,10 @@ class _LazyGroup(click.Group):
             ctx = getattr(error, "ctx", None)
             _say(f"{error.format_message().rstrip('.')}; see {ctx.command_path if ctx else prog_name} --help")
             status = 2
-        except click.Abort:
-            _say("interrupted")
-            status = 130
+        except click.Abort as error:
+            stopped = error.__cause__ or error.__context__
+            _say(_why(stopped))
+            status = 128 + _signal_of(stopped)
         sys.exit(status if isinstance(status, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -116,10 +122,53 @@ class _LazyGroup(click.Group):
                 raise
             _say(f"out of memory: take smaller batches, fewer rows or jobs, or another --device ({error})")
             ctx.exit(2)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
             truth = ctx.meta.get("scratchcard.interrupted") or INTERRUPTED.get(ctx.invoked_subcommand or "")
-            _say("interrupted" + (f"; {truth}" if truth else ""))
-            ctx.exit(130)
+            _say(_why(stopped) + (f"; {truth}" if truth else ""))
+            ctx.exit(128 + _signal_of(stopped))
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal that asks a command to end; it ends as with Ctrl-C.
+
+    >>> Stopped(15).number
+    15
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+STOPPING = {"SIGTERM": "terminated", "SIGHUP": "the terminal has gone"}
+"""Signals that end a command as Ctrl-C does, and how that is said."""
+
+
+def _stop(number: int, _: object) -> None:
+    for name in STOPPING:  # once is enough: what is under way is being cleared up
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    raise Stopped(number)
+
+
+def _signal_of(stopped: BaseException | None) -> int:
+    return stopped.number if isinstance(stopped, Stopped) else signal.SIGINT
+
+
+def _why(stopped: BaseException | None) -> str:
+    name = signal.Signals(_signal_of(stopped)).name
+    return STOPPING.get(name, "interrupted")
+
+
+def _listen() -> list[tuple[int, Any]]:
+    """Hear the signals that are not ignored on purpose, as `nohup` ignores SIGHUP; returns what was done before."""
+    before = []
+    for number in (getattr(signal, name) for name in STOPPING if hasattr(signal, name)):
+        handler = signal.getsignal(number)
+        if handler is not signal.SIG_IGN:
+            before.append((number, handler))
+            signal.signal(number, _stop)
+    return before
 
 
 def _in_options(error: Exception, command: click.Command | None) -> str:
@@ -138,12 +187,20 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _say(text: str) -> None:
-    click.echo(f"scratchcard: {' '.join(text.split())}", err=True)
+    click.echo(f"scratchcard: {printable(text)}", err=True)
 
 
-def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    said = re.sub(r"Method\('(\w+)'\)", r"--scorer \1", str(message))  # the library speaks of Python
-    _say(f"warning: {said}")
+def _warning_lines() -> Callable[..., None]:
+    """Says warnings as lines, each once: Python forgets what it has shown whenever some code changes its filters."""
+    shown: set[str] = set()
+
+    def warn(message: Warning | str, *_: Any, **__: Any) -> None:
+        said = re.sub(r"Method\('(\w+)'\)", r"--scorer \1", str(message))  # the library speaks of Python
+        if said not in shown:
+            shown.add(said)
+            _say(f"warning: {said}")
+
+    return warn
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -163,7 +220,7 @@ def cli() -> None:
     Tab completion of commands, options and names (bash; zsh and fish alike):
       eval "$(_SCRATCHCARD_COMPLETE=bash_source scratchcard)"
     """
-    warnings.showwarning = _warn
+    warnings.showwarning = _warning_lines()
 
 
 def main() -> None:
@@ -183,6 +240,7 @@ def main() -> None:
 
     # Must be set before torch is imported: with several threads small networks train several times slower.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    before = _listen()
     try:
         cli()
     except SystemExit:
@@ -190,3 +248,7 @@ def main() -> None:
         # unhandled, and dies of it at the very end, whatever was done about it. To execute a text clears that note.
         exec("")  # noqa: S102
         raise
+    finally:
+        for number, handler in before:  # all is cleared up: from here on a signal simply ends the process
+            if signal.getsignal(number) is _stop:
+                signal.signal(number, handler)

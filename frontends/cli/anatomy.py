@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scratchcard.frontends.cli.options import PATH, emit, json_option, progress_bar
+from scratchcard.frontends.cli.options import PATH, check_new, emit, json_option, overwrite_option, progress_bar
 from scratchcard.words import counted, duration
 
 if TYPE_CHECKING:
@@ -27,8 +27,9 @@ MOST_LABELS = 24
 @click.option(
     "--density", type=click.FloatRange(0, 1, min_open=True), help="Only tickets of it, e.g. 0.01. [default: all]"
 )
+@overwrite_option
 @json_option
-def anatomy(sources: tuple[Path, ...], out: Path | None, density: float | None, as_json: bool) -> None:
+def anatomy(sources: tuple[Path, ...], out: Path | None, density: float | None, overwrite: bool, as_json: bool) -> None:
     """Compare tickets: overlap (Jaccard), common core, layers, weights.
 
     SOURCE is a results folder whose sweep kept its tickets, ticket files, or a file that --out wrote. Tickets are
@@ -42,13 +43,12 @@ def anatomy(sources: tuple[Path, ...], out: Path | None, density: float | None, 
     from scratchcard.analysis.anatomy import anatomy as dissect
     from scratchcard.analysis.anatomy import read_anatomy
     from scratchcard.analysis.anatomy_tables import places
-    from scratchcard.artefacts.destination import check_destination
 
     begin = time.perf_counter()
     if out is not None:
         if out.suffix != ".parquet":
             raise ValueError(f"--out must name a .parquet file, got {out}")
-        check_destination(out)
+        check_new(out, overwrite)
     if sources[0].suffix == ".parquet":
         if out is not None or len(sources) > 1:
             raise ValueError(f"{sources[0]} is a finished anatomy: name it alone, without --out")

@@ -59,8 +59,9 @@ _PASSED = ("objective", "target", "train_seeds", "held_out_seeds", "rounds", "se
 @click.option("--threads", type=opt.COUNT, default=1, show_default=True, help="For forest and gbm, e.g. 2.")
 @click.option("--device", help="Where mlp is trained, e.g. auto or cuda. [default: cpu]")
 @click.option("--out", type=opt.PATH, default="predictor", show_default=True, help="The bundle's folder, e.g. imp-gbm.")
+@opt.overwrite_option
 @opt.json_option
-def fit(table: Path, out: Path, **options: Any) -> None:
+def fit(table: Path, out: Path, overwrite: bool, **options: Any) -> None:
     """Fit a predictor on a score table and save it as a bundle; splits by seed, never by row.
 
     \b
@@ -69,12 +70,16 @@ def fit(table: Path, out: Path, **options: Any) -> None:
     scratchcard fit table --family mlp --option epochs=10 --option hidden=[64,32] --device auto
     """
     from scratchcard.artefacts.destination import check_destination
-    from scratchcard.meta.bundle import check_replaceable, save_bundle
+    from scratchcard.meta.bundle import check_replaceable, is_bundle, save_bundle
     from scratchcard.meta.fit import fit as fit_predictor
     from scratchcard.score_tables.table import ScoreTable
 
     check_destination(out, "folder")
     check_replaceable(out)
+    if not overwrite and is_bundle(out):
+        raise FileExistsError(
+            f"{out} holds a predictor already; choose another --out, or add --overwrite to replace it"
+        )
     family = options["family"]
     chosen = _family_options(family, options["family_options"], options["device"])
     names = options["features"]

@@ -15,6 +15,7 @@ from scratchcard.frontends.cli.options import emit, json_option
 from scratchcard.settings import settings_of
 
 FAMILIES = registry.FAMILIES | {
+    "formats": "scratchcard.pruning.export:FORMATS",
     "scopes": "scratchcard.pruning.scopes:SCOPES",
     "initial": "scratchcard.apply.method:INITIAL",
     "shipped": "scratchcard.apply.shipped:SHIPPED",
@@ -31,8 +32,8 @@ FAMILIES = registry.FAMILIES | {
 def list_(family: str | None, as_json: bool) -> None:
     """Everything that can be named on this command line, with one line each; with --json its settings too.
 
-    FAMILY is one of scorers, schedules, regimes, networks, tasks, predictors, scopes, initial, shipped, features,
-    targets and recipe. [default: all]
+    FAMILY is one of scorers, schedules, regimes, networks, tasks, predictors, scopes, initial, shipped, formats,
+    features, targets and recipe. [default: all]
 
     \b
     scratchcard list
@@ -70,6 +71,10 @@ def _listed(family: str) -> dict[str, dict[str, Any]]:
         return {column.name: {"about": f"{column.description} [{column.transform}]"} for column in found}
     if family == "scopes":
         return {name: {"about": about} for name, about in found.items()}
+    if family == "formats":
+        return {
+            name: _about(each.write) | {"ending": each.ending} for name, each in registry.members(found, family).items()
+        }
     if family == "recipe":
         return {name: {"about": each.help} | each.plain() for name, each in settings_of(found).items()}
     if family == "scorers":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_origin
 import click
 from click.shell_completion import CompletionItem
 
+from scratchcard.frontends.cli.output import check_new as check_new
 from scratchcard.frontends.cli.output import emit as emit
 from scratchcard.frontends.cli.output import progress_bar as progress_bar
 from scratchcard.frontends.cli.output import took as took
@@ -124,7 +125,11 @@ _WORKLOAD = (
         "Task); or tensors:FILE, a .npz or .safetensors of train_inputs, train_targets and perhaps validation_* and "
         "test_*.",
     ),
-    click.option("--weights", type=PATH, help="Initial weights, e.g. weights.safetensors. [default: from the seed]"),
+    click.option(
+        "--weights",
+        type=PATH,
+        help="Initial weights, e.g. weights.safetensors, or a .pt or .pth of plain tensors. [default: from the seed]",
+    ),
     data_dir_option,
 )
 
@@ -189,7 +194,7 @@ def settings_options(kind: Any, *names: str, default: str | None = None) -> Call
     ['--learning-rate', '--max-steps']
     """
     known = settings_of(kind)
-    return _apply(tuple(_setting_option(known[name], default=default) for name in names or known))
+    return all_of(*(_setting_option(known[name], default=default) for name in names or known))
 
 
 scorer_settings_option = click.option(
@@ -230,7 +235,16 @@ def _given(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: options[name] for name in names if options.get(name) is not None}
 
 
-def _apply(options: tuple[Callable[[Command], Command], ...]) -> Callable[[Command], Command]:
+def all_of(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one, in their order.
+
+    >>> @click.command()
+    ... @all_of(data_dir_option, json_option)
+    ... def count(**options): click.echo(options)
+    >>> [option.name for option in count.params]
+    ['data_dir', 'as_json']
+    """
+
     def decorate(command: Command) -> Command:
         """Give a command the options, in the order of its help.
 
@@ -247,13 +261,18 @@ def _apply(options: tuple[Callable[[Command], Command], ...]) -> Callable[[Comma
     return decorate
 
 
-workload_options = _apply(_WORKLOAD)
+workload_options = all_of(*_WORKLOAD)
 _TRAINING = tuple(name for name in settings_of(Recipe) if not name.startswith("scoring_"))
 recipe_options = settings_options(Recipe)
 ticket_recipe_options = settings_options(Recipe, *_TRAINING, default="the ticket's")
 device_option = click.option("--device", default="auto", show_default=True, help="E.g. auto, cpu, cuda or cuda:1.")
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, e.g. for jq. [default: as text]"
+)
+
+
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace what --out names, e.g. an earlier result. [default: it is refused]"
 )
 
 

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -48,6 +49,21 @@ def took() -> str:
     ' (took 90 s)'
     """
     return f" (took {duration(time.monotonic() - click.get_current_context().meta['scratchcard.begun'])})"
+
+
+def check_new(out: Path, overwrite: bool) -> None:
+    """Refuse a file that is there, unless it may be replaced; an empty one holds nothing to lose.
+
+    Raises:
+        OSError: one sentence.
+
+    >>> check_new(Path("ticket.safetensors"), overwrite=False)
+    """
+    from scratchcard.artefacts.destination import check_destination
+
+    check_destination(out)
+    if not overwrite and out.exists() and out.stat().st_size:
+        raise FileExistsError(f"{out} is there already; choose another --out, or add --overwrite to replace it")
 
 
 def emit(result: Any, as_json: bool, text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,11 @@ from scratchcard.frontends.cli import options as opt
     show_default=True,
     help="The ticket's file, e.g. imp.safetensors.",
 )
+@opt.overwrite_option
 @opt.device_option
 @opt.recipe_options
 @opt.json_option
-def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None:
+def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **options: Any) -> None:
     """Find a ticket: the initial weights of a network and a mask of those to keep.
 
     \b
@@ -54,12 +55,10 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None
     from scratchcard.apply.pipeline import find_ticket
     from scratchcard.artefacts.destination import check_destination
     from scratchcard.artefacts.store import Store
-    from scratchcard.pruning.connectivity import Connectivity
     from scratchcard.workloads.device import choose_device
-    from scratchcard.workloads.factory import said
     from scratchcard.workloads.session import Session
 
-    check_destination(out)
+    opt.check_new(out, overwrite)
     if rounds_dir is not None:
         check_destination(rounds_dir, "folder")
     device = choose_device(options["device"])
@@ -69,17 +68,20 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None
     kept_in = (rounds_dir or hidden) if method.make_regime().trains else None
     if kept_in is not None:
         opt.when_interrupted(f"finished rounds are kept in {kept_in}, the same command goes on")
-    with opt.progress_bar(f"pruning with {method.label}") as progress:
-        session = Session(device, store=None if kept_in is None else Store(kept_in), progress=progress)
-        ticket = find_ticket(workload, method, options["density"], seed, session)
-    ticket.save(out)
-    if kept_in == hidden:
-        shutil.rmtree(hidden, ignore_errors=True)
-    effective = None
-    try:
-        effective = Connectivity.of(workload.build(seed), ticket.mask, workload.task.example).effective_density
-    except Exception as error:  # a foreign network can raise anything; the ticket is found and saved
-        opt.warn(f"the effective density of {workload.network_name} could not be found: {said(error)}")
+    with contextlib.ExitStack() as stack:
+        store = None
+        if kept_in is not None:
+            store = stack.enter_context(Store(hidden).until_done()) if kept_in == hidden else Store.of_user(kept_in)
+        with opt.progress_bar(f"pruning with {method.label}") as progress:
+            session = Session(device, store=store, progress=progress)
+            ticket = find_ticket(workload, method, options["density"], seed, session)
+        opt.check_new(out, overwrite)  # it may have come there meanwhile; finished rounds are kept
+        ticket.save(out)
+    odd = ticket.check()
+    told = [finding.text for finding in odd if finding.kind != "not_prunable"]  # of these a warning has told
+    if told:
+        opt.warn(f"{out}: {'; '.join(told)}")
+    effective = ticket.provenance["checks"]["effective_density"]
     result = {
         "ticket": str(out),
         "method": method.label,
@@ -87,6 +89,7 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, **options: Any) -> None
         "prunable": ticket.mask.total,
         "density": ticket.mask.density,
         "effective_density": effective,
+        "checks": {finding.kind: finding.text for finding in odd},
         "seconds": ticket.provenance["pruning_seconds"],
     }
     also = "" if effective is None else f", effective {effective:.4g}"

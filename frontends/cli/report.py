@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from scratchcard.frontends.cli.options import PATH, emit, json_option
+from scratchcard.frontends.cli.options import PATH, check_new, emit, json_option, overwrite_option
 from scratchcard.words import duration
 
 
@@ -20,8 +20,11 @@ from scratchcard.words import duration
     type=PATH,
     help="The tickets' anatomy, e.g. anatomy.parquet, for overlaps and histograms. [default: the one in RESULTS]",
 )
+@overwrite_option
 @json_option
-def report(results: tuple[Path, ...], out: Path, title: str | None, anatomy: Path | None, as_json: bool) -> None:
+def report(
+    results: tuple[Path, ...], out: Path, title: str | None, anatomy: Path | None, overwrite: bool, as_json: bool
+) -> None:
     """Write one HTML page of RESULTS: folders that `sweep` wrote, or exported .parquet files.
 
     The page begins with a verdict: what is best, by how much, how sure. Below it each grid unfolds: plots with
@@ -35,6 +38,7 @@ def report(results: tuple[Path, ...], out: Path, title: str | None, anatomy: Pat
     begin = time.perf_counter()
     from scratchcard.analysis.report import report as write
 
+    check_new(out, overwrite)
     path = write(results, out, title=title, anatomy=anatomy)
     size = path.stat().st_size
     seconds = time.perf_counter() - begin

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scratchcard.frontends.cli.options import PATH, emit, json_option, warn
+from scratchcard.frontends.cli.options import PATH, check_new, emit, json_option, overwrite_option, warn
 from scratchcard.words import counted
 
 if TYPE_CHECKING:
@@ -31,8 +31,11 @@ MOST_ROWS = 1000
     is_flag=True,
     help="List the runs that failed and have no result, e.g. to see why. [default: those that have]",
 )
+@overwrite_option
 @json_option
-def results(source: Path, sql: str | None, grid: str | None, out: Path | None, failed: bool, as_json: bool) -> None:
+def results(
+    source: Path, sql: str | None, grid: str | None, out: Path | None, failed: bool, overwrite: bool, as_json: bool
+) -> None:
     """Show, query or export the results of a sweep.
 
     SOURCE is the folder of results, or a .parquet file exported from one. Without SQL: mean test accuracy (or the
@@ -46,10 +49,12 @@ def results(source: Path, sql: str | None, grid: str | None, out: Path | None, f
     """
     from scratchcard.analysis import results as found
     from scratchcard.analysis.equal_tickets import identical
+    from scratchcard.analysis.mixed import mixed
 
     if failed and (sql or out):
         raise ValueError("--failed lists failed runs: leave the SQL and --out away")
     if out is not None:
+        check_new(out, overwrite)
         found.export(source, out, grid=grid, query=sql)
         emit({"out": str(out)}, as_json, f"written to {out}")
     elif failed:
@@ -63,6 +68,8 @@ def results(source: Path, sql: str | None, grid: str | None, out: Path | None, f
         for name, (missing, planned) in found.unfinished(frame, found.grids(source)).items():
             if missing and grid in (None, name):
                 warn(f"{missing:,} of the {counted(planned, 'run')} of grid {name!r} are not finished")
+        for told in mixed(frame):
+            warn(told)
         for group in identical(frame, "label"):
             warn(f"{group.sentence}: one result under several names")
         failures = found.failures(source, grid=grid)

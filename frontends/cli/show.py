@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from scratchcard.frontends.cli.options import PATH, emit, json_option
-from scratchcard.words import counted
+from scratchcard.words import counted, printable
 
 FOLDED = ("features", "targets")
 """Of a table or a predictor: names, each with its transform."""
@@ -125,6 +125,7 @@ def _ticket(path: Path) -> dict[str, Any]:
     ticket = Ticket.load(path)
     layers = {
         name: f"{int(kept.sum()):,} of {kept.numel():,} kept, shape {tuple(kept.shape)}"
+        + (", left out of pruning" if name in ticket.mask.excluded else "")
         for name, kept in ticket.mask.tensors.items()
     }
     return {
@@ -133,16 +134,18 @@ def _ticket(path: Path) -> dict[str, Any]:
         "prunable": ticket.mask.total,
         "density": ticket.mask.density,
         "trained": ticket.trained is not None,
+        "checks": {finding.kind: finding.text for finding in ticket.check()} or "nothing odd was found",
         "layers": layers,
-        "provenance": dict(ticket.provenance),
+        "provenance": {name: value for name, value in ticket.provenance.items() if name != "checks"},
     }
 
 
 def _lines(value: Any, depth: int = 0) -> list[str]:
-    """Nested plain values as indented lines."""
+    """Nested plain values as indented lines; what others wrote cannot steer the terminal."""
     pad = "  " * depth
     lines = []
     for key, entry in value.items():
+        key = printable(str(key))
         if key in FOLDED and not depth:
             lines += [f"{key}, {len(entry)}:", *_folded(f"{name} ({how})" for name, how in entry.items())]
         elif isinstance(entry, dict) and entry:
@@ -170,4 +173,4 @@ def _shown(entry: Any) -> str:
         if any(isinstance(item, list | dict) for item in entry):
             return f"{counted(len(entry), 'entry')}, see --json"
         return ", ".join(map(_shown, entry))
-    return str(entry)
+    return printable(str(entry))

@@ -110,7 +110,7 @@ def sweep(
     from scratchcard.workloads.device import choose_device
     from scratchcard.workloads.session import Session
 
-    grid = _read(file, out, options)
+    grid = _read(file, out, options, imports=not dry_run)
     before = standing(grid, out, jobs=jobs, keep_tickets=keep_tickets)
     if dry_run:
         opt.emit(_plain(grid, before), as_json, _text(grid, before, jobs))
@@ -155,22 +155,23 @@ def sweep(
 def status(file: Path, out: Path, jobs: int, as_json: bool, **options: Any) -> None:
     """How far a grid is: runs done, failed, running, and the time that the rest takes.
 
+    No code that the file names is imported. Runs on a task of your own are known once a sweep into OUT has noted it.
+
     \b
     scratchcard status experiments/mnist_baselines.toml
     """
     from scratchcard.sweeps.run_grid import standing
 
-    grid = _read(file, out, options)
+    grid = _read(file, out, options, imports=False)
     found = standing(grid, out, jobs=jobs)
     opt.emit(_plain(grid, found), as_json, _text(grid, found, jobs))
 
 
-def _read(file: Path, out: Path, options: dict[str, Any]) -> Grid:
+def _read(file: Path, out: Path, options: dict[str, Any], *, imports: bool) -> Grid:
     from scratchcard.sweeps.grid import read_grid
 
-    return read_grid(
-        file, out, data_dir=options["data_dir"], tasks=options["tasks"] or None, densities=options["densities"] or None
-    )
+    chosen = {"tasks": options["tasks"] or None, "densities": options["densities"] or None}
+    return read_grid(file, out, data_dir=options["data_dir"], imports=imports, **chosen)
 
 
 def _plain(grid: Grid, found: Standing) -> dict[str, Any]:

@@ -8,44 +8,47 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scratchcard.frontends.cli import options as opt
+from scratchcard.frontends.cli.ticket_workload import (
+    check_has_weights,
+    ticket_workload_options,
+    weights_options,
+    workload_of,
+)
 
 if TYPE_CHECKING:
     from scratchcard.pruning.ticket import Ticket
-    from scratchcard.workloads.workload import Workload
 
-network_option = click.option(
-    "--network",
-    help="Only for a network of your own, the same as when it was pruned, e.g. package.module:factory. "
-    "[default: the ticket's]",
-)
-task_option = click.option(
-    "--task",
-    help="Only for data of your own, the same as when it was pruned, e.g. package.module:factory or tensors:FILE. "
-    "[default: the ticket's]",
+changed_option = click.option(
+    "--network-changed",
+    is_flag=True,
+    help="Go on although the network's code has changed since it was pruned, e.g. after a change that alters nothing. "
+    "[default: refuse]",
 )
 
 
 @click.command()
 @click.argument("ticket", type=opt.PATH, default="ticket.safetensors")
-@network_option
-@task_option
-@opt.data_dir_option
+@ticket_workload_options
+@changed_option
 @click.option("--seed", type=opt.SEED, help="Of the data order, e.g. 7. [default: the ticket's]")
 @click.option(
     "--out", type=opt.PATH, help="Where to write the trained ticket, e.g. trained.safetensors. [default: in place]"
 )
+@opt.overwrite_option
 @opt.device_option
 @opt.ticket_recipe_options
 @opt.json_option
-def train(ticket: Path, **options: Any) -> None:
+def train(ticket: Path, overwrite: bool, **options: Any) -> None:
     """Train a ticket's kept weights on its own task and write the trained weights back into it.
+
+    A training that the ticket holds already is kept, unless --overwrite says otherwise or --out names another file.
 
     \b
     scratchcard train ticket.safetensors
     scratchcard train ticket.safetensors --learning-rate 0.05 --max-steps 5000 --out trained.safetensors
     """
-    from scratchcard.apply.pipeline import train_ticket, training_summary
-    from scratchcard.artefacts.destination import check_destination
+    from scratchcard.apply.pipeline import train_ticket
+    from scratchcard.apply.training_summary import training_summary
     from scratchcard.pruning.ticket import Ticket
     from scratchcard.workloads.device import choose_device
     from scratchcard.workloads.session import Session
@@ -53,11 +56,18 @@ def train(ticket: Path, **options: Any) -> None:
     loaded = Ticket.load(ticket)
     device = choose_device(options["device"])
     out = options["out"] or ticket
-    check_destination(out)
-    workload = _workload_of(loaded, ticket, options)
+    in_place = out.exists() and out.samefile(ticket)
+    opt.check_new(out, overwrite or in_place)
+    workload = workload_of(loaded, ticket, options)
     seed = _seed_of(loaded, ticket) if options["seed"] is None else options["seed"]
+    if in_place and loaded.trained is not None and not overwrite:
+        raise FileExistsError(
+            f"{ticket} holds a training already; choose another --out, or add --overwrite to replace it"
+        )
     with opt.progress_bar(f"training {ticket}") as progress:
-        trained, record = train_ticket(loaded, workload, seed, Session(device, progress=progress))
+        changed = {"network_changed": options["network_changed"]}
+        trained, record = train_ticket(loaded, workload, seed, Session(device, progress=progress), **changed)
+    opt.check_new(out, overwrite or in_place)  # it may have come there meanwhile
     trained.save(out)
     text = f"{out}: {record.steps} steps in {record.seconds:.1f} s ({record.engine})"
     if record.history and record.best_step:
@@ -76,9 +86,8 @@ def train(ticket: Path, **options: Any) -> None:
 
 @click.command()
 @click.argument("ticket", type=opt.PATH, default="ticket.safetensors")
-@network_option
-@task_option
-@opt.data_dir_option
+@ticket_workload_options
+@changed_option
 @click.option(
     "--split",
     type=click.Choice(["test", "validation"]),
@@ -86,14 +95,16 @@ def train(ticket: Path, **options: Any) -> None:
     show_default=True,
     help="Which part of the data, e.g. validation while you still choose.",
 )
+@weights_options("--untrained", "Evaluate")
 @opt.device_option
 @opt.json_option
-def evaluate(ticket: Path, **options: Any) -> None:
+def evaluate(ticket: Path, untrained: bool, **options: Any) -> None:
     """Loss and accuracy, or the task's own metrics, of a trained ticket on its task's test set.
 
     \b
     scratchcard evaluate ticket.safetensors
     scratchcard evaluate ticket.safetensors --split validation --json
+    scratchcard evaluate ticket.safetensors --untrained --recalibrate
     """
     from scratchcard.apply.pipeline import evaluate_ticket
     from scratchcard.pruning.ticket import Ticket
@@ -101,15 +112,21 @@ def evaluate(ticket: Path, **options: Any) -> None:
     from scratchcard.workloads.session import Session
 
     loaded = Ticket.load(ticket)
+    check_has_weights(loaded, ticket, "--untrained", untrained)
     device = choose_device(options["device"])
-    workload = _workload_of(loaded, ticket, options)
-    found = evaluate_ticket(loaded, workload, options["split"], Session(device))
+    workload = workload_of(loaded, ticket, options)
+    recalibrate = options["recalibrate"]
+    which = {"trained": not untrained, "recalibrate": recalibrate, "network_changed": options["network_changed"]}
+    found = evaluate_ticket(loaded, workload, options["split"], Session(device), **which)
     training = loaded.provenance.get("training")
-    diverged = isinstance(training, dict) and training.get("diverged") is True
+    diverged = not untrained and isinstance(training, dict) and training.get("diverged") is True
     if diverged:
         opt.warn(f"the training of {ticket} diverged: these are the weights before it did")
+    weights = "initial" if untrained else "trained"
     result = {
         "ticket": str(ticket),
+        "weights": weights,
+        "recalibrate": recalibrate,
         "split": options["split"],
         "accuracy": found.metric,
         "loss": found.loss,
@@ -120,8 +137,8 @@ def evaluate(ticket: Path, **options: Any) -> None:
     if headline != "accuracy":
         result |= {"metric": headline, "metrics": dict(found.metrics)}
     text = (
-        f"{ticket}: {options['split']} {_measured(headline, '', found.metric)}, loss {found.loss:.4f} over "
-        f"{found.examples:,} examples"
+        f"{ticket}, {weights} weights: {options['split']} {_measured(headline, '', found.metric)}, loss "
+        f"{found.loss:.4f} over {found.examples:,} examples"
     )
     opt.emit(result, options["as_json"], text)
 
@@ -137,40 +154,3 @@ def _seed_of(ticket: Ticket, path: Path) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise ValueError(f"{path} does not say its seed (it says {seed!r}); name one with --seed")
     return seed
-
-
-def _workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workload:
-    """The workload that a ticket says it is of. Code named inside a file is never imported."""
-    from scratchcard.apply.pipeline import check_belongs
-    from scratchcard.registry import lookup
-    from scratchcard.workloads.recipe import Recipe
-    from scratchcard.workloads.tasks import TASKS, TENSORS
-
-    described = ticket.provenance.get("workload")
-    if not isinstance(described, dict) or not all(isinstance(described.get(name), str) for name in ("network", "task")):
-        raise ValueError(
-            f"{path} does not say which workload it is of (the names of its network and task); make it with "
-            "`scratchcard prune`"
-        )
-    try:
-        recipe = Recipe.from_json(described.get("recipe"))
-    except ValueError as error:
-        raise ValueError(f"{path} holds a recipe that cannot be read: {error}") from error
-    named = {}
-    for what in ("network", "task"):
-        name = named[what] = options[what] or described[what]
-        if options[what] is not None or name.startswith(TENSORS):
-            continue
-        if ":" in name or f"{what}_state" in described:
-            own = name if ":" in name else "package.module:factory"
-            raise ValueError(
-                f"{path} is a ticket of the {what} {name!r}, which is code of your own: name it with --{what} {own}"
-            )
-        if what == "task":
-            try:
-                lookup(TASKS, "tasks", name)
-            except ValueError as error:
-                raise ValueError(f"{path}: {error}; data of your own is named with --task") from error
-    workload = opt.make_workload(options | named, recipe)
-    check_belongs(ticket, workload)
-    return workload

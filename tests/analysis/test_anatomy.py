@@ -20,7 +20,8 @@ from scratchcard.analysis.overlap import PackedMask, chances, jaccards
 from scratchcard.analysis.tickets import Origin, labels_of, layer_rows, ticket_files
 from scratchcard.analysis.weights import EDGES, bimodality_coefficient
 from scratchcard.pruning.connectivity import Connectivity, effective_density
-from scratchcard.pruning.mask import Mask, keep_top
+from scratchcard.pruning.cut import keep_top
+from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.scores import Scores
 from scratchcard.pruning.ticket import Ticket

@@ -180,3 +180,14 @@ def test_a_cell_of_a_heat_map_holds_one_method(tmp_path: Path) -> None:
     plain = next(row for row in rows if (row["row"], row["column"]) == ("snip", "magnitude"))
     expected = 100 * sum(record(TWIN, 0.1, seed)["test_accuracy"] for seed in SEEDS) / len(SEEDS)
     assert plain["value"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_versions_of_torch_and_devices_that_are_mixed_are_said(tmp_path: Path) -> None:
+    made = runs([SNIP], DENSITIES, SEEDS)
+    write_grid(tmp_path / "runs", "grid", made, [])
+    assert "these runs mix" not in words(report(tmp_path / "runs", tmp_path / "report.html"))
+    made[0]["versions"]["torch"], made[1]["device"] = "2.16.0", "cuda:0"
+    write_grid(tmp_path / "runs", "grid", made, [])
+    text = words(report(tmp_path / "runs", tmp_path / "report.html"))
+    assert "these runs mix 2 versions of torch (2.15.0: 8 runs, 2.16.0: 1 run)" in text
+    assert "these runs mix 2 kinds of device (cpu: 8 runs, cuda: 1 run)" in text

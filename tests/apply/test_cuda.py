@@ -23,9 +23,10 @@ from scratchcard.meta.bundle import save_bundle
 from scratchcard.meta.fit import fit
 from scratchcard.pruning.compaction import compact
 from scratchcard.pruning.connectivity import Connectivity
-from scratchcard.pruning.mask import Mask, keep_top
+from scratchcard.pruning.cut import keep_top
+from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
-from scratchcard.regimes.rounds import prune_upfront
+from scratchcard.regimes.upfront import prune_upfront
 from scratchcard.scorers import SCORERS, Magnitude, make_scorer
 from scratchcard.workloads.engines.training import Recipe, train
 from scratchcard.workloads.session import Session

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
 from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, train_ticket
-from scratchcard.pruning.ticket import Ticket, nonzero_pruned
+from scratchcard.pruning.hold import verify
+from scratchcard.pruning.ticket import Ticket
 from scratchcard.sweeps.run_records import read_result
 from scratchcard.sweeps.sweep import run_all
 from scratchcard.workloads.engines.training import Evaluated, Recipe
@@ -41,7 +42,7 @@ def test_one_run(workload: Workload, tmp_path: Path) -> None:
     assert all(torch.equal(loaded.initial[n], t) for n, t in workload.build(3).state_dict().items())
     network = workload.build(0)
     loaded.apply_to(network, trained=True)
-    assert nonzero_pruned(network, loaded.mask) == 0
+    verify(network, loaded.mask)
     assert evaluate_ticket(loaded, workload).accuracy == record["test_accuracy"]
 
 
@@ -91,7 +92,7 @@ def test_a_sweep_runs_each_once_and_mends_damaged_records(workload: Workload, tm
     first = run_all(experiments, tmp_path, progress=lambda done, total: progress.append((done, total)))
     assert [record["label"] for record in first] == ["random", "magnitude", "random"]
     assert progress == [(0, 2), (1, 2), (2, 2)]
-    files = sorted(tmp_path.glob("*.json"))
+    files = sorted(tmp_path.glob("[!.]*.json"))
     assert len(files) == 2
     times = [path.stat().st_mtime_ns for path in files]
     assert run_all(experiments, tmp_path) == first

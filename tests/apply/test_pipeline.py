@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from scratchcard.apply.method import Method
-from scratchcard.apply.pipeline import check_belongs, evaluate_ticket, find_ticket, train_ticket, training_summary
+from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, train_ticket
+from scratchcard.apply.ticket_workload import check_belongs
+from scratchcard.apply.training_summary import training_summary
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.workloads.engines.training import Recipe
 from scratchcard.workloads.tasks import load_task

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from scratchcard.apply.policy_search import SCALES, PolicySearch
+from scratchcard.artefacts.leases import Leases
 from scratchcard.dataset_builder.features import PAIR_FEATURES
 from scratchcard.meta.predictor import Predictor
 
@@ -106,3 +107,14 @@ def test_real_tickets_are_found_and_trained(tmp_path: Path) -> None:
 
 def test_its_features_are_those_of_pairs_and_unit_sizes() -> None:
     assert set(SCALES) == {c.name for c in PAIR_FEATURES if c.name != "progress"} | {"fan_in", "fan_out"}
+
+
+def test_two_searches_do_not_write_one_file(quick: list[int], tmp_path: Path) -> None:
+    file = tmp_path / "search.json"
+    with Leases(tmp_path / ".search.json.leases") as theirs:
+        assert theirs.take("search")
+        with pytest.raises(OSError, match=r"another search writes .*search\.json: let it end, or name another file"):
+            SEARCH.run(file)
+    assert not quick
+    SEARCH.run(file)
+    assert [path.name for path in tmp_path.iterdir()] == ["search.json"]

@@ -21,10 +21,11 @@ from scratchcard.dataset_builder.features import compute_features
 from scratchcard.meta.bundle import save_bundle
 from scratchcard.meta.fit import fit
 from scratchcard.meta.predictor import Predictor
-from scratchcard.pruning.mask import Mask, keep_top
+from scratchcard.pruning.cut import keep_top
+from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.scores import Scores
-from scratchcard.regimes.rounds import prune_upfront
+from scratchcard.regimes.upfront import prune_upfront
 from scratchcard.score_tables.schema import Column
 from scratchcard.scorers import SCORERS, GraSP, GraSPAbs, Magnitude, NoEffectWarning, SynFlow, make_scorer
 from scratchcard.scorers.scorer import Batch, Loss, Scorer

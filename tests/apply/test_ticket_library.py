@@ -22,11 +22,11 @@ from scratchcard.dataset_builder.features import column, compute_features
 from scratchcard.meta.bundle import save_bundle
 from scratchcard.meta.predictor import Predictor
 from scratchcard.meta.predictors.multishot import arrays
-from scratchcard.pruning.mask import keep_top
+from scratchcard.pruning.cut import keep_top
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.ticket_path import TicketPath
 from scratchcard.regimes import UMS
-from scratchcard.regimes.rounds import prune_upfront
+from scratchcard.regimes.upfront import prune_upfront
 from scratchcard.scorers.magnitude import Magnitude
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.tasks import load_task
@@ -153,7 +153,7 @@ def test_a_predictor_uses_its_tickets_where_it_can(library: TicketLibrary, path:
     known, unknown = batch(1), (batch(1)[0].flip(1), batch(1)[1])
     laid = library.lay(network(2), known, 0.1)
     assert laid is not None
-    mask, scores, _, _ = prune_upfront(network(2), known, cross_entropy, scorer, 0.1, rounds=4)
+    mask, scores, *_ = prune_upfront(network(2), known, cross_entropy, scorer, 0.1, rounds=4)
     expected = keep_top(laid(network(2), known, cross_entropy), 0.1)
     assert sum(int((mask.tensors[n] & expected.tensors[n]).sum()) for n in mask.tensors) >= path.kept[-1] - 2
     assert "LaidTicket" in scores.criterion

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from scratchcard.artefacts.json_file import as_read, find_json, parse_object, read_json, write_json
+from scratchcard.artefacts.json_file import as_read, declared, find_json, parse_object, read_json, write_json
 
 DAMAGE = [b"", b"{", b'{"a": 1', b"[1]", b"null", b'"text"', b"\xff\xfe\x00", b'{"a": NaN}', b"[" * 100_000]
 
@@ -48,3 +50,35 @@ def test_a_missing_file_is_said_or_none(tmp_path: Path) -> None:
 def test_content_is_as_a_reader_finds_it(tmp_path: Path) -> None:
     content = {"a": (1, 2), "b": {1: "x"}}
     assert as_read(content) == read_json(write_json(tmp_path / "file.json", content)) == {"a": [1, 2], "b": {"1": "x"}}
+
+
+@dataclass(frozen=True)
+class Note:
+    name: str
+    count: int
+    more: dict[str, Any]
+
+
+NOTE = {"name": "x", "count": 3, "more": {"a": [1, None]}}
+ODD: list[Any] = [None, True, 0.5, "text", [], [1], {}, {"a": 1}]
+
+
+def test_what_is_declared_is_read_and_nothing_else() -> None:
+    assert declared(Note, NOTE, "a note") == Note("x", 3, {"a": [1, None]})
+    accepted = []
+    for key in NOTE:
+        for value in ODD:
+            try:
+                declared(Note, NOTE | {key: value}, "a note")
+                accepted.append((key, value))
+            except ValueError as error:
+                assert str(error).startswith(f"a note: {key} is {value!s}"), error  # noqa: PT017
+                assert "\n" not in str(error)  # noqa: PT017
+    assert accepted == [("name", "text"), ("more", {}), ("more", {"a": 1})]
+    for value in ODD:
+        with pytest.raises(ValueError, match=r"^a note: "):
+            declared(Note, value, "a note")
+    with pytest.raises(ValueError, match="a note: count is missing"):
+        declared(Note, {"name": "x", "more": {}}, "a note")
+    with pytest.raises(ValueError, match="a note: colour is no part of it"):
+        declared(Note, NOTE | {"colour": "red"}, "a note")

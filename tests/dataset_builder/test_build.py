@@ -76,6 +76,9 @@ def test_the_manifest_says_how_the_table_was_made(table: ScoreTable) -> None:
     assert seed["kept"] == round(0.05 * 50_200)
     assert 0 < seed["kept_by_both"] <= seed["kept"]
     assert seed["scoring_batch"] == {"examples": 100, "seed": 3, "balanced": False}
+    seconds = manifest["seconds"][table.files[0].path.name]
+    assert 0 < seconds["slow_seconds"] <= 60
+    assert len(seconds["training_seconds"]) == len(seed["training"])
     assert not (table.path / ".rounds").exists()
 
 
@@ -85,6 +88,8 @@ def test_two_workers_write_what_one_does_and_seeds_can_be_added(workload: Worklo
     build(workload, [0], tmp_path / "two", recording)
     two = build(workload, [0, 1], tmp_path / "two", recording, jobs=2)
     assert one.rows == two.rows == 2 * 50_200
+    assert one.digest == two.digest
+    assert set(read_manifest(tmp_path / "two")["seconds"]) == {file.path.name for file in two.files}
     for first, second in zip(one.blocks(), two.blocks(), strict=True):
         assert all(np.array_equal(first.columns[n], second.columns[n], equal_nan=True) for n in first.columns)
     assert read_manifest(tmp_path / "two")["seeds"] == {workload.name: [0, 1]}
@@ -118,8 +123,39 @@ def test_a_damaged_file_is_built_again_and_fixed_weights_are_one_network(workloa
 
 def test_a_folder_with_a_foreign_manifest_is_refused(workload: Workload, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text('{"workloads": [1]}')
-    with pytest.raises(ValueError, match="not the manifest of a score table"):
+    with pytest.raises(FileExistsError, match="is not a score table but holds 1 file of another kind"):
         build(workload, [0], tmp_path, IMP)
+
+
+def test_other_columns_are_refused_before_the_slow_search(
+    workload: Workload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = Recording("USS", "snip", 0.05)
+    with monkeypatch.context() as earlier:  # a release with one feature less
+        for module in ("build", "table_folder"):
+            earlier.setattr(f"scratchcard.dataset_builder.{module}.FEATURES", FEATURES[1:])
+        earlier.setattr("scratchcard.dataset_builder.features.FEATURES", FEATURES[1:])
+        earlier.setattr(
+            "scratchcard.dataset_builder.build.compute_features",
+            lambda *a, **k: compute_features(*a, names=[column.name for column in FEATURES[1:]], **k),
+        )
+        build(workload, [0], tmp_path, recording)
+
+    def search(*_: object, **__: object) -> None:
+        raise AssertionError("the slow search began")
+
+    monkeypatch.setattr("scratchcard.dataset_builder.build._build_seed", search)
+    message = rf"seed0\.parquet has other columns \(without {FEATURES[0].name}\) than files that are built now"
+    with pytest.raises(ValueError, match=message):
+        build(workload, [0, 1], tmp_path, recording)
+    assert not list(tmp_path.glob("*seed1*"))
+
+
+def test_a_folder_of_notes_is_refused_before_anything_is_written(workload: Workload, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"is not a score table but holds 1 file of another kind \(notes\.txt\)"):
+        build(workload, [0], tmp_path, Recording("USS", "snip", 0.05))
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_a_build_that_is_killed_goes_on(tmp_path: Path, workload: Workload) -> None:

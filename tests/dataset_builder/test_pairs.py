@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 from scratchcard.dataset_builder.features import FEATURES, PAIR_FEATURES, column, compute_features
 from scratchcard.dataset_builder.pairs import LayerPairs, Pairs
 from scratchcard.dataset_builder.samples import Samples, by_pair, take_samples
-from scratchcard.pruning.mask import Mask, keep_top
+from scratchcard.pruning.cut import keep_top
+from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.scorers.gradients import loss_gradients
 from scratchcard.scorers.magnitude import Magnitude
@@ -196,3 +198,39 @@ def test_tables_have_them_only_if_named() -> None:
     assert column("company") in PAIR_FEATURES
     with pytest.raises(ValueError, match="compani"):
         column("compani")
+
+
+class Activated(nn.Module):
+    def __init__(self, first: nn.Module) -> None:
+        super().__init__()
+        self.first, self.last, self.functions = first, nn.LazyLinear(3), [nn.functional.relu]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        found: Tensor = self.last(self.functions[0](self.first(inputs)).flatten(1))
+        return found
+
+
+@pytest.mark.parametrize("inplace", [nn.ReLU(inplace=True), nn.functional.relu_])
+@pytest.mark.parametrize("first", [nn.Linear(5, 8), nn.Conv1d(6, 8, 3)])
+def test_an_activation_in_place_changes_no_feature(first: nn.Module, inplace: Callable[[Tensor], Tensor]) -> None:
+    batch = torch.randn(20, 6, 5), torch.arange(20) % 3
+    network = Activated(filled(first.float()))
+    network(batch[0])
+    names = [*(feature.name for feature in FEATURES), *PAIRS]
+    found = []
+    for function in (nn.ReLU(), inplace):
+        network.functions = [function]
+        blocks = compute_features(network, batch, cross_entropy, density=0.1, names=names)
+        found.append(np.concatenate([block.values for block in blocks]))
+    assert np.array_equal(*found)
+
+
+def test_features_of_a_network_in_half_precision_are_those_of_float32() -> None:
+    network, batch = case("mlp")
+    network = network.half()
+    names = [*(feature.name for feature in FEATURES), *PAIRS]
+    found, expected = (
+        np.concatenate([b.values for b in compute_features(each, batch, cross_entropy, density=0.1, names=names)])
+        for each in (network, copy.deepcopy(network).float())
+    )
+    assert np.array_equal(found, expected)

@@ -1,11 +1,9 @@
-"""Ctrl-C: soon, in one line that is true."""
+"""Ctrl-C, `kill`, a terminal that closes: soon, in one line that is true."""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,48 +11,57 @@ from typing import Any
 import pytest
 
 from tests.frontends.calls import FAST, as_json, run
+from tests.sweeps.sweeping import Command, children, lives, until
+
+TOLD = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "the terminal has gone"}
 
 
-# Two moments: while the workers start, and when they are at work.
-@pytest.mark.parametrize(("jobs", "after"), [(1, 1.0), (2, 0.2), (2, 1.0)])
-def test_ctrl_c_stops_soon_and_says_how_to_go_on(tmp_path: Path, jobs: int, after: float) -> None:
+# Two moments: while the workers start, and when they are at work. A terminal tells the whole process group, a scheduler
+# perhaps the command alone.
+@pytest.mark.parametrize(
+    ("jobs", "after", "number", "everyone"),
+    [
+        (1, 1.0, signal.SIGINT, True),
+        (2, 0.2, signal.SIGINT, True),
+        (2, 1.0, signal.SIGINT, True),
+        (1, 1.0, signal.SIGTERM, True),
+        (2, 0.2, signal.SIGTERM, True),
+        (2, 1.0, signal.SIGTERM, True),
+        (2, 1.0, signal.SIGTERM, False),
+        (2, 0.2, signal.SIGHUP, True),
+        (2, 1.0, signal.SIGHUP, True),
+    ],
+)
+def test_what_stops_a_command_stops_it_soon_and_it_says_how_to_go_on(
+    tmp_path: Path, jobs: int, after: float, number: signal.Signals, everyone: bool
+) -> None:
     table = tmp_path / "table"
     arguments = ["build", "--seeds", "0-9", "--regime", "ISS", "--scorer", "magnitude", "--max-steps", "200000"]
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "scratchcard.frontends.cli",
-            *arguments,
-            "--patience",
-            "1000",
-            "--jobs",
-            str(jobs),
-            "--out",
-            str(table),
-        ],
-        cwd=Path(__file__).resolve().parents[2],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # A shell's background jobs ignore SIGINT, and children inherit that: the tests may run in one.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    deadline = time.monotonic() + 60
-    while not (table / "manifest.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(after)
-    os.killpg(process.pid, signal.SIGINT)
-    try:
-        _, errors = process.communicate(timeout=30)
-    finally:
-        if process.poll() is None:  # never leave a builder behind
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    assert process.returncode == 130
-    assert errors == "scratchcard: interrupted; finished rounds and seeds are kept, the same command goes on\n"
-    assert "Traceback" not in errors
+    with Command(*arguments, "--patience", "1000", "--jobs", jobs, "--out", table) as command:
+        until(lambda: (table / "manifest.json").exists())
+        time.sleep(after)
+        workers = children(command.process.pid)
+        (os.killpg if everyone else os.kill)(command.process.pid, number)
+        assert command.ends(30) == 128 + number
+        assert not any(map(lives, workers)) or until(lambda: not any(map(lives, workers)), 5)
+    truth = f"{TOLD[number]}; finished rounds and seeds are kept, the same command goes on"
+    assert command.stderr == f"scratchcard: {truth}\n"
+    assert command.stdout == ""
     assert not list(table.glob("*.parquet"))
+    assert not list(tmp_path.rglob("*.part*"))
+    assert not list(table.glob(".leases/*"))
+
+
+def test_nohup_is_heeded(tmp_path: Path) -> None:
+    table = tmp_path / "table"
+    arguments = ["build", "--seeds", "0", "--regime", "ISS", "--scorer", "magnitude", "--max-steps", "200000"]
+    with Command(*arguments, "--patience", "1000", "--out", table, ignores=[signal.SIGHUP]) as command:
+        until(lambda: (table / "manifest.json").exists())
+        os.killpg(command.process.pid, signal.SIGHUP)
+        time.sleep(1)
+        assert command.process.poll() is None
+        os.killpg(command.process.pid, signal.SIGTERM)
+        assert command.ends(30) == 143
 
 
 class Interrupted:
@@ -92,7 +99,7 @@ def test_prune_goes_on_after_its_finished_rounds(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("command", "interrupts", "truth"),
     [
-        (["prune", "--scorer", "snip"], "scratchcard.regimes.rounds.prune_upfront", "nothing was saved"),
+        (["prune", "--scorer", "snip"], "scratchcard.regimes.upfront.prune_upfront", "nothing was saved"),
         (["train", "JOB/ticket.safetensors"], "scratchcard.workloads.stored_training.train", "the ticket is as it was"),
         (["fit", "JOB/table", "--family", "tree"], "scratchcard.meta.fit.Rows", "nothing was saved"),
     ],

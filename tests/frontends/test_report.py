@@ -23,7 +23,7 @@ def test_it_writes_the_page(results: Path, tmp_path: Path) -> None:
     assert told == {"report": str(out), "bytes": out.stat().st_size, "seconds": told["seconds"]}
     assert told["seconds"] > 0
     assert "<title>Four baselines</title>" in out.read_text()
-    assert run("report", results, "--out", out).stdout.startswith(f"{out} (")
+    assert run("report", results, "--out", out, "--overwrite").stdout.startswith(f"{out} (")
     assert "<title>Baselines</title>" in out.read_text()
 
 

@@ -298,9 +298,48 @@ def test_saving_replaces_a_bundle_but_nothing_else(
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match="is no predictor bundle"):
+    with pytest.raises(FileExistsError, match=r"is not a predictor bundle but holds 1 file of another kind"):
         save_bundle(other, precious)
-    assert (precious / "notes.txt").read_text() == "mine"
+    assert [(path.name, path.read_text()) for path in precious.iterdir()] == [("notes.txt", "mine")]
+
+
+def test_what_a_user_put_beside_a_bundle_stays(
+    bundle: Path, predictors: dict[tuple[str, str], Predictor], tmp_path: Path
+) -> None:
+    (bundle / "notes.txt").write_text("mine")
+    (bundle / "figures").mkdir()
+    (bundle / "figures" / "curve.png").write_bytes(b"png")
+    linked = tmp_path / "linked"
+    linked.symlink_to(bundle)
+    other = predictors["linear", "regression"]
+    save_bundle(other, linked)
+    assert load_bundle(bundle).digest == other.digest
+    assert linked.is_symlink()
+    assert (bundle / "notes.txt").read_text() == "mine"
+    assert (bundle / "figures" / "curve.png").read_bytes() == b"png"
+    assert sorted(path.name for path in bundle.iterdir()) == ["figures", MANIFEST, ARRAYS, "notes.txt"]
+
+
+def test_an_empty_folder_is_taken(predictors: dict[tuple[str, str], Predictor], tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    save_bundle(predictors["linear", "regression"], folder)
+    assert sorted(path.name for path in folder.iterdir()) == [MANIFEST, ARRAYS]
+
+
+def test_a_reader_that_meets_a_bundle_half_replaced_reads_again(
+    bundle: Path, predictors: dict[tuple[str, str], Predictor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = predictors["linear", "regression"]
+    early = bundle.parent / "early"
+    arrays = save_bundle(other, early) / ARRAYS
+    (bundle / ARRAYS).write_bytes(arrays.read_bytes())  # of two renames the first is done
+
+    def second(_: float) -> None:
+        (bundle / MANIFEST).write_bytes((early / MANIFEST).read_bytes())
+
+    monkeypatch.setattr(scratchcard.meta.bundle.time, "sleep", second)
+    assert load_bundle(bundle).digest == other.digest
 
 
 def test_a_failed_save_leaves_the_earlier_bundle(

@@ -157,6 +157,12 @@ def test_an_empty_template_fits_everywhere() -> None:
         (mlp(6, 8, 3), mlp(6, 5, 3), "too large"),
         (mlp(7, 5, 3), mlp(6, 5, 3), "other inputs"),
         (mlp(6, 5, 2), mlp(6, 5, 3), "other inputs, outputs"),
+        # Was torch's own error: 5 inputs of the last layer are no 4 places of a map.
+        (
+            mlp(36, 5, 3),
+            nn.Sequential(nn.Conv2d(1, 8, 5), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3)),
+            "places of a map",
+        ),
     ],
 )
 def test_what_does_not_fit_is_said(template: nn.Module, network: nn.Module, said: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from scratchcard.pruning.mask import Mask, keep_top
+from scratchcard.pruning.cut import by_lot, keep_top
+from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.scores import Scores
 
@@ -288,3 +291,63 @@ def test_erk_gives_layers_densities_by_their_sides() -> None:
     assert bool(dense.tensors["a"].all())
     negative = Scores({name: -tensor for name, tensor in scores.tensors.items()}, "negative")
     assert keep_top(negative, 33 / 100, scope="erk").kept == 33
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    density=st.floats(0.2, 1.0),
+    floor=st.integers(0, 3),
+    levels=st.sampled_from([None, 3]),
+    scope=st.sampled_from(["global", "layer", "expected", "erk"]),
+    excluded=st.sampled_from([(), ("b",), ("a", "c")]),
+)
+def test_a_floor_and_what_is_excluded(
+    seed: int, density: float, floor: int, levels: int | None, scope: Any, excluded: tuple[str, ...]
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {name: torch.rand(shape, generator=generator) for name, shape in SIZES.items()}
+    if levels:
+        tensors = {name: (levels * tensor).floor() for name, tensor in tensors.items()}
+        tensors["b"][0] = 1.0
+    scores = Scores(tensors, "by hand")
+    mask = keep_top(scores, density, scope=scope, floor=floor, exclude=excluded, seed=seed)
+    counted = [name for name in SIZES if name not in excluded]
+    assert mask.excluded == set(excluded)
+    assert all(bool(mask.tensors[name].all()) for name in excluded)
+    assert mask.total == sum(tensors[name].numel() for name in counted)
+    wanted = sum(round(density * tensors[name].numel()) for name in counted)
+    assert mask.kept == (wanted if scope == "layer" else round(density * mask.total))
+    for name in counted:
+        kept, values = mask.tensors[name], tensors[name]
+        assert int(kept.sum()) >= min(floor, values.numel())
+        if bool((~kept).any()) and bool(kept.any()):  # within a layer, always the highest
+            assert values[kept].min() >= values[~kept].max()
+    nested = keep_top(scores, density / 2, scope=scope, within=mask, seed=seed)
+    assert nested.excluded == mask.excluded
+    assert mask.contains(nested)
+
+
+SIZES = {"a": (4, 5), "b": (2, 9), "c": (3, 3, 2)}
+
+
+def test_the_floor_is_exactly_what_the_global_cut_lacks() -> None:
+    scores = Scores({"a": torch.tensor([9.0, 8.0, 7.0]), "b": torch.tensor([1.0, 3.0, 2.0])}, "by hand")
+    mask = keep_top(scores, 0.5, floor=1)
+    assert mask.tensors["a"].tolist() == [True, True, False]
+    assert mask.tensors["b"].tolist() == [False, True, False]
+    with pytest.raises(ValueError, match="a floor of 2 weights in each layer needs 4 weights, but the density keeps 3"):
+        keep_top(scores, 0.5, floor=2)
+    with pytest.raises(ValueError, match="'d' names no prunable weight"):
+        keep_top(scores, 0.5, exclude=["d"])
+    with pytest.raises(ValueError, match="all weights are excluded"):
+        keep_top(scores, 0.5, exclude=["a", "b"])
+
+
+@pytest.mark.parametrize(("scope", "lots"), [("global", 2), ("layer", 1)])
+def test_what_is_left_to_the_lot(scope: Any, lots: int) -> None:
+    scores = Scores({"a": torch.tensor([5.0, 1.0, 1.0, 1.0]), "b": torch.tensor([4.0, 3.0, 1.0, 0.0])}, "by hand")
+    mask = keep_top(scores, 0.5 if scope == "layer" else 5 / 8, scope=scope)
+    assert by_lot(scores, mask, scope=scope) == lots
+    assert by_lot(scores, keep_top(scores, 1.0)) == 0
+    assert by_lot(scores, keep_top(scores, 3 / 8)) == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import struct
@@ -16,9 +15,13 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
+from scratchcard.artefacts.tensor_file import UncheckedWarning, write_tensors
+from scratchcard.pruning.hold import verify
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
-from scratchcard.pruning.ticket import FORMAT, Ticket, copy_state, nonzero_pruned
+from scratchcard.pruning.state import copy_state
+from scratchcard.pruning.ticket import FORMAT, Ticket
+from tests.artefacts.rewritten import rewritten
 
 
 def network_from(seed: int = 0, width: int = 4) -> nn.Sequential:
@@ -35,7 +38,9 @@ def ticket_from(seed: int = 0, *, trained: bool = False) -> Ticket:
     ticket = Ticket.of(network, mask, {"scorer": "SNIP()", "seed": seed, "rounds": [1, 2]})
     if not trained:
         return ticket
-    return Ticket(ticket.initial, mask, ticket.provenance, copy_state(network_from(seed + 1)))
+    network = network_from(seed + 1)
+    mask.apply_to(network)
+    return Ticket(ticket.initial, mask, ticket.provenance, copy_state(network))
 
 
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
@@ -77,7 +82,7 @@ def test_round_trip_of_odd_tensors(tmp_path: Path) -> None:
 def test_apply_loads_the_weights_and_zeroes_pruned_ones() -> None:
     ticket, network = ticket_from(trained=True), network_from(7)
     ticket.apply_to(network)
-    assert nonzero_pruned(network, ticket.mask) == 0
+    verify(network, ticket.mask)
     for name, weight in prunable(network).items():
         assert torch.equal(weight, ticket.initial[name] * ticket.mask.tensors[name])
     assert torch.equal(network[1].running_var, ticket.initial["1.running_var"])
@@ -96,15 +101,6 @@ def test_trap_the_ticket_aliases_neither_the_network_it_came_from_nor_the_one_it
             for tensor in touched.state_dict().values():
                 tensor.zero_()
         assert same(dict(ticket.initial), expected)
-
-
-def test_nonzero_pruned_counts_what_escaped() -> None:
-    ticket, network = ticket_from(), network_from()
-    ticket.apply_to(network)
-    place = tuple((~ticket.mask.tensors["0.weight"]).nonzero()[0])
-    with torch.no_grad():
-        network[0].weight[place] = 1e-30
-    assert nonzero_pruned(network, ticket.mask) == 1
 
 
 def test_refuses_to_apply_trained_weights_that_it_does_not_have() -> None:
@@ -164,29 +160,21 @@ def test_a_changed_byte_in_the_header_is_refused_or_harmless(tmp_path: Path, pla
         assert "\n" not in str(error)  # noqa: PT017
 
 
-def rewritten(path: Path, **changes: object) -> Path:
-    """A saved ticket with other metadata; None drops an entry."""
-    content = ticket_from().save(path).read_bytes()
-    length = struct.unpack("<Q", content[:8])[0]
-    header = json.loads(content[8 : 8 + length])
-    for name, value in changes.items():
-        if value is None:
-            del header["__metadata__"][name]
-        else:
-            header["__metadata__"][name] = value
-    raw = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(raw)) + raw + content[8 + length :])
-    return path
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"format": "other"}, "a safetensors file but not a ticket"),
         ({"format": None}, "a safetensors file but not a ticket"),
-        ({"version": "2"}, "has ticket version 2, this release reads 1"),
-        ({"version": None}, "has ticket version None, this release reads 1"),
+        ({"version": "3"}, "has ticket version 3, this release reads 1, 2"),
+        ({"version": None}, "has ticket version None, this release reads 1, 2"),
         ({"weights": None}, "damaged"),
+        ({"weights": "[]"}, "it names no weights"),
+        ({"weights": "null"}, "weights is no list of names"),
+        ({"weights": "[1]"}, "weights is no list of names"),
+        ({"weights": '["0.weight"]', "excluded": '["3.weight"]'}, "damaged"),
+        ({"excluded": '["0.weight"]'}, "does not keep the whole weight"),
+        ({"provenance": '{"kept": 3}'}, "but it says 3"),
+        ({"version": "1"}, "damaged"),
         ({"weights": "["}, "damaged"),
         ({"weights": "3"}, "damaged"),
         ({"weights": '["gone.weight"]'}, "damaged"),
@@ -201,7 +189,7 @@ def rewritten(path: Path, **changes: object) -> Path:
     ],
 )
 def test_changed_metadata_is_refused(tmp_path: Path, changes: dict[str, str | None], message: str) -> None:
-    path = rewritten(tmp_path / "a", **changes)
+    path = rewritten(ticket_from().save(tmp_path / "a"), changes)
     with pytest.raises(ValueError, match=message) as caught:
         Ticket.load(path)
     one_sentence(caught, path)
@@ -218,26 +206,126 @@ def test_a_foreign_file_is_refused(tmp_path: Path, content: bytes) -> None:
 
 def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a"
-    save_file({"weight": torch.ones(2)}, path)
+    write_tensors(path, {"weight": torch.ones(2)}, {})
     with pytest.raises(ValueError, match="a safetensors file but not a ticket") as caught:
         Ticket.load(path)
     one_sentence(caught, path)
 
 
-def test_a_mask_that_is_not_boolean_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    metadata = {"format": FORMAT, "version": "1", "weights": '["w"]', "state": '["w"]', "provenance": "{}"}
-    save_file({"initial/w": torch.ones(2), "mask/w": torch.ones(2)}, path, metadata)
-    with pytest.raises(ValueError, match="expected bool"):
+FIRST = {"format": FORMAT, "version": "1", "weights": '["w"]', "state": '["w"]', "provenance": "{}"}
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"initial/w": torch.ones(2), "mask/w": torch.ones(2)}, "expected bool"),
+        ({"initial/w": torch.ones(2), "mask/w": torch.ones(3).bool()}, r"'w' has shape \(3,\), expected \(2,\)"),
+        ({"initial/w": torch.ones(2).int(), "mask/w": torch.ones(2).bool()}, "expected floating numbers"),
+        (
+            {"initial/w": torch.ones(2), "trained/w": torch.ones(2), "mask/w": torch.tensor([True, False])},
+            "1 trained weights of 'w' that the ticket prunes are not zero",
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(tmp_path: Path, tensors: dict[str, torch.Tensor], message: str) -> None:
+    path = write_tensors(tmp_path / "a", tensors, FIRST)
+    with pytest.raises(ValueError, match=message):
         Ticket.load(path)
 
 
-def test_a_mask_of_another_shape_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    metadata = {"format": FORMAT, "version": "1", "weights": '["w"]', "state": '["w"]', "provenance": "{}"}
-    save_file({"initial/w": torch.ones(2), "mask/w": torch.ones(3, dtype=torch.bool)}, path, metadata)
-    with pytest.raises(ValueError, match=r"'w' has shape \(3,\), expected \(2,\)"):
+def test_a_ticket_of_the_first_version_is_read_and_said_to_be_unchecked(tmp_path: Path) -> None:
+    path, kept = tmp_path / "a", torch.tensor([[True, False]])
+    tensors = {"initial/w": torch.ones(1, 2), "mask/w": kept, "trained/w": torch.tensor([[0.5, 0.0]])}
+    save_file(tensors, path, FIRST)
+    with pytest.warns(UncheckedWarning, match="has no checksum"):
+        ticket = Ticket.load(path)
+    assert ticket.mask == Mask({"w": kept})
+    assert ticket.trained is not None
+    assert torch.equal(ticket.trained["w"], tensors["trained/w"])
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0.0, 1.0, exclude_max=True), bit=st.integers(0, 7))
+def test_every_flipped_bit_is_found(tmp_path: Path, place: float, bit: int) -> None:
+    path = ticket_from(trained=True).save(tmp_path / "a")
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1 << bit
+    path.write_bytes(content)
+    with pytest.raises(ValueError) as caught:
         Ticket.load(path)
+    one_sentence(caught, path)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"kept/0.weight": torch.zeros(1, dtype=torch.uint8)}, r"the mask of '0.weight' is not of the shape \(4, 3\)"),
+        ({"kept/0.weight": torch.zeros(2)}, "is not of the shape"),
+        ({"kept/0.weight": None}, "damaged"),
+        ({"trained/0.weight": torch.zeros(1).double()}, "are not as many as are kept"),
+        ({"trained/1.bias": None}, "trained weights"),
+        ({"initial/0.weight": torch.zeros(4, 3).int()}, "expected floating numbers"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(
+    tmp_path: Path, tensors: dict[str, torch.Tensor | None], message: str
+) -> None:
+    path = rewritten(ticket_from(trained=True).save(tmp_path / "a"), tensors=tensors)
+    with pytest.raises(ValueError, match=message) as caught:
+        Ticket.load(path)
+    one_sentence(caught, path)
+
+
+def test_a_trained_ticket_takes_little_more_than_the_dense_state(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = nn.Linear(300, 300, bias=False)
+    mask = Mask({"weight": torch.rand(300, 300) < 0.01})
+    ticket = Ticket.of(network, mask)
+    mask.apply_to(network)
+    trained = Ticket(ticket.initial, mask, {}, copy_state(network))
+    dense = 4 * mask.total
+    assert dense < trained.save(tmp_path / "a").stat().st_size < dense + mask.total // 8 + 4 * mask.kept + 1000
+
+
+def test_an_excluded_weight_comes_back_as_excluded(tmp_path: Path) -> None:
+    network = network_from()
+    whole, some = torch.ones(4, 3, dtype=torch.bool), torch.rand(2, 4) < 0.5
+    ticket = Ticket.of(network, Mask({"0.weight": whole, "3.weight": some}, frozenset({"0.weight"})))
+    loaded = Ticket.load(ticket.save(tmp_path / "a"))
+    assert loaded.mask == ticket.mask
+    assert (loaded.mask.total, loaded.mask.kept) == (8, int(some.sum()))
+
+
+def test_a_held_ticket_stays_a_ticket_in_any_loop() -> None:
+    ticket, network = ticket_from(), network_from(5)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.1, weight_decay=0.1)
+    with ticket.hold(network, optimizer):
+        for _ in range(3):
+            optimizer.zero_grad()
+            network(torch.randn(8, 3).double()).square().sum().backward()
+            optimizer.step()
+    verify(network, ticket.mask)
+
+
+def test_a_state_that_is_no_tensor_is_refused() -> None:
+    class Extra(nn.Linear):
+        def get_extra_state(self) -> dict[str, int]:
+            return {"version": 3}
+
+    with pytest.raises(ValueError, match="'_extra_state' in its state, which is dict; expected tensors only"):
+        copy_state(Extra(2, 2))
+
+
+def test_a_network_whose_state_has_versions_is_applied_to() -> None:
+    class Versioned(nn.Linear):
+        _version = 2
+
+        def _load_from_state_dict(self, state: object, prefix: str, local: dict[str, int], *rest: object) -> None:
+            assert local.get("version") == 2
+            super()._load_from_state_dict(state, prefix, local, *rest)  # type: ignore[arg-type]
+
+    network = nn.Sequential(Versioned(3, 2))
+    Ticket.of(network, Mask.dense(network)).apply_to(network)
 
 
 def test_a_failed_save_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from scratchcard.pruning.mask import Mask, keep_top
+from scratchcard.pruning.cut import keep_top
+from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.pruning.ticket_path import TicketPath
+from tests.artefacts.rewritten import rewritten
 
 SHAPES = {"0.weight": (8, 5), "2.weight": (3, 8)}
 DENSITIES = (0.5, 0.25, 0.125)
@@ -77,12 +78,6 @@ def test_saved_and_read_it_is_the_same_but_for_half_precision(path: TicketPath, 
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["path.safetensors"]
 
 
-def metadata_of(file: Path) -> dict[str, str]:
-    size = int.from_bytes(file.read_bytes()[:8], "little")
-    found: dict[str, str] = json.loads(file.read_bytes()[8 : 8 + size])["__metadata__"]
-    return found
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -98,8 +93,7 @@ def metadata_of(file: Path) -> dict[str, str]:
     ],
 )
 def test_what_was_tampered_with_is_refused(path: TicketPath, tmp_path: Path, change: dict[str, str], said: str) -> None:
-    file = path.save(tmp_path / "path.safetensors")
-    save_file(load_file(file), file, metadata_of(file) | change)
+    file = rewritten(path.save(tmp_path / "path.safetensors"), change)
     with pytest.raises(ValueError, match=said):
         TicketPath.load(file)
 

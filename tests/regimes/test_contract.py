@@ -88,7 +88,7 @@ def test_a_new_setting_is_one_field(monkeypatch: pytest.MonkeyPatch) -> None:
     before = Method("snip", regime="UMS").describe()
     monkeypatch.setitem(REGIMES, "UMS", Cooled)
     monkeypatch.setattr(Cooled, "name", "UMS")
-    monkeypatch.setattr("scratchcard.apply.method_parts.own_code", lambda _: {})
+    monkeypatch.setattr("scratchcard.regimes.own_code.own_code", lambda *_: {})
     assert Method("snip", regime="UMS").describe() == before  # no digest of what was done changes
     warm = Method.of("snip", regime="UMS", heat=0.25)
     assert warm.describe() == before | {"heat": 0.25}

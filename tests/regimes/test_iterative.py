@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from scratchcard.artefacts.store import Store
-from scratchcard.pruning.mask import keep_top
+from scratchcard.pruning.cut import keep_top
 from scratchcard.pruning.scores import Scores
 from scratchcard.regimes import IMS, ISS, Found
 from scratchcard.scorers import make_scorer

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from scratchcard.pruning.mask import Mask, keep_top
+from scratchcard.pruning.cut import keep_top
+from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.schedules import SCHEDULES
 from scratchcard.pruning.scores import Scores
 from scratchcard.regimes import IMS, REGIMES, UMS, USS, make_regime
-from scratchcard.regimes.rounds import prune_upfront
+from scratchcard.regimes.upfront import prune_upfront
 from scratchcard.scorers import SCORERS, Scorer, make_scorer
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
@@ -107,7 +108,7 @@ def test_settings_of_a_regime_by_name() -> None:
 def test_starts_from_a_given_mask_and_refuses_to_grow(workload: Workload) -> None:
     network, batch = workload.build(0), workload.scoring_batch(0)
     half = keep_top(make_scorer("random")(network, batch, workload.task.loss), 0.5)
-    mask, _, survived, densities = prune_upfront(
+    mask, _, survived, densities, _ = prune_upfront(
         network, batch, workload.task.loss, make_scorer("magnitude"), 0.1, rounds=4, within=half
     )
     assert half.contains(mask)

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from scratchcard.artefacts.files import remove_unfinished
 from scratchcard.score_tables import writer
 from scratchcard.score_tables.manifest import read_manifest, write_manifest
 from scratchcard.score_tables.schema import Column, FeatureBlock, TableBlock, TableSchema
@@ -226,16 +227,38 @@ def rewrite(path: Path, **texts: str) -> None:
     pq.write_table(table.replace_schema_metadata(metadata), path)
 
 
+COLUMN = {"name": "weight", "role": "feature", "transform": "raw", "description": "w"}
+
+
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
         ({"schema": json.dumps({"version": 2, "columns": []})}, "version 2, this release reads 1"),
         ({"schema": "{"}, "not a table schema"),
         ({"schema": json.dumps({"version": 1, "columns": [{"title": "x"}]})}, "not a table schema"),
+        ({"schema": json.dumps({"version": 1, "columns": [COLUMN | {"name": 5}]})}, "columns: 0.name is 5"),
+        ({"schema": json.dumps({"version": 1, "columns": [COLUMN | {"role": None}]})}, "columns: 0.role is None"),
+        ({"schema": json.dumps({"version": 1, "columns": [COLUMN | {"role": "key"}]})}, "role is key"),
+        ({"schema": json.dumps({"version": 1, "columns": {}})}, "columns: it is {}"),
+        ({"schema": json.dumps({"version": 1, "columns": None})}, "columns: it is None"),
+        ({"schema": json.dumps([1])}, "not a table schema"),
+        ({"schema": "[" * 100_000}, "not a table schema"),
         ({"schema": json.dumps({"version": 1, "columns": []})}, "not those of its own schema"),
         ({"table": "["}, "not a score table"),
         ({"table": "[]"}, "not a score table"),
-        ({"table": json.dumps({"format": "scratchcard-table"})}, "is damaged"),
+        ({"table": json.dumps({"format": "scratchcard-table"})}, "its description: workload is missing"),
+        (
+            {"table": '{"format": "scratchcard-table", "workload": ["x"], "seed": 0, "metadata": {}}'},
+            "its description: workload is",
+        ),
+        (
+            {"table": '{"format": "scratchcard-table", "workload": "toy", "seed": true, "metadata": {}}'},
+            "its description: seed is True",
+        ),
+        (
+            {"table": '{"format": "scratchcard-table", "workload": "toy", "seed": 0, "metadata": null}'},
+            "its description: metadata is None",
+        ),
         (
             {"table": '{"format": "scratchcard-table", "workload": "x", "seed": 0, "metadata": {}}'},
             "belongs to 'toy' seed 0",
@@ -333,31 +356,25 @@ with TableWriter(schema, Path({str(tmp_path)!r}) / "toy-seed0.parquet", "toy", 0
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], check=False)
     assert done.returncode == -signal.SIGKILL
-    assert [path.name for path in tmp_path.iterdir()] == [".toy-seed0.parquet.part"]
+    (part,) = tmp_path.iterdir()
+    assert part.name.startswith(".toy-seed0.")
+    assert part.name.endswith(".part.parquet")
     with pytest.raises(ValueError, match="holds no score table"):
         ScoreTable.open(tmp_path)
     write(tmp_path, make_block(4))
     assert ScoreTable.open(tmp_path).rows == 4
+    remove_unfinished(tmp_path)  # as a build does
     assert [path.name for path in tmp_path.iterdir()] == ["toy-seed0.parquet"]
 
 
-def test_of_two_writers_of_one_file_the_second_wins(tmp_path: Path) -> None:
+def test_of_two_writers_of_one_file_the_last_wins_and_both_are_whole(tmp_path: Path) -> None:
     path = tmp_path / "toy-seed0.parquet"
-    first = TableWriter(SCHEMA, path, "toy", 0).__enter__()
-    first.write(make_block(7))
-    write(tmp_path, make_block(2))  # takes over, and is whole before the first one ends
-    with pytest.raises(ValueError, match="another process is writing"):
-        first.__exit__(None, None, None)
-    assert ScoreTable.open(path).rows == 2
-
-    first = TableWriter(SCHEMA, path, "toy", 0).__enter__()
-    first.write(make_block(7))
-    with TableWriter(SCHEMA, path, "toy", 0) as second:
-        second.write(make_block(3))
-        with pytest.raises(ValueError, match="another process is writing"):
-            first.__exit__(None, None, None)
-        second.write(make_block(1))
-    assert ScoreTable.open(path).rows == 4
+    with TableWriter(SCHEMA, path, "toy", 0) as first:
+        first.write(make_block(7))
+        write(tmp_path, make_block(2))
+        assert ScoreTable.open(path).rows == 2
+    assert ScoreTable.open(path).rows == 7
+    assert [place.name for place in tmp_path.iterdir()] == [path.name]
     assert [place.name for place in tmp_path.iterdir()] == [path.name]
 
 

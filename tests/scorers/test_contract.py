@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import dataclasses
 import warnings
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
 
 from scratchcard import scorers
-from scratchcard.pruning.mask import Mask, keep_top
+from scratchcard.pruning.cut import keep_top
+from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.scorers import SCORERS, NoEffectWarning, make_scorer
 from tests.scorers.toys import CASES, case, cross_entropy, mlp, random_mask
@@ -202,6 +204,42 @@ def test_refuses_weights_that_are_not_finite(name: str, bad: float) -> None:
         make_scorer(name)(network, batch, cross_entropy)
 
 
+@every_scorer
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_a_network_in_half_precision_scores_as_the_same_network_in_float32(name: str, half: torch.dtype) -> None:
+    network, batch = case("everything")
+    network = network.to(half)
+    before = copy.deepcopy(network.state_dict())
+    found = make_scorer(name)(network, batch, cross_entropy)
+    expected = make_scorer(name)(copy.deepcopy(network).float(), batch, cross_entropy)
+    assert equal(dict(found.tensors), dict(expected.tensors))
+    assert len(found.flat().unique()) > 100  # GraSP's were all zeros
+    assert equal(network.state_dict(), before)
+
+
+class Activated(nn.Module):
+    """Layers with a function between them."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.function = nn.Linear(5, 7), nn.Linear(7, 3), function
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.second(self.function(self.first(inputs)))
+        return found
+
+
+@every_scorer
+@pytest.mark.parametrize("inplace", [nn.ReLU(inplace=True), nn.functional.relu_])
+def test_an_activation_in_place_changes_no_score(name: str, inplace: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    batch = torch.randn(20, 5), torch.arange(20) % 3
+    found, expected = (
+        make_scorer(name)(Activated(function), batch, cross_entropy) for function in (inplace, nn.ReLU())
+    )
+    assert equal(dict(found.tensors), dict(expected.tensors))
+
+
 @pytest.mark.parametrize("name", ["snip", "grasp", "grasp_abs", "synflow_l2_data"])
 def test_refuses_a_batch_that_is_not_finite(name: str) -> None:
     network, (inputs, targets) = case("mlp")
@@ -224,6 +262,19 @@ def test_warns_when_a_layer_has_collapsed(name: str) -> None:
     collapsed = Mask({key: tensor & (key != "2.weight") for key, tensor in mask.tensors.items()})
     with pytest.warns(NoEffectWarning):
         make_scorer(name)(network, batch, cross_entropy, mask=collapsed)
+
+
+@pytest.mark.parametrize("name", ["synflow", "synflow_l2_data"])
+@pytest.mark.parametrize("dead", [0, 6, 13])
+def test_scores_zeros_and_warns_where_a_layer_is_zero_and_flows_overflow(name: str, dead: int) -> None:
+    network = nn.Sequential(*(nn.Linear(4, 4) for _ in range(14)))
+    for layer in network:
+        nn.init.constant_(layer.get_parameter("weight"), 1e30)
+    nn.init.zeros_(network[dead].get_parameter("weight"))
+    batch = torch.rand(5, 4), torch.arange(5) % 4
+    with pytest.warns(NoEffectWarning):
+        scores = make_scorer(name)(network, batch, cross_entropy)
+    assert not scores.flat().any()
 
 
 def test_warns_when_all_magnitudes_are_equal_or_nothing_is_kept() -> None:

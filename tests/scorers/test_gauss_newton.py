@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from scratchcard.pruning.mask import Mask, keep_top
+from scratchcard.pruning.cut import keep_top
+from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.scorers.gauss_newton import GaussNewton, conjugate_gradients, gauss_newton_step, spread
 from tests.scorers.toys import case, cross_entropy, half_square, mlp, random_mask, single, two_layers

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, hessian
 
-from scratchcard.pruning.mask import Mask, keep_top
+from scratchcard.pruning.cut import keep_top
+from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import flatten, prunable, unflatten
 from scratchcard.scorers import GraSP, GraSPAbs
 from scratchcard.scorers.scorer import Batch

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from scratchcard.pruning.mask import Mask, keep_top
+from scratchcard.pruning.cut import keep_top
+from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.scorers import Magnitude, Random
 from tests.scorers.toys import case, cross_entropy, mlp, single

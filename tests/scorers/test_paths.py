@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scratchcard.pruning.cut import keep_top
 from scratchcard.pruning.linear_operations import OPERATIONS
-from scratchcard.pruning.mask import Mask, keep_top
+from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.schedules import exponential
 from scratchcard.pruning.scores import Scores
-from scratchcard.regimes.rounds import prune_upfront
+from scratchcard.regimes.upfront import prune_upfront
 from scratchcard.scorers import NoEffectWarning, SynFlow, SynFlowL2Data
 from scratchcard.scorers.scorer import Batch, Loss, Scorer
 from tests.scorers.toys import CASES, Text, case, cross_entropy, filled, mlp, random_mask

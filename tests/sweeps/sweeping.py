@@ -133,7 +133,9 @@ def write_grid(folder: Path, network: str = "lenet_300_100", steps: int = 600) -
 class Command:
     """`scratchcard` in a process, and a process group, of its own; always ended."""
 
-    def __init__(self, *arguments: object, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, *arguments: object, env: dict[str, str] | None = None, ignores: Sequence[signal.Signals] = ()
+    ) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "scratchcard.frontends.cli", *map(str, arguments)],
             cwd=ROOT,
@@ -142,8 +144,7 @@ class Command:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            # A shell's background jobs ignore SIGINT, and children inherit that: the tests may run in one.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=lambda: _as_in_a_terminal(ignores),
         )
         self.stdout = self.stderr = ""
 
@@ -159,6 +160,12 @@ class Command:
         """Its exit status."""
         self.stdout, self.stderr = self.process.communicate(timeout=seconds)
         return self.process.returncode
+
+
+def _as_in_a_terminal(ignores: Sequence[signal.Signals]) -> None:
+    """A shell's background jobs ignore SIGINT, and children inherit that: the tests may run in one."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN if number in ignores else signal.SIG_DFL)
 
 
 def call(*arguments: object) -> Command:

@@ -12,7 +12,8 @@ import scratchcard.sweeps.grouped_runs
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
 from scratchcard.artefacts.store import Store
-from scratchcard.pruning.ticket import Ticket, nonzero_pruned
+from scratchcard.pruning.hold import verify
+from scratchcard.pruning.ticket import Ticket
 from scratchcard.sweeps.grouped_runs import run_together
 from scratchcard.sweeps.run_records import read_failure, read_result
 from scratchcard.sweeps.sweep import sweep
@@ -77,7 +78,7 @@ def test_records_and_tickets_are_those_of_runs_alone(tmp_path: Path) -> None:
             torch.testing.assert_close(tensor, alone.trained[name], rtol=1e-9, atol=1e-9)
         network = experiment.workload.build(0, dtype=torch.float64)
         Ticket.load(ticket.save(tmp_path / "ticket.safetensors")).apply_to(network, trained=True)
-        assert nonzero_pruned(network, ticket.mask) == 0
+        verify(network, ticket.mask)
         assert ticket.provenance["training"].keys() == alone.provenance["training"].keys()
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ import torch
 
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
+from scratchcard.artefacts.process import here
 from scratchcard.pruning.ticket import Ticket
-from scratchcard.sweeps.running import forget, in_flight, interrupted, mark, remove_unfinished, running
+from scratchcard.sweeps.running import forget, in_flight, interrupted, mark, running
 from scratchcard.sweeps.runs import unwritable_folder
 from scratchcard.sweeps.sweep import Progress, in_order, run_all, sweep
 from tests.sweeps.sweeping import IMP, SNIP, results, runs, workload, written
@@ -195,18 +195,18 @@ def test_notes_that_cannot_be_written_don_t_matter(tmp_path: Path) -> None:
     assert in_flight(tmp_path) == []
 
 
-def test_half_written_files_of_killed_processes_are_removed_after_a_day(tmp_path: Path) -> None:
-    old, new, shared = (tmp_path / name for name in (".a.1.part.json", ".b.1.part.json", ".shared/ab/.c.2.part.x"))
-    shared.parent.mkdir(parents=True)
-    kept = tmp_path / "a.part.json"
-    for path in (old, new, shared, kept):
+def test_half_written_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    sweep(runs(seeds=(1,)), tmp_path)
+    left = [
+        tmp_path / f"{place}.{here()}-{dead()}-0123abcd.part.{ending}"
+        for place, ending in ((".a", "json"), (".shared/ab/.c", "safetensors"))
+    ]
+    users = tmp_path / ".a.part.json"
+    for path in (*left, users):
+        path.parent.mkdir(exist_ok=True, parents=True)
         path.touch()
-    for path in (old, shared, kept):
-        os.utime(path, (time.time() - 90_000,) * 2)
-    remove_unfinished(tmp_path)
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [new.name, kept.name]
-    assert sweep(runs(seeds=(1,)), tmp_path).ran == 1
-    assert new.exists()
+    assert sweep(runs(seeds=(1, 2)), tmp_path).ran == 1
+    assert [path.name for path in tmp_path.rglob("*.part*")] == [users.name]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from scratchcard.apply.method import Method
 from scratchcard.sweeps.sweep import sweep
 from scratchcard.workers import cluster as dask_cluster
 from tests.frontends.calls import refused
-from tests.sweeps.sweeping import IMP, ROOT, SNIP, results, runs, until, write_grid
+from tests.sweeps.sweeping import IMP, ROOT, SNIP, Command, results, runs, until, write_grid
 from tests.workers.clusters import cluster
 
 distributed = pytest.importorskip("distributed")
@@ -112,6 +112,31 @@ def test_a_scheduler_that_dies_is_one_sentence(tmp_path: Path) -> None:
             process.terminate()
             process.wait(30)
     assert 1 <= len(results(folder)) < 30
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_stops_the_command_is_one_sentence_and_the_cluster_lives_on(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    grid, out = write_grid(tmp_path, steps=2000), tmp_path / "results"
+    with cluster() as found:
+        address = found.scheduler_address
+        with Command("sweep", grid, "--out", out, "--dask", address) as command:
+            until(lambda: len(results(out)) >= 1)
+            os.killpg(command.process.pid, number)
+            assert command.ends(30) == 128 + number
+        *progress, last = command.stderr.splitlines()
+        assert last.endswith(f"; finished runs are kept in {out}, the same command goes on")
+        assert last.startswith("scratchcard: ")
+        assert all(line.startswith("grid faults, ") for line in progress), command.stderr
+        assert command.stdout == ""
+        assert not list(out.rglob("*.part*")) or until(lambda: not list(out.rglob("*.part*")), 30)
+        assert not (out / ".leases").exists()
+        before = len(results(out))
+        experiments = runs([SNIP], seeds=(1,))
+        assert sweep(experiments, out, dask=address).ran == 1
+    assert len(results(out)) >= before + 1
 
 
 def _address(note: Path) -> str | None:

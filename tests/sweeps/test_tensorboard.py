@@ -123,8 +123,11 @@ def test_written_again_the_logs_are_replaced(found: Found, tmp_path: Path) -> No
     record, ticket = found
     logs = Logs(tmp_path)
     logs.write(record, ticket)
+    foreign = tmp_path / run_folder(record) / "events.out.tfevents.1.machine.2.3"
+    foreign.touch()
     events = read(logs.write(record | {"test_accuracy": 0.25}, ticket))
     assert [value for _, value in scalars(events, "accuracy/test")] == [0.25]
+    foreign.unlink()  # another program's stays
     assert len(list((tmp_path / run_folder(record)).iterdir())) == 1
 
 

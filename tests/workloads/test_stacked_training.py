@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from scratchcard.pruning.hold import verify
 from scratchcard.pruning.mask import Mask
-from scratchcard.pruning.ticket import copy_state, nonzero_pruned
+from scratchcard.pruning.state import copy_state
 from scratchcard.workloads.engines.stacked_training import train_stacked
 from scratchcard.workloads.engines.training import Recipe, TrainingRecord, train
 from scratchcard.workloads.task import Split, Task
@@ -111,7 +112,8 @@ def test_together_is_one_by_one(network_name: str, recipe_name: str) -> None:
     found = train_stacked(networks, TASK, recipe, masks=masks, seeds=seeds)
     assert_same(found, alone(others, masks, recipe, seeds), networks, others)
     for network, mask in zip(networks, masks, strict=True):
-        assert mask is None or nonzero_pruned(network, mask) == 0
+        if mask is not None:
+            verify(network, mask)
     if recipe_name.startswith("stopping"):
         assert any(record.early_stopped for record in found)
         assert len({record.steps for record in found}) > 1
@@ -307,4 +309,5 @@ def test_on_a_gpu_as_on_the_cpu(build: Callable[[int], nn.Module], recipe_name: 
         for name, tensor in network.state_dict().items():
             assert tensor.device.type == "cuda"
             torch.testing.assert_close(tensor.cpu(), other.state_dict()[name], rtol=1e-6, atol=1e-8)
-        assert mask is None or nonzero_pruned(network, mask) == 0
+        if mask is not None:
+            verify(network, mask)

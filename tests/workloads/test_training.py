@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from scratchcard.pruning.hold import verify
 from scratchcard.pruning.mask import Mask
-from scratchcard.pruning.ticket import copy_state, nonzero_pruned
+from scratchcard.pruning.state import copy_state
 from scratchcard.workloads.engines.training import Recipe, evaluate, train
 from tests.workloads.training_toys import convolutional, perceptron, random_mask, toy_task
 
@@ -71,7 +72,7 @@ def test_pruned_weights_stay_exactly_zero(engine: str, settings: dict[str, objec
         compact=False,
         restore_best=False,
     )
-    assert nonzero_pruned(network, mask) == 0
+    verify(network, mask)
     kept = mask.tensors["3.weight"]
     assert bool((network.state_dict()["3.weight"][kept] != before["3.weight"][kept]).any())
 
@@ -81,7 +82,7 @@ def test_a_masked_convolution_trains_and_keeps_its_zeros(build) -> None:
     network = build()
     mask = random_mask(network, 0.4)
     record = train(network, TASK, replace(RECIPE, momentum=0.9, weight_decay=1e-3), mask=mask)
-    assert nonzero_pruned(network, mask) == 0
+    verify(network, mask)
     assert record.best_validation_loss < record.history[0].validation_loss or record.best_step == 10
 
 

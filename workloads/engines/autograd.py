@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from scratchcard.pruning.inputs import forward, rows
+from scratchcard.pruning.inputs import forward, loss_of, rows, told
 from scratchcard.pruning.mask import Mask
 from scratchcard.workloads.engines.engine import Engine, State, make_optimizer
 from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_network
@@ -49,14 +49,18 @@ class AutogradEngine(Engine):
 
     def run(self, order: Tensor) -> Tensor:
         """Train on the batches `order` `(1, steps, batch)`; see `Engine.run`."""
-        targets, loss_of = self._train.targets, self._objective.loss
+        targets, kind = self._train.targets, type(self._network).__name__
         order = order.to(targets.device)
         total = torch.zeros(1, dtype=torch.float64, device=targets.device)
         self._network.train()
         for index in order[0]:
-            loss = loss_of(forward(self._network, rows(self._train.inputs, index)), targets[index])
+            outputs = forward(self._network, rows(self._train.inputs, index))
+            if not outputs.requires_grad:
+                raise ValueError(f"{kind} gives outputs without a gradient in training, so that it cannot be trained")
+            loss = loss_of(self._objective.loss, outputs, targets[index])
             self._optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            with told(lambda: f"the gradient of {kind} cannot be computed"):
+                loss.backward()  # type: ignore[no-untyped-call]
             for weight, mask in self._masked:
                 if weight.grad is not None:
                     weight.grad.mul_(mask)

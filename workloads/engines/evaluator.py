@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from scratchcard.pruning.inputs import Inputs, forward, rows, tensors
-from scratchcard.workloads.objective import Objective
+from scratchcard.pruning.inputs import Inputs, forward, loss_of, rows, tensors, told
+from scratchcard.workloads.objective import Function, Objective
 from scratchcard.workloads.task import Split
 
 # Numbers in the inputs of one evaluation batch at most: 16 MB of float32, so that it stays near the caches.
@@ -72,22 +73,34 @@ def evaluate_split(
         >>> [found.accuracy for found in two]
         [0.75, 0.25]
     """
-    loss, statistics = objective.loss, objective.statistics
+    loss: Function = partial(loss_of, objective.loss)
+    statistics: Function = objective.statistics
     if networks is not None:
-        loss, statistics = vmap(loss, in_dims=(0, None)), vmap(statistics, in_dims=(0, None))
-    elements = sum(math.prod(tensor.shape[1:]) for tensor in tensors(split.inputs).values())
-    size = max(64, BATCH_ELEMENTS // max(1, elements) // (networks or 1))
+        loss, statistics = vmap(objective.loss, in_dims=(0, None)), vmap(statistics, in_dims=(0, None))
+    size = batch_size(split.inputs, networks or 1)
     total, sums = torch.zeros(networks or 1, dtype=torch.float64), torch.zeros(())
     with torch.inference_mode():
         for start in range(0, len(split), size):
             part = slice(start, start + size)
             outputs, targets = outputs_of(rows(split.inputs, part)), split.targets[part]
             total = total.to(targets.device) + loss(outputs, targets).double() * len(targets)
-            sums = sums.to(targets.device) + statistics(outputs, targets)
+            with told(lambda: f"the metric {objective.metric_names[0]} cannot be computed"):
+                sums = sums.to(targets.device) + statistics(outputs, targets)
     return [
         Evaluated(one / len(split), objective.metrics(found), len(split))
         for one, found in zip(total.tolist(), sums.cpu().reshape(len(total), -1), strict=True)
     ]
+
+
+def batch_size(inputs: Inputs, networks: int = 1) -> int:
+    """How many examples an evaluation takes at once.
+
+    Examples:
+        >>> batch_size(torch.zeros(5, 3, 32, 32)), batch_size(torch.zeros(5, 3, 512, 512))
+        (1365, 64)
+    """
+    elements = sum(math.prod(tensor.shape[1:]) for tensor in tensors(inputs).values())
+    return max(64, BATCH_ELEMENTS // max(1, elements) // networks)
 
 
 def evaluate_network(network: nn.Module, split: Split, objective: Objective) -> Evaluated:

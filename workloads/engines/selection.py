@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 from torch import nn
 
 from scratchcard.pruning.mask import Mask
 from scratchcard.workloads.engines.autograd import AutogradEngine
-from scratchcard.workloads.engines.engine import Engine
+from scratchcard.workloads.engines.engine import Engine, State
 from scratchcard.workloads.engines.loop import batches
 from scratchcard.workloads.engines.perceptron import PerceptronEngine, perceptron_layers
 from scratchcard.workloads.engines.sparse import SparseEngine, sparse_layers
+from scratchcard.workloads.engines.trial import differs, first_examples
 from scratchcard.workloads.engines.vmap import Masks, StackedEngine
 from scratchcard.workloads.objective import Objective
 from scratchcard.workloads.recipe import Recipe
@@ -87,9 +88,15 @@ def make_stacked_engine(
         >>> engine.name, engine.size
         ('together', 3)
     """
-    # A perceptron is all in the shapes of its layers, and they are the same.
+    # A perceptron is all in the shapes of its layers, and they are the same; a trial says whether it is one.
     if all(perceptron_layers(network, objective, train) for network in networks):
-        return PerceptronEngine(networks, masks, objective, recipe, train)
+        few = first_examples(train)
+
+        def make(tried: Recipe) -> tuple[PerceptronEngine, Split, Callable[[State], State]]:
+            return PerceptronEngine(networks[:1], masks[:1], objective, tried, few), few, lambda state: state
+
+        if not differs(networks[0], masks[0], objective, few, make):
+            return PerceptronEngine(networks, masks, objective, recipe, train)
     engine = StackedEngine(networks, masks, objective, recipe, train)
     engine.check(networks, next(batches(len(train), recipe.batch_size, seed)))
     return engine

@@ -14,9 +14,9 @@ from scratchcard.workloads.device import choose_device
 from scratchcard.workloads.engines.engine import place_split
 from scratchcard.workloads.engines.loop import run_trainings
 from scratchcard.workloads.engines.selection import make_stacked_engine
-from scratchcard.workloads.engines.training import TrainingRecord, check_batch_size, train
+from scratchcard.workloads.engines.training import TrainingRecord, train
 from scratchcard.workloads.engines.vmap import Masks, NotStackableError, StackedEngine
-from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.recipe import Recipe, check_batch_size
 from scratchcard.workloads.session import shifted
 from scratchcard.workloads.task import Task
 

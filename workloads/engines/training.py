@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -15,13 +16,15 @@ from scratchcard.pruning.chain import NotAChainError
 from scratchcard.pruning.compaction import Compacted, compact
 from scratchcard.pruning.inputs import rows
 from scratchcard.pruning.mask import Mask
-from scratchcard.pruning.ticket import copy_state
+from scratchcard.pruning.state import copy_state, load_state
 from scratchcard.workloads.device import choose_device
-from scratchcard.workloads.engines.engine import State, check_runs, place_split, seeded
+from scratchcard.workloads.engines.autograd import AutogradEngine
+from scratchcard.workloads.engines.engine import Engine, State, check_runs, place_split, seeded
 from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_network, modes_kept
 from scratchcard.workloads.engines.loop import Evaluation, Training, run_trainings
 from scratchcard.workloads.engines.selection import ENGINES, EngineName, make_engine
-from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.engines.trial import differs, first_examples, without_dropout
+from scratchcard.workloads.recipe import Recipe, check_batch_size
 from scratchcard.workloads.task import Split, Task
 
 __all__ = ["ENGINES", "Evaluated", "Evaluation", "Recipe", "TrainingRecord", "evaluate", "train"]
@@ -106,11 +109,11 @@ def train(
             `"fused"` runs all steps in one compiled loop (ReLU multi-layer perceptrons on the CPU);
             `"autograd"` is the plain way that every network can go; `"auto"` takes the one that measured
             fastest. An engine that does not fit the network falls back to `"autograd"` only under `"auto"`
-            and `"dense"`.
+            and `"dense"`. Whether it fits is tried: one step on a few examples, beside the plain way's.
         compact: remove what the mask makes useless before training (`pruning.compaction`); a network that is
-            no chain of layers is trained at its full size. Under SGD what was removed decays as it would
-            have, so that the outcome is the same; under Adam it keeps its value. The sparse engine needs the
-            full size: a compacted layer is seldom below 2 %.
+            no chain of layers, or does more than its layers say, is trained at its full size. Under SGD what was
+            removed decays as it would have, so that the outcome is the same; under Adam it keeps its value. The
+            sparse engine needs the full size: a compacted layer is seldom below 2 %.
         snapshot_steps: after which steps to copy the network's state, for rewinding; 0 is before the first
             step, with the pruned weights already zero.
         restore_best: end with the state of the lowest validation loss, not with the last.
@@ -140,8 +143,17 @@ def train(
         mask = None if mask.kept == mask.total else mask.to(where)
     shrinks = compact and mask is not None and engine != "sparse" and not isinstance(task.train.inputs, Mapping)
     compacted = _compacted(network, mask, recipe) if shrinks and mask is not None else None
-    small, small_mask = (network, mask) if compacted is None else (compacted.network, compacted.mask)
     with modes_kept(network):
+        network.train()
+        fault = _fault(network, mask, compacted, engine, task, where)
+        if fault and engine in ("sparse", "fused"):
+            raise ValueError(
+                f"the {engine} engine does not compute what this network computes ({fault}); use engine='auto' or "
+                "'autograd'"
+            )
+        if fault:
+            compacted, engine = None, "autograd"
+        small, small_mask = (network, mask) if compacted is None else (compacted.network, compacted.mask)
         small.train()
         training = _prepared(task.train, compacted, small, where)
         validation = _prepared(task.validation, compacted, small, where)
@@ -155,7 +167,7 @@ def train(
         sizing = _Sizing(network, compacted, recipe)
         snapshots = {step: sizing.full(state, step) for step, state in done.snapshots.items()}
         final = (runner.state(), done.step) if last else (done.best_state, done.best.step)
-        network.load_state_dict(sizing.full(*final))
+        load_state(network, sizing.full(*final))
     return TrainingRecord.of(done, recipe, runner.name, spent(where) - started, snapshots)
 
 
@@ -189,30 +201,42 @@ def evaluate(
     return evaluate_network(network, data, task.objective)
 
 
+def _fault(
+    network: nn.Module,
+    mask: Mask | None,
+    compacted: Compacted | None,
+    engine: EngineName,
+    task: Task,
+    device: torch.device,
+) -> str:
+    """What the engine would do otherwise than the network itself, see `trial`; empty where nothing.
+
+    Engines know a network by its layers; what else it does (hooks, weights that are used past their layer, branches by
+    the layers' types, layers that are subclasses) shows in a trial alone.
+    """
+    small, small_mask = (network, mask) if compacted is None else (compacted.network, compacted.mask)
+    few = first_examples(task.train)
+    prepared = _prepared(few, compacted, small, device)
+    examples = place_split(few, network, device)
+    _check_takes(network, examples, task)
+    chosen = make_engine(engine, small.train(), small_mask, task.objective, Recipe(batch_size=len(few)), prepared)
+    if compacted is None and type(chosen) is AutogradEngine:
+        return ""
+    sizing = _Sizing(network, compacted, Recipe())
+
+    def make(recipe: Recipe) -> tuple[Engine, Split, Callable[[State], State]]:
+        worked = without_dropout(copy.deepcopy(small)).train()
+        made = make_engine(engine, worked, small_mask, task.objective, recipe, prepared)
+        return made, prepared, lambda state: sizing.full(state, 1)
+
+    return differs(network, mask, task.objective, examples, make)
+
+
 def _check_takes(network: nn.Module, data: Split, task: Task) -> None:
     """Refuse a network that cannot take two of the inputs, in evaluation mode."""
     with modes_kept(network):
         network.eval()
         check_runs(network, rows(data.inputs, slice(2)), f"the network cannot take the inputs of {task.name}")
-
-
-def check_batch_size(task: Task, recipe: Recipe) -> None:
-    """Refuse a batch larger than the training split.
-
-    Raises:
-        ValueError: there is no whole batch.
-
-    Examples:
-        >>> check_batch_size(Task.of(torch.rand(50, 4), torch.arange(50) % 2), Recipe(batch_size=64))
-        Traceback (most recent call last):
-            ...
-        ValueError: the batch size 64 exceeds the 35 training examples of own; set the recipe's batch_size lower
-    """
-    if recipe.batch_size > len(task.train):
-        raise ValueError(
-            f"the batch size {recipe.batch_size} exceeds the {len(task.train)} training examples of {task.name}; "
-            "set the recipe's batch_size lower"
-        )
 
 
 def _compacted(network: nn.Module, mask: Mask, recipe: Recipe) -> Compacted | None:

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scratchcard.artefacts.code_digest import code_digest
 from scratchcard.pruning.parameters import all_finite
-from scratchcard.workloads.factory import code_digest, said
+from scratchcard.words import said
 from scratchcard.workloads.objective import Function
 
 
@@ -94,9 +95,9 @@ class OwnObjective:
         described: dict[str, Any] = {"name": self.name, "metric": self.metric_name}
         for what, function in (("loss", self.loss), ("metric_function", self.metric)):
             if function is not None:
-                described[what] = _named(function)
-                code = code_digest(_named(function))
-                if code is not None and not _named(function).startswith("torch."):
+                described[what] = named = _named(function)
+                code = None if named.startswith("torch.") else code_digest(named)
+                if code is not None:
                     described[f"{what}_code"] = code
         return described
 

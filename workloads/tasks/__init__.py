@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
+from scratchcard.artefacts.code_digest import code_digest
 from scratchcard.registry import lookup
 from scratchcard.setting import SettingError
-from scratchcard.workloads.factory import code_digest, factory_takes_data_dir, task_from_factory
+from scratchcard.workloads.factory import factory_takes_data_dir, task_from_factory
 from scratchcard.workloads.task import Task
 from scratchcard.workloads.tasks.digits import digits
 from scratchcard.workloads.tasks.mnist import fashion_mnist, mnist
@@ -59,7 +61,10 @@ def load_task(name: str, data_dir: str | Path | None = None) -> Task:
         raise SettingError(f"the task {name} has no setting data_dir, it looks in no folder; leave it out", "data_dir")
     if name.startswith(TENSORS):
         return load_tensors(name, Path(name.removeprefix(TENSORS)).absolute())
-    return _load(name, None if data_dir is None else Path(data_dir).resolve())
+    # Where no folder is named, the variable and the working folder say where data and code are found.
+    return _load(
+        name, None if data_dir is None else Path(data_dir).resolve(), os.environ.get("SCRATCHCARD_DATA"), Path.cwd()
+    )
 
 
 def takes_data_dir(name: str) -> bool:
@@ -92,7 +97,7 @@ def load_tensors(name: str, file: Path) -> Task:
 
 
 @lru_cache(maxsize=4)
-def _load(name: str, data_dir: Path | None) -> Task:
+def _load(name: str, data_dir: Path | None, _named: str | None, _here: Path) -> Task:
     code = None
     if ":" in name:
         task, code = task_from_factory(name, data_dir), code_digest(name)

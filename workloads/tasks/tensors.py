@@ -23,11 +23,14 @@ from torch import Tensor
 
 from scratchcard.artefacts.tensor_file import write_tensors
 from scratchcard.pruning.inputs import tensors
+from scratchcard.words import quoted, shortened
 from scratchcard.workloads.own_data import tensor_of
 from scratchcard.workloads.task import Task
 
 SPLITS = ("train", "validation", "test")
 _ABOUT = ("objective", "outputs")
+MOST_UNPACKED = 2**31
+"""Bytes that a compressed file may unpack to: a few megabytes can claim a thousand times more."""
 
 
 def tensors_task(name: str, file: Path) -> Task:
@@ -56,7 +59,7 @@ def tensors_task(name: str, file: Path) -> Task:
         place, _, key = entry.partition(".")
         if place not in {f"{split}_{what}" for split in SPLITS for what in ("inputs", "targets")}:
             raise ValueError(
-                f"{file} has an entry {entry!r}, expected train_inputs, train_targets, validation_* and test_*"
+                f"{file} has an entry {quoted(entry)}, expected train_inputs, train_targets, validation_* and test_*"
             )
         parts.setdefault(place, {})[key] = tensor
     given: dict[str, Any] = {}
@@ -77,7 +80,9 @@ def tensors_task(name: str, file: Path) -> Task:
         raise ValueError(f"{file} names no objective or number of outputs that can be read ({error})") from error
     called = objective.get("name") if isinstance(objective, dict) else objective
     if isinstance(called, str) and ":" in called:
-        raise ValueError(f"{file} names {called!r}; code that a file names is not run: name a task of your own code")
+        raise ValueError(
+            f"{file} names {quoted(called)}; code that a file names is not run: name a task of your own code"
+        )
     return Task.of(
         *given["train"],
         validation=given.get("validation"),
@@ -132,14 +137,22 @@ def _npz(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Arrays that lie in the file uncompressed stay there; the others are read."""
     found, about = {}, {}
     with zipfile.ZipFile(file) as archive:
+        packed = sum(e.file_size for e in archive.infolist() if e.compress_type != zipfile.ZIP_STORED)
+        if packed > MOST_UNPACKED:
+            raise ValueError(
+                f"{file} would unpack to {packed:,} bytes, expected at most {MOST_UNPACKED:,}; save it uncompressed "
+                "(np.savez), so that it is read where it lies"
+            )
         for entry in archive.infolist():
             key = entry.filename.removesuffix(".npy")
             if key in found or key in about:
-                raise ValueError(f"{file} has two entries {key!r}; which one is meant cannot be told")
+                raise ValueError(f"{file} has two entries {quoted(key)}; which one is meant cannot be told")
             try:
                 array = _member(file, archive, entry)
             except (ValueError, TypeError, OverflowError) as error:  # numpy's own, of objects and headers
-                raise ValueError(f"{file}'s {key} cannot be read ({error}); save arrays of numbers") from error
+                raise ValueError(
+                    f"{file}'s {shortened(key)} cannot be read ({shortened(str(error))}); save arrays of numbers"
+                ) from error
             if key in _ABOUT:
                 about[key] = str(array)
             else:

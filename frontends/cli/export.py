@@ -1,0 +1,79 @@
+"""`scratchcard export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scratchcard.frontends.cli import options as opt
+from scratchcard.frontends.cli.ticket_workload import (
+    check_has_weights,
+    ticket_workload_options,
+    weights_options,
+    workload_of,
+)
+from scratchcard.words import counted
+
+
+@click.command()
+@click.argument("ticket", type=opt.PATH, default="ticket.safetensors")
+@click.option(
+    "--as",
+    "format_",
+    required=True,
+    shell_complete=opt.completed(opt.names_of("formats")),
+    help="Safetensors, pt, torch-prune, torch-export or onnx, e.g. onnx; see `scratchcard list formats`. "
+    "[default: none, it must be named]",
+)
+@click.option(
+    "--out",
+    type=opt.PATH,
+    help="The file to write, e.g. network.onnx. [default: the ticket's name with the format's ending]",
+)
+@weights_options("--initial", "Write")
+@ticket_workload_options
+@opt.json_option
+def export(ticket: Path, format_: str, out: Path | None, initial: bool, **options: Any) -> None:
+    """Write a ticket's network for other tools: its trained weights, pruned ones zero.
+
+    Safetensors, pt and torch-prune are states for the same network; torch-export and onnx are programs of the network
+    without what its mask makes useless, for chains of layers only.
+
+    \b
+    scratchcard export ticket.safetensors --as onnx
+    scratchcard export ticket.safetensors --as pt --initial --out init.pt
+    scratchcard export ticket.safetensors --as torch-prune --network my_package.nets:small_cnn
+    """
+    from scratchcard.apply.prune import export as write
+    from scratchcard.pruning.export import FORMATS
+    from scratchcard.pruning.ticket import Ticket
+    from scratchcard.registry import lookup
+
+    ending = lookup(FORMATS, "formats", format_).ending
+    loaded = Ticket.load(ticket)
+    check_has_weights(loaded, ticket, "--initial", initial)
+    out = out or _beside(ticket, ending)
+    if out.exists() and out.samefile(ticket):
+        raise ValueError(f"--out {out} is the ticket itself, which would be lost; name another file")
+    recalibrate = options.pop("recalibrate")
+    workload = workload_of(loaded, ticket, options)
+    write(loaded, workload, format_, out, trained=not initial, recalibrate=recalibrate)
+    weights = "initial" if initial else "trained"
+    result = {
+        "ticket": str(ticket),
+        "exported": str(out),
+        "format": format_,
+        "weights": weights,
+        "recalibrate": recalibrate,
+        "bytes": out.stat().st_size,
+    }
+    text = f"{out}: the {weights} weights of {ticket} as {format_}, {counted(result['bytes'], 'byte')}{opt.took()}"
+    opt.emit(result, options["as_json"], text)
+
+
+def _beside(ticket: Path, ending: str) -> Path:
+    """The ticket's name with another ending, and with another stem where that is the ticket's own."""
+    out = ticket.with_suffix(ending)
+    return ticket.with_name(f"{ticket.stem}-network{ending}") if out == ticket else out

@@ -1,0 +1,236 @@
+"""`keep_top`: the mask of the highest scores, and what of it was left to the lot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import check_same_layout, count, flatten, matching, unflatten
+from scratchcard.pruning.schedules import check_density
+from scratchcard.pruning.scopes import SCOPES, Scope
+from scratchcard.pruning.scores import Scores
+
+
+def keep_top(
+    scores: Scores,
+    density: float,
+    *,
+    scope: Scope = "global",
+    within: Mask | None = None,
+    exclude: Iterable[str] = (),
+    floor: int = 0,
+    seed: int = 0,
+) -> Mask:
+    """Keep exactly `round(density * n)` weights: those with the highest scores.
+
+    Args:
+        scores: one number for each prunable weight; higher = keep.
+        density: share to keep of *all* prunable weights that are not excluded (of each layer's with `scope="layer"`).
+        scope: `"global"` compares all weights with each other; `"layer"` keeps the same share of each layer;
+            `"expected"` reads the scores as probabilities to be kept: each layer keeps its share of their sum, and
+            within a layer the highest; `"erk"` gives the layers densities in proportion to `(out + in + kernel sizes) /
+            (out in kernel sizes)`, at most 1 (Erdos-Renyi-Kernel: Evci et al. 2020, arXiv 1911.11134), and keeps the
+            highest of each. Counts are cut by largest remainder, so that the total is exact.
+        within: never keep a weight outside this mask. If it keeps fewer weights than asked for, all of them stay. What
+            it excludes is excluded.
+        exclude: weights that stay whole and are not counted, as `matching` reads names.
+        floor: keep the highest scores of each layer, at least this many (all, where a layer has fewer); they count as
+            part of the density.
+        seed: of the random order that breaks ties, so that equal scores are not decided by position.
+
+    Raises:
+        ValueError: density outside (0, 1], an unknown scope, `within` of another layout, negative scores (or only
+            zeros) with scope `"expected"`, nothing left to prune, or a floor that needs more weights than are kept.
+
+    Examples:
+        >>> scores = Scores({"weight": torch.tensor([[0.1, 0.7, 0.4, 0.2]])}, "by hand")
+        >>> keep_top(scores, density=0.5).tensors["weight"]
+        tensor([[False,  True,  True, False]])
+        >>> scores = Scores({"a": torch.tensor([0.9, 0.8]), "b": torch.tensor([0.1, 0.2])}, "by hand")
+        >>> keep_top(scores, density=0.5, floor=1).tensors["b"]
+        tensor([False,  True])
+        >>> keep_top(scores, density=0.5, exclude=["b"])
+        Mask(1 of 2 weights in 1 layer, density 0.5)
+    """
+    check_density(density)
+    if within is not None:
+        check_same_layout(scores.tensors, within.tensors, "the mask `within`")
+    excluded = matching(scores.tensors, exclude) | (frozenset() if within is None else within.excluded)
+    live = {name: tensor for name, tensor in scores.tensors.items() if name not in excluded}
+    if not live:
+        raise ValueError("all weights are excluded from pruning; leave at least one in")
+    rng = np.random.default_rng(seed)
+    allowed = {name: None if within is None else _numpy(within.tensors[name].reshape(-1)) for name in live}
+    keep = round(density * count(live))
+    if scope == "global":
+        kept = _global(live, keep, allowed, floor, rng)
+    else:
+        kept = _by_layer(live, density, keep, scope, allowed, floor, rng)
+    return Mask(
+        {
+            name: torch.ones_like(tensor, dtype=torch.bool) if name in excluded else kept[name].to(tensor.device)
+            for name, tensor in scores.tensors.items()
+        },
+        excluded,
+    )
+
+
+def by_lot(scores: Scores, mask: Mask, *, scope: Scope = "global", within: Mask | None = None) -> int:
+    """How many kept weights were chosen by the seed: others of the same score were pruned.
+
+    They are the kept weights whose score is the highest of the pruned ones, among the weights that were compared with
+    each other: all of them, or each layer's.
+
+    Examples:
+        >>> scores = Scores({"weight": torch.tensor([3.0, 1.0, 1.0, 1.0])}, "by hand")
+        >>> by_lot(scores, keep_top(scores, 0.5))  # one of the three ones
+        1
+    """
+    together = [list(mask.counted)] if scope == "global" else [[name] for name in mask.counted]
+    found = 0
+    for names in together:
+        kept = torch.cat([mask.tensors[name].reshape(-1) for name in names])
+        values = torch.cat([scores.tensors[name].reshape(-1) for name in names])
+        pruned = ~kept
+        if within is not None:
+            pruned &= torch.cat([within.tensors[name].reshape(-1) for name in names])
+        if bool(pruned.any()):
+            found += int((values[kept] == values[pruned].max()).sum())
+    return found
+
+
+def _global(
+    live: Mapping[str, Tensor],
+    keep: int,
+    allowed: Mapping[str, np.ndarray | None],
+    floor: int,
+    rng: np.random.Generator,
+) -> dict[str, Tensor]:
+    """All weights compared with each other, after each layer's floor."""
+    flat = _numpy(flatten(live))
+    masks = [vector for vector in allowed.values() if vector is not None]
+    room = np.concatenate(masks) if masks else None
+    forced = np.zeros(flat.size, dtype=bool)
+    if floor:
+        rooms = {name: _room(tensor, allowed[name], floor) for name, tensor in live.items()}
+        best = [_top(_numpy(live[name].reshape(-1)), rooms[name], allowed[name], rng) for name in live]
+        forced = np.concatenate(best)
+        _check_floor(floor, int(forced.sum()), keep)
+        room = ~forced if room is None else room & ~forced
+    kept = forced | _top(flat, keep - int(forced.sum()), room, rng)
+    return unflatten(torch.from_numpy(kept), live)
+
+
+def _by_layer(
+    live: Mapping[str, Tensor],
+    density: float,
+    keep: int,
+    scope: Scope,
+    allowed: Mapping[str, np.ndarray | None],
+    floor: int,
+    rng: np.random.Generator,
+) -> dict[str, Tensor]:
+    """Each layer's weights among themselves."""
+    flats = {name: _numpy(tensor.reshape(-1)) for name, tensor in live.items()}
+    if scope == "layer":
+        counts = {name: round(density * flat.size) for name, flat in flats.items()}
+    elif scope == "erk":
+        counts = _shared_out([float(sum(t.shape)) for t in live.values()], flats, allowed, keep)
+    elif scope == "expected":
+        counts = _expected_counts(flats, allowed, keep)
+    else:
+        raise ValueError(f"unknown scope {scope!r}, expected one of {', '.join(SCOPES)}")
+    if floor:
+        counts = _lifted(counts, {name: _room(tensor, allowed[name], floor) for name, tensor in live.items()}, floor)
+    return {
+        name: torch.from_numpy(_top(flats[name], counts[name], allowed[name], rng)).reshape(tensor.shape)
+        for name, tensor in live.items()
+    }
+
+
+def _room(tensor: Tensor, allowed: np.ndarray | None, floor: int) -> int:
+    """The floor, or fewer where a layer has fewer weights that may be kept."""
+    return min(floor, tensor.numel() if allowed is None else int(allowed.sum()))
+
+
+def _check_floor(floor: int, needed: int, keep: int) -> None:
+    if needed > keep:
+        raise ValueError(
+            f"a floor of {floor} weights in each layer needs {needed} weights, but the density keeps {keep}; take a "
+            "lower floor or a higher density"
+        )
+
+
+def _lifted(counts: Mapping[str, int], floors: Mapping[str, int], floor: int) -> dict[str, int]:
+    """Counts of the same sum, none below its floor; the largest layers give what is missing."""
+    _check_floor(floor, sum(floors.values()), sum(counts.values()))
+    lifted = {name: max(number, floors[name]) for name, number in counts.items()}
+    for _ in range(sum(lifted.values()) - sum(counts.values())):
+        lifted[max(lifted, key=lambda name: lifted[name] - floors[name])] -= 1
+    return lifted
+
+
+def _expected_counts(
+    flats: Mapping[str, np.ndarray], allowed: Mapping[str, np.ndarray | None], keep: int
+) -> dict[str, int]:
+    """How many weights each layer keeps: `keep` in proportion to the sums of scores, none above what is allowed."""
+    live = {name: flat if allowed[name] is None else flat[allowed[name]] for name, flat in flats.items()}
+    if any(bool((values < 0).any()) for values in live.values()):
+        raise ValueError("scope 'expected' reads scores as probabilities, but some are negative; use scope 'global'")
+    sums = [float(values.sum(dtype=np.float64)) for values in live.values()]
+    if not sum(sums) > 0:
+        raise ValueError("scope 'expected' needs at least one positive score; use scope 'global'")
+    return _shared_out(sums, flats, allowed, keep)
+
+
+def _shared_out(
+    sums: Sequence[float], flats: Mapping[str, np.ndarray], allowed: Mapping[str, np.ndarray | None], keep: int
+) -> dict[str, int]:
+    """How many weights each layer keeps: `keep` in proportion to numbers of the layers, none above what is allowed."""
+    within = [allowed[name] for name in flats]
+    room = np.array([flat.size if a is None else int(a.sum()) for flat, a in zip(flats.values(), within, strict=True)])
+    keep = min(keep, int(room.sum()))
+    counts = np.zeros(len(flats), dtype=np.int64)
+    # Each turn gives what is left to the layers that still have room; a full layer's surplus goes to the others.
+    while (left := keep - int(counts.sum())) > 0:
+        open_ = counts < room
+        weight = np.where(open_, sums, 0.0)
+        if not weight.sum() > 0:
+            weight = np.where(open_, room - counts, 0.0)
+        quota = left * weight / weight.sum()
+        given = np.floor(quota).astype(np.int64)
+        order = np.argsort(-(quota - given), kind="stable")
+        given[order[: left - int(given.sum())]] += 1
+        counts = np.minimum(counts + given, room)
+    return dict(zip(flats, counts.tolist(), strict=True))
+
+
+def _numpy(vector: Tensor) -> np.ndarray:
+    vector = vector.detach().cpu()
+    # bfloat16 has no numpy form; every bfloat16 is a float32.
+    return (vector.float() if vector.dtype is torch.bfloat16 else vector).numpy()
+
+
+def _top(flat: np.ndarray, keep: int, allowed: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+    """Boolean vector of the `keep` highest entries of `flat` among `allowed`; ties in a random order."""
+    places = None if allowed is None else np.flatnonzero(allowed)
+    values = flat if places is None else flat[places]
+    if keep >= values.size:
+        chosen = np.ones(values.size, dtype=bool)
+    elif keep == 0:
+        chosen = np.zeros(values.size, dtype=bool)
+    else:
+        threshold = np.partition(values, values.size - keep)[values.size - keep]
+        chosen = values > threshold
+        ties = np.flatnonzero(values == threshold)
+        missing = keep - int(chosen.sum())
+        chosen[rng.choice(ties, size=missing, replace=False)] = True
+    if places is None:
+        return chosen
+    kept = np.zeros(flat.size, dtype=bool)
+    kept[places[chosen]] = True
+    return kept

@@ -1,0 +1,173 @@
+"""Findings: what is odd about a ticket, in a sentence each, from what was seen when it was pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from scratchcard.pruning.connectivity import Connectivity, Example, collapsed_layers
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import not_prunable, prunable
+from scratchcard.pruning.scores import Scores
+
+FAR_BELOW = 0.5
+"""An effective density below this share of the density is a finding."""
+LOTS = 0.01
+"""More than this share of kept weights left to the lot is a finding."""
+_NAMED = 3
+
+
+class TicketWarning(UserWarning):
+    """A ticket was found, but something about it is odd; `Ticket.check` lists what.
+
+    Examples:
+        >>> import warnings
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> _ = network[2].weight.data.fill_(1e-6)
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     _ = sc.prune(network, task, density=0.2, method="magnitude")
+        >>> str(caught[0].message)[:54]
+        'the ticket: nothing is kept of 2.weight, so that its o'
+    """
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is odd about a ticket.
+
+    Attributes:
+        kind: `collapsed`, `effective_density`, `by_lot`, `only_zeros`, `not_prunable`, `missing_classes`, `frozen`.
+        text: what was found, and what to do.
+
+    Examples:
+        >>> Finding("frozen", "0.weight is frozen").kind
+        'frozen'
+    """
+
+    kind: str
+    text: str
+
+
+def observe(
+    network: nn.Module, mask: Mask, example: Example, *, scores: Scores | None = None, by_lot: int = 0
+) -> dict[str, Any]:
+    """What `findings` needs to know of a network and its mask beside the mask itself, as plain JSON.
+
+    Args:
+        network: the network, as it was pruned.
+        mask: the kept weights.
+        example: inputs of the network, or the shape of one; see `effective_mask`.
+        scores: those of the last cut.
+        by_lot: how many weights the last cut kept by lot.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+        >>> first = torch.tensor([[True, False], [False, True]])
+        >>> mask = Mask({"0.weight": first, "2.weight": torch.tensor([[True, False]])})
+        >>> observe(network, mask, (2,))["effective_density"]  # the second unit leads nowhere
+        0.3333333333333333
+    """
+    known: dict[str, Any] = {"by_lot": by_lot, "effective_density": None}
+    try:
+        found = Connectivity.of(network, mask, example)
+        known |= {"effective_density": found.effective_density, "live_units": dict(found.live_units)}
+    except Exception as error:  # a foreign network can raise anything, and the ticket is found
+        known["effective_density_unknown"] = " ".join(str(error).split())[:200]
+    if scores is not None:
+        known["only_zeros"] = [name for name in mask.counted if not bool(scores.tensors[name].any())]
+    known["not_prunable"] = {name: weight.numel() for name, weight in not_prunable(network).items()}
+    weights = prunable(network)
+    known["excluded"] = sorted(mask.excluded)
+    known["frozen"] = [name for name in sorted(mask.excluded) if not weights[name].requires_grad]
+    return {name: value for name, value in known.items() if value not in ([], {}, 0) or name == "effective_density"}
+
+
+def findings(mask: Mask, known: Mapping[str, Any]) -> tuple[Finding, ...]:
+    """What is odd about a mask and what `observe` saw.
+
+    Examples:
+        >>> mask = Mask({"0.weight": torch.zeros(2, 2, dtype=torch.bool), "2.weight": torch.ones(1, 2).bool()})
+        >>> print(findings(mask, {})[0].text)
+        nothing is kept of 0.weight, so that its outputs no longer depend on its inputs; keep a floor of some weights in
+        each layer, take a higher density or another method
+    """
+    found = []
+    collapsed = collapsed_layers(mask)
+    if collapsed:
+        found.append(
+            Finding(
+                "collapsed",
+                f"nothing is kept of {_some(collapsed)}, so that its outputs no longer depend on its inputs; keep a "
+                "floor of some weights in each layer, take a higher density or another method",
+            )
+        )
+    effective = known.get("effective_density")
+    if isinstance(effective, float) and effective < FAR_BELOW * mask.density and not collapsed:
+        found.append(
+            Finding(
+                "effective_density",
+                f"only {effective:.4g} of the weights lie on a path of kept weights from an input to an output, of "
+                f"{mask.density:.4g} that are kept; a method that keeps paths whole, such as SynFlow, wastes none",
+            )
+        )
+    elif effective is None and "effective_density_unknown" in known:
+        found.append(
+            Finding(
+                "effective_density",
+                f"its effective density is not known, since {known['effective_density_unknown']}",
+            )
+        )
+    lots = known.get("by_lot", 0)
+    if lots > LOTS * mask.kept:
+        found.append(
+            Finding(
+                "by_lot",
+                f"{100 * lots / mask.kept:.0f} % of the kept weights were chosen by lot among weights of the same "
+                "score; zero-initialised weights or gains (the last of each residual block), a dead network or too "
+                "small a batch make such ties",
+            )
+        )
+    zeros = [name for name in known.get("only_zeros", ()) if name not in collapsed]
+    if zeros:
+        found.append(
+            Finding(
+                "only_zeros",
+                f"the criterion gives only zeros to {_some(zeros)}, so that it says nothing there; look for a layer "
+                "that is not used, or whose gradient or signal vanishes",
+            )
+        )
+    beside = known.get("not_prunable", {})
+    if beside:
+        found.append(
+            Finding(
+                "not_prunable",
+                f"{sum(beside.values()):,} weights in matrices of unknown layers stay whole and are not counted "
+                f"({_some(beside)}); sc.register_prunable names them",
+            )
+        )
+    classes = known.get("missing_classes", ())
+    if classes:
+        found.append(
+            Finding(
+                "missing_classes",
+                f"the scoring batch has no example of {'the classes' if len(classes) > 1 else 'class'} "
+                f"{_some(classes)}; take a larger or a balanced one",
+            )
+        )
+    frozen = known.get("frozen", ())
+    if frozen:
+        found.append(
+            Finding("frozen", f"{_some(frozen)} is frozen and was left whole and uncounted; include it to prune it")
+        )
+    return tuple(found)
+
+
+def _some(names: Iterable[Any]) -> str:
+    names = [str(name) for name in names]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

@@ -1,0 +1,56 @@
+"""State: all tensors of a network, copied, and loaded as the version of its layers that the network itself has."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def copy_state(network: nn.Module) -> dict[str, Tensor]:
+    """A copy of the network's whole state on the CPU that shares no memory with it.
+
+    Examples:
+        >>> network = nn.Linear(2, 1)
+        >>> state = copy_state(network)
+        >>> state["weight"].data_ptr() == network.weight.data_ptr()
+        False
+    """
+    state = network.state_dict()
+    for name, tensor in state.items():
+        if not isinstance(tensor, Tensor):
+            raise ValueError(
+                f"{type(network).__name__} keeps {name!r} in its state, which is {type(tensor).__name__}; expected "
+                "tensors only (an extra state cannot be stored in a ticket)"
+            )
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
+
+
+def load_state(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load a whole state into `network`, whether or not it says of which version its layers are.
+
+    `state_dict()` notes beside the tensors a version of each layer's code, and some layers ask for it when they are
+    loaded (torchvision's MNASNet refuses without). Plain dicts and safetensors files hold tensors alone. Such a state,
+    if its names are those of the network, is taken for one of the network's own versions; with other names it is left
+    to the layers, which may know older ones.
+
+    Raises:
+        RuntimeError: the names or shapes are not the network's.
+
+    Examples:
+        >>> network = nn.Linear(2, 1)
+        >>> load_state(network, {"weight": torch.ones(1, 2), "bias": torch.zeros(1)})
+        >>> network.weight
+        Parameter containing:
+        tensor([[1., 1.]], requires_grad=True)
+    """
+    versioned: Any = OrderedDict(state)
+    own: Any = network.state_dict()
+    versions = getattr(state, "_metadata", None)
+    if versions is None and set(state) == set(own):
+        versions = own._metadata
+    if versions is not None:
+        versioned._metadata = versions
+    network.load_state_dict(versioned)
