@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from scratchcard.artefacts.files import written_beside
+from scratchcard.words import shortened
 
 Kind = TypeVar("Kind")
 
@@ -63,7 +64,7 @@ def read_json(path: str | Path, mend: str = "restore it from a copy") -> dict[st
     try:
         return parse_object(content)
     except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); {mend}") from error
+        raise ValueError(f"{path} is damaged ({shortened(str(error))}); {mend}") from error
 
 
 def find_json(path: str | Path) -> dict[str, Any] | None:
@@ -127,18 +128,18 @@ def declared(kind: type[Kind], content: Any, what: str) -> Kind:
     if is_dataclass(kind) and isinstance(content, dict):
         more = sorted(content.keys() - {field.name for field in fields(kind)})
         if more:
-            raise ValueError(f"{what}: {more[0]} is no part of it")
+            raise ValueError(f"{what}: {shortened(more[0], 60)} is no part of it")
     try:
         found: Kind = _adapter(kind).validate_json(json.dumps(content), strict=True)  # type: ignore[arg-type]
         return found
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "it"
+        place = shortened(".".join(map(str, first["loc"])), 60) or "it"
         if first["type"] in ("missing", "missing_argument"):
             raise ValueError(f"{what}: {place} is missing") from error
-        message = first["msg"].removeprefix("Value error, ")
+        message = shortened(first["msg"].removeprefix("Value error, "))
         said = message[:1].lower() + message[1:]
-        raise ValueError(f"{what}: {place} is {str(first['input'])[:80]}, {said}") from error
+        raise ValueError(f"{what}: {place} is {shortened(str(first['input']), 80)}, {said}") from error
 
 
 @lru_cache(maxsize=32)

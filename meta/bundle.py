@@ -162,7 +162,7 @@ def load_bundle(folder: str | Path) -> Predictor:
         declared(dict[str, dict[str, Any]], record["metrics"], "its metrics")
         return Predictor(family, objective, target, columns, _arrays(data), **record)  # type: ignore[arg-type]
     except ValueError as error:
-        raise ValueError(f"{folder} is no usable predictor bundle: {error}") from error
+        raise ValueError(f"{folder} is no usable predictor bundle: {shortened(str(error), 300)}") from error
 
 
 def _whole(folder: Path) -> tuple[dict[str, Any], bytes]:
@@ -207,12 +207,12 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
 
 
 def _arrays(data: bytes) -> dict[str, np.ndarray]:
-    """The tensors of a safetensors file as arrays of their own.
+    """The tensors of a safetensors file as arrays of their own, by name: the library's order is another each time.
 
     The library checks that header, offsets and sizes fit the file; a family checks dtypes and shapes of its arrays.
     """
     try:
-        return {name: array.copy() for name, array in load(data).items()}
+        return {name: array.copy() for name, array in sorted(load(data).items())}
     except (SafetensorError, ValueError, OverflowError, KeyError, TypeError) as error:
         raise ValueError(f"{ARRAYS} is damaged or no safetensors file ({shortened(str(error), 120)})") from error
 

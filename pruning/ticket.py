@@ -20,6 +20,7 @@ from scratchcard.pruning.hold import Hold, hold
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable
 from scratchcard.pruning.state import copy_state, load_state
+from scratchcard.words import shortened
 
 FORMAT = "scratchcard-ticket"
 FORMAT_VERSION = 2
@@ -182,7 +183,8 @@ class Ticket:
             raise ValueError(f"{path} is a safetensors file but not a ticket (no {FORMAT!r} in its metadata)")
         if texts.get("version") not in VERSIONS:
             raise ValueError(
-                f"{path} has ticket version {texts.get('version')}, this release reads {', '.join(VERSIONS)}"
+                f"{path} has ticket version {shortened(str(texts.get('version')), 40)}, this release reads "
+                f"{', '.join(VERSIONS)}"
             )
         try:
             return cls(*_parts(tensors, texts))
@@ -244,4 +246,4 @@ def _from_bits(bits: Tensor, shape: torch.Size, name: str) -> Tensor:
 
 
 def _damaged(path: Path, error: Exception) -> str:
-    return f"{path} is damaged or truncated ({error}); make the ticket again or restore the file from a copy"
+    return f"{path} is damaged or truncated ({shortened(str(error))}); make the ticket again or restore the file from a copy"
