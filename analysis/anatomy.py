@@ -22,6 +22,7 @@ from scratchcard.analysis.weights import EDGES, Distribution, same_sign, weight_
 from scratchcard.artefacts.files import written_beside
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.sweeps.run_records import read_result
+from scratchcard.words import quoted, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 FORMAT_KEY = b"scratchcard.anatomy"
 FORMAT_VERSION = b"1"
 COLUMNS = ["kind", "workload", "network", "task", "density", "seed", "label", "other", "layer", "name", "at", "value"]
+KINDS = {"density": "float64", "seed": "int64", "at": "float64", "value": "float64"}
+"""Of the columns that are no texts, as Arrow calls them."""
+_TEXTS = [name for name in COLUMNS if name not in KINDS]
 _TRAINING = ("steps", "best_step", "early_stopped", "diverged", "validation_accuracy", "validation_loss")
 
 
@@ -115,7 +119,7 @@ def anatomy(
         table = pa.Table.from_pandas(frame, preserve_index=False)
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), FORMAT_KEY: FORMAT_VERSION})
         with written_beside(Path(out)) as beside:
-            pq.write_table(table, beside, compression="zstd")
+            pq.write_table(table, beside, compression="zstd", write_page_checksum=True)
     return frame
 
 
@@ -139,17 +143,23 @@ def read_anatomy(path: str | Path) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"no anatomy at {path}: expected a file that `scratchcard anatomy --out` wrote")
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).strip().split("\n")[0]
+        table = pq.read_table(path, page_checksum_verification=True)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = shortened(str(error))
         raise ValueError(f"{path} is damaged or no Parquet file ({reason}); make it again") from error
     version = (table.schema.metadata or {}).get(FORMAT_KEY)
     if version is None:
         raise ValueError(f"{path} is a Parquet file but no anatomy; make one with `scratchcard anatomy --out`")
     if version != FORMAT_VERSION:
-        raise ValueError(f"{path} has anatomy version {version!r}, this release reads {FORMAT_VERSION!r}")
-    frame: pd.DataFrame = table.to_pandas()
-    return frame
+        raise ValueError(f"{path} has anatomy version {quoted(version, 40)}, this release reads {FORMAT_VERSION!r}")
+    try:  # by its columns, whatever else the file says of them
+        cells = pa.schema([(name, KINDS.get(name, "large_string")) for name in COLUMNS])
+        frame: pd.DataFrame = table.replace_schema_metadata(None).cast(cells).to_pandas()
+    except (pa.ArrowException, ValueError) as error:
+        raise ValueError(
+            f"{path} is damaged: its columns are not those of an anatomy ({shortened(str(error))}); make it again"
+        ) from error
+    return frame.astype({"seed": "Int64", **dict.fromkeys(_TEXTS, "str")})
 
 
 def _numbers(ticket: Ticket, record: Mapping[str, Any], parts: Sequence[Distribution]) -> Iterator[tuple[Any, ...]]:
@@ -205,10 +215,9 @@ def _frame(
     frame = frame[frame["value"].notna()].reset_index(drop=True)
     for name in ("workload", "network", "task", "density"):
         frame[name] = about[name].to_numpy()[frame["place"].astype(int)]
-    texts = [name for name in COLUMNS if name not in ("density", "seed", "at", "value")]
     frame = frame.reindex(columns=COLUMNS)
-    frame[texts] = frame[texts].fillna("")
-    return frame.astype({"seed": "Int64", "at": float, "value": float, **dict.fromkeys(texts, "str")})
+    frame[_TEXTS] = frame[_TEXTS].fillna("")
+    return frame.astype({"seed": "Int64", "at": float, "value": float, **dict.fromkeys(_TEXTS, "str")})
 
 
 def _overlaps(masks: Sequence[PackedMask], about: pd.DataFrame, groups: Sequence[Sequence[int]]) -> pd.DataFrame:

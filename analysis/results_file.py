@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from scratchcard.artefacts.files import written_beside
 from scratchcard.artefacts.json_file import parse_object
 from scratchcard.sweeps.record import Record
+from scratchcard.words import quoted, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -231,7 +232,7 @@ def read_export(path: Path) -> tuple[pa.Table, Manifests]:
             stored, names = file.metadata.metadata or {}, file.schema_arrow.names
             table = file.read()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as a Parquet file ({' '.join(str(error).split())})") from error
+        raise ValueError(f"{path} cannot be read as a Parquet file ({shortened(str(error))})") from error
     try:
         ours = parse_object(stored[KEY])
         newer = ours["format"] > FORMAT
@@ -244,7 +245,9 @@ def read_export(path: Path) -> tuple[pa.Table, Manifests]:
         written = "none that `scratchcard results --out` or `export` wrote"
         raise ValueError(f"{path} is a Parquet file, but {written}") from error
     if newer:
-        raise ValueError(f"{path} was written by a newer scratchcard (format {ours['format']}); update this one")
+        raise ValueError(
+            f"{path} was written by a newer scratchcard (format {quoted(ours['format'], 40)}); update this one"
+        )
     if columns != names:  # the file's own list of them has no checksum
         raise ValueError(f"{path} is damaged: its columns are not those that were written; export them again")
     return table, manifests
@@ -281,7 +284,9 @@ def whole(table: pa.Table, path: Path) -> pa.Table:
         if any(found[name].null_count for name in schema.names if not schema.field(name).nullable):
             raise pa.ArrowInvalid("a required value is missing")
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ValueError(f"{path} holds other types than results have ({error}); export them again") from error
+        raise ValueError(
+            f"{path} holds other types than results have ({shortened(str(error))}); export them again"
+        ) from error
     return found.sort_by(ORDER)
 
 

@@ -135,7 +135,25 @@ def _check(path: str | Path, texts: dict[str, str]) -> None:
             UncheckedWarning,
             stacklevel=3,
         )
-    elif written != _digest(Path(path), written)[0]:
+    else:
+        check_bytes(path, written)
+
+
+def check_bytes(path: str | Path, written: str) -> None:
+    """Refuse a file whose bytes are not those that its checksum says were written.
+
+    Raises:
+        ValueError: the checksum is another.
+
+    Examples:
+        >>> import torch
+        >>> path = write_tensors("bytes.safetensors", {"weight": torch.ones(2)}, {})
+        >>> check_bytes(path, "0" * 64)
+        Traceback (most recent call last):
+            ...
+        ValueError: its bytes are not those that were written: the checksum is another
+    """
+    if written != _digest(Path(path), written)[0]:
         raise ValueError("its bytes are not those that were written: the checksum is another")
 
 

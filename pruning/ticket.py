@@ -246,4 +246,5 @@ def _from_bits(bits: Tensor, shape: torch.Size, name: str) -> Tensor:
 
 
 def _damaged(path: Path, error: Exception) -> str:
-    return f"{path} is damaged or truncated ({shortened(str(error))}); make the ticket again or restore the file from a copy"
+    why = shortened(str(error))
+    return f"{path} is damaged or truncated ({why}); make the ticket again or restore the file from a copy"

@@ -105,24 +105,27 @@ def read_grid(
         recipe = Recipe.from_json(file.workload.recipe)
     noted = {} if imports else read_notes(Path(folder), file.name)
     own = {task for task in wanted if _is_own(task, imports)}
-    takes = {task: data_dir is not None and task not in own and takes_data_dir(task) for task in wanted}
+    with _said_of(f"{path}, [workload]"):
+        takes = {task: data_dir is not None and task not in own and takes_data_dir(task) for task in wanted}
+        loaded = {
+            task: noted_task(task, noted) if task in own else load_task(task, data_dir if takes[task] else None)
+            for task in wanted
+        }
+        workloads = [
+            Workload(network, loaded[task], recipe)
+            for task in wanted
+            for network in dict.fromkeys(file.workload.network)
+        ]
+        for network in file.workload.network:
+            if ":" in network:
+                if imports:
+                    load_factory(network)
+            else:
+                lookup(NETWORKS, "networks", network)
     if data_dir is not None and not own and not any(takes.values()):
         look = "looks" if len(wanted) == 1 else "look"
         told = f"{path} has no task with a setting data_dir: {', '.join(wanted)} {look} in no folder; leave it out"
         raise SettingError(told, "data_dir")
-    loaded = {
-        task: noted_task(task, noted) if task in own else load_task(task, data_dir if takes[task] else None)
-        for task in wanted
-    }
-    workloads = [
-        Workload(network, loaded[task], recipe) for task in wanted for network in dict.fromkeys(file.workload.network)
-    ]
-    for network in file.workload.network:
-        if ":" in network:
-            if imports:
-                load_factory(network)
-        else:
-            lookup(NETWORKS, "networks", network)
     experiments = _expanded(path, file, workloads, Path(folder).absolute())  # workers may work in another one
     whole = set(wanted) == set(file.workload.task)
     _check_workloads(path, file)

@@ -16,6 +16,7 @@ from scratchcard.setting import Setting, SettingError
 from scratchcard.settings import settings_of
 from scratchcard.sweeps.fitted import FittedSpec
 from scratchcard.sweeps.grid_values import NO_KEY, OPEN, STRICT, Densities, Names, OptionalNames, Seeds, Some, check_key
+from scratchcard.words import quoted, shortened
 
 EXAMPLE = """
 name = "small"
@@ -187,16 +188,18 @@ def read_file(path: Path) -> tuple[GridFile, str]:
         text = path.read_text(encoding="utf-8-sig")
         return GridFile.model_validate(tomllib.loads(text)), text
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not in UTF-8, which TOML is written in ({error}); save it as UTF-8") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is no TOML file: {error}") from error
+        raise ValueError(
+            f"{path} is not in UTF-8, which TOML is written in ({shortened(str(error))}); save it as UTF-8"
+        ) from error
     except ValidationError as error:
         raise ValueError(f"{path}: {_sentence(error)}") from error
+    except (ValueError, RecursionError) as error:  # a number of too many digits is no TOMLDecodeError
+        raise ValueError(f"{path} is no TOML file: {shortened(str(error))}") from error
 
 
 def _sentence(error: ValidationError) -> str:
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"]) or "the file"
+    place = shortened(".".join(str(part) for part in first["loc"]), 80) or "the file"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"{place} {NO_KEY}{more}"
@@ -205,7 +208,7 @@ def _sentence(error: ValidationError) -> str:
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, SettingError) and cause.setting and cause.bare.startswith(cause.setting):
         return f"{place}.{cause.bare}{more}"
-    said = first["msg"].removeprefix("Value error, ")
+    said = shortened(first["msg"].removeprefix("Value error, "))
     if isinstance(first["input"], dict):  # a rule over several keys, whose values the sentence names itself
         return f"{place}: {said}{more}"
-    return f"{place} is {first['input']!r}: {said}{more}"
+    return f"{place} is {quoted(first['input'], 80)}: {said}{more}"

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from scratchcard.pruning.state import load_state
-from scratchcard.words import said
+from scratchcard.words import said, shortened
 
 _TORCH = (".pt", ".pth")
 _WRAPPERS = ("module.", "_orig_mod.")
@@ -100,7 +100,7 @@ def _of_torch(content: bytes, path: Path) -> Mapping[str, Tensor]:
         text = str(error)
         code = re.search(r"GLOBAL (\S+)", text)
         if code or isinstance(error, UnpicklingError) or "TorchScript" in text:
-            holds = f" ({code[1]})" if code else ""
+            holds = f" ({shortened(code[1], 60)})" if code else ""
             raise ValueError(
                 f"{path} holds more than plain tensors{holds}, which could run code when it is read; if you trust it, "
                 f"load it yourself and save its tensors alone: {_SAVED}"

@@ -316,6 +316,6 @@ READERS: dict[str, Reader] = {
     "weights pt": Reader(_weights("pt"), _read_weights("pt")),
     "idx": Reader(_idx, lambda folder: read_idx(folder / "images.gz")),
     "task npz": Reader(_npz, _read_task("task.npz")),
-    "task safetensors": Reader(_tensors, _read_task("task.safetensors")),
+    "task safetensors": Reader(_tensors, _read_task("task.safetensors"), (".safetensors",)),
 }
 """By name; `@` in a command's arguments is the folder."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import os
 import resource
 import signal
@@ -97,16 +98,30 @@ def _become(arguments: Sequence[str], folder: Path, fault: Fault | None, place: 
             fault(folder)
         from scratchcard.frontends.cli import main
 
-        main()
-        status = 0
-    except SystemExit as ended:
-        status = ended.code if isinstance(ended.code, int) else 1
+        try:
+            main()
+            status = 0
+        except SystemExit as ended:
+            status = ended.code if isinstance(ended.code, int) else 1
+        if fault is note_modules:
+            folder.with_name("modules").write_text("\n".join(sys.modules))
     except BaseException:
         traceback.print_exc()
     finally:
         with contextlib.suppress(Exception):
             sys.stderr.flush()
         os._exit(status)
+
+
+def note_modules(folder: Path) -> None:
+    """No fault: the command notes what it imported, for `import_noted`."""
+
+
+def import_noted(folder: Path) -> None:
+    """Import here what a command imported, so that those after it begin at once."""
+    for name in folder.with_name("modules").read_text().splitlines():
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
 
 
 def at_write(number: int, act: Callable[[], None]) -> Fault:

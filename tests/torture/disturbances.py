@@ -24,7 +24,9 @@ from tests.torture.commands import (
     clock_that_jumps,
     dies,
     files_of_at_most,
+    import_noted,
     is_full,
+    note_modules,
 )
 from tests.torture.job import GRID, STEPS, copy, digest, left_over
 
@@ -66,7 +68,8 @@ class Torture:
         for name, step in STEPS.items():
             step.prepare(self.whole, self.place)
             for folder in (self.whole, self.place):
-                ended = Running(step.arguments, folder).ends()
+                ended = Running(step.arguments, folder, note_modules).ends()
+                import_noted(folder)
                 if ended.status != 0:
                     raise RuntimeError(f"{name} ended with {ended.status} undisturbed: {ended.said}")
                 self.seconds[name] = ended.seconds

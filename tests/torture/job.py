@@ -73,9 +73,10 @@ def copy(source: Path, place: Path) -> None:
 
 
 def left_over(folder: Path) -> list[str]:
-    """What killed or refused commands should not leave behind for good."""
-    names = ("*.part*", ".leases", ".running", ".*.rounds", ".rounds", ".seconds")
-    return sorted(str(path.relative_to(folder)) for name in names for path in folder.rglob(name))
+    """Files that killed or refused commands should not leave behind for good."""
+    hidden = {".leases", ".running", ".rounds", ".seconds", ".ticket.safetensors.rounds"}
+    files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    return sorted(str(path) for path in files if ".part" in path.name or hidden & set(path.parts))
 
 
 def _plain(content: Any) -> Any:

@@ -15,13 +15,14 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from scratchcard.artefacts.tensor_file import write_tensors
+from scratchcard.artefacts.tensor_file import CHECKSUM, check_bytes, write_tensors
 from scratchcard.pruning.inputs import tensors
 from scratchcard.words import quoted, shortened
 from scratchcard.workloads.own_data import tensor_of
@@ -52,8 +53,9 @@ def tensors_task(name: str, file: Path) -> Task:
         raise ValueError(f"{file} is no file of tensors: expected one that ends in {' or '.join(readers)}")
     try:
         found, about = readers[file.suffix](file)
-    except (SafetensorError, zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError) as error:
-        raise ValueError(f"{file} is damaged or no {file.suffix} file ({error}); make it again") from error
+    except (SafetensorError, zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, NotImplementedError) as error:
+        why = shortened(str(error))
+        raise ValueError(f"{file} is damaged or no {file.suffix} file ({why}); make it again") from error
     parts: dict[str, dict[str, Tensor]] = {}
     for entry, tensor in found.items():
         place, _, key = entry.partition(".")
@@ -67,7 +69,7 @@ def tensors_task(name: str, file: Path) -> Task:
         inputs, targets = parts.get(f"{split}_inputs"), parts.get(f"{split}_targets")
         if (inputs is None) != (targets is None) or (split == "train" and inputs is None):
             lacking = f"{split}_{'inputs' if inputs is None else 'targets'}"
-            raise ValueError(f"{file} lacks {lacking}; it has {', '.join(found)}")
+            raise ValueError(f"{file} lacks {lacking}; it has {shortened(', '.join(found))}")
         if inputs is not None and targets is not None:
             if set(targets) != {""} or ("" in inputs and len(inputs) > 1):
                 raise ValueError(f"{file} has {split} data of several kinds: expected one {split}_targets, and inputs")
@@ -76,21 +78,25 @@ def tensors_task(name: str, file: Path) -> Task:
     try:
         objective = json.loads(named) if named is not None and named.startswith("{") else named
         outputs = int(about["outputs"]) if "outputs" in about else None
-    except ValueError as error:
-        raise ValueError(f"{file} names no objective or number of outputs that can be read ({error})") from error
+    except (ValueError, RecursionError) as error:
+        why = shortened(str(error))
+        raise ValueError(f"{file} names no objective or number of outputs that can be read ({why})") from error
     called = objective.get("name") if isinstance(objective, dict) else objective
     if isinstance(called, str) and ":" in called:
         raise ValueError(
             f"{file} names {quoted(called)}; code that a file names is not run: name a task of your own code"
         )
-    return Task.of(
-        *given["train"],
-        validation=given.get("validation"),
-        test=given.get("test"),
-        name=name,
-        objective=objective,
-        outputs=outputs,
-    )
+    try:
+        return Task.of(
+            *given["train"],
+            validation=given.get("validation"),
+            test=given.get("test"),
+            name=name,
+            objective=objective,
+            outputs=outputs,
+        )
+    except ValueError as error:
+        raise ValueError(f"{file}: {shortened(str(error), 300)}") from error
 
 
 def save_task(task: Task, path: str | Path) -> Path:
@@ -130,7 +136,13 @@ def _safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Views into the mapped file, and its metadata."""
     with safe_open(file, framework="pt") as opened:
         about = opened.metadata() or {}
-        return {key: tensor_of(opened.get_tensor(key), f"{file}'s {key}") for key in sorted(opened.keys())}, about
+        found = {k: tensor_of(opened.get_tensor(k), f"{file}'s {shortened(k, 60)}") for k in sorted(opened.keys())}
+    if CHECKSUM in about and "objective" in about:  # as `save_task` writes it
+        try:
+            check_bytes(file, about[CHECKSUM])
+        except ValueError as error:
+            raise ValueError(f"{file} is damaged ({error}); make it again") from error
+    return found, about
 
 
 def _npz(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -149,14 +161,21 @@ def _npz(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
                 raise ValueError(f"{file} has two entries {quoted(key)}; which one is meant cannot be told")
             try:
                 array = _member(file, archive, entry)
-            except (ValueError, TypeError, OverflowError) as error:  # numpy's own, of objects and headers
+            except (
+                ValueError,
+                TypeError,
+                OverflowError,
+                SyntaxError,
+                TokenError,
+                RecursionError,
+            ) as error:  # numpy's own
                 raise ValueError(
-                    f"{file}'s {shortened(key)} cannot be read ({shortened(str(error))}); save arrays of numbers"
+                    f"{file}'s {shortened(key, 60)} cannot be read ({shortened(str(error))}); save arrays of numbers"
                 ) from error
             if key in _ABOUT:
                 about[key] = str(array)
             else:
-                found[key] = tensor_of(array, f"{file}'s {key}")
+                found[key] = tensor_of(array, f"{file}'s {shortened(key, 60)}")
     return dict(sorted(found.items())), about
 
 
