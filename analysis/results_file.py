@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from pydantic import BaseModel
 
 from scratchcard.artefacts.files import written_beside
-from scratchcard.artefacts.json_file import parse_object
+from scratchcard.artefacts.json_file import declared, parse_object
 from scratchcard.sweeps.record import Record
 from scratchcard.words import quoted, shortened
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 KEY = b"scratchcard"
 """Of our part of the schema's metadata: JSON."""
 FORMAT = 1
+LARGEST_SEED = 2**63
 ENDINGS = (".parquet", ".csv")
 SQL = {"text": "VARCHAR", "integer": "BIGINT", "real": "DOUBLE", "flag": "BOOLEAN", "json": "JSON"}
 """Kind of a column to DuckDB's type. JSON stays text."""
@@ -173,6 +175,27 @@ class Manifests(NamedTuple):
     failures: list[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class Failed:
+    """A run that failed, as it stands beside the rows.
+
+    Examples:
+        >>> Failed("ab12", "snip", "ValueError: no weights", "2026-01-01T00:00:00Z", 0.5, 0).seed
+        0
+    """
+
+    digest: str
+    label: str
+    error: str
+    finished: str
+    density: float | None
+    seed: int | None
+
+    def __post_init__(self) -> None:
+        if self.seed is not None and abs(self.seed) >= LARGEST_SEED:
+            raise ValueError("its seed has more than 63 bits")
+
+
 def write_export(table: pa.Table, manifests: Manifests, out: Path, *, query: str | None = None) -> None:
     """Write beside, then rename. The same table and manifests give the same bytes.
 
@@ -240,6 +263,10 @@ def read_export(path: Path) -> tuple[pa.Table, Manifests]:
         for grid in ours["grids"]:
             grid["digests"] = [digests[d] if isinstance(d, int) else d for d in grid["digests"]]
         manifests = Manifests(*(list(ours[name]) for name in Manifests._fields))
+        for grid in manifests.grids:
+            declared(list[str], [grid["name"], *grid["digests"]], "a grid's name and digests")
+        declared(list[dict[str, Any]], manifests.predictors, "its predictors")
+        declared(list[Failed], manifests.failures, "its failed runs")
         columns = ours["columns"]
     except (KeyError, TypeError, IndexError, ValueError) as error:
         written = "none that `scratchcard results --out` or `export` wrote"

@@ -9,7 +9,15 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scratchcard.analysis.results_file import COLUMNS, ORDER, PREDICTOR_PATHS, Manifests, arrow_schema, json_structure
+from scratchcard.analysis.results_file import (
+    COLUMNS,
+    LARGEST_SEED,
+    ORDER,
+    PREDICTOR_PATHS,
+    Manifests,
+    arrow_schema,
+    json_structure,
+)
 from scratchcard.artefacts.json_file import find_json
 from scratchcard.sweeps.record import Record
 from scratchcard.words import counted
@@ -138,8 +146,8 @@ def read_beside(folder: Path) -> Manifests:
     for record in _objects(folder, FAILED, {"digest": str, "configuration": dict}, "records of failed runs"):
         density, seed = (record["configuration"].get(name) for name in ("density", "seed"))
         told = {name: str(record.get(name, "")) for name in ("digest", "label", "error", "finished")}
-        known = {"density": float(density) if isinstance(density, int | float) else None}
-        failures.append(told | known | {"seed": seed if isinstance(seed, int) else None})
+        known = {"density": float(density) if isinstance(density, int | float) and abs(density) <= 1 else None}
+        failures.append(told | known | {"seed": seed if isinstance(seed, int) and abs(seed) < LARGEST_SEED else None})
     return Manifests(
         _objects(folder / "grids", ".json", {"name": str, "digests": list}, "grid manifests"),
         _objects(folder / "predictors", ".json", {"name": str, "identity": str}, "predictor manifests"),
