@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 DEMO ?= demo
+MINUTES ?= 10
 SITE ?= site
 # Small networks train several times slower with two torch threads than with one; parallelism goes across runs.
 export OMP_NUM_THREADS ?= 1
@@ -13,7 +14,7 @@ GRIDS := last_table baselines regimes combined stacks saw meta features
 RUNS ?= runs/results
 OURS ?= runs/ours
 
-.PHONY: help setup demo test test-all bench lint format results thesis publish report example predictor ours table docs clean
+.PHONY: help setup demo test test-all torture bench lint format results thesis publish report example predictor ours table docs clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -35,6 +36,10 @@ test: setup ## the quick tests
 
 test-all: setup ## all tests, the slow ones on real data too
 	$(BIN)/python -m pytest -n $(JOBS)
+
+torture: setup ## damaged files for every reader; kills, full disks, flipped bits, leaping clocks (MINUTES=10 each)
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
+	$(BIN)/python -m tests.torture --minutes $(MINUTES)
 
 bench: setup ## speed and memory, as ratios in one run
 	$(BIN)/python -m benchmarks

@@ -188,7 +188,7 @@ class Ticket:
             )
         try:
             return cls(*_parts(tensors, texts))
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError, RuntimeError) as error:  # torch's, of odd types
             raise ValueError(_damaged(path, error)) from error
 
 

@@ -173,12 +173,11 @@ scorer = "snip"
 scorer = "magnitude"
 regime = "ISS"
 rounds = 2
-on = "weights"
 """
 
 
 def _grid(folder: Path) -> None:
-    (folder / "grid.toml").write_text(GRID.replace('on = "weights"\n', ""))
+    (folder / "grid.toml").write_text(GRID)
 
 
 def _read_grid(folder: Path) -> Any:
