@@ -62,11 +62,11 @@ def other_text(text: str, random: Random) -> str:
 def _once(content: Any, random: Random) -> Any:
     places = list(_places(content))
     if not places or random.random() < 0.03:
-        return random.choice(VALUES)
+        return copy.deepcopy(random.choice(VALUES))
     parent, key = random.choice(places)
     action = random.randrange(8)
     if action <= 3:
-        parent[key] = random.choice(VALUES)
+        parent[key] = copy.deepcopy(random.choice(VALUES))
     elif action == 4:
         del parent[key]
     elif action == 5:
