@@ -9,15 +9,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scratchcard.analysis.results_file import (
-    COLUMNS,
-    LARGEST_SEED,
-    ORDER,
-    PREDICTOR_PATHS,
-    Manifests,
-    arrow_schema,
-    json_structure,
-)
+from scratchcard.analysis.record_columns import COLUMNS, ORDER, PREDICTOR_PATHS, arrow_schema, json_structure
+from scratchcard.analysis.results_file import LARGEST_SEED, Manifests
 from scratchcard.artefacts.json_file import find_json
 from scratchcard.sweeps.record import Record
 from scratchcard.words import counted

@@ -115,6 +115,8 @@ class Experiment:
             "versions": versions(),
             "finished": utc_now(),
         }
+        checks = {finding.kind: finding.text for finding in ticket.check()}
+        result |= {"checks": checks} if checks else {}
         headline = next(iter(tested.metrics))
         if headline != "accuracy":
             measured = {name: finite(value) for name, value in tested.metrics.items()}

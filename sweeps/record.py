@@ -117,6 +117,7 @@ class Record(_Part):
     effective_density: Share | None = None
     layer_density: dict[str, Share] | None = None
     live_units: dict[str, Count] | None = None
+    checks: dict[str, str] | None = None
     pruning_seconds: Seconds | None = None
     rounds: list[_Round] | None = None
     training: _Training = _Training()

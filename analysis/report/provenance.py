@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections import Counter
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ from scratchcard.words import counted, duration
 if TYPE_CHECKING:
     import pandas as pd
 
+MOST_METHODS = 5
+"""Methods that a row names."""
 LONGEST = 400
 """Characters of an error that a table shows."""
 CONSTANT = {
@@ -78,6 +81,7 @@ def provenance(inputs: Inputs) -> list[Section]:
         counts = inputs.runs[column].astype(object).where(inputs.runs[column].notna(), "not recorded").value_counts()
         settings += [[title, word(value), number(n, "d")] for value, n in counts.items()]
     blocks.append(Table("Settings, versions and machines of the runs.", ("what", "value", "runs"), settings))
+    blocks += _odd_tickets(inputs.runs)
     sections = [Section("What was run", text, blocks, folded=False)]
     sections += [Section(f"Grid {grid['name']}", "", _grid(grid, part)) for grid, part in parts]
     if inputs.failures.empty:
@@ -98,6 +102,25 @@ def _in_several(inputs: Inputs) -> str:
     belong, stand = ("belongs", "stands") if several == 1 else ("belong", "stand")
     told = f" {counted(several, 'run')} {belong} to several grids and {stand} in each: no independent evidence there."
     return told if several else ""
+
+
+def _odd_tickets(runs: pd.DataFrame) -> list[Block]:
+    """What the tickets' own checks found: how often, by whom, and one of the sentences."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    told = runs[runs["checks"].notna()]
+    for label, checks in zip(told["label"], told["checks"], strict=True):
+        for kind, text in json.loads(checks).items():
+            found.setdefault(kind, []).append((str(label), text))
+    if not found:
+        return []
+    rows: list[list[Cell | str]] = []
+    for kind, each in sorted(found.items(), key=lambda entry: -len(entry[1])):
+        labels = Counter(label for label, _ in each)
+        by = ", ".join(f"{label} ({times})" for label, times in labels.most_common(MOST_METHODS))
+        more = f" and {len(labels) - MOST_METHODS} more" if len(labels) > MOST_METHODS else ""
+        rows.append([kind.replace("_", " "), number(len(each), "d"), by + more, each[0][1]])
+    columns = ("what", "runs", "methods (runs)", "the first of them")
+    return [Table("What tickets' own checks found odd (see Ticket.check).", columns, rows)]
 
 
 def _grid_row(grid: Mapping[str, Any], part: Inputs) -> list[Cell | str]:

@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from scratchcard.analysis.anatomy import anatomy, read_anatomy
+from scratchcard.analysis.record_columns import arrow_schema
 from scratchcard.analysis.results import failures
-from scratchcard.analysis.results_file import KEY, Manifests, arrow_schema, write_export
+from scratchcard.analysis.results_file import KEY, Manifests, write_export
 from scratchcard.artefacts.json_file import declared, read_json
 from scratchcard.meta.bundle import load_bundle, save_bundle
 from scratchcard.meta.predictor import Predictor
