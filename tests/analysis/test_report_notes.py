@@ -191,3 +191,17 @@ def test_versions_of_torch_and_devices_that_are_mixed_are_said(tmp_path: Path) -
     text = words(report(tmp_path / "runs", tmp_path / "report.html"))
     assert "these runs mix 2 versions of torch (2.15.0: 8 runs, 2.16.0: 1 run)" in text
     assert "these runs mix 2 kinds of device (cpu: 8 runs, cuda: 1 run)" in text
+
+
+def test_what_tickets_checks_found_is_counted_by_kind(tmp_path: Path) -> None:
+    made = runs([SNIP, *BASELINES], DENSITIES, SEEDS)
+    odd = [one for one in made if one["label"] == made[0]["label"]][:4]
+    for one in odd:
+        one["checks"] = {"collapsed": "nothing is kept of <1.weight>"}
+    odd[0]["checks"]["by_lot"] = "84 % by lot"
+    write_grid(tmp_path / "runs", "grid", made)
+    text = words(report(tmp_path / "runs", tmp_path / "report.html"))
+    assert "What tickets' own checks found odd" in text
+    assert "nothing is kept of <1.weight>" in text
+    assert f"{made[0]['label']} (4)" in text
+    assert f"{made[0]['label']} (1)" in text
