@@ -49,7 +49,7 @@ def make_ticket(
         "training": {"steps": 40 + seed, "best_step": 20, "early_stopped": True, "validation_loss": None},
     } | changes
     ticket = Ticket.of(network, mask, provenance)
-    after = {name: 2 * tensor for name, tensor in ticket.initial.items()}
+    after = {name: 2 * tensor * mask.tensors.get(name, 1) for name, tensor in ticket.initial.items()}
     return Ticket(ticket.initial, ticket.mask, provenance, after)
 
 
