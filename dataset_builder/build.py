@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from scratchcard.artefacts.share import Share
 from scratchcard.artefacts.store import Store
 from scratchcard.dataset_builder.features import FEATURES, compute_features
 from scratchcard.dataset_builder.recording import Recording
-from scratchcard.dataset_builder.table_folder import claim, complete_manifest, is_table, is_whole
+from scratchcard.dataset_builder.table_folder import claim, complete_manifest, is_listed, is_table, is_whole
 from scratchcard.dataset_builder.targets import TARGETS, Targets
 from scratchcard.pruning.state import load_state
 from scratchcard.score_tables.manifest import MANIFEST, read_seconds, write_seconds
@@ -34,6 +34,7 @@ from scratchcard.workloads.session import Session
 from scratchcard.workloads.workload import Workload
 
 LEASES = ".leases"
+ROUNDS = ".rounds"
 REPEAT_OFFSET = 1_000_003
 """Added to the seed for the data order of the second slow ticket."""
 
@@ -111,10 +112,26 @@ def build(
             _build_apart(workload, share, len(missing), out, recording, session)
         else:
             _build_here(workload, share, len(missing), out, recording, session)
-        if missing:
+        if missing or not is_listed(out, [file_name(workload.name, seed) for seed in seeds]):
             with leases.waited_for(MANIFEST):
                 complete_manifest(out)
+        _clear(workload, set(seeds) - set(missing), out, leases)
     return ScoreTable.open(out)
+
+
+def _clear(workload: Workload, whole: Iterable[int], out: Path, leases: Leases) -> None:
+    """Remove what a build left of seeds that it had ended when it was killed."""
+    rounds = out / ROUNDS / workload.name
+    for seed in whole:
+        if (rounds / f"seed{seed}").is_dir():
+            with Store(rounds / f"seed{seed}").until_done():
+                pass
+        name = file_name(workload.name, seed)
+        if (leases.folder / name).exists() and leases.take(name):
+            leases.give_back(name)
+    with contextlib.suppress(OSError):  # other seeds' rounds may still be there, or none
+        rounds.rmdir()
+        rounds.parent.rmdir()
 
 
 def _build_here(
@@ -190,7 +207,7 @@ def _holds(path: Path, content: bytes) -> bool:
 
 def _build_seed(workload: Workload, seed: int, out: Path, recording: Recording, session: Session) -> None:
     begin = time.perf_counter()
-    rounds = out / ".rounds" / workload.name
+    rounds = out / ROUNDS / workload.name
     if session.store is None:
         with Store(rounds / f"seed{seed}").until_done() as own:
             _build_seed(workload, seed, out, recording, replace(session, store=own))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,17 @@ def is_table(folder: Path) -> bool:
     """
     found = find_json(folder / MANIFEST)
     return found is not None and isinstance(found.get("workloads"), dict)
+
+
+def is_listed(out: Path, files: Iterable[str]) -> bool:
+    """Whether the manifest lists these files; not where a build was killed between the last of them and its end.
+
+    Examples:
+        >>> is_listed(Path("nowhere"), ["toy-seed0.parquet"])
+        False
+    """
+    listed = (find_json(out / MANIFEST) or {}).get("files")
+    return isinstance(listed, dict) and set(files) <= set(listed)
 
 
 def check_columns(out: Path) -> None:

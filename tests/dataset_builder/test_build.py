@@ -11,7 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+import scratchcard.dataset_builder.build as module
+from scratchcard.artefacts.store import Store, Stored
 from scratchcard.dataset_builder.build import REPEAT_OFFSET, Recording, build
 from scratchcard.dataset_builder.features import FEATURES, compute_features
 from scratchcard.dataset_builder.targets import TARGETS
@@ -21,6 +24,7 @@ from scratchcard.score_tables.table import ScoreTable
 from scratchcard.score_tables.writer import file_name
 from scratchcard.scorers import make_scorer
 from scratchcard.workloads.engines.training import Recipe
+from scratchcard.workloads.task import Task
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
 
@@ -197,3 +201,29 @@ def test_the_network_of_the_table_is_the_one_that_the_seed_builds(workload: Work
     weight = next(iter(prunable(workload.build(3)).values())).detach().reshape(-1).numpy()
     block = next(table.blocks(["weight"], rounds=[0]))
     assert np.array_equal(block.columns["weight"], weight[block.indices])
+
+
+@pytest.mark.parametrize("killed_at", ["complete_manifest", "_clear"])
+def test_a_build_that_died_after_its_last_seed_is_ended_by_the_next(
+    killed_at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Task.of(torch.rand(40, 4), torch.arange(40) % 2)
+    workload = Workload("lenet_300_100", task, Recipe(max_steps=5, batch_size=20))
+    recording = Recording("USS", "magnitude", 0.5)
+    whole = build(workload, [0, 1], tmp_path / "whole", recording)
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "table"
+    with monkeypatch.context() as patched:
+        patched.setattr(module, killed_at, dies)
+        with pytest.raises(KeyboardInterrupt):
+            build(workload, [0, 1], folder, recording)
+    left = folder / ".rounds" / workload.name / "seed0"
+    Store(left).put("ab" * 32, Stored({"weight": torch.ones(2)}))
+    (folder / ".leases").mkdir(exist_ok=True)
+    (folder / ".leases" / f"{workload.name}-seed0.parquet").write_text("{}")
+    again = build(workload, [0, 1], folder, recording)
+    assert again.manifest["files"] == whole.manifest["files"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in whole.path.iterdir())
