@@ -222,8 +222,11 @@ def test_a_build_that_died_after_its_last_seed_is_ended_by_the_next(
             build(workload, [0, 1], folder, recording)
     left = folder / ".rounds" / workload.name / "seed0"
     Store(left).put("ab" * 32, Stored({"weight": torch.ones(2)}))
-    (folder / ".leases").mkdir(exist_ok=True)
-    (folder / ".leases" / f"{workload.name}-seed0.parquet").write_text("{}")
+    name = f"{workload.name}-seed0.parquet"
+    taken = "import os, sys; from pathlib import Path; from scratchcard.artefacts.leases import Leases; "
+    taken += "Leases(Path(sys.argv[1])).take(sys.argv[2]); os._exit(0)"
+    subprocess.run([sys.executable, "-c", taken, str(folder / ".leases"), name], check=True)
+    assert (folder / ".leases" / name).exists()
     again = build(workload, [0, 1], folder, recording)
     assert again.manifest["files"] == whole.manifest["files"]
     assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in whole.path.iterdir())
