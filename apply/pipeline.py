@@ -34,6 +34,7 @@ def find_ticket(
     session: Session | None = None,
     *,
     data_seed: int | None = None,
+    check: bool = True,
 ) -> Ticket:
     """Find a ticket of `workload`'s network at initialisation `seed`.
 
@@ -45,6 +46,7 @@ def find_ticket(
         session: where and how; with a store, finished trainings and scores of whole networks are kept there, so that a
             second call goes on and other searches share them, and the seconds that they once took count as this one's.
         data_seed: of the data order in regimes that train.
+        check: look at the ticket that was found, for `Ticket.check`; without it only the search is done.
 
     Returns:
         The ticket: initial weights, mask and provenance; not yet trained.
@@ -88,8 +90,9 @@ def find_ticket(
         "scoring_batch": workload.scoring(seed),
         "pruning_seconds": preparation + found.seconds + (0.0 if shared is None else shared.saved),
         "versions": versions(),
-        "checks": _checks(found, network, workload, seed),
     }
+    if check:
+        provenance["checks"] = _checks(found, network, workload, seed)
     if found.training:
         provenance["rounds"] = [
             {name: finite(value) if isinstance(value, float) else value for name, value in entry.items()}

@@ -43,7 +43,7 @@ def record(
             },
         },
         "device": "cpu",
-        "effective_density": density * 0.75,
+        "effective_density": round(density * 266_200) * 0.75 / 266_200,
         "finished": "2026-11-21T14:57:08Z",
         "kept": round(266200 * density),
         "layer_density": {"1.weight": 0.1, "3.weight": 0.30000000000000004},

@@ -38,7 +38,7 @@ NAMES = [
     *("metric", "test_metrics"),
     *("validation_accuracy", "validation_loss", "pruning_seconds", "training_seconds", "wall_seconds"),
     *("steps", "best_step", "early_stopped", "diverged", "engine", "device", "results_version", "torch"),
-    *("python", "scratchcard", "machine", "finished", "layer_density", "live_units", "grids"),
+    *("python", "scratchcard", "machine", "finished", "layer_density", "live_units", "checks", "grids"),
 ]
 
 # Whatever dtype text has in the installed pandas.
