@@ -1,8 +1,14 @@
-"""JSON files: one way to write them, one to read them, and one that takes a damaged file for a missing one."""
+"""JSON files: one way to write them, one to read them, and one that takes a damaged file for a missing one.
+
+Each holds the sha256 of its own text, with zeros in its place, so that a digit that was changed is found. Files without
+one, of earlier releases or by hand, are read as they are.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
@@ -13,10 +19,13 @@ from scratchcard.artefacts.files import written_beside
 from scratchcard.words import shortened
 
 Kind = TypeVar("Kind")
+CHECKSUM = "sha256 of this text"
+_BLANK = "0" * 64
+_WRITTEN = re.compile(f'"{CHECKSUM}": "([0-9a-f]{{64}})"'.encode())
 
 
 def write_json(path: str | Path, content: Mapping[str, Any], *, indent: int | None = 1) -> Path:
-    """Write an object with sorted keys; written beside and renamed, so that the file is whole or not there.
+    """Write an object with sorted keys and its checksum; written beside and renamed: whole or not there.
 
     Args:
         path: of the file; its folder is made if it is missing.
@@ -31,15 +40,50 @@ def write_json(path: str | Path, content: Mapping[str, Any], *, indent: int | No
     >>> import tempfile
     >>> path = write_json(Path(tempfile.mkdtemp()) / "new" / "note.json", {"b": 1, "a": [2]}, indent=None)
     >>> path.read_text()
-    '{"a": [2], "b": 1}\\n'
+    '{"a": [2], "b": 1, "sha256 of this text": "..."}\\n'
     >>> read_json(path)
     {'a': [2], 'b': 1}
     """
-    path = Path(path)
-    text = json.dumps(dict(content), indent=indent, sort_keys=True, allow_nan=False) + "\n"
+    path, text = Path(path), sealed(content, indent=indent)
     with written_beside(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_bytes(text)
     return path
+
+
+def sealed(content: Mapping[str, Any], *, indent: int | None = 1) -> bytes:
+    """The text of a JSON file, with sorted keys and its checksum; errors as of `write_json`.
+
+    Examples:
+        >>> parse_object(sealed({"a": 1}))
+        {'a': 1}
+    """
+    blank = dict(content) | {CHECKSUM: _BLANK}
+    text = (json.dumps(blank, indent=indent, sort_keys=True, allow_nan=False) + "\n").encode()
+    entry = f'"{CHECKSUM}": "'.encode()
+    return text.replace(entry + _BLANK.encode(), entry + hashlib.sha256(text).hexdigest().encode())
+
+
+def check_text(text: str | bytes) -> None:
+    """Refuse the text of a JSON file whose checksum is that of another text; one without a checksum passes.
+
+    Raises:
+        ValueError: it is not what was written.
+
+    Examples:
+        >>> text = write_json("note.json", {"a": 1}).read_text()
+        >>> check_text(text)
+        >>> check_text(text.replace("1", "2", 1))
+        Traceback (most recent call last):
+            ...
+        ValueError: its text is not what was written: the checksum is another
+    """
+    content = text.encode() if isinstance(text, str) else text
+    written = _WRITTEN.search(content)
+    if written is None:
+        return
+    blank = content[: written.start(1)] + _BLANK.encode() + content[written.end(1) :]
+    if hashlib.sha256(blank).hexdigest().encode() != written[1]:
+        raise ValueError("its text is not what was written: the checksum is another")
 
 
 def read_json(path: str | Path, mend: str = "restore it from a copy") -> dict[str, Any]:
@@ -83,10 +127,10 @@ def find_json(path: str | Path) -> dict[str, Any] | None:
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:
-    """The object that a JSON text is.
+    """The object that a JSON text is, without its checksum.
 
     Raises:
-        ValueError: no JSON, NaN or infinity in it, nested too deeply, or no object.
+        ValueError: no JSON, NaN or infinity in it, nested too deeply, no object, or not what was written.
 
     >>> parse_object("[1]")
     Traceback (most recent call last):
@@ -99,6 +143,8 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
         raise ValueError("nested too deeply") from error
     if not isinstance(found, dict):
         raise ValueError("expected a JSON object")
+    check_text(text)
+    found.pop(CHECKSUM, None)
     return found
 
 

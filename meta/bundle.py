@@ -7,7 +7,6 @@ array is checked by the family that will use it (see `Family.forward`) before an
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -24,7 +23,7 @@ from safetensors.numpy import load, save
 from scratchcard.artefacts.destination import check_own
 from scratchcard.artefacts.digest import sha256
 from scratchcard.artefacts.files import written_beside
-from scratchcard.artefacts.json_file import declared, parse_object
+from scratchcard.artefacts.json_file import declared, parse_object, sealed
 from scratchcard.meta.arrays import WIDTH, plain
 from scratchcard.meta.predictor import Predictor
 from scratchcard.meta.predictors import PREDICTORS
@@ -80,7 +79,7 @@ def save_bundle(predictor: Predictor, folder: str | Path) -> Path:
         "metrics": plain(predictor.metrics),
         "files": {ARRAYS: {"sha256": sha256([data]), "bytes": len(data)}},
     }
-    text = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    text = sealed(manifest, indent=2)
     if folder.is_dir() and any(folder.iterdir()):
         _write(folder, data, text)
         return folder
@@ -96,10 +95,10 @@ def save_bundle(predictor: Predictor, folder: str | Path) -> Path:
     return folder
 
 
-def _write(folder: Path, data: bytes, text: str) -> None:
+def _write(folder: Path, data: bytes, text: bytes) -> None:
     """Both are whole on the disk before either is in its place; a reader between the two renames tries again."""
     with written_beside(folder / MANIFEST) as manifest, written_beside(folder / ARRAYS) as arrays:
-        for part, content in ((arrays, data), (manifest, text.encode())):
+        for part, content in ((arrays, data), (manifest, text)):
             with part.open("wb") as file:
                 file.write(content)
                 file.flush()

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from scratchcard.artefacts.json_file import check_text
+
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -157,6 +159,7 @@ class Record(_Part):
                 ...
             ValueError: digest should be a valid string, not 12
         """
+        check_text(text)
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:

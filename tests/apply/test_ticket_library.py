@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import warnings
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from scratchcard.apply.pipeline import find_ticket
 from scratchcard.apply.predicted import OutsideWarning, PredictedScorer, Seen
 from scratchcard.apply.shipped import TICKETS, load_tickets, own_regime, shipped
 from scratchcard.apply.ticket_library import TicketLibrary, Transplanted, class_means, put_signs, put_values, similarity
+from scratchcard.artefacts.json_file import read_json, write_json
 from scratchcard.dataset_builder.features import column, compute_features
 from scratchcard.meta.bundle import save_bundle
 from scratchcard.meta.predictor import Predictor
@@ -223,9 +223,9 @@ def test_library_digests_tell_tickets_apart(path: TicketPath, library: TicketLib
 
 @pytest.mark.parametrize(("name", "value"), [("regime", 3), ("rounds", "4"), ("rounds", True)])
 def test_a_bundle_with_a_foreign_regime_is_refused(bundle: Path, tmp_path: Path, name: str, value: object) -> None:
-    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest = read_json(bundle / "manifest.json")
     manifest["options"][name] = value
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    write_json(tmp_path / "manifest.json", manifest)
     with pytest.raises(ValueError, match=f"no usable predictor bundle: .*{name}"):
         own_regime(str(tmp_path))
 

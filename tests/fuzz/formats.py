@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scratchcard.artefacts.json_file import parse_object
 from tests.fuzz.values import VALUES, mutated_text, mutated_value, other_text, to_text
 
 Mutation = Callable[[bytes, Random], bytes]
@@ -53,6 +54,8 @@ def _edges(size: int, random: Random) -> list[int]:
 
 
 def json_file(content: bytes, random: Random) -> bytes:
+    """Without its checksum, so that what it holds is looked at."""
+    content = json.dumps(parse_object(content), indent=1).encode()
     return mutated_text(content.decode(), random).encode("utf-8", "surrogatepass")
 
 

@@ -22,6 +22,7 @@ from scratchcard.analysis.anatomy import read_anatomy
 from scratchcard.apply.method import Method
 from scratchcard.apply.pipeline import find_ticket, train_ticket
 from scratchcard.apply.shipped import describe_tickets
+from scratchcard.artefacts.json_file import read_json, write_json
 from scratchcard.artefacts.store import Store, Stored
 from scratchcard.dataset_builder.features import FEATURES
 from scratchcard.dataset_builder.table_folder import complete_manifest
@@ -150,10 +151,10 @@ def _read_bundle(folder: Path) -> Any:
 
 
 def _repair_bundle(folder: Path) -> None:
-    manifest = json.loads((folder / "bundle" / MANIFEST).read_text())
+    manifest = read_json(folder / "bundle" / MANIFEST)
     data = (folder / "bundle" / ARRAYS).read_bytes()
     manifest["files"][ARRAYS] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    (folder / "bundle" / MANIFEST).write_text(json.dumps(manifest))
+    write_json(folder / "bundle" / MANIFEST, manifest)
 
 
 GRID = """name = "tiny"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 import scratchcard.meta.bundle
+from scratchcard.artefacts.json_file import read_json, write_json
 from scratchcard.meta.bundle import ARRAYS, MANIFEST, load_bundle, read_manifest, save_bundle
 from scratchcard.meta.fit import fit
 from scratchcard.meta.predictor import Predictor
@@ -48,14 +48,13 @@ def bundle(predictors: dict[tuple[str, str], Predictor], tmp_path: Path) -> Path
 def rewrite(folder: Path, data: bytes) -> None:
     """Other arrays with digests that fit."""
     (folder / ARRAYS).write_bytes(data)
-    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest = read_json(folder / MANIFEST)
     manifest["files"][ARRAYS] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+    write_json(folder / MANIFEST, manifest)
 
 
 def change(folder: Path, **entries: Any) -> None:
-    manifest = json.loads((folder / MANIFEST).read_text()) | entries
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+    write_json(folder / MANIFEST, read_json(folder / MANIFEST) | entries)
 
 
 def hard_rows() -> FeatureBlock:

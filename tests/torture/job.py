@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scratchcard.artefacts.json_file import read_json
 from scratchcard.meta.bundle import load_bundle
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.score_tables.table import ScoreTable
@@ -87,7 +87,7 @@ def _plain(content: Any) -> Any:
 
 def _table(folder: Path) -> Any:
     table = ScoreTable.open(folder / "table")
-    manifest = _plain(json.loads((folder / "table" / "manifest.json").read_text()))
+    manifest = _plain(read_json(folder / "table" / "manifest.json"))
     blocks = [(b.seed, b.round, b.parameter, b.indices, dict(b.columns)) for b in table.blocks()]
     return table.digest, manifest, blocks
 
