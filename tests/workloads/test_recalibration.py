@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import scratchcard as sc
+from scratchcard.pruning.findings import TicketWarning
 from scratchcard.workloads.engines.recalibration import recalibrate
 from scratchcard.workloads.task import Split
 
@@ -106,7 +107,8 @@ def test_a_pruned_network_is_evaluated_better_after_it() -> None:
     trained, _ = sc.train(sc.prune(workload, density=1.0, method="magnitude"), workload)
     assert trained.trained is not None
     dense.load_state_dict(dict(trained.trained))
-    ticket = sc.prune(workload, density=0.2, method="magnitude")
+    with pytest.warns(TicketWarning, match="lie on a path"):
+        ticket = sc.prune(workload, density=0.2, method="magnitude")
     plain = sc.evaluate(ticket, workload, trained=False)
     assert sc.evaluate(ticket, workload, trained=False, recalibrate=True).loss < plain.loss
     with pytest.raises(ValueError, match=r"no trained weights: train it first .* \(trained=False\)"):

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 from scratchcard.apply.method import Method
 from scratchcard.apply.prune import prune, train
 from scratchcard.artefacts.store import Store
+from scratchcard.artefacts.tensor_file import write_tensors
 from scratchcard.pruning.chain import NotAChainError, chain
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.workloads.objective import Classification
@@ -279,6 +279,7 @@ def test_what_is_no_ticket_and_a_network_without_entries() -> None:
         prune(empty, Task.of(torch.zeros(60, 0), TARGETS), 0.5)
 
 
+@pytest.mark.filterwarnings("ignore::scratchcard.pruning.findings.TicketWarning")
 @pytest.mark.parametrize("about", ["{}", "[]", "[" * 100_000])
 def test_a_stored_training_that_holds_something_else_is_done_again(about: str, tmp_path: Path) -> None:
     task, method = Task.of(INPUTS, TARGETS), Method.of("magnitude", regime="ISS", rounds=2)
@@ -286,6 +287,6 @@ def test_a_stored_training_that_holds_something_else_is_done_again(about: str, t
     network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     first = prune(network, task, 0.2, method=method, recipe=SHORT, store=Store(tmp_path))
     for file in tmp_path.glob("*/*.safetensors"):
-        save_file({"end/x": torch.ones(1)}, file, {"about": about})
+        write_tensors(file, {"end/x": torch.ones(1)}, {"about": about})
     again = prune(network, task, 0.2, method=method, recipe=SHORT, store=Store(tmp_path))
     assert all(kept.equal(again.mask.tensors[name]) for name, kept in first.mask.tensors.items())
