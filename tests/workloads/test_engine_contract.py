@@ -199,7 +199,7 @@ def test_a_network_that_does_not_take_the_inputs_is_refused() -> None:
     narrow = nn.Sequential(nn.Flatten(), nn.Linear(35, 5))
     for use in (lambda: train(narrow, toy_task(), RECIPE), lambda: evaluate(narrow, toy_task())):
         with pytest.raises(
-            ValueError, match="the network cannot take the inputs of toy: .* in the layer '1': RuntimeError"
+            ValueError, match=r"the network cannot take the inputs of toy: .* in the layer '1': RuntimeError"
         ):
             use()
     assert narrow.training
