@@ -154,6 +154,16 @@ def test_what_cannot_be_is_refused(settings: dict[str, Any], message: str) -> No
         pruned(network(), 0.5, **settings)
 
 
+@pytest.mark.parametrize("initial", ["saw", "bimodal"])
+def test_what_is_left_out_of_pruning_keeps_its_initial_values(initial: str) -> None:
+    made = network()
+    by: dict[str, Any] = {"initial_scorer": "magnitude"} if initial == "saw" else {}
+    method = sc.Method.of("snip", initial=initial, exclude=("0",), **by)
+    ticket = sc.prune(made, task(), 0.5, method=method, recipe=sc.Recipe(max_steps=2))
+    assert torch.equal(ticket.initial["0.weight"], made[0].weight)
+    assert not torch.equal(ticket.initial["2.weight"], made[2].weight)
+
+
 def test_an_empty_layer_is_not_collapsed() -> None:
     mask = Mask({"0.weight": torch.ones(3, 0, dtype=torch.bool), "1.weight": torch.ones(1, 3, dtype=torch.bool)})
     assert sc.Ticket({name: kept.float() for name, kept in mask.tensors.items()}, mask).check() == ()
