@@ -18,6 +18,7 @@ from scratchcard.apply.ticket_library import TicketLibrary, Transplanted, put_si
 from scratchcard.artefacts.digest import sha256
 from scratchcard.meta.bundle import load_bundle
 from scratchcard.meta.predictor import Predictor
+from scratchcard.pruning.parameters import prunable
 from scratchcard.scorers import make_scorer
 from scratchcard.scorers.scorer import Scorer
 from scratchcard.scorers.stored_scores import Shared
@@ -52,6 +53,10 @@ def initial_network(
         1.0
     """
     network = workload.build(seed, **placement)
+    if method.initial == "given":
+        return network
+    weights = prunable(network)
+    whole = {name: weights[name].detach().clone() for name in method.make_regime().left_out(network)}
     if method.initial == "bimodal":
         bimodal(network, generator=torch.Generator().manual_seed(seed))
     elif method.initial == "transplanted":
@@ -64,6 +69,9 @@ def initial_network(
         batch = workload.scoring_batch(seed, **placement)
         scores = _single(method, method.initial_scorer, density, seed, shared)(network, batch, workload.task.loss)
         scores_as_weights(network, scores, scale="unit" if method.initial == "saw" else "variance")
+    with torch.no_grad():
+        for name, value in whole.items():  # what is left out of pruning, a frozen layer say, keeps its values
+            weights[name].copy_(value)
     return network
 
 

@@ -195,6 +195,7 @@ def export(
     task: Task | str | None = None,
     trained: bool = True,
     recalibrate: bool = False,
+    network_changed: bool = False,
     session: Session | None = None,
     **placement: Any,
 ) -> Path:
@@ -208,6 +209,7 @@ def export(
         path: the file, whatever its ending.
         trained: its trained weights; False takes the initial ones.
         recalibrate: first estimate the statistics of batch norms again, on the training split.
+        network_changed: export it although the network's code has changed since it was pruned.
         session, placement: see `prune`.
 
     Raises:
@@ -227,7 +229,8 @@ def export(
     check_destination(path)
     workload = _workload(network, task)
     placed = Session.of(session, **placement)
-    made = network_of(ticket, workload, placed, trained=trained, recalibrate=recalibrate)
+    which = {"trained": trained, "recalibrate": recalibrate, "network_changed": network_changed}
+    made = network_of(ticket, workload, placed, **which)
     written.write(made, ticket.mask, workload.task.example, path)
     return path
 

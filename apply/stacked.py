@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +13,7 @@ from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.scorer import Batch, Loss, NoEffectWarning, Scorer
+from scratchcard.workloads.module_copy import module_copy
 
 Negatives = Literal["keep", "zero"]
 
@@ -117,7 +117,7 @@ class StandInScorer(Scorer):
             NoEffectWarning: all scores are zero.
         """
         check_same_layout(prunable(network), scores.tensors, "the scores that stand in for the weights")
-        stand_in = copy.deepcopy(network)
+        stand_in = module_copy(network)
         weights = prunable(stand_in)
         largest = max(float(tensor.abs().max()) for tensor in scores.tensors.values() if tensor.numel())
         if largest == 0.0:

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import ast
+import dis
 import functools
 import inspect
+import logging
 import re
 import sys
 import textwrap
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from scratchcard.artefacts.code_digest import OWN, installed_version
 from scratchcard.artefacts.digest import sha256, tensor_bytes
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...))
+_CONSTANT = (*_PLAIN, tuple, frozenset)
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_LOOKED_UP = ("LOAD_GLOBAL", "LOAD_NAME")
 
 
-def fingerprint(value: Any) -> str:
+def fingerprint(value: Any, known: Mapping[int, str] = MappingProxyType({})) -> str:
     """sha256 of what decides what a value does, the same in every process.
 
     Numbers and texts count as they are, tensors and arrays with all their numbers, containers and objects with what
     they hold. A function counts with its code, defaults and closure, and with the functions, classes and constants of
     its module that it names; a class with its methods likewise. Code is compared without comments and layout. What
     comes with Python, torch or this project counts by name, what is installed beside by name and version.
+
+    Args:
+        value: anything.
+        known: what counts by a name alone, wherever it is met: the name by `id`.
 
     Examples:
         >>> def steep(slope):
@@ -37,13 +46,14 @@ def fingerprint(value: Any) -> str:
         >>> fingerprint(torch.arange(5000.0)) == fingerprint(torch.arange(5000.0).index_fill(0, torch.tensor([999]), 0))
         False
     """
-    return sha256("\n".join(_Reader().parts(value)))
+    return sha256("\n".join(_Reader(known).parts(value)))
 
 
 class _Reader:
     """Reads values depth first; one that was met before counts by its number, so that circles end."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Mapping[int, str]) -> None:
+        self._known = known
         self._met: dict[int, int] = {}
         self._alive: list[Any] = []
 
@@ -51,6 +61,8 @@ class _Reader:
         """A value as lines of text."""
         if isinstance(value, _PLAIN):
             return [f"{type(value).__name__} {value!r}"]
+        if id(value) in self._known:
+            return [f"known {self._known[id(value)]}"]
         if id(value) in self._met:
             return [f"as {self._met[id(value)]}"]
         self._met[id(value)] = len(self._met)
@@ -73,7 +85,9 @@ class _Reader:
         if isinstance(value, list | tuple):
             return self._all(type(value).__name__, value)
         if isinstance(value, set | frozenset):
-            return [type(value).__name__, *sorted(fingerprint(entry) for entry in value)]
+            return [type(value).__name__, *sorted(fingerprint(entry, self._known) for entry in value)]
+        if isinstance(value, logging.Logger):  # it leads to all loggers of the process
+            return [f"logger {value.name}"]
         tensor = _numbers(value)
         if tensor is not None:
             return tensor
@@ -85,10 +99,11 @@ class _Reader:
     def _object(self, value: Any) -> list[str]:
         kind = type(value)
         found = [f"object {_name(kind)}"]
-        if kind.__module__ in ("builtins", "torch") or not hasattr(value, "__dict__"):
+        slots = dict(_slots(value)) if _not_own(kind) is None else {}
+        if kind.__module__ in ("builtins", "torch") or not (slots or hasattr(value, "__dict__")):
             return [*found, _ADDRESS.sub("", repr(value))]  # torch.tanh, torch.float32, an iterator ...
         found += self.parts(kind)
-        for name, held in sorted(vars(value).items()):
+        for name, held in sorted((getattr(value, "__dict__", {}) | slots).items()):
             found += [name, *self.parts(held)]
         return found
 
@@ -133,23 +148,40 @@ class _Reader:
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             if name != "__class__":
                 found += [name, *self.parts(_content(cell))]
-        for name in _names(function.__code__):
+        for name in _globals(function.__code__):
             value = function.__globals__.get(name)
             if isinstance(value, types.ModuleType) and _is_own(value.__name__, getattr(value, "__file__", None)):
                 for inner in _names(function.__code__):  # mine.layers.activation
                     if isinstance(held := vars(value).get(inner), types.FunctionType | type):
                         found += [f"{name}.{inner}", *self.parts(held)]
             elif isinstance(value, types.FunctionType | type | functools.partial) or (
-                name in function.__globals__ and isinstance(value, _PLAIN)
+                name in function.__globals__ and isinstance(value, _CONSTANT)
             ):
                 found += [name, *self.parts(value)]
         return found
 
 
+@functools.lru_cache(maxsize=1024)
+def _globals(code: types.CodeType) -> list[str]:
+    """The names that code and the code inside it look up in their module, sorted; `x.size` is no such name."""
+    own = {str(step.argval) for step in dis.get_instructions(code) if step.opname in _LOOKED_UP}
+    inner = [name for held in code.co_consts if isinstance(held, types.CodeType) for name in _globals(held)]
+    return sorted({*own, *inner} - {"__name__", "__file__", "__doc__"})
+
+
 def _names(code: types.CodeType) -> list[str]:
-    """The names that code and the code inside it look up, sorted."""
+    """The names that code and the code inside it look up anywhere, sorted."""
     inner = [name for constant in code.co_consts if isinstance(constant, types.CodeType) for name in _names(constant)]
     return sorted({*code.co_names, *inner} - {"__name__", "__file__", "__doc__"})
+
+
+def _slots(value: Any) -> Iterator[tuple[str, Any]]:
+    """What an object holds in the slots of its classes."""
+    for kind in type(value).__mro__:
+        names = vars(kind).get("__slots__", ())
+        for name in (names,) if isinstance(names, str) else names:
+            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
+                yield name, getattr(value, name)
 
 
 def _content(cell: Any) -> Any:

@@ -133,7 +133,7 @@ def collapsed_layers(mask: Mask) -> tuple[str, ...]:
         >>> collapsed_layers(Mask({"a": torch.tensor([[True]]), "b": torch.tensor([[False]])}))
         ('b',)
     """
-    return tuple(name for name, kept in mask.tensors.items() if not bool(kept.any()))
+    return tuple(name for name, kept in mask.tensors.items() if kept.numel() and not bool(kept.any()))
 
 
 @dataclass(frozen=True)

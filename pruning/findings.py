@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from scratchcard.artefacts.json_file import declared
 from scratchcard.pruning.connectivity import Connectivity, Example, collapsed_layers
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import not_prunable, prunable
@@ -18,6 +19,14 @@ FAR_BELOW = 0.5
 LOTS = 0.01
 """More than this share of kept weights left to the lot is a finding."""
 _NAMED = 3
+_SEEN: dict[str, Any] = {
+    "by_lot": int,
+    "effective_density": float | None,
+    "frozen": list[str],
+    "missing_classes": list[int],
+    "not_prunable": dict[str, int],
+    "only_zeros": list[str],
+}
 
 
 class TicketWarning(UserWarning):
@@ -90,12 +99,18 @@ def observe(
 def findings(mask: Mask, known: Mapping[str, Any]) -> tuple[Finding, ...]:
     """What is odd about a mask and what `observe` saw.
 
+    Raises:
+        ValueError: what was seen is of another kind than `observe` says it.
+
     Examples:
         >>> mask = Mask({"0.weight": torch.zeros(2, 2, dtype=torch.bool), "2.weight": torch.ones(1, 2).bool()})
         >>> print(findings(mask, {})[0].text)
         nothing is kept of 0.weight, so that its outputs no longer depend on its inputs; keep a floor of some weights in
         each layer, take a higher density or another method
     """
+    seen = {name: kind for name, kind in _SEEN.items() if name in known}
+    checked = {name: declared(kind, known[name], f"the ticket's checks, {name}") for name, kind in seen.items()}
+    known = dict(known) | checked
     found = []
     collapsed = collapsed_layers(mask)
     if collapsed:

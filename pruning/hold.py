@@ -44,14 +44,16 @@ class HeldWeight:
 
     def attach(self) -> None:
         """Zero the pruned entries now, and after every gradient and step to come."""
-        if self.parameter.requires_grad:
-            held = weakref.ref(self)  # torch keeps hooks where the garbage collector does not see them
+        held = weakref.ref(self)  # torch keeps hooks where the garbage collector does not see them
 
-            def mask_gradient(parameter: Tensor) -> None:
-                if (found := held()) is not None:
-                    found._mask_gradient(parameter)
+        def mask_gradient(parameter: Tensor) -> None:
+            if (found := held()) is not None:
+                found._mask_gradient(parameter)
 
-            self._hook = self.parameter.register_post_accumulate_grad_hook(mask_gradient)  # type: ignore[no-untyped-call]
+        frozen = not self.parameter.requires_grad  # for now: it may be thawed within the loop
+        self.parameter.requires_grad_(True)
+        self._hook = self.parameter.register_post_accumulate_grad_hook(mask_gradient)  # type: ignore[no-untyped-call]
+        self.parameter.requires_grad_(not frozen)
         _STEPS.add(self)
         self.zero()
 

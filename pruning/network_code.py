@@ -13,7 +13,7 @@ from scratchcard.artefacts.digest import sha256
 from scratchcard.artefacts.fingerprint import fingerprint
 from scratchcard.pruning.parameters import inside
 
-_STANDARD = frozenset(vars(nn.Module()))
+_STANDARD = frozenset(vars(nn.Module())) | {"_compiled_call_impl"}  # `network.compile()` computes the same
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -21,7 +21,8 @@ def network_code(network: nn.Module, *, learning: bool = False) -> str:
     """sha256 of all that decides what a network computes but its state, mode, device and precision.
 
     Of every module in it: its place, its class, its attributes (a function, a slope, the number of heads) and its
-    buffers that no state holds. Two networks of one code and one state have the same outputs.
+    buffers that no state holds. Two networks of one code and one state have the same outputs. A layer or a parameter
+    of the network itself that an attribute refers to (a list of layers, a method) counts by its place.
 
     Args:
         network: any network.
@@ -37,11 +38,15 @@ def network_code(network: nn.Module, *, learning: bool = False) -> str:
         >>> network_code(nn.MultiheadAttention(8, 2)) == network_code(nn.MultiheadAttention(8, 4))
         False
     """
-    parts = []
+    parts, places = [], _places(inside(network))
     for name, module in inside(network).named_modules(remove_duplicate=False):
         kind: Any = type(module)
         known = _settings(kind)
-        own = {k: v for k, v in sorted(vars(module).items()) if k not in _STANDARD and (known is None or k in known)}
+        own = {
+            k: v
+            for k, v in sorted(vars(module).items())
+            if k not in _STANDARD and (known is None or k in known or callable(getattr(kind, k, None)))
+        }
         held: dict[str, Any] = dict(own)
         for key in sorted(module._non_persistent_buffers_set):
             buffer = module._buffers[key]
@@ -51,8 +56,20 @@ def network_code(network: nn.Module, *, learning: bool = False) -> str:
             held["hooks"] = [hook for key in _HOOKS for hook in getattr(module, key).values()]
             parameters = module._parameters.items()
             held["frozen"] = [key for key, value in parameters if value is not None and not value.requires_grad]
-        parts += [name, fingerprint([kind, held])]
+        parts += [name, fingerprint([kind, held], places)]
     return sha256(["\n".join(parts)])
+
+
+def _places(network: nn.Module) -> dict[int, str]:
+    """By `id` the modules of a network, and the tensors that its state holds: their numbers are no code."""
+    found: dict[int, str] = {}
+    for name, module in network.named_modules():
+        found[id(module)] = f"module {name}"
+        buffers = {k: v for k, v in module._buffers.items() if k not in module._non_persistent_buffers_set}
+        for key, tensor in (module._parameters | buffers).items():
+            if tensor is not None:
+                found.setdefault(id(tensor), f"tensor {name}.{key}")
+    return found
 
 
 @lru_cache(maxsize=1024)

@@ -89,7 +89,8 @@ def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
     and recurrent layers `(gates or heads x width, in)`.
 
     Raises:
-        ValueError: the network has no prunable weight, or one of them is complex or holds NaN or infinity.
+        ValueError: the network has no prunable weight, or one of them is complex, of whole numbers or of 8 bits, or
+            holds NaN or infinity.
 
     Warns:
         NotPrunableWarning: it has other matrices, which stay dense and are not counted; once for each kind of network.
@@ -116,6 +117,11 @@ def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
     for name, weight in weights.items():
         if weight.is_meta or isinstance(weight, UninitializedParameter):
             raise ValueError(f"the weight {name!r} has no values yet (a lazy layer, the device meta?); build it first")
+        if not (weight.is_floating_point() or weight.is_complex()) or weight.itemsize < 2:
+            raise ValueError(
+                f"the weight {name!r} is {weight.dtype}; pruning is defined for floating numbers of 16 to 64 "
+                "bits, so prune the network before it is quantised"
+            )
         if weight.is_complex():
             raise ValueError(f"the weight {name!r} is {weight.dtype}; pruning is defined for real weights")
         if not all_finite(weight.detach()):
@@ -182,6 +188,8 @@ def _say_left_out(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
 def matching(names: Iterable[str], patterns: Iterable[str]) -> frozenset[str]:
     """The weights that patterns name: a weight (`fc.weight`), a layer and all within it (`fc`), or a glob (`*.weight`).
 
+    What is the name of a weight or a layer is no glob.
+
     Raises:
         ValueError: a pattern that names no weight.
 
@@ -195,7 +203,8 @@ def matching(names: Iterable[str], patterns: Iterable[str]) -> frozenset[str]:
     """
     names, found = list(names), set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        named = {n for n in names if n == pattern or n.startswith(f"{pattern}.") or fnmatchcase(n, pattern)}
+        named = {name for name in names if name == pattern or name.startswith(f"{pattern}.")}
+        named = named or {name for name in names if fnmatchcase(name, pattern)}
         if not named:
             shown = ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
             raise ValueError(f"{pattern!r} names no prunable weight of the network; they are {shown}")

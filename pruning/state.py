@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -24,6 +25,12 @@ def copy_state(network: nn.Module) -> dict[str, Tensor]:
             raise ValueError(
                 f"{type(network).__name__} keeps {name!r} in its state, which is {type(tensor).__name__}; expected "
                 "tensors only (an extra state cannot be stored in a ticket)"
+            )
+        if tensor.layout is not torch.strided or tensor.is_quantized:
+            kind = "quantised" if tensor.is_quantized else str(tensor.layout)
+            raise ValueError(
+                f"{type(network).__name__} keeps {name!r} in its state as a {kind} tensor, which cannot be stored in a "
+                "ticket; keep it dense, or out of the state (persistent=False)"
             )
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
 

@@ -38,7 +38,8 @@ class Ticket:
         trained: the network's whole state after training, its pruned weights zero, or None.
 
     Raises:
-        ValueError: trained weights that the mask prunes are not zero.
+        ValueError: initial weights, mask and trained weights do not have the same names and shapes, or trained weights
+            that the mask prunes are not zero.
 
     Examples:
         >>> network = nn.Linear(4, 2)
@@ -56,8 +57,15 @@ class Ticket:
     trained: Mapping[str, Tensor] | None = None
 
     def __post_init__(self) -> None:
-        for name, kept in self.mask.tensors.items() if self.trained is not None else ():
-            moved = int((self.trained[name] != 0).logical_and_(~kept).sum())  # type: ignore[index]
+        masks = self.mask.tensors
+        check_same_layout(masks, {name: self.initial[name] for name in masks if name in self.initial}, "the ticket")
+        if self.trained is None:
+            return
+        trained = {name: self.trained[name] for name in self.initial if name in self.trained}
+        trained |= self.trained  # in the initial order, then what only the trained state has
+        check_same_layout(self.initial, trained, "the ticket's trained state")
+        for name, kept in masks.items():
+            moved = int((trained[name] != 0).logical_and_(~kept).sum())
             if moved:
                 raise ValueError(
                     f"{moved} trained weights of {name!r} that the ticket prunes are not zero; hold them there while "
@@ -132,6 +140,9 @@ class Ticket:
         >>> mask = Mask({"weight": torch.eye(2, 4, dtype=torch.bool)})
         >>> Ticket.of(nn.Linear(4, 2), mask).check()
         ()
+
+        Raises:
+            ValueError: what the provenance holds of the search under `checks` is of another kind.
         """
         known = self.provenance.get("checks")
         return findings(self.mask, known if isinstance(known, Mapping) else {})
@@ -222,6 +233,8 @@ def _parts(
             if trained[name].shape != (int(kept[name].sum()),):
                 raise ValueError(f"the trained weights {name!r} are not as many as are kept")
             trained[name] = whole.masked_scatter_(kept[name], trained[name])
+    checks = provenance.get("checks")
+    findings(mask, checks if isinstance(checks, Mapping) else {})  # refuses what it cannot read
     return initial, mask, provenance, trained or None
 
 

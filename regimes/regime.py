@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -242,6 +241,7 @@ class Regime(Settings, ABC):
             ValueError: a density outside (0, 1], or what the regime cannot do (`check`).
         """
         from scratchcard.pruning.parameters import count, prunable
+        from scratchcard.workloads.module_copy import module_copy
         from scratchcard.workloads.session import Session
 
         session = session or Session()
@@ -249,7 +249,7 @@ class Regime(Settings, ABC):
         if network is None:
             network = workload.build(seed, **session.placement)
         else:
-            network = copy.deepcopy(network).to(session.device)
+            network = module_copy(network).to(session.device)
         weights, excluded = prunable(network), self.left_out(network)
         check_count(density, count({name: weight for name, weight in weights.items() if name not in excluded}))
         batch = workload.scoring_batch(seed, **session.placement)

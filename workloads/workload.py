@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +28,7 @@ from scratchcard.pruning.network_code import network_code
 from scratchcard.pruning.parameters import inside, prunable
 from scratchcard.registry import members
 from scratchcard.workloads.factory import from_factory
+from scratchcard.workloads.module_copy import module_copy
 from scratchcard.workloads.networks import NETWORKS, build_network
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Task
@@ -103,7 +103,7 @@ class Workload:
         if not isinstance(self.network, str):
             prunable(self.network)  # a computed weight cannot be copied
             with told(lambda: f"{self.network_name} cannot be copied; give a factory of it, package.module:factory"):
-                network = copy.deepcopy(self.network)
+                network = module_copy(self.network)
         elif ":" in self.network:
             network = from_factory(self.network, seed, self.task)
         else:

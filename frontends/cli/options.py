@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import click
 from click.shell_completion import CompletionItem
@@ -151,9 +151,16 @@ def _setting_option(declared: Setting, *, default: str | None = None, only: Iter
         return click.option(f"{option}/--no{option[1:]}", default=None, help=told)
     special: dict[Any, Any] = {Literal: click.Choice(declared.words), tuple: _Parsed(declared)}
     chosen: Any = kind if kind in (int, float) else special.get(get_origin(kind), str)
+    if get_origin(kind) is tuple and get_args(kind)[-1] is ...:
+        return click.option(option, type=chosen, multiple=True, callback=_together, help=told)
     words = declared.words if declared.choices is None else None
     complete = completed(lambda: declared.words if words is None else words)
     return click.option(option, type=chosen, help=told, shell_complete=complete)
+
+
+def _together(ctx: click.Context, param: click.Parameter, lists: tuple[tuple[Any, ...], ...]) -> Any:
+    """A list that was given in several parts; None where it was not given."""
+    return tuple(entry for each in lists for entry in each) if lists else None
 
 
 class _Parsed(click.ParamType[Any]):

@@ -29,6 +29,14 @@ ticket_workload_options = opt.all_of(
 )
 
 
+changed_option = click.option(
+    "--network-changed",
+    is_flag=True,
+    help="Go on although the network's code has changed since it was pruned, e.g. after a change that alters nothing. "
+    "[default: refuse]",
+)
+
+
 def weights_options(initial: str, does: str) -> Callable[[Any], Any]:
     """The option for the initial weights, whatever the command calls it, and `--recalibrate`.
 

@@ -9,6 +9,7 @@ import click
 
 from scratchcard.frontends.cli import options as opt
 from scratchcard.frontends.cli.ticket_workload import (
+    changed_option,
     check_has_weights,
     ticket_workload_options,
     weights_options,
@@ -17,13 +18,6 @@ from scratchcard.frontends.cli.ticket_workload import (
 
 if TYPE_CHECKING:
     from scratchcard.pruning.ticket import Ticket
-
-changed_option = click.option(
-    "--network-changed",
-    is_flag=True,
-    help="Go on although the network's code has changed since it was pruned, e.g. after a change that alters nothing. "
-    "[default: refuse]",
-)
 
 
 @click.command()

@@ -6,6 +6,7 @@ docs/trust.md has the table; a part that is added there gets its line here.
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import sys
 import types
@@ -327,6 +328,91 @@ def test_code_is_compared_without_comments_and_numbers_whole() -> None:
     circle: list[Any] = [1]
     circle.append(circle)
     assert fingerprint(circle) == fingerprint(circle)
+
+
+class Referring(nn.Module):
+    """A network with an attribute that leads back into it."""
+
+    def __init__(self, refer: Callable[[Referring], Any]) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 5), nn.Linear(5, 3)
+        self.held = refer(self)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.second(self.activation(self.first(inputs)))  # type: ignore[no-any-return]
+
+    def activation(self, values: Tensor) -> Tensor:
+        return values.relu()
+
+
+@pytest.mark.parametrize(
+    "refer",
+    [
+        lambda net: [net.first, net.second],
+        lambda net: [net.first.weight],
+        lambda net: net.activation,
+        lambda net: functools.partial(net.activation),
+        lambda _: logging.getLogger("a.network"),
+    ],
+    ids=["layers", "weights", "method", "partial", "logger"],
+)
+def test_weights_are_no_code_of_a_network_that_refers_to_itself(refer: Callable[[Referring], Any]) -> None:
+    network = Referring(refer)
+    ticket = sc.prune(network, TASK, 0.5, method="magnitude", recipe=SHORT)
+    with torch.no_grad():
+        network.first.weight.add_(1)
+    logging.getLogger("a.network").addHandler(logging.NullHandler())
+    logging.getLogger(f"another.{id(network)}")
+    assert sc.train(ticket, network, TASK)[1].steps == 2
+
+
+def test_what_a_network_refers_to_is_its_code() -> None:
+    assert network_code(Referring(lambda net: [net.first])) != network_code(Referring(lambda net: [net.second]))
+    assert network_code(Referring(lambda _: [nn.Linear(2, 2)])) != network_code(Referring(lambda _: [nn.Linear(2, 2)]))
+
+
+def test_a_compiled_network_computes_the_same() -> None:
+    network = Net()
+    code = network_code(network)
+    network.compile()
+    assert network_code(network) == code
+
+
+def test_a_forward_put_on_one_of_torchs_layers() -> None:
+    layer = nn.Linear(4, 2)
+    code = network_code(layer)
+    layer.forward = lambda inputs: 3 * inputs  # type: ignore[method-assign]
+    assert network_code(layer) != code
+
+
+class Slotted:
+    __slots__ = ("slope",)
+
+    def __init__(self, slope: float) -> None:
+        self.slope = slope
+
+
+def test_an_object_counts_with_its_slots() -> None:
+    assert fingerprint(Slotted(1.0)) == fingerprint(Slotted(1.0))
+    assert fingerprint(Slotted(1.0)) != fingerprint(Slotted(2.0))
+
+
+SIZE: Any = (1, 2)
+
+
+def of_module(inputs: Tensor) -> Any:
+    return SIZE, inputs
+
+
+def of_attribute(inputs: Any) -> Any:
+    return inputs.SIZE
+
+
+def test_a_constant_of_the_module_counts_where_it_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [fingerprint(of_module), fingerprint(of_attribute)]
+    monkeypatch.setitem(globals(), "SIZE", (1, 3))
+    assert fingerprint(of_module) != before[0]
+    assert fingerprint(of_attribute) == before[1]
 
 
 def test_data_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -257,3 +257,10 @@ def test_the_shipped_predictor_works_out_of_the_box_and_says_what_it_never_saw(t
     assert shown["stored tickets"]
     assert shown["training"]["search"]["tasks"]
     assert as_json(*prune, "policy", "--overwrite")["method"].startswith("policy, ")
+
+
+def test_a_list_may_be_given_in_parts(tmp_path: Path) -> None:
+    """Only the last part counted."""
+    out = tmp_path / "ticket.safetensors"
+    made = as_json("prune", "--scorer", "magnitude", "--exclude", "1", "--exclude", "5.weight", "--out", out)
+    assert made["prunable"] == 30_000

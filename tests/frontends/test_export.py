@@ -123,7 +123,7 @@ def test_what_cannot_be_compacted_is_refused_with_what_can_be_written(name: str,
     assert "export its state instead: safetensors, pt or torch-prune" in refused(*call, name)
     assert not list(Path().glob("residual.[!s]*"))
     for plain in ("safetensors", "pt", "torch-prune"):
-        as_json(*call, plain)
+        as_json(*call, plain, "--overwrite")  # pt and torch-prune have one ending
 
 
 def test_inputs_by_name_are_refused_where_a_program_needs_a_place() -> None:
@@ -187,3 +187,23 @@ def test_recalibrate_reaches_evaluate_and_export(trained: sc.Ticket) -> None:
     with torch.no_grad():
         loss = nn.functional.cross_entropy(network(test.tensor), test.targets)
     assert float(loss) == pytest.approx(told["loss"], rel=1e-5)
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_file_that_is_there_is_kept() -> None:
+    """An export replaced whatever lay there, also where no --out named it."""
+    Path("ticket.pt").write_text("precious")
+    call = ("export", "ticket.safetensors", "--as", "pt", *CHAIN)
+    assert "ticket.pt is there already" in refused(*call)
+    assert Path("ticket.pt").read_text() == "precious"
+    assert as_json(*call, "--overwrite")["exported"] == "ticket.pt"
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_changed_network_is_exported_where_that_is_meant() -> None:
+    """The refusal named a way that the command did not have."""
+    Path("export_networks.py").write_text(NETWORKS.replace("nn.ReLU()", "nn.Tanh()"))
+    sys.modules.pop("export_networks", None)
+    call = ("export", "ticket.safetensors", "--as", "pt", *CHAIN)
+    assert "--network-changed" in refused(*call)
+    assert as_json(*call, "--network-changed")["weights"] == "trained"

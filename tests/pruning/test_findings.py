@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import scratchcard as sc
 from scratchcard.pruning.findings import TicketWarning
+from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import NotPrunableWarning
 
 RECIPE = sc.Recipe(max_steps=20, scoring_examples=40, batch_size=32)
@@ -151,6 +152,21 @@ def test_excluded_layers_stay_whole_in_every_regime(regime: str) -> None:
 def test_what_cannot_be_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         pruned(network(), 0.5, **settings)
+
+
+@pytest.mark.parametrize("initial", ["saw", "bimodal"])
+def test_what_is_left_out_of_pruning_keeps_its_initial_values(initial: str) -> None:
+    made = network()
+    by: dict[str, Any] = {"initial_scorer": "magnitude"} if initial == "saw" else {}
+    method = sc.Method.of("snip", initial=initial, exclude=("0",), **by)
+    ticket = sc.prune(made, task(), 0.5, method=method, recipe=sc.Recipe(max_steps=2))
+    assert torch.equal(ticket.initial["0.weight"], made[0].weight)
+    assert not torch.equal(ticket.initial["2.weight"], made[2].weight)
+
+
+def test_an_empty_layer_is_not_collapsed() -> None:
+    mask = Mask({"0.weight": torch.ones(3, 0, dtype=torch.bool), "1.weight": torch.ones(1, 3, dtype=torch.bool)})
+    assert sc.Ticket({name: kept.float() for name, kept in mask.tensors.items()}, mask).check() == ()
 
 
 def test_all_frozen_is_refused_with_what_to_do() -> None:

@@ -268,3 +268,16 @@ def test_a_frozen_weight_is_zeroed_and_stays() -> None:
     hold(net, mask)
     step(net, torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1))
     verify(net, mask)
+
+
+def test_a_frozen_weight_that_is_thawed_later_has_masked_gradients() -> None:
+    """They counted in clipping."""
+    network = nn.Linear(3, 2)
+    network.weight.requires_grad_(False)
+    mask = Mask({"weight": torch.tensor([[True, False, True], [False, True, False]])})
+    with hold(network, mask):
+        assert not network.weight.requires_grad
+        network.weight.requires_grad_(True)
+        network(torch.ones(4, 3)).sum().backward()
+        assert network.weight.grad is not None
+        assert torch.equal(network.weight.grad != 0, mask.tensors["weight"])

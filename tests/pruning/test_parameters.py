@@ -12,6 +12,7 @@ from scratchcard.pruning.parameters import (
     check_same_layout,
     count,
     flatten,
+    matching,
     prunable,
     prunable_layers,
     unflatten,
@@ -170,3 +171,18 @@ def test_unflatten_refuses_another_length() -> None:
 def test_another_layout_is_refused_by_its_first_difference(found: dict[str, torch.Tensor], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_same_layout({"a": torch.zeros(2), "b": torch.zeros(3)}, found, "it")
+
+
+def test_a_name_is_no_glob() -> None:
+    names = ["a[0].weight", "a0.weight", "b*.weight", "bc.weight"]
+    assert matching(names, ["a[0]"]) == matching(names, ["a[0].weight"]) == {"a[0].weight"}
+    assert matching(names, ["b*"]) == {"b*.weight"}
+    assert matching(names, ["a*"]) == {"a[0].weight", "a0.weight"}
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])
+def test_quantised_weights_are_refused(dtype: torch.dtype) -> None:
+    network = nn.Linear(2, 2, bias=False)
+    network.weight = nn.Parameter(network.weight.detach().to(dtype), requires_grad=False)
+    with pytest.raises(ValueError, match=f"the weight 'weight' is {dtype}; .* before it is quantised"):
+        prunable(network)

@@ -368,3 +368,38 @@ def test_provenance_that_is_not_json_is_refused_before_anything_is_written(tmp_p
     with pytest.raises(ValueError, match="JSON"):
         Ticket.of(network, Mask.dense(network), {"loss": float("nan")}).save(tmp_path / "a")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("initial", "trained", "message"),
+    [
+        ({"bias": 2}, None, r"the ticket: .* missing \['weight'\]"),
+        ({"weight": 3}, None, "the ticket: 'weight' has shape"),
+        ({"weight": 2, "bias": 2}, {"bias": 2}, r"trained state: .* missing \['weight'\]"),
+        ({"weight": 2, "bias": 2}, {"weight": 3, "bias": 2}, "trained state: 'weight' has shape"),
+        ({"weight": 2}, {"weight": 2, "bias": 2}, r"trained state: .* unknown \['bias'\]"),
+    ],
+)
+def test_states_that_do_not_fit_the_mask_are_refused(
+    initial: dict[str, int], trained: dict[str, int] | None, message: str
+) -> None:
+    """Such a ticket could be saved, and not be read again, or would lose what only one state has."""
+    mask = Mask({"weight": torch.ones(2, dtype=torch.bool)})
+    states = [None if s is None else {name: torch.ones(size) for name, size in s.items()} for s in (initial, trained)]
+    with pytest.raises(ValueError, match=message):
+        Ticket(states[0] or {}, mask, {}, states[1])
+
+
+def test_a_state_that_no_file_holds_is_refused() -> None:
+    network = nn.Linear(2, 1)
+    network.register_buffer("places", torch.eye(2).to_sparse())
+    with pytest.raises(ValueError, match=r"keeps 'places' in its state as a torch\.sparse_coo tensor"):
+        copy_state(network)
+
+
+@pytest.mark.parametrize("checks", [{"by_lot": "x"}, {"frozen": 3}, {"not_prunable": [1]}, {"missing_classes": [[]]}])
+def test_checks_of_another_kind_are_refused(tmp_path: Path, checks: dict[str, object]) -> None:
+    mask = Mask({"weight": torch.ones(1, 2, dtype=torch.bool)})
+    path = Ticket.of(nn.Linear(2, 1), mask, {"checks": checks}).save(tmp_path / "odd.safetensors")
+    with pytest.raises(ValueError, match=f"odd.safetensors is damaged .*checks, {next(iter(checks))}"):
+        Ticket.load(path)

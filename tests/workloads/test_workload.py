@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from torch import nn
 from scratchcard.pruning.parameters import prunable
 from scratchcard.workloads.device import choose_device
 from scratchcard.workloads.engines.engine import seeded
+from scratchcard.workloads.module_copy import module_copy
 from scratchcard.workloads.networks import build_network
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split, Task
@@ -327,3 +329,35 @@ def test_registered_networks_and_what_cannot_be_found_have_no_code(own_network: 
     state = torch.get_rng_state()
     assert "network_code" in Workload(f"{own_network}:small", load_task("digits")).describe()
     assert torch.equal(torch.get_rng_state(), state)
+
+
+class Closed(nn.Module):
+    """A network with a function in whose closure it is itself."""
+
+    def __init__(self, wrapped: bool = False) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 5), nn.Linear(5, 2)
+        act = lambda inputs: self.first(inputs).relu()  # noqa: E731
+        self.acts = {"hidden": [partial(act)]} if wrapped else {"hidden": [act]}
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.second(self.acts["hidden"][0](inputs))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_network_whose_copy_would_compute_with_its_weights_is_refused(wrapped: bool) -> None:
+    """The copy was scored, pruned and trained with the layer of the original, whose weights never changed."""
+    network = Closed(wrapped)
+    workload = Workload(network, Task.of(torch.randn(40, 4), torch.arange(40) % 2), Recipe(max_steps=2))
+    with pytest.raises(ValueError, match="Closed holds in 'acts' a function whose closure holds the network itself"):
+        workload.build(0)
+
+
+def test_a_network_with_functions_of_its_own_is_copied() -> None:
+    network = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 2))
+    scale = 2.0
+    network.scaled = lambda inputs: scale * inputs  # type: ignore[assignment]
+    network.bound = network[0].forward  # type: ignore[assignment]
+    network.register_forward_hook(lambda module, inputs, output: None)
+    copied = module_copy(network)
+    assert copied.bound.__self__ is copied[0]  # type: ignore[index,union-attr]
