@@ -106,7 +106,7 @@ def by_lot(scores: Scores, mask: Mask, *, scope: Scope = "global", within: Mask 
             drawn = values == values[pruned].max()
             # What a floor kept by lot has the score of pruned weights of its own layer.
             sizes = [mask.tensors[name].numel() for name in names]
-            for own, out, lot in zip(values.split(sizes), pruned.split(sizes), drawn.split(sizes), strict=True):
+            for own, out, lot in zip(*(torch.split(vector, sizes) for vector in (values, pruned, drawn)), strict=True):
                 if bool(out.any()):
                     lot |= own == own[out].max()
             found += int((kept & drawn).sum())
