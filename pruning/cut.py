@@ -44,7 +44,8 @@ def keep_top(
 
     Raises:
         ValueError: density outside (0, 1], an unknown scope, `within` of another layout, negative scores (or only
-            zeros) with scope `"expected"`, nothing left to prune, or a floor that needs more weights than are kept.
+            zeros) with scope `"expected"`, nothing left to prune, an excluded weight that `within` prunes, or a floor
+            that needs more weights than are kept.
 
     Examples:
         >>> scores = Scores({"weight": torch.tensor([[0.1, 0.7, 0.4, 0.2]])}, "by hand")
@@ -61,6 +62,9 @@ def keep_top(
         check_same_layout(scores.tensors, within.tensors, "the mask `within`")
     excluded = matching(scores.tensors, exclude) | (frozenset() if within is None else within.excluded)
     live = {name: tensor for name, tensor in scores.tensors.items() if name not in excluded}
+    for name in sorted(excluded) if within is not None else ():
+        if not bool(within.tensors[name].all()):  # type: ignore[union-attr]
+            raise ValueError(f"{name!r} is excluded and is to stay whole, but the mask `within` prunes some of it")
     if not live:
         raise ValueError("all weights are excluded from pruning; leave at least one in")
     rng = np.random.default_rng(seed)
@@ -83,7 +87,7 @@ def by_lot(scores: Scores, mask: Mask, *, scope: Scope = "global", within: Mask 
     """How many kept weights were chosen by the seed: others of the same score were pruned.
 
     They are the kept weights whose score is the highest of the pruned ones, among the weights that were compared with
-    each other: all of them, or each layer's.
+    each other: all of them, or each layer's. A floor compares those of its layer.
 
     Examples:
         >>> scores = Scores({"weight": torch.tensor([3.0, 1.0, 1.0, 1.0])}, "by hand")
@@ -99,7 +103,13 @@ def by_lot(scores: Scores, mask: Mask, *, scope: Scope = "global", within: Mask 
         if within is not None:
             pruned &= torch.cat([within.tensors[name].reshape(-1) for name in names])
         if bool(pruned.any()):
-            found += int((values[kept] == values[pruned].max()).sum())
+            drawn = values == values[pruned].max()
+            # What a floor kept by lot has the score of pruned weights of its own layer.
+            sizes = [mask.tensors[name].numel() for name in names]
+            for own, out, lot in zip(*(torch.split(vector, sizes) for vector in (values, pruned, drawn)), strict=True):
+                if bool(out.any()):
+                    lot |= own == own[out].max()
+            found += int((kept & drawn).sum())
     return found
 
 

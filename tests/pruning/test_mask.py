@@ -351,3 +351,16 @@ def test_what_is_left_to_the_lot(scope: Any, lots: int) -> None:
     assert by_lot(scores, mask, scope=scope) == lots
     assert by_lot(scores, keep_top(scores, 1.0)) == 0
     assert by_lot(scores, keep_top(scores, 3 / 8)) == 0
+
+
+def test_what_a_floor_keeps_by_lot_is_counted() -> None:
+    scores = Scores({"a": torch.arange(2.0, 3.0, 0.1), "b": torch.full((10,), 0.5)}, "by hand")
+    assert by_lot(scores, keep_top(scores, 0.4, floor=3)) == 3
+    assert by_lot(scores, keep_top(scores, 0.4)) == 0
+
+
+def test_an_excluded_weight_that_is_pruned_already_does_not_come_back() -> None:
+    scores = Scores({"a": torch.rand(4), "b": torch.rand(4)}, "by hand")
+    within = Mask({"a": torch.arange(4) < 2, "b": torch.ones(4, dtype=torch.bool)})
+    with pytest.raises(ValueError, match="'a' is excluded and is to stay whole, but the mask `within` prunes some"):
+        keep_top(scores, 0.5, within=within, exclude=["a"])

@@ -349,7 +349,7 @@ def test_a_network_whose_copy_would_compute_with_its_weights_is_refused(wrapped:
     """The copy was scored, pruned and trained with the layer of the original, whose weights never changed."""
     network = Closed(wrapped)
     workload = Workload(network, Task.of(torch.randn(40, 4), torch.arange(40) % 2), Recipe(max_steps=2))
-    with pytest.raises(ValueError, match="Closed holds in 'acts' a function whose closure holds the network itself"):
+    with pytest.raises(ValueError, match="Closed holds in 'acts' a function that refers to the network itself"):
         workload.build(0)
 
 
