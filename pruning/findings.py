@@ -171,7 +171,7 @@ def findings(mask: Mask, known: Mapping[str, Any]) -> tuple[Finding, ...]:
             Finding(
                 "missing_classes",
                 f"the scoring batch has no example of {'the classes' if len(classes) > 1 else 'class'} "
-                f"{_some(classes)}; take a larger or a balanced one",
+                f"{_some(classes)}; take a larger or a balanced one where the training split has them",
             )
         )
     frozen = known.get("frozen", ())
