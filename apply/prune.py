@@ -195,6 +195,7 @@ def export(
     task: Task | str | None = None,
     trained: bool = True,
     recalibrate: bool = False,
+    network_changed: bool = False,
     session: Session | None = None,
     **placement: Any,
 ) -> Path:
@@ -208,11 +209,12 @@ def export(
         path: the file, whatever its ending.
         trained: its trained weights; False takes the initial ones.
         recalibrate: first estimate the statistics of batch norms again, on the training split.
+        network_changed: write it although the network's code has changed since it was pruned.
         session, placement: see `prune`.
 
     Raises:
-        ValueError: an unknown format, a ticket that was not trained and is to be, a network that the format cannot
-            take, or packages that are not installed; says what to do.
+        ValueError: an unknown format, a ticket that was not trained and is to be, one of a network whose code has
+            changed, a network that the format cannot take, or packages that are not installed; says what to do.
         OSError: nothing can be written there.
 
     >>> workload = Workload(nn.Linear(4, 2), Task.of(torch.randn(50, 4), torch.arange(50) % 2))
@@ -227,7 +229,8 @@ def export(
     check_destination(path)
     workload = _workload(network, task)
     placed = Session.of(session, **placement)
-    made = network_of(ticket, workload, placed, trained=trained, recalibrate=recalibrate)
+    which = {"trained": trained, "recalibrate": recalibrate, "network_changed": network_changed}
+    made = network_of(ticket, workload, placed, **which)
     written.write(made, ticket.mask, workload.task.example, path)
     return path
 

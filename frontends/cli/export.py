@@ -32,10 +32,11 @@ from scratchcard.words import counted
     type=opt.PATH,
     help="The file to write, e.g. network.onnx. [default: the ticket's name with the format's ending]",
 )
+@opt.overwrite_option
 @weights_options("--initial", "Write")
 @ticket_workload_options
 @opt.json_option
-def export(ticket: Path, format_: str, out: Path | None, initial: bool, **options: Any) -> None:
+def export(ticket: Path, format_: str, out: Path | None, overwrite: bool, initial: bool, **options: Any) -> None:
     """Write a ticket's network for other tools: its trained weights, pruned ones zero.
 
     Safetensors, pt and torch-prune are states for the same network; torch-export and onnx are programs of the network
@@ -57,9 +58,11 @@ def export(ticket: Path, format_: str, out: Path | None, initial: bool, **option
     out = out or _beside(ticket, ending)
     if out.exists() and out.samefile(ticket):
         raise ValueError(f"--out {out} is the ticket itself, which would be lost; name another file")
-    recalibrate = options.pop("recalibrate")
+    opt.check_new(out, overwrite)
+    recalibrate = options["recalibrate"]
     workload = workload_of(loaded, ticket, options)
-    write(loaded, workload, format_, out, trained=not initial, recalibrate=recalibrate)
+    how = {"recalibrate": recalibrate, "network_changed": options["network_changed"]}
+    write(loaded, workload, format_, out, trained=not initial, **how)
     weights = "initial" if initial else "trained"
     result = {
         "ticket": str(ticket),

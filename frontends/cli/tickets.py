@@ -18,18 +18,10 @@ from scratchcard.frontends.cli.ticket_workload import (
 if TYPE_CHECKING:
     from scratchcard.pruning.ticket import Ticket
 
-changed_option = click.option(
-    "--network-changed",
-    is_flag=True,
-    help="Go on although the network's code has changed since it was pruned, e.g. after a change that alters nothing. "
-    "[default: refuse]",
-)
-
 
 @click.command()
 @click.argument("ticket", type=opt.PATH, default="ticket.safetensors")
 @ticket_workload_options
-@changed_option
 @click.option("--seed", type=opt.SEED, help="Of the data order, e.g. 7. [default: the ticket's]")
 @click.option(
     "--out", type=opt.PATH, help="Where to write the trained ticket, e.g. trained.safetensors. [default: in place]"
@@ -87,7 +79,6 @@ def train(ticket: Path, overwrite: bool, **options: Any) -> None:
 @click.command()
 @click.argument("ticket", type=opt.PATH, default="ticket.safetensors")
 @ticket_workload_options
-@changed_option
 @click.option(
     "--split",
     type=click.Choice(["test", "validation"]),
