@@ -167,13 +167,15 @@ class Setting:
         return self.help if self.help[:2].upper() == self.help[:2] else self.help[0].lower() + self.help[1:]
 
     def checked(self, value: Any, owner: str) -> Any:
-        """The value, as the field's type has it (3 for a number is 3.0, a list for a tuple a tuple).
+        """The value, as the field's type has it (3 for a number is 3.0, a list or `"a,b"` for a tuple of texts a tuple).
 
         Raises:
             SettingError: of another type or out of range; `owner` begins the sentence.
         """
         from pydantic import ValidationError
 
+        if self.plain_type == tuple[str, ...] and isinstance(value, str):
+            value = [word.strip() for word in value.split(",") if word.strip()]
         if not isinstance(value, int) and isinstance(value, numbers.Integral):
             value = int(value)  # NumPy's, as loops over `np.arange` give them
         try:
@@ -209,8 +211,7 @@ class Setting:
             value = None if text.strip().lower() == "none" else json.loads(text)
             return self.checked(value, owner)
         except (ValueError, RecursionError):
-            several = self.plain_type == tuple[str, ...]
-            return self.checked([word.strip() for word in text.split(",")] if several else text, owner)
+            return self.checked(text, owner)
 
     def plain(self) -> dict[str, Any]:
         """Plain JSON, for lists; what is not said is left out."""

@@ -213,8 +213,8 @@ def export(
         session, placement: see `prune`.
 
     Raises:
-        ValueError: an unknown format, a ticket that was not trained and is to be, a network that the format cannot
-            take, or packages that are not installed; says what to do.
+        ValueError: an unknown format, a ticket that was not trained and is to be, one of a network whose code has
+            changed, a network that the format cannot take, or packages that are not installed; says what to do.
         OSError: nothing can be written there.
 
     >>> workload = Workload(nn.Linear(4, 2), Task.of(torch.randn(50, 4), torch.arange(50) % 2))

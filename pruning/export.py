@@ -191,7 +191,7 @@ class Format(NamedTuple):
 FORMATS = {
     "safetensors": Format(".safetensors", write_safetensors),
     "pt": Format(".pt", write_pt),
-    "torch-prune": Format(".pt", write_torch_prune),
+    "torch-prune": Format(".prune.pt", write_torch_prune),
     "torch-export": Format(".pt2", write_program),
     "onnx": Format(".onnx", write_onnx),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import sys
 from collections.abc import Mapping
@@ -65,9 +66,13 @@ def _row(declared: Setting, only: str = "", default: str | None = None, more: st
     told = "required" if value is dataclasses.MISSING else f'`"{value}"`' if plain else default or declared.told
     meaning = only + declared.phrase
     if declared.example is not None:
-        example = f'"{declared.example}"' if isinstance(declared.example, str) else shown(declared.example)
+        quoted = isinstance(declared.example, str) or (
+            isinstance(declared.example, tuple) and isinstance(declared.example[0], str)
+        )
+        example = json.dumps(declared.example) if quoted else shown(declared.example)
         meaning += f", e.g. `{example}`"
     kind = declared.kind.replace("function", "table").replace(" or regime", "")  # objects of Python
+    more = ", or list of such" if more and kind.startswith("list") else more
     return f"| `{declared.name}` | {kind}{more} | {told} | {meaning} |"
 
 

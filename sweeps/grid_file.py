@@ -6,7 +6,7 @@ import itertools
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_origin
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -49,13 +49,16 @@ class MethodSpec(BaseModel):
     combinations.
 
     `"none"` within a list stands for None, and a table `{ name = "grasp", temperature = 1.0 }` for a scorer with
-    settings. `densities`, `seeds` and `tasks` narrow or widen the grid's for these methods. `predictor` is one of the
-    file's `[predictors]`, a shipped name or a bundle's folder.
+    settings. A setting that is a list itself, such as `exclude`, takes a list of lists for several. `densities`,
+    `seeds` and `tasks` narrow or widen the grid's for these methods. `predictor` is one of the file's `[predictors]`, a
+    shipped name or a bundle's folder.
 
     Examples:
         >>> spec = MethodSpec(scorer=["snip", "synflow"], regime="UMS", rounds=[10, 100])
         >>> [(words["scorer"], words["rounds"]) for words in spec.combinations()]
         [('snip', 10), ('snip', 100), ('synflow', 10), ('synflow', 100)]
+        >>> MethodSpec(scorer="snip", exclude=["stem", "head"]).words["exclude"]
+        [['stem', 'head']]
     """
 
     model_config = OPEN
@@ -79,10 +82,7 @@ class MethodSpec(BaseModel):
     def words(self) -> dict[str, list[Any]]:
         """The values of each setting that is given."""
         given = {"scorer": self.scorer, "predictor": self.predictor} | (self.model_extra or {})
-        return {
-            name: [None if each == "none" else each for each in (values if isinstance(values, list) else [values])]
-            for name, values in given.items()
-        }
+        return {name: _values(name, values) for name, values in given.items()}
 
     def combinations(self) -> Iterator[dict[str, Any]]:
         """The words of all its methods; see `Method.of`."""
@@ -94,6 +94,15 @@ class MethodSpec(BaseModel):
             if words.get("on") is None:
                 words.pop("restack", None)
             yield words
+
+
+def _values(name: str, given: Any) -> list[Any]:
+    """The values that a key stands for, each of which makes a method."""
+    declared = method_keys().get(name)
+    if declared is not None and get_origin(declared.plain_type) is tuple:  # a flat list is one value
+        several = isinstance(given, list) and any(isinstance(each, list) for each in given)
+        return [[] if each == "none" else each for each in (given if several else [given])]
+    return [None if each == "none" else each for each in (given if isinstance(given, list) else [given])]
 
 
 def method_keys() -> dict[str, Setting]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -44,10 +44,26 @@ class Session:
 
     @classmethod
     def of(cls, session: Session | None, **changes: Any) -> Session:
-        """The session, or the default one, with some changes."""
+        """The session, or the default one, with some changes.
+
+        Raises:
+            TypeError: a change that is no field of a session; says where settings of methods and recipes go.
+
+        Examples:
+            >>> Session.of(None, jobs=2).jobs
+            2
+        """
         if session is not None and not isinstance(session, Session):
             raise ValueError(
                 f"the session is {type(session).__name__}, expected a Session, such as Session(device='cuda')"
+            )
+        known = [field.name for field in fields(cls)]
+        unknown = next((name for name in changes if name not in known), None)
+        if unknown is not None:
+            raise TypeError(
+                f"unexpected argument {unknown!r}: beside those that are listed, a session's are taken "
+                f"({', '.join(known)}); a method's settings go into method=Method.of('snip', floor=1), a training's "
+                "into recipe=Recipe(max_steps=500)"
             )
         return replace(session or cls(), **changes)
 

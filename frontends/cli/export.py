@@ -9,7 +9,6 @@ import click
 
 from scratchcard.frontends.cli import options as opt
 from scratchcard.frontends.cli.ticket_workload import (
-    changed_option,
     check_has_weights,
     ticket_workload_options,
     weights_options,
@@ -33,12 +32,11 @@ from scratchcard.words import counted
     type=opt.PATH,
     help="The file to write, e.g. network.onnx. [default: the ticket's name with the format's ending]",
 )
+@opt.overwrite_option
 @weights_options("--initial", "Write")
 @ticket_workload_options
-@changed_option
-@opt.overwrite_option
 @opt.json_option
-def export(ticket: Path, format_: str, out: Path | None, initial: bool, overwrite: bool, **options: Any) -> None:
+def export(ticket: Path, format_: str, out: Path | None, overwrite: bool, initial: bool, **options: Any) -> None:
     """Write a ticket's network for other tools: its trained weights, pruned ones zero.
 
     Safetensors, pt and torch-prune are states for the same network; torch-export and onnx are programs of the network
@@ -61,10 +59,10 @@ def export(ticket: Path, format_: str, out: Path | None, initial: bool, overwrit
     if out.exists() and out.samefile(ticket):
         raise ValueError(f"--out {out} is the ticket itself, which would be lost; name another file")
     opt.check_new(out, overwrite)
-    recalibrate = options.pop("recalibrate")
-    which = {"trained": not initial, "recalibrate": recalibrate, "network_changed": options.pop("network_changed")}
+    recalibrate = options["recalibrate"]
     workload = workload_of(loaded, ticket, options)
-    write(loaded, workload, format_, out, **which)
+    how = {"recalibrate": recalibrate, "network_changed": options["network_changed"]}
+    write(loaded, workload, format_, out, trained=not initial, **how)
     weights = "initial" if initial else "trained"
     result = {
         "ticket": str(ticket),

@@ -58,7 +58,8 @@ def show(file: Path, target: str | None, as_json: bool) -> None:
             f"{file} is no table (folder of .parquet files or one of them), bundle (folder with manifest.json) "
             "or ticket (.safetensors)"
         )
-    emit(result, as_json, "\n".join(_lines(result)))
+    text = result | {"checks": result["checks"] or "nothing odd was found"} if "checks" in result else result
+    emit(result, as_json, "\n".join(_lines(text)))
 
 
 def _table(path: Path) -> dict[str, Any]:
@@ -134,7 +135,7 @@ def _ticket(path: Path) -> dict[str, Any]:
         "prunable": ticket.mask.total,
         "density": ticket.mask.density,
         "trained": ticket.trained is not None,
-        "checks": {finding.kind: finding.text for finding in ticket.check()} or "nothing odd was found",
+        "checks": {finding.kind: finding.text for finding in ticket.check()},
         "layers": layers,
         "provenance": {name: value for name, value in ticket.provenance.items() if name != "checks"},
     }

@@ -26,6 +26,12 @@ ticket_workload_options = opt.all_of(
         "[default: the ticket's]",
     ),
     opt.data_dir_option,
+    click.option(
+        "--network-changed",
+        is_flag=True,
+        help="Go on although the network's code has changed since it was pruned, e.g. after a change that alters "
+        "nothing. [default: refuse]",
+    ),
 )
 
 

@@ -9,7 +9,6 @@ import click
 
 from scratchcard.frontends.cli import options as opt
 from scratchcard.frontends.cli.ticket_workload import (
-    changed_option,
     check_has_weights,
     ticket_workload_options,
     weights_options,
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("ticket", type=opt.PATH, default="ticket.safetensors")
 @ticket_workload_options
-@changed_option
 @click.option("--seed", type=opt.SEED, help="Of the data order, e.g. 7. [default: the ticket's]")
 @click.option(
     "--out", type=opt.PATH, help="Where to write the trained ticket, e.g. trained.safetensors. [default: in place]"
@@ -81,7 +79,6 @@ def train(ticket: Path, overwrite: bool, **options: Any) -> None:
 @click.command()
 @click.argument("ticket", type=opt.PATH, default="ticket.safetensors")
 @ticket_workload_options
-@changed_option
 @click.option(
     "--split",
     type=click.Choice(["test", "validation"]),

@@ -305,6 +305,13 @@ def test_the_command_refuses_a_ticket_whose_networks_code_was_edited(
     assert trained["steps"] == 20
     (tmp_path / "edited_net.py").write_text(text.format("Tanh"))
     importlib.reload(importlib.import_module("edited_net"))
-    for command in (["train", "--overwrite"], ["evaluate"]):
+    for command in (["train", "--overwrite"], ["evaluate"], ["export", "--as", "pt"]):
         assert "or say --network-changed if that is meant" in refused(*command, "ticket.safetensors", *named)
     assert as_json("evaluate", "ticket.safetensors", *named, "--network-changed")["examples"] == 360
+    assert as_json("export", "ticket.safetensors", *named, "--as", "pt", "--network-changed")["weights"] == "trained"
+
+
+def test_an_argument_that_is_none_says_where_settings_go() -> None:
+    task = sc.Task.of(torch.randn(60, 4), torch.arange(60) % 2)
+    with pytest.raises(TypeError, match=r"unexpected argument 'exclude': .* go into method=Method\.of\("):
+        sc.prune(nn.Linear(4, 2), task, 0.5, exclude=("0",))

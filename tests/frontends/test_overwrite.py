@@ -51,6 +51,17 @@ def test_a_training_is_replaced_only_with_overwrite(job: Path, tmp_path: Path) -
     assert all(trained[name].equal(tensor) for name, tensor in again.items())
 
 
+def test_an_export_is_replaced_only_with_overwrite(job: Path, tmp_path: Path) -> None:
+    out = tmp_path / "init.pt"
+    out.write_text("mine")
+    call = ("export", job / "ticket.safetensors", "--as", "pt", "--initial", "--out", out)
+    assert refused(*call) == (
+        f"scratchcard: {out} is there already; choose another --out, or add --overwrite to replace it"
+    )
+    assert out.read_text() == "mine"
+    assert as_json(*call, "--overwrite")["bytes"] == out.stat().st_size > 1000
+
+
 def test_a_predictor_is_replaced_only_with_overwrite_and_what_lies_beside_it_stays(job: Path, tmp_path: Path) -> None:
     out = tmp_path / "predictor"
     shutil.copytree(job / "predictor", out)

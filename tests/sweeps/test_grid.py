@@ -54,6 +54,32 @@ def test_a_list_of_values_stands_for_all_combinations(tmp_path: Path) -> None:
     assert same.digest in {e.digest for e in grid.experiments}
 
 
+@pytest.mark.parametrize(
+    ("line", "excluded"),
+    [
+        ('exclude = ["5"]', [("5",)]),
+        ('exclude = ["1", "5"]', [("1", "5")]),
+        ('exclude = [[], ["1", "5"]]', [(), ("1", "5")]),
+        ('exclude = ["none", ["5"]]', [(), ("5",)]),
+        ("exclude = []", [()]),
+    ],
+)
+def test_a_setting_that_is_a_list_is_one_value_and_a_list_of_lists_several(
+    tmp_path: Path, line: str, excluded: list[tuple[str, ...]]
+) -> None:
+    grid = read_grid(write(tmp_path, f'[[methods]]\nscorer = "snip"\n{line}\n'), tmp_path)
+    # They are the runs that the library would make.
+    workload = Workload(
+        "lenet_300_100",
+        load_task("digits"),
+        Recipe(max_steps=40, evaluation_interval=20, scoring_examples=64),
+    )
+    wanted = [Experiment(workload, Method.of("snip", exclude=names), 0.1, 2) for names in excluded]
+    found = [run for run in grid.experiments if (run.density, run.seed) == (0.1, 2)]
+    assert [run.digest for run in found] == [run.digest for run in wanted]
+    assert [run.label for run in found] == [run.label for run in wanted]
+
+
 def test_methods_may_have_densities_and_seeds_of_their_own_and_equal_runs_are_one(tmp_path: Path) -> None:
     text = """
 [[extra]]
@@ -167,10 +193,11 @@ def test_a_wrong_file_is_refused_in_one_sentence(tmp_path: Path, change: tuple[s
     [
         ("rounds = []", "methods.0.rounds is \\[], of which no method can be made"),  # its methods were dropped
         ("on = []", "methods.0.on is \\[], of which"),
+        ('exclude = "5"', "methods.0.exclude is '5', expected a list of texts"),
         ('restack = { name = "grasp" }', "methods.0.restack is .*, expected true or false"),
         ("nested = " + "[" * 100_000, "is no TOML file"),
     ],
-    ids=["no rounds", "no stack", "table", "nested"],
+    ids=["no rounds", "no stack", "text", "table", "nested"],
 )
 def test_what_no_method_can_be_made_of(tmp_path: Path, line: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):

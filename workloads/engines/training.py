@@ -57,7 +57,7 @@ class TrainingRecord:
     best_step: int
     best_validation_loss: float
     best_validation_metric: float
-    history: tuple[Evaluation, ...]
+    history: tuple[Evaluation, ...] = field(repr=False)
     seconds: float
     engine: str
     early_stopped: bool
