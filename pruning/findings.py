@@ -126,8 +126,8 @@ def findings(mask: Mask, known: Mapping[str, Any]) -> tuple[Finding, ...]:
         found.append(
             Finding(
                 "effective_density",
-                f"only {round(effective * mask.total):,} of the {mask.kept:,} kept weights lie on a path of kept ones from "
-                "an input to an output; a method that keeps paths whole, such as SynFlow, wastes none",
+                f"only {round(effective * mask.total):,} of the {mask.kept:,} kept weights lie on a path of kept ones "
+                "from an input to an output; a method that keeps paths whole, such as SynFlow, wastes none",
             )
         )
     elif effective is None and "effective_density_unknown" in known:

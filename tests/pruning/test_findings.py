@@ -65,7 +65,7 @@ def test_kept_weights_that_lead_nowhere_are_found() -> None:
         made[2].weight.copy_(6 - torch.arange(6.0).repeat(3, 1))
     ticket, said = pruned(made, 0.3, "magnitude", scope="layer")
     assert kinds(ticket)[0] == "effective_density"
-    assert "lie on a path of kept weights" in said[0]
+    assert "lie on a path of kept ones" in said[0]
 
 
 def test_a_choice_by_lot_is_counted() -> None:
