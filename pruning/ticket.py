@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from scratchcard.artefacts.tensor_file import read_tensors, write_tensors
 from scratchcard.pruning.findings import Finding, findings
-from scratchcard.pruning.hold import Hold, hold
+from scratchcard.pruning.hold import Hold, hold, moved_weights
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable
 from scratchcard.pruning.state import copy_state, load_state
@@ -261,3 +261,15 @@ def _from_bits(bits: Tensor, shape: torch.Size, name: str) -> Tensor:
 def _damaged(path: Path, error: Exception) -> str:
     why = shortened(str(error))
     return f"{path} is damaged or truncated ({why}); make the ticket again or restore the file from a copy"
+
+
+def nonzero_pruned(network: nn.Module, mask: Mask) -> int:
+    """How many pruned weights of `network` are not exactly zero (0 for a well-kept ticket); `verify` names them.
+
+    Examples:
+        >>> network = nn.Linear(2, 1)
+        >>> _ = network.weight.data.fill_(0.5)
+        >>> nonzero_pruned(network, Mask({"weight": torch.tensor([[True, False]])}))
+        1
+    """
+    return sum(moved_weights(network, mask).values())

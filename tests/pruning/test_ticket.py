@@ -20,7 +20,7 @@ from scratchcard.pruning.hold import verify
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.state import copy_state
-from scratchcard.pruning.ticket import FORMAT, Ticket
+from scratchcard.pruning.ticket import FORMAT, Ticket, nonzero_pruned
 from tests.artefacts.rewritten import rewritten
 
 
@@ -403,3 +403,13 @@ def test_checks_of_another_kind_are_refused(tmp_path: Path, checks: dict[str, ob
     path = Ticket.of(nn.Linear(2, 1), mask, {"checks": checks}).save(tmp_path / "odd.safetensors")
     with pytest.raises(ValueError, match=f"odd.safetensors is damaged .*checks, {next(iter(checks))}"):
         Ticket.load(path)
+
+
+def test_pruned_weights_that_came_back_are_counted() -> None:
+    ticket, network = ticket_from(), network_from()
+    ticket.apply_to(network)
+    assert nonzero_pruned(network, ticket.mask) == 0
+    place = tuple((~ticket.mask.tensors["0.weight"]).nonzero()[0])
+    with torch.no_grad():
+        network[0].weight[place] = 1e-30
+    assert nonzero_pruned(network, ticket.mask) == 1

@@ -193,7 +193,7 @@ def test_a_wrong_file_is_refused_in_one_sentence(tmp_path: Path, change: tuple[s
     [
         ("rounds = []", "methods.0.rounds is \\[], of which no method can be made"),  # its methods were dropped
         ("on = []", "methods.0.on is \\[], of which"),
-        ('exclude = "5"', "methods.0.exclude is '5', expected a list of texts"),
+        ("exclude = 5", "methods.0.exclude is 5, expected a list of texts"),
         ('restack = { name = "grasp" }', "methods.0.restack is .*, expected true or false"),
         ("nested = " + "[" * 100_000, "is no TOML file"),
     ],
