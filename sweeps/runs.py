@@ -22,7 +22,7 @@ from scratchcard.workloads.session import Session
 from scratchcard.workloads.stored_training import train_once
 
 TICKETS = "tickets"
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,9 @@ def emit(result: Any, as_json: bool, text: str) -> None:
     >>> emit({"density": 0.1, "loss": math.nan}, as_json=False, text="density 0.1, loss unknown")
     density 0.1, loss unknown
     """
-    click.echo(json.dumps(_finite(result), indent=1, sort_keys=True, allow_nan=False) if as_json else text)
+    if as_json:
+        text = json.dumps(_finite(result), indent=1, sort_keys=True, allow_nan=False)
+    click.echo("".join(sign for sign in text if sign.isprintable() or sign in "\n\t"))  # a text may come from a file
 
 
 def _finite(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +14,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 
 from scratchcard.analysis.anatomy import anatomy, read_anatomy
 from scratchcard.analysis.record_columns import arrow_schema
 from scratchcard.analysis.results import failures
 from scratchcard.analysis.results_file import KEY, Manifests, write_export
-from scratchcard.artefacts.json_file import declared, read_json
+from scratchcard.apply.shipped import shipped
+from scratchcard.artefacts.json_file import declared, read_json, write_json
+from scratchcard.frontends.cli import cli
 from scratchcard.meta.bundle import load_bundle, save_bundle
 from scratchcard.meta.predictor import Predictor
 from scratchcard.pruning.ticket import Ticket
@@ -178,3 +182,13 @@ def test_an_export_whose_failed_runs_are_of_other_types(tmp_path: Path, lost: di
             assert len(failures(path)) == 1
         else:
             refused(failures, path)
+
+
+def test_half_a_character_among_the_features_of_a_bundle_is_left_out_of_what_is_shown(tmp_path: Path) -> None:
+    folder = shutil.copytree(shipped("default")[0], tmp_path / "bundle")
+    manifest = read_json(folder / "manifest.json")
+    manifest["features"][0]["transform"] = "\ud800log"
+    write_json(folder / "manifest.json", manifest)
+    done = CliRunner().invoke(cli, ["show", str(folder)])
+    assert done.exit_code in (0, 2), done.exception
+    assert "\ud800" not in done.output
