@@ -97,8 +97,14 @@ class Leases:
         if note and not self._is_left(name, note, locked is True):
             os.close(file)
             return False
-        with self._mutex:
-            _write(file, self._note())
+        try:
+            with self._mutex:
+                _write(file, self._note())
+        except OSError:  # a full disk: the lock would stay as long as the process
+            with contextlib.suppress(OSError):
+                path.unlink()
+            os.close(file)
+            raise
         if locked is None and os.pread(file, 1000, 0) != self._note():  # pragma: no cover (another was as quick)
             os.close(file)
             return False

@@ -225,3 +225,15 @@ def test_a_number_of_a_process_is_not_enough() -> None:
     assert lives(os.getpid(), begun(os.getpid()))
     assert not lives(os.getpid(), "1")
     assert not lives(2**40)
+
+
+def test_a_lease_that_cannot_be_noted_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with Leases(tmp_path / "leases") as leases:
+        with monkeypatch.context() as patched:
+            patched.setattr("scratchcard.artefacts.leases._write", full)
+            with pytest.raises(OSError, match="No space left"):
+                leases.take("run")
+        assert leases.take("run")
