@@ -86,7 +86,8 @@ def _safetensors(content: bytes, path: Path) -> Mapping[str, Tensor]:
         state: Mapping[str, Tensor] = load(content)
     except SafetensorError as error:
         raise ValueError(
-            f"{path} is not a whole safetensors file ({error}); torch's own files must end in .pt or .pth"
+            f"{path} is not a whole safetensors file ({shortened(str(error), 120)}); torch's own files must end in .pt "
+            "or .pth"
         ) from error
     return state
 

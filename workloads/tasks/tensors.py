@@ -53,7 +53,16 @@ def tensors_task(name: str, file: Path) -> Task:
         raise ValueError(f"{file} is no file of tensors: expected one that ends in {' or '.join(readers)}")
     try:
         found, about = readers[file.suffix](file)
-    except (SafetensorError, zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, NotImplementedError) as error:
+    except (
+        SafetensorError,
+        zipfile.BadZipFile,
+        zlib.error,
+        OSError,
+        EOFError,
+        KeyError,
+        NotImplementedError,
+        UnicodeError,
+    ) as error:
         why = shortened(str(error))
         raise ValueError(f"{file} is damaged or no {file.suffix} file ({why}); make it again") from error
     parts: dict[str, dict[str, Tensor]] = {}
@@ -168,6 +177,7 @@ def _npz(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
                 SyntaxError,
                 TokenError,
                 RecursionError,
+                IndexError,
             ) as error:  # numpy's own
                 raise ValueError(
                     f"{file}'s {shortened(key, 60)} cannot be read ({shortened(str(error))}); save arrays of numbers"
