@@ -121,7 +121,7 @@ def sweep(
         >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
         >>> workload = sc.Workload(nn.Linear(4, 2), task, sc.Recipe(max_steps=10, batch_size=32))
         >>> runs = [Experiment(workload, sc.Method("magnitude"), 0.25, seed) for seed in (0, 1)]
-        >>> [sweep(runs, "swept").ran for _ in range(2)]
+        >>> [sweep(runs, "swept_twice").ran for _ in range(2)]
         [2, 0]
     """
     folder, session = Path(folder).absolute(), Session.of(session, **how)

@@ -122,7 +122,7 @@ def test_a_factory_may_take_the_task(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ("network", "message"),
     [
         (nn.Linear(4, 2), r"Linear on own returns \(2, 2\) for 2 examples, expected numbers of shape \(2, 3\)"),
-        (nn.Linear(5, 3), "Linear cannot take a batch of own of torch.float32 and shape"),
+        (nn.Linear(5, 3), "Linear cannot take a batch of own of torch.float32 of shape"),
         (nn.LayerNorm(4), "nothing to prune"),
         (nn.LSTM(4, 3), "LSTM on own returns tuple, expected one tensor"),
     ],
