@@ -53,8 +53,6 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], texts: Mappin
     from safetensors.torch import save_file
 
     path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder, expected the name of a file to write")
     # Copies where safetensors would refuse tensors that share memory; what is mapped from a file stays there.
     places = Counter(tensor.untyped_storage().data_ptr() for tensor in tensors.values())
     apart = {

@@ -111,75 +111,50 @@ def findings(mask: Mask, known: Mapping[str, Any]) -> tuple[Finding, ...]:
     seen = {name: kind for name, kind in _SEEN.items() if name in known}
     checked = {name: declared(kind, known[name], f"the ticket's checks, {name}") for name, kind in seen.items()}
     known = dict(known) | checked
-    found = []
+    found: dict[str, str] = {}
     collapsed = collapsed_layers(mask)
     if collapsed:
-        found.append(
-            Finding(
-                "collapsed",
-                f"nothing is kept of {_some(collapsed)}, so that its outputs no longer depend on its inputs; keep a "
-                "floor of some weights in each layer, take a higher density or another method",
-            )
+        found["collapsed"] = (
+            f"nothing is kept of {_some(collapsed)}, so that its outputs no longer depend on its inputs; keep a floor "
+            "of some weights in each layer, take a higher density or another method"
         )
     effective = known.get("effective_density")
     if isinstance(effective, float) and effective < FAR_BELOW * mask.density and not collapsed:
-        found.append(
-            Finding(
-                "effective_density",
-                f"only {round(effective * mask.total):,} of the {mask.kept:,} kept weights lie on a path of kept ones "
-                "from an input to an output; a method that keeps paths whole, such as SynFlow, wastes none",
-            )
+        found["effective_density"] = (
+            f"only {round(effective * mask.total):,} of the {mask.kept:,} kept weights lie on a path of kept ones from "
+            "an input to an output; a method that keeps paths whole, such as SynFlow, wastes none"
         )
     elif effective is None and "effective_density_unknown" in known:
-        found.append(
-            Finding(
-                "effective_density",
-                f"its effective density is not known, since {known['effective_density_unknown']}",
-            )
-        )
+        found["effective_density"] = f"its effective density is not known, since {known['effective_density_unknown']}"
     lots = known.get("by_lot", 0)
     if lots > LOTS * mask.kept:
-        found.append(
-            Finding(
-                "by_lot",
-                f"{100 * lots / mask.kept:.0f} % of the kept weights were chosen by lot among weights of the same "
-                "score; zero-initialised weights or gains (the last of each residual block), a dead network or too "
-                "small a batch make such ties",
-            )
+        found["by_lot"] = (
+            f"{100 * lots / mask.kept:.0f} % of the kept weights were chosen by lot among weights of the same score; "
+            "zero-initialised weights or gains (the last of each residual block), a dead network or too small a batch "
+            "make such ties"
         )
     zeros = [name for name in known.get("only_zeros", ()) if name not in collapsed]
     if zeros:
-        found.append(
-            Finding(
-                "only_zeros",
-                f"the criterion gives only zeros to {_some(zeros)}, so that it says nothing there; look for a layer "
-                "that is not used, or whose gradient or signal vanishes",
-            )
+        found["only_zeros"] = (
+            f"the criterion gives only zeros to {_some(zeros)}, so that it says nothing there; look for a layer that "
+            "is not used, or whose gradient or signal vanishes"
         )
     beside = known.get("not_prunable", {})
     if beside:
-        found.append(
-            Finding(
-                "not_prunable",
-                f"{sum(beside.values()):,} weights in matrices of unknown layers stay whole and are not counted "
-                f"({_some(beside)}); sc.register_prunable names them",
-            )
+        found["not_prunable"] = (
+            f"{sum(beside.values()):,} weights in matrices of unknown layers stay whole and are not counted "
+            f"({_some(beside)}); sc.register_prunable names them"
         )
     classes = known.get("missing_classes", ())
     if classes:
-        found.append(
-            Finding(
-                "missing_classes",
-                f"the scoring batch has no example of {'the classes' if len(classes) > 1 else 'class'} "
-                f"{_some(classes)}; take a larger or a balanced one where the training split has them",
-            )
+        found["missing_classes"] = (
+            f"the scoring batch has no example of {'the classes' if len(classes) > 1 else 'class'} {_some(classes)}; "
+            "take a larger or a balanced one where the training split has them"
         )
     frozen = known.get("frozen", ())
     if frozen:
-        found.append(
-            Finding("frozen", f"{_some(frozen)} is frozen and was left whole and uncounted; include it to prune it")
-        )
-    return tuple(found)
+        found["frozen"] = f"{_some(frozen)} is frozen and was left whole and uncounted; include it to prune it"
+    return tuple(Finding(kind, text) for kind, text in found.items())
 
 
 def _some(names: Iterable[Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from scratchcard.words import duration
+from scratchcard.words import duration, printable
 
 LINE_SECONDS = 60.0
 """Between two lines of progress where stderr is no terminal."""
@@ -37,7 +37,7 @@ def warn(text: str) -> None:
     ...     warn("2 of the 10 runs of grid 'toy' are not finished")
     scratchcard: warning: 2 of the 10 runs of grid 'toy' are not finished
     """
-    click.echo(f"scratchcard: warning: {' '.join(text.split())}", err=True)
+    click.echo(f"scratchcard: warning: {printable(text)}", err=True)
 
 
 def took() -> str:

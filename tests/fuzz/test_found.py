@@ -149,14 +149,20 @@ def test_a_task_of_arrays_that_do_not_fit(tmp_path: Path, entries: dict[str, Any
     refused(lambda file: tensors_task("task", file), path)
 
 
-def test_an_array_whose_header_ends_early(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("said", "instead"),
+    [(b"'shape': (50,)", b"'shape': ((((("), (b"'descr': '<i8'", b"'descr': ()")],
+    ids=["ends early", "no type"],
+)
+def test_an_array_with_an_odd_header(tmp_path: Path, said: bytes, instead: bytes) -> None:
     path = tmp_path / "task.npz"
     np.savez(path, **arrays())
     with zipfile.ZipFile(path) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
+    assert any(said in content for content in entries.values())
     with zipfile.ZipFile(path, "w") as archive:  # whose sums are right
         for name, content in entries.items():
-            archive.writestr(name, content.replace(b"'shape': (50,)", b"'shape': ((((("))
+            archive.writestr(name, content.replace(said, instead.ljust(len(said))))
     assert "cannot be read" in refused(lambda file: tensors_task("task", file), path)
 
 
@@ -190,5 +196,5 @@ def test_half_a_character_among_the_features_of_a_bundle_is_left_out_of_what_is_
     manifest["features"][0]["transform"] = "\ud800log"
     write_json(folder / "manifest.json", manifest)
     done = CliRunner().invoke(cli, ["show", str(folder)])
-    assert done.exit_code in (0, 2), done.exception
-    assert "\ud800" not in done.output
+    assert done.exit_code == 0, done.exception
+    assert "(log)" in done.output

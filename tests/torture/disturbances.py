@@ -138,23 +138,22 @@ def kill_at_a_write(torture: Torture) -> None:
 
 def disk_full(torture: Torture) -> None:
     """From the n-th write on nothing can be opened, made or renamed."""
-    name = _step(torture)
-    ended = torture.start(name, at_write(torture.random.randint(1, 40), is_full)).ends()
-    torture.counts["disks full at a write"] += 1
-    torture.counts["... of these refused in one sentence"] += ended.one_sentence
-    torture.check_disturbed("a full disk", name, ended)
-    torture.check_goes_on("a full disk", name)
+    _full(torture, "at a write", at_write(torture.random.randint(1, 40), is_full))
 
 
 def disk_full_within_a_file(torture: Torture) -> None:
     """No file may grow beyond a size: what is being written ends in its middle, whoever writes it."""
-    name = _step(torture)
     # The text on stderr is in a file too: it has some room.
-    ended = torture.start(name, files_of_at_most(int(2 ** torture.random.uniform(11, 22)))).ends()
-    torture.counts["disks full within a file"] += 1
-    torture.counts["... within a file refused in one sentence"] += ended.one_sentence
-    torture.check_disturbed("a disk full within a file", name, ended)
-    torture.check_goes_on("a disk full within a file", name)
+    _full(torture, "within a file", files_of_at_most(int(2 ** torture.random.uniform(11, 22))))
+
+
+def _full(torture: Torture, where: str, fault: Fault) -> None:
+    name = _step(torture)
+    ended = torture.start(name, fault).ends()
+    torture.counts[f"disks full {where}"] += 1
+    torture.counts[f"... {where} refused in one sentence"] += ended.one_sentence
+    torture.check_disturbed(f"a disk full {where}", name, ended)
+    torture.check_goes_on(f"a disk full {where}", name)
 
 
 def clock_jumps(torture: Torture) -> None:
