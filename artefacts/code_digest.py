@@ -36,31 +36,51 @@ def code_digest(path: str) -> str | None:
         >>> code_digest("my_network:build") == before
         False
     """
+    files, installed = _code(path)
+    if not files:
+        return None
+    parts: list[str | bytes] = []
+    for file, name in files.items():
+        text = file.read_bytes()
+        parts += [f"{name} {len(text)}\n", text]
+    if installed:
+        parts.append(f"{path.partition(':')[0].partition('.')[0]} {installed}\n")
+    return sha256(parts)
+
+
+def code_files(path: str) -> set[Path]:
+    """The files that `code_digest` reads.
+
+    Examples:
+        >>> _ = Path("my_network.py").write_text("from my_layers import width")
+        >>> _ = Path("my_layers.py").write_text("width = 10")
+        >>> sorted(file.name for file in code_files("my_network:build"))
+        ['my_layers.py', 'my_network.py']
+    """
+    return {file.resolve() for file in _code(path)[0]}
+
+
+def _code(path: str) -> tuple[dict[Path, str], str]:
+    """The files of `package.module:name` with the names by which they count, and its version if it is installed."""
     module_name = path.partition(":")[0]
     look_in_working_folder()
     found = _spec_of(module_name)
     # A script that is run has no spec, but a file.
     origin = getattr(sys.modules.get(module_name), "__file__", None) if found is None else found.origin
     if origin is None or not Path(origin).is_file():
-        return None
+        return {}, ""
     file = Path(origin)
     in_package = found is not None and bool(found.parent)
-    files = sorted(file.parent.glob("*.py")) if in_package else [file]
-    contents = {each.name: each.read_bytes() for each in files}
-    parts: list[str | bytes] = [part for name, text in contents.items() for part in (f"{name} {len(text)}\n", text)]
-    top = module_name.partition(".")[0]
-    installed = installed_version(top, file)
+    files = {each: each.name for each in (sorted(file.parent.glob("*.py")) if in_package else [file])}
+    installed = installed_version(module_name.partition(".")[0], file)
     if installed:
-        return sha256([*parts, f"{top} {installed}\n"])
+        return files, installed
     root = file.parent
     for _ in range(found.parent.count(".") + 1 if found is not None and found.parent else 0):
         root = root.parent
     known = {each.resolve() for each in files}
-    for each in _imported(files, root):
-        if each.resolve() not in known:
-            text = each.read_bytes()
-            parts += [f"{each.relative_to(root).as_posix()} {len(text)}\n", text]
-    return sha256(parts)
+    beside = {each: each.relative_to(root).as_posix() for each in _imported(list(files), root)}
+    return files | {each: name for each, name in beside.items() if each.resolve() not in known}, ""
 
 
 def _spec_of(module_name: str) -> ModuleSpec | None:
@@ -106,12 +126,22 @@ def installed_version(top: str, file: str | Path | None) -> str:
         >>> installed_version("mine", "mine.py")
         ''
     """
-    if file is None or not any(Path(file).resolve().is_relative_to(place) for place in _LIBRARIES):
+    if file is None or not is_installed(file):
         return ""
     try:
         return version(top)
     except PackageNotFoundError:
         return str(getattr(sys.modules.get(top), "__version__", "of no version"))
+
+
+def is_installed(file: str | Path) -> bool:
+    """Whether a file lies where Python keeps its library and installed packages.
+
+    Examples:
+        >>> is_installed(np.__file__), is_installed("mine.py")
+        (True, False)
+    """
+    return any(Path(file).resolve().is_relative_to(place) for place in _LIBRARIES)
 
 
 def foreign_code(members: Iterable[Any]) -> dict[str, str | None]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Collection, Iterable, Iterator
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor, nn
+
+from scratchcard.artefacts.code_digest import is_installed
 
 CONVOLUTIONS = (
     nn.Conv1d,
@@ -52,25 +57,65 @@ def register_prunable(kind: type[nn.Module], names: Iterable[str]) -> None:
             f"expected a class of torch.nn.Module and names of its parameters, got {kind!r} and {names!r}, such as "
             'register_prunable(MyLayer, ("weight",))'
         )
-    PRUNABLE[kind] = names
+    register_again([Registration(kind, names, sys._getframe(1).f_code.co_filename)])
+
+
+class Registration(NamedTuple):
+    """What `register_prunable` was given, and the file in which it was called.
+
+    Examples:
+        >>> Registration(nn.Bilinear, ("weight",), "script.py").names
+        ('weight',)
+    """
+
+    kind: type[nn.Module]
+    names: tuple[str, ...]
+    file: str
+
+
+_REGISTERED: dict[type[nn.Module], Registration] = {}
+
+
+def registrations() -> list[Registration]:
+    """What was registered in this process, for another one.
+
+    Examples:
+        >>> [entry.kind for entry in registrations() if entry.kind is nn.Linear]
+        []
+    """
+    return list(_REGISTERED.values())
+
+
+def register_again(entries: Iterable[Registration]) -> None:
+    """Register here what was registered in another process.
+
+    Examples:
+        >>> register_again(registrations())
+    """
+    for entry in entries:
+        PRUNABLE[entry.kind] = entry.names
+        _REGISTERED[entry.kind] = entry
     _patterns.cache_clear()
 
 
-_OURS = dict(PRUNABLE)
+def registered_for(network: nn.Module | Collection[Path]) -> dict[str, list[str]]:
+    """What was registered that decides what is prunable in a network: names of parameters by the class.
 
-
-def registered() -> dict[str, list[str]]:
-    """What `register_prunable` added in this process, by the class: names of parameters.
+    Args:
+        network: a module, for which all counts that fits a layer of it; or the files of the code that builds one, for
+            which all counts but what is registered there (it is part of that code, and was registered only if that
+            code has run) or by an installed package.
 
     Examples:
-        >>> "torch.nn.modules.linear:Linear" in registered()
-        False
+        >>> registered_for(nn.Linear(2, 2))
+        {}
     """
-    return {
-        f"{kind.__module__}:{kind.__qualname__}": list(names)
-        for kind, names in PRUNABLE.items()
-        if _OURS.get(kind) != names
-    }
+    if isinstance(network, nn.Module):
+        kinds = {type(layer) for layer in network.modules()}
+        chosen = [entry for entry in registrations() if any(issubclass(kind, entry.kind) for kind in kinds)]
+    else:
+        chosen = [e for e in registrations() if Path(e.file).resolve() not in network and not is_installed(e.file)]
+    return {f"{entry.kind.__module__}:{entry.kind.__qualname__}": list(entry.names) for entry in chosen}
 
 
 @lru_cache(maxsize=4096)

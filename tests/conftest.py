@@ -1,4 +1,4 @@
-"""Every test runs on one torch thread, in a known random state."""
+"""Every test runs on one torch thread, in a known random state; what it registers ends with it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 from hypothesis import settings
+
+from scratchcard.pruning import known_layers
 
 settings.register_profile("dev", deadline=None)  # machines are noisy
 settings.register_profile("ci", deadline=None, derandomize=True)
@@ -21,5 +23,12 @@ def _known_state() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    registered = known_layers.registrations()
+    prunable = dict(known_layers.PRUNABLE)
     yield
     torch.set_num_threads(threads)
+    if known_layers.registrations() != registered:
+        known_layers.PRUNABLE.clear()
+        known_layers.PRUNABLE.update(prunable)
+        known_layers._REGISTERED.clear()
+        known_layers.register_again(registered)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scratchcard.artefacts.code_digest import code_digest, foreign_code
+from scratchcard.artefacts.code_digest import code_digest, code_files, foreign_code
 from scratchcard.artefacts.digest import sha256, tensor_bytes
 from scratchcard.pruning.inputs import (
     Inputs,
@@ -23,7 +23,7 @@ from scratchcard.pruning.inputs import (
     tensors,
     told,
 )
-from scratchcard.pruning.known_layers import registered
+from scratchcard.pruning.known_layers import register_again, registered_for, registrations
 from scratchcard.pruning.network_code import network_code
 from scratchcard.pruning.parameters import inside, prunable
 from scratchcard.registry import members
@@ -144,8 +144,8 @@ class Workload:
         """Plain JSON that identifies the workload: network, task, data digest, recipe; the weights' file and sha256.
 
         A network or task of the user's own has its code's digest too: edited, it is another one. So has a network that
-        another package registered, and what `register_prunable` added counts for both. A module also has the digest of
-        its structure and state, and an objective other than classification is named.
+        another package registered, and what `register_prunable` added counts for both where that code does not do it. A
+        module also has the digest of its structure and state, and an objective other than classification is named.
 
         Raises:
             FileNotFoundError: the weights file does not exist.
@@ -173,12 +173,21 @@ class Workload:
         elif self.network not in NETWORKS:  # of another package
             for code in foreign_code([members(NETWORKS, "networks").get(self.network)]).values():
                 described["network_code"] = code
-        if "network_code" in described and (added := registered()):
-            described["prunable"] = added
+        if "network_code" in described:
+            of = code_files(self.network) if isinstance(self.network, str) else self.network
+            if added := registered_for(of):
+                described["prunable"] = added
         if self.weights is not None:
             described["weights"] = str(self.weights)
             described["weights_sha256"] = sha256([read_bytes(self.weights)])
         return described
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"registrations": registrations()}  # a process that it is sent to needs them
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        register_again(state.pop("registrations"))
+        self.__dict__.update(state)
 
     def _check_outputs(self, network: nn.Module) -> None:
         """Call the network once on two examples; the objective says whether its outputs fit."""

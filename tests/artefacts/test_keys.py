@@ -26,7 +26,7 @@ from scratchcard.artefacts.code_digest import code_digest
 from scratchcard.artefacts.fingerprint import fingerprint
 from scratchcard.artefacts.store import Store
 from scratchcard.dataset_builder.recording import Recording
-from scratchcard.pruning import known_layers
+from scratchcard.pruning.known_layers import register_prunable
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.network_code import network_code
 from scratchcard.pruning.scores import Scores
@@ -214,9 +214,9 @@ def test_a_run(changed: dict[str, Any]) -> None:
     assert run(**changed) == run(**changed) != run()
 
 
-def test_what_counts_as_prunable_is_in_a_run_of_ones_own_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_counts_as_prunable_is_in_a_run_of_ones_own_network() -> None:
     before = run()
-    monkeypatch.setattr(known_layers, "PRUNABLE", dict(known_layers.PRUNABLE) | {Net: ("scale",)})
+    register_prunable(nn.Linear, ["weight", "bias"])
     assert run() != before
 
 

@@ -18,9 +18,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from scratchcard.pruning.known_layers import register_prunable
 from scratchcard.pruning.parameters import prunable
+from scratchcard.workers.processes import Processes
 from scratchcard.workloads.device import choose_device
 from scratchcard.workloads.engines.engine import seeded
+from scratchcard.workloads.factory import load_factory
 from scratchcard.workloads.module_copy import module_copy
 from scratchcard.workloads.networks import build_network
 from scratchcard.workloads.recipe import Recipe
@@ -316,6 +319,50 @@ def test_a_network_whose_code_was_edited_is_another(tmp_path: Path) -> None:
         assert own.describe()["network_code"] != one
     finally:
         sys.path.remove(str(tmp_path))
+
+
+GATE = """
+import scratchcard, torch
+from torch import nn
+
+class Gate(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Parameter(torch.eye(10))
+
+    def forward(self, x):
+        return x @ self.table
+"""
+REGISTERED = 'scratchcard.register_prunable(Gate, ["table"])\n'
+SMALL = "small = lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10), Gate())\n"
+
+
+def test_what_a_network_registers_itself_is_its_code_whether_it_has_run_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "registering.py").write_text(GATE + REGISTERED + SMALL)
+    own = Workload("registering:small", load_task("digits"))
+    before = own.describe()
+    assert list(prunable(own.build(0))) == ["1.weight", "2.table"]
+    assert own.describe() == before
+
+
+def test_what_a_script_registers_counts_and_goes_with_its_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "unregistered.py").write_text(GATE + SMALL)
+    own = Workload("unregistered:small", load_task("digits"))
+    before, other = own.describe(), Workload(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), load_task("digits"))
+    of_other = other.describe()
+    register_prunable(load_factory("unregistered:Gate"), ["table"])
+    assert own.describe() == before | {"prunable": {"unregistered:Gate": ["table"]}}
+    assert Workload(own.build(0), own.task).describe()["prunable"] == {"unregistered:Gate": ["table"]}
+    assert other.describe() == of_other  # it has no gate
+    pool = Processes(1)
+    try:
+        assert pool.result(pool.submit(own.describe)) == own.describe()
+    finally:
+        pool.close(kill=True)
 
 
 def test_code_that_ends_its_process_is_not_run_to_be_known(tmp_path: Path) -> None:
