@@ -50,7 +50,23 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, html: Path) -> Any:
-    """The page, opened anew, with everything unfolded and all plots drawn, on a wide light screen."""
+    """The page, unfolded, all plots drawn, on a wide light screen; opened again where a test spoilt it."""
+    if browser.execute_script("return window.unspoilt") is None:
+        unfold(browser, html)
+        browser.execute_script("window.unspoilt = true")
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    emulate(browser, "light")
+    browser.execute_script("window.scrollTo(0, 0)")
+    return browser
+
+
+@pytest.fixture
+def page_to_spoil(page: Any) -> Any:
+    page.execute_script("window.unspoilt = undefined")
+    return page
+
+
+def unfold(browser: Any, html: Path) -> None:
     fresh(browser, html.as_uri())
     browser.find_element("id", "everything").click()
     wait(browser, "return document.querySelectorAll('details:not(.listing):not([open])').length === 0")
@@ -60,8 +76,6 @@ def page(browser: Any, html: Path) -> Any:
         left[0]?.scrollIntoView();
         return !left.length;""",
     )
-    browser.execute_script("window.scrollTo(0, 0)")
-    return browser
 
 
 def fresh(browser: Any, address: str) -> None:
@@ -127,15 +141,19 @@ def test_an_address_opens_its_part(browser: Any, html: Path) -> None:
     assert browser.execute_script("return document.querySelectorAll('details.part[open]').length") == 1
 
 
-def test_no_message_in_the_console_and_no_request(page: Any, html: Path) -> None:
-    messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
+def test_no_message_in_the_console_and_no_request(browser: Any, html: Path) -> None:
+    unfold(browser, html)
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     assert html.as_uri() in sent  # the log does record requests
     assert {url for url in sent if not url.startswith("data:")} == {html.as_uri()}
-    assert page.get_log("browser") == []
+    assert browser.get_log("browser") == []
+    browser.execute_script("window.unspoilt = true")
 
 
-def test_the_policy_stops_what_gets_in_all_the_same(page: Any) -> None:
+def test_the_policy_stops_what_gets_in_all_the_same(page_to_spoil: Any) -> None:
+    page = page_to_spoil
+    page.get_log("browser")
     assert page.execute_script("return window.hacked") is None
     page.execute_script(
         """const script = document.createElement('script'); script.textContent = 'window.hacked = 3';
@@ -330,7 +348,8 @@ def test_a_phone_shows_it_without_scrolling_sideways(page: Any) -> None:
     assert page.execute_script("return document.querySelectorAll('.scroll table').length") > 5
 
 
-def test_it_prints_with_its_plots(page: Any) -> None:
+def test_it_prints_with_its_plots(page_to_spoil: Any) -> None:
+    page = page_to_spoil
     emulate(page, "dark", "print")
     assert background(page) == LIGHT  # paper is light, whatever the screen's theme
     assert page.execute_script("return getComputedStyle(document.querySelector('.buttons')).display") == "none"

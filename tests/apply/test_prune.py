@@ -108,7 +108,7 @@ def test_ones_own_network_and_tensors_in_python_the_command_line_a_grid_and_a_bu
     )
     grid = read_grid("grid.toml", tmp_path / "results")
     assert {run.workload.task.name for run in grid.experiments} == {"tensors:arrays.npz"}
-    run_grid(grid, tmp_path / "results", jobs=2)
+    run_grid(grid, tmp_path / "results")
     records = [json.loads(path.read_text()) for path in (tmp_path / "results").glob("[!.]*.json")]
     found_records = [record for record in records if "test_accuracy" in record]
     assert len(found_records) == 2
@@ -116,18 +116,12 @@ def test_ones_own_network_and_tensors_in_python_the_command_line_a_grid_and_a_bu
 
     # And so does a build with two jobs.
     workload = sc.Workload("mynets:net", sc.load_task("tensors:arrays.npz"), RECIPE)
-    table = build(
-        workload,
-        [1, 2],
-        tmp_path / "table",
-        IMP,
-        jobs=2,
-    )
+    table = build(workload, [1, 2], tmp_path / "table", IMP, jobs=2)
     assert table.seeds == {"net-arrays": (1, 2)}
     with pytest.raises(ValueError, match=r"with fixed weights \(mynets:Net\) all seeds are the same network"):
         build(sc.Workload(network, task, RECIPE), [1, 2], tmp_path / "other")
     module = sc.Workload(network, task, RECIPE)
-    one = build(module, [1], tmp_path / "module", IMP, jobs=2)
+    one = build(module, [1], tmp_path / "module", IMP)
     assert one.rows == 220
 
 

@@ -162,6 +162,7 @@ def test_a_folder_of_notes_is_refused_before_anything_is_written(workload: Workl
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.slow
 def test_a_build_that_is_killed_goes_on(tmp_path: Path, workload: Workload) -> None:
     """A real process, killed with SIGKILL while it works on the second seed; the first is not built again."""
     code = (

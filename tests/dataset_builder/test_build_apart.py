@@ -73,6 +73,7 @@ def test_a_worker_that_dies_costs_only_what_it_was_at(tmp_path: Path, networks: 
     assert same(apart, build(deadly, range(4), tmp_path / "here", SNIP))
 
 
+@pytest.mark.slow
 def test_a_seed_that_kills_its_workers_is_named_and_the_others_are_built(tmp_path: Path, networks: None) -> None:
     deadly = workload("deadly_networks:dies")
     with pytest.raises(OSError, match=r"seed 2 of .*table could not be built, its worker process died 2 times .*kept"):
@@ -80,6 +81,7 @@ def test_a_seed_that_kills_its_workers_is_named_and_the_others_are_built(tmp_pat
     assert ScoreTable.open(tmp_path / "table").seeds == {deadly.name: (0, 1, 3)}
 
 
+@pytest.mark.slow
 def test_an_error_in_a_worker_is_raised_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown network 'nonesuch'"):
         build(workload("nonesuch"), [0, 1], tmp_path, SNIP, jobs=2)

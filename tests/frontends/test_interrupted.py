@@ -21,15 +21,20 @@ TOLD = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHU
 @pytest.mark.parametrize(
     ("jobs", "after", "number", "everyone"),
     [
-        (1, 1.0, signal.SIGINT, True),
-        (2, 0.2, signal.SIGINT, True),
         (2, 1.0, signal.SIGINT, True),
-        (1, 1.0, signal.SIGTERM, True),
-        (2, 0.2, signal.SIGTERM, True),
-        (2, 1.0, signal.SIGTERM, True),
-        (2, 1.0, signal.SIGTERM, False),
-        (2, 0.2, signal.SIGHUP, True),
-        (2, 1.0, signal.SIGHUP, True),
+        *(
+            pytest.param(*moment, marks=pytest.mark.slow)
+            for moment in (
+                (1, 1.0, signal.SIGINT, True),
+                (2, 0.2, signal.SIGINT, True),
+                (1, 1.0, signal.SIGTERM, True),
+                (2, 0.2, signal.SIGTERM, True),
+                (2, 1.0, signal.SIGTERM, True),
+                (2, 1.0, signal.SIGTERM, False),
+                (2, 0.2, signal.SIGHUP, True),
+                (2, 1.0, signal.SIGHUP, True),
+            )
+        ),
     ],
 )
 def test_what_stops_a_command_stops_it_soon_and_it_says_how_to_go_on(
@@ -52,6 +57,7 @@ def test_what_stops_a_command_stops_it_soon_and_it_says_how_to_go_on(
     assert not list(table.glob(".leases/*"))
 
 
+@pytest.mark.slow
 def test_nohup_is_heeded(tmp_path: Path) -> None:
     table = tmp_path / "table"
     arguments = ["build", "--seeds", "0", "--regime", "ISS", "--scorer", "magnitude", "--max-steps", "200000"]

@@ -91,6 +91,7 @@ class Killer(threading.Thread):
         self.killed = victim
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_one_run_that_is_done_again(tmp_path: Path) -> None:
     experiments = runs([SNIP, IMP], seeds=range(1, 6), steps=400)
     killer = Killer(tmp_path / "killed", 2)

@@ -257,22 +257,22 @@ def test_a_relative_file_is_found_by_a_worker_in_another_folder(
     assert pickle.loads(packed).name == task.name == "tensors:mine.npz"  # noqa: S301
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
-def test_data_stays_in_its_file(tmp_path: Path, suffix: str) -> None:
+def test_data_stays_in_its_file(tmp_path: Path) -> None:
     """200 MB of inputs must not become the process's own memory."""
     big = np.zeros((50_000, 1000), dtype=np.float32)
     arrays = {"train_inputs": big, "train_targets": np.arange(50_000) % 2}
     for split in ("validation", "test"):
         arrays |= {f"{split}_inputs": big[:2], f"{split}_targets": np.arange(2)}
-    name = write(tmp_path / f"big{suffix}", arrays)
+    names = [write(tmp_path / f"big{suffix}", arrays) for suffix in (".npz", ".safetensors")]
     code = (
         "import sys; from scratchcard.workloads.tasks import load_task\n"
         "def own(): return int(open('/proc/self/status').read().split('RssAnon:')[1].split()[0]) // 1024\n"
-        f"load_task('digits'); before = own(); task = load_task({name!r}); print(own() - before, len(task.train))\n"
+        f"load_task('digits'); before = own(); tasks = [load_task(name) for name in {names!r}]\n"
+        "print(own() - before, *(len(task.train) for task in tasks))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    grown, examples = map(int, done.stdout.split())
-    assert examples == 50_000
+    grown, *examples = map(int, done.stdout.split())
+    assert examples == [50_000, 50_000]
     assert grown < 60
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -237,26 +236,27 @@ def test_a_balanced_batch_needs_every_class() -> None:
         workload.scoring_batch(0)
 
 
+SAME = """
+import hashlib, torch; torch.set_num_threads(1)
+from scratchcard.regimes import ISS, UMS
+from scratchcard.scorers import make_scorer
+from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.workload import Workload
+w = Workload('lenet_300_100', load_task('digits'), Recipe(max_steps=40, evaluation_interval=20))
+masks = [UMS().find(w, make_scorer('snip'), 0.01, 5).mask,
+         ISS(rounds=2).find(w, make_scorer('magnitude'), 0.01, 5).mask]
+found = [hashlib.sha256(m.flat().numpy().tobytes()).hexdigest() for m in masks]
+"""
+
+
 def test_the_same_seed_gives_the_same_ticket_in_a_second_process() -> None:
-    code = (
-        "import hashlib, torch; torch.set_num_threads(1)\n"
-        "from scratchcard.regimes import ISS, UMS\n"
-        "from scratchcard.scorers import make_scorer\n"
-        "from scratchcard.workloads.tasks import load_task\n"
-        "from scratchcard.workloads.engines.training import Recipe\n"
-        "from scratchcard.workloads.workload import Workload\n"
-        "w = Workload('lenet_300_100', load_task('digits'), Recipe(max_steps=40, evaluation_interval=20))\n"
-        "masks = [UMS().find(w, make_scorer('snip'), 0.01, 5).mask,\n"
-        "         ISS(rounds=2).find(w, make_scorer('magnitude'), 0.01, 5).mask]\n"
-        "print([hashlib.sha256(m.flat().numpy().tobytes()).hexdigest() for m in masks])\n"
-    )
-    root = Path(__file__).resolve().parents[2]
-    runs = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True).stdout
-        for _ in range(2)
-    ]
-    assert runs[0] == runs[1]
-    assert len(runs[0]) > 100
+    here: dict[str, Any] = {}
+    exec(SAME, here)  # noqa: S102
+    start = [sys.executable, "-c", SAME + "print(found)"]
+    other = subprocess.run(start, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True)
+    assert other.stdout == f"{here['found']}\n"
+    assert len(set(here["found"])) == 2
 
 
 NETWORK = """
@@ -283,21 +283,13 @@ def table():
 """
 
 
-def described(folder: Path, text: str, factory: str = "small") -> dict[str, object]:
-    """In a new process, as edited code is used."""
+def described(folder: Path, text: str) -> dict[str, Any]:
     (folder / "edited_networks.py").write_text(text)
-    code = (
-        "import json\nfrom scratchcard import Workload, load_task\n"
-        f"print(json.dumps(Workload('edited_networks:{factory}', load_task('digits')).describe()))"
-    )
-    path = f"{folder}:{Path(__file__).parents[2]}"
-    start = [sys.executable, "-B", "-c", code]
-    done = subprocess.run(start, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=True)
-    found: dict[str, object] = json.loads(done.stdout)
-    return found
+    return Workload("edited_networks:small", load_task("digits")).describe()
 
 
-def test_a_network_whose_code_was_edited_is_another(tmp_path: Path) -> None:
+def test_a_network_whose_code_was_edited_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
     before = described(tmp_path, NETWORK)
     assert isinstance(before["network_code"], str)
     for change in (("F.relu", "F.gelu"), ("return Small()", "return nn.Sequential(Small())")):
@@ -311,14 +303,10 @@ def test_a_network_whose_code_was_edited_is_another(tmp_path: Path) -> None:
     (package / "__init__.py").touch()
     (package / "layers.py").write_text(NETWORK)
     own = Workload("edited_package.nets:small", load_task("digits"))
-    sys.path.insert(0, str(tmp_path))
-    try:
-        (package / "nets.py").write_text("from edited_package.layers import small\n")
-        one = own.describe()["network_code"]
-        (package / "layers.py").write_text(NETWORK.replace("F.relu", "F.gelu"))
-        assert own.describe()["network_code"] != one
-    finally:
-        sys.path.remove(str(tmp_path))
+    (package / "nets.py").write_text("from edited_package.layers import small\n")
+    one = own.describe()["network_code"]
+    (package / "layers.py").write_text(NETWORK.replace("F.relu", "F.gelu"))
+    assert own.describe()["network_code"] != one
 
 
 GATE = """
@@ -365,9 +353,10 @@ def test_what_a_script_registers_counts_and_goes_with_its_runs(tmp_path: Path, m
         pool.close(kill=True)
 
 
-def test_code_that_ends_its_process_is_not_run_to_be_known(tmp_path: Path) -> None:
-    deadly = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
-    assert isinstance(described(tmp_path, deadly)["network_code"], str)
+def test_code_is_not_run_to_be_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert isinstance(described(tmp_path, "raise SystemExit")["network_code"], str)
+    assert "edited_networks" not in sys.modules
 
 
 def test_registered_networks_and_what_cannot_be_found_have_no_code(own_network: str) -> None:
