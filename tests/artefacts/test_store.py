@@ -94,6 +94,7 @@ def test_a_claim_leaves_no_file_behind(tmp_path: Path) -> None:
     assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".safetensors"]
 
 
+@pytest.mark.slow
 def test_many_that_want_one_key_compute_it_once_though_its_lock_is_removed(tmp_path: Path) -> None:
     code = (
         "import sys, time, torch\nfrom pathlib import Path\nfrom scratchcard.artefacts.store import Store, Stored\n"

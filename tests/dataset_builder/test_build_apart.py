@@ -65,6 +65,7 @@ def same(one: ScoreTable, other: ScoreTable) -> bool:
     return all(np.array_equal(a.columns[n], b.columns[n], equal_nan=True) for a, b in pairs for n in a.columns)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_costs_only_what_it_was_at(tmp_path: Path, networks: None) -> None:
     told: list[tuple[int, int]] = []
     deadly = workload("deadly_networks:dies_once")

@@ -105,6 +105,7 @@ def test_a_killed_worker_costs_one_run_that_is_done_again(tmp_path: Path) -> Non
     until(lambda: not lives(killer.killed), 5)
 
 
+@pytest.mark.slow
 def test_runs_that_raise_or_kill_their_worker_are_recorded_and_stop_no_other(tmp_path: Path, networks: Path) -> None:
     # An iterative regime on the first: its dense training, done beforehand for all, kills its worker too.
     killing = runs([Method.of("magnitude", regime="ISS", rounds=1), IMP], network="faulty_networks:kills")

@@ -120,6 +120,7 @@ def test_an_ordered_call_that_dies_is_an_error() -> None:
         list(ordered([int, partial(os._exit, 3)], pool, what="training"))
 
 
+@pytest.mark.slow
 def test_a_process_keeps_what_its_calls_keep() -> None:
     """Tasks are read once, though loky takes 300 MB more for a leak after a second."""
     pool = Processes(1)

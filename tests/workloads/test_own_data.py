@@ -257,6 +257,7 @@ def test_a_relative_file_is_found_by_a_worker_in_another_folder(
     assert pickle.loads(packed).name == task.name == "tensors:mine.npz"  # noqa: S301
 
 
+@pytest.mark.slow
 def test_data_stays_in_its_file(tmp_path: Path) -> None:
     """200 MB of inputs must not become the process's own memory."""
     big = np.zeros((50_000, 1000), dtype=np.float32)

@@ -20,9 +20,9 @@ from scratchcard.workloads.task import Split, Task
 from tests.workloads.training_toys import convolutional, perceptron, random_mask, randomised, toy_task
 
 TASK = toy_task()
-RECIPE = Recipe(batch_size=32, max_steps=300, evaluation_interval=20, patience=99)
+RECIPE = Recipe(batch_size=32, max_steps=120, evaluation_interval=20, patience=99)
 # Stops some networks early, each at another evaluation.
-STOPPING = replace(RECIPE, learning_rate=0.3, evaluation_interval=7, patience=3)
+STOPPING = replace(RECIPE, max_steps=300, learning_rate=0.3, evaluation_interval=7, patience=3)
 RECIPES = {
     "sgd": RECIPE,
     "decay": replace(RECIPE, weight_decay=1e-2),
