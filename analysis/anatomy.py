@@ -20,6 +20,7 @@ from scratchcard.analysis.overlap import PackedMask, chances, core_curve, jaccar
 from scratchcard.analysis.tickets import Origin, labels_of, layer_rows, ticket_files, workloads_of
 from scratchcard.analysis.weights import EDGES, Distribution, same_sign, weight_distributions
 from scratchcard.artefacts.files import written_beside
+from scratchcard.artefacts.parquet_file import damage_told
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.sweeps.run_records import read_result
 from scratchcard.words import quoted, shortened
@@ -142,11 +143,9 @@ def read_anatomy(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no anatomy at {path}: expected a file that `scratchcard anatomy --out` wrote")
-    try:
+    with damage_told(path, "make it again"):
         table = pq.read_table(path, page_checksum_verification=True)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = shortened(str(error))
-        raise ValueError(f"{path} is damaged or no Parquet file ({reason}); make it again") from error
+        table.validate(full=True)
     version = (table.schema.metadata or {}).get(FORMAT_KEY)
     if version is None:
         raise ValueError(f"{path} is a Parquet file but no anatomy; make one with `scratchcard anatomy --out`")

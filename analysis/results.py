@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -202,10 +203,13 @@ def _manifests(source: str | Path) -> Manifests:
     if not path.exists():
         raise FileNotFoundError(f"there are no results at {path}: expected a folder of them or an exported .parquet")
     if path.is_dir():
-        return read_beside(path)
-    if path.suffix != ".parquet":
+        found = read_beside(path)
+    elif path.suffix == ".parquet":
+        found = read_export(path)[1]
+    else:
         raise ValueError(f"{path} is no folder of results and no exported .parquet file")
-    return read_export(path)[1]
+    # JSON can hold half a character, which no page, frame or terminal takes.
+    return Manifests(*json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace")))
 
 
 def _of(found: Manifests, source: str | Path, grid: str | None) -> Manifests:

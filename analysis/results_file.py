@@ -14,6 +14,7 @@ from scratchcard.analysis.record_columns import (
 )
 from scratchcard.artefacts.files import written_beside
 from scratchcard.artefacts.json_file import declared, parse_object
+from scratchcard.artefacts.parquet_file import damage_told
 from scratchcard.words import quoted, shortened
 
 if TYPE_CHECKING:
@@ -144,15 +145,12 @@ def read_export(path: Path) -> tuple[pa.Table, Manifests]:
         >>> table["digest"].to_pylist(), manifests.grids
         (['ab12'], [{'digests': ['ab12', 'cd34'], 'name': 'toy'}])
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            stored, names = file.metadata.metadata or {}, file.schema_arrow.names
-            table = file.read()
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as a Parquet file ({shortened(str(error))})") from error
+    with damage_told(path, "export it again"), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        stored, names = file.metadata.metadata or {}, file.schema_arrow.names
+        table = file.read()
+        table.validate(full=True)
     try:
         ours = parse_object(stored[KEY])
         newer = ours["format"] > FORMAT

@@ -9,14 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scratchcard.artefacts.digest import file_digest
 from scratchcard.artefacts.json_file import declared, parse_object
+from scratchcard.artefacts.parquet_file import damage_told
 from scratchcard.score_tables.schema import KEYS, TableBlock, TableSchema
 from scratchcard.score_tables.writer import FORMAT, arrow_schema
 from scratchcard.words import quoted, shortened
+
+_AGAIN = "build it again"
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ class TableFile:
                 f"no score table at {path}: expected a .parquet file that `scratchcard build` wrote"
             )
         with _parquet(path) as file:
-            arrow, footer = file.schema_arrow, file.metadata
+            with damage_told(path, _AGAIN):
+                arrow, footer = file.schema_arrow, file.metadata
             texts = arrow.metadata or {}
             try:
                 description = parse_object(texts.get(b"scratchcard.table", b"{}"))
@@ -145,11 +148,9 @@ def read_groups(groups: Sequence[RowGroup], names: Sequence[str]) -> Iterator[Ta
     for path, of_file in itertools.groupby(groups, lambda group: group.path):
         with _parquet(path) as file:
             for group in of_file:
-                try:
+                with damage_told(path, _AGAIN):
                     # `iter_batches` would buffer most of the file; `read_row_group` holds one group.
                     rows = file.read_row_group(group.number, columns=["index", *names], use_threads=False)
-                except (pa.ArrowException, OSError) as error:
-                    raise ValueError(_damaged(path, error)) from error
                 yield TableBlock(
                     group.workload,
                     group.seed,
@@ -162,16 +163,10 @@ def read_groups(groups: Sequence[RowGroup], names: Sequence[str]) -> Iterator[Ta
 
 def _parquet(path: Path) -> Any:
     try:
-        return pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
+        with damage_told(path, _AGAIN):
+            return pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} has gone since the table was opened") from None
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(_damaged(path, error)) from error
-
-
-def _damaged(path: Path, error: Exception) -> str:
-    reason = shortened(str(error).strip().split("\n")[0].split(". ")[0].rstrip("."))
-    return f"{path} is damaged, truncated or no Parquet file ({reason}); build it again"
 
 
 def _group(path: Path, workload: str, seed: int, number: int, footer: Any) -> RowGroup:

@@ -174,6 +174,6 @@ def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
 
 
 def _listed(names: Iterable[str], most: int = 3) -> str:
-    every = list(names)
+    every = [shortened(name, 60) for name in names]
     left = len(every) - most
     return ", ".join(every[:most]) + (f" and {left:,} more" if left > 0 else "")

@@ -298,7 +298,7 @@ def test_a_file_that_is_no_anatomy_is_refused(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(FileNotFoundError, match="no anatomy at"):
         read_anatomy(path)
     path.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="damaged or no Parquet file"):
+    with pytest.raises(ValueError, match="truncated or no Parquet file"):
         read_anatomy(path)
     pd.DataFrame({"a": [1]}).to_parquet(path)
     with pytest.raises(ValueError, match="but no anatomy"):

@@ -536,11 +536,11 @@ def test_foreign_files_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="none that `scratchcard results --out`"):
         results.frame(tmp_path / "pandas.parquet")
     (tmp_path / "text.parquet").write_text("digest,label\n")
-    with pytest.raises(ValueError, match="cannot be read as a Parquet file"):
+    with pytest.raises(ValueError, match="truncated or no Parquet file"):
         results.frame(tmp_path / "text.parquet")
     whole = results.export(folder, tmp_path / "whole.parquet").read_bytes()
     (tmp_path / "cut.parquet").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="cannot be read as a Parquet file"):
+    with pytest.raises(ValueError, match="truncated or no Parquet file"):
         results.grids(tmp_path / "cut.parquet")
     part = results.export(folder, tmp_path / "part.parquet", query="SELECT label, seed FROM runs")
     with pytest.raises(ValueError, match=r"lacks the columns digest, network.*outcome of a query"):

@@ -131,7 +131,7 @@ def test_what_cannot_be_is_one_sentence(folder: Path, tmp_path: Path, monkeypatc
     (tmp_path / "empty").mkdir()
     assert "there is no finished run in" in refused("results", tmp_path / "empty")
     (tmp_path / "x.parquet").write_text("no")
-    assert "cannot be read as a Parquet file" in refused("results", tmp_path / "x.parquet")
+    assert "truncated or no Parquet file" in refused("results", tmp_path / "x.parquet")
     assert "syntax error" in refused("results", folder, "SELEC label FROM runs")
     assert "only one SELECT" in refused("results", folder, f"COPY runs TO '{tmp_path / 'stolen'}'")
     assert "disabled by configuration" in refused("results", folder, "FROM read_csv('/etc/passwd')")

@@ -7,14 +7,17 @@ import re
 import shutil
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import save_file
 from torch import nn
 
 from scratchcard.analysis.anatomy import anatomy, read_anatomy
@@ -198,3 +201,42 @@ def test_half_a_character_among_the_features_of_a_bundle_is_left_out_of_what_is_
     done = CliRunner().invoke(cli, ["show", str(folder)])
     assert done.exit_code == 0, done.exception
     assert "(log)" in done.output
+
+
+def test_half_a_character_in_what_a_failed_run_says(tmp_path: Path) -> None:
+    told = {"digest": "ab12", "label": "snip", "configuration": {}, "error": "\ud800 lost"}
+    (tmp_path / "ab12.error.json").write_text(json.dumps(told))
+    assert failures(tmp_path)["error"].tolist() == ["? lost"]
+
+
+def test_a_name_of_a_weight_that_cannot_be_printed(tmp_path: Path) -> None:
+    save_file({"\x7feight": torch.ones(2, 2)}, tmp_path / "weights.safetensors")
+    assert "missing are weight" in refused(partial(load_weights, nn.Linear(2, 2)), tmp_path / "weights.safetensors")
+
+
+@pytest.mark.parametrize("said", [b'"sha256"', b'"objective"', b'"outputs"'])
+def test_a_saved_task_is_known_by_what_is_left_of_its_metadata(tmp_path: Path, said: bytes) -> None:
+    READERS["task safetensors"].make(tmp_path)
+    path = tmp_path / "task.safetensors"
+    content = path.read_bytes()
+    assert content.count(said) == 1
+    path.write_bytes(content.replace(said, said[:-2] + b'5"'))
+    assert "damaged" in refused(lambda file: tensors_task("task", file), path)
+
+
+@pytest.mark.parametrize("read", [read_anatomy, failures])
+def test_texts_of_a_table_that_are_no_texts(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    odd = pa.array([b"\xf4\xf4"]).view(pa.string())
+    pq.write_table(pa.table({"kind": odd}), tmp_path / "odd.parquet")
+    assert "Invalid UTF8" in refused(read, tmp_path / "odd.parquet")
+
+
+@pytest.mark.parametrize(("kind", "name"), [("score table", "magnitude"), ("anatomy", "workload"), ("results", "kept")])
+def test_a_column_whose_name_is_no_text(tmp_path: Path, kind: str, name: str) -> None:
+    reader = READERS[kind]
+    reader.make(tmp_path)
+    path = sorted(tmp_path.rglob("*.parquet"))[0]
+    content, odd = path.read_bytes(), name.encode()[:-1] + b"\xf4"
+    assert name.encode() in content
+    path.write_bytes(content.replace(name.encode(), odd))
+    assert "damaged" in refused(lambda _: reader.read(tmp_path), path)

@@ -146,9 +146,12 @@ def _safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     with safe_open(file, framework="pt") as opened:
         about = opened.metadata() or {}
         found = {k: tensor_of(opened.get_tensor(k), f"{file}'s {shortened(k, 60)}") for k in sorted(opened.keys())}
-    if CHECKSUM in about and "objective" in about:  # as `save_task` writes it
+    if about.keys() & {*_ABOUT, CHECKSUM}:  # as `save_task` writes it
         try:
-            check_bytes(file, about[CHECKSUM])
+            if unknown := about.keys() - {*_ABOUT, CHECKSUM, "format"}:  # the last is safetensors' own
+                raise ValueError(f"its metadata have {quoted(min(unknown), 60)}, which no saved task has")
+            if CHECKSUM in about:
+                check_bytes(file, about[CHECKSUM])
         except ValueError as error:
             raise ValueError(f"{file} is damaged ({error}); make it again") from error
     return found, about
