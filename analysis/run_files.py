@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from scratchcard.analysis.record_columns import COLUMNS, ORDER, PREDICTOR_PATHS, arrow_schema, json_structure
 from scratchcard.analysis.results_file import LARGEST_SEED, Manifests
-from scratchcard.artefacts.json_file import find_json
+from scratchcard.artefacts.json_file import declared, find_json
 from scratchcard.sweeps.record import Record
 from scratchcard.words import counted
 
@@ -142,7 +142,7 @@ def read_beside(folder: Path) -> Manifests:
         known = {"density": float(density) if isinstance(density, int | float) and abs(density) <= 1 else None}
         failures.append(told | known | {"seed": seed if isinstance(seed, int) and abs(seed) < LARGEST_SEED else None})
     return Manifests(
-        _objects(folder / "grids", ".json", {"name": str, "digests": list}, "grid manifests"),
+        _objects(folder / "grids", ".json", {"name": str, "digests": list[str]}, "grid manifests"),
         _objects(folder / "predictors", ".json", {"name": str, "identity": str}, "predictor manifests"),
         sorted(failures, key=lambda f: (f["label"], f["density"] or 0.0, f["seed"] or 0, f["digest"])),
     )
@@ -207,7 +207,16 @@ def _texts(folder: Path, stems: list[str]) -> dict[str, str | None]:
     return texts
 
 
-def _objects(folder: Path, ending: str, needed: dict[str, type], what: str) -> list[dict[str, Any]]:
+def _fits(content: dict[str, Any], needed: dict[str, Any]) -> bool:
+    try:
+        for key, kind in needed.items():
+            declared(kind, content.get(key), key)
+    except ValueError:
+        return False
+    return True
+
+
+def _objects(folder: Path, ending: str, needed: dict[str, Any], what: str) -> list[dict[str, Any]]:
     """The JSON objects with what is needed, by name; of failed runs those that have no result."""
     found, damaged = [], []
     for name in _files(folder):
@@ -215,8 +224,7 @@ def _objects(folder: Path, ending: str, needed: dict[str, type], what: str) -> l
         if stem == name or (ending == FAILED and (folder / f"{stem}.json").exists()):
             continue
         content = find_json(folder / name) or {}
-        fits = all(isinstance(content.get(key), kind) for key, kind in needed.items())
-        if fits and (ending != FAILED or content["digest"] == stem):
+        if _fits(content, needed) and (ending != FAILED or content["digest"] == stem):
             found.append(content)
         else:
             damaged.append(name)

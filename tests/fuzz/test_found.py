@@ -22,8 +22,9 @@ from torch import nn
 
 from scratchcard.analysis.anatomy import anatomy, read_anatomy
 from scratchcard.analysis.record_columns import arrow_schema
-from scratchcard.analysis.results import failures
+from scratchcard.analysis.results import failures, grids
 from scratchcard.analysis.results_file import KEY, Manifests, write_export
+from scratchcard.analysis.run_files import DamagedRecordWarning
 from scratchcard.apply.shipped import shipped
 from scratchcard.artefacts.json_file import declared, read_json, write_json
 from scratchcard.frontends.cli import cli
@@ -240,3 +241,10 @@ def test_a_column_whose_name_is_no_text(tmp_path: Path, kind: str, name: str) ->
     assert name.encode() in content
     path.write_bytes(content.replace(name.encode(), odd))
     assert "damaged" in refused(lambda _: reader.read(tmp_path), path)
+
+
+def test_a_grids_note_whose_digests_are_no_texts_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "grids").mkdir()
+    (tmp_path / "grids" / "tiny.json").write_text('{"name": "tiny", "digests": [["ab12"]]}')
+    with pytest.warns(DamagedRecordWarning, match="no whole grid manifests"):
+        assert grids(tmp_path) == []
