@@ -6,6 +6,7 @@ import contextlib
 import logging
 import re
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
@@ -62,7 +63,8 @@ class Cluster:
 
     def room(self, busy: int) -> bool:
         """See `Pool`; workers may join later."""
-        return busy < 2 * max(1, len(self._client.nthreads()))
+        with self._gone_told():
+            return busy < 2 * max(1, len(self._client.nthreads()))
 
     def submit(self, call: Call) -> Future[Any]:
         """See `Pool`."""
@@ -72,10 +74,19 @@ class Cluster:
     def result(self, future: Future[Any]) -> Any:
         """See `Pool`."""
         try:
-            return future.result()
+            with self._gone_told():
+                return future.result()
         except self._killed as error:
             return Died(str(error))
-        except CancelledError as error:
+
+    @contextlib.contextmanager
+    def _gone_told(self) -> Iterator[None]:
+        """Whichever call meets it first, a scheduler that has gone is one sentence."""
+        from distributed.comm import CommClosedError
+
+        try:
+            yield
+        except (CancelledError, CommClosedError) as error:
             raise OSError(
                 f"the Dask scheduler at {self._address} is gone: finished work is kept; start it and its "
                 "workers, then run the same command again"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.sweeps.sweeping import IMP, ROOT, SNIP, Command, results, runs, until
 from tests.workers.clusters import cluster
 
 distributed = pytest.importorskip("distributed")
+CommClosedError = distributed.comm.CommClosedError
 
 # Dask's own: what its loops and sockets leave behind when a cluster is closed.
 pytestmark = [
@@ -85,6 +87,21 @@ def test_workers_with_several_threads_are_warned_of_and_give_the_same_results(tm
         sweep(experiments, tmp_path / "cluster", dask=found.scheduler_address)
     sweep(experiments, tmp_path / "here")
     assert results(tmp_path / "cluster") == results(tmp_path / "here")
+
+
+@pytest.mark.parametrize("error", [CancelledError(), CommClosedError("ConnectionResetError")])
+@pytest.mark.parametrize("asked", ["room", "result"])
+def test_whichever_call_meets_it_first_a_scheduler_that_has_gone_is_one_sentence(asked: str, error: Exception) -> None:
+    class Gone:
+        def nthreads(self) -> dict[str, int]:
+            raise error
+
+    pool = dask_cluster.Cluster.__new__(dask_cluster.Cluster)
+    pool.__dict__ |= {"_address": "tcp://127.0.0.1:1", "_client": Gone(), "_killed": distributed.scheduler.KilledWorker}
+    future: Future[None] = Future()
+    future.set_exception(error)
+    with pytest.raises(OSError, match=r"scheduler at tcp://127\.0\.0\.1:1 is gone: finished work is kept"):
+        _ = pool.room(0) if asked == "room" else pool.result(future)
 
 
 @pytest.mark.slow

@@ -19,9 +19,9 @@ from scratchcard.sweeps.sweep import sweep
 from tests.sweeps.sweeping import IMP, ROOT, SNIP, results, runs, until
 
 SWEEP = """
-import json, sys
+import json, os, sys
 from pathlib import Path
-sys.path[:0] = [str(Path(sys.argv[1]).parent)]
+sys.path[:0] = [str(Path(sys.argv[1]).parent), os.getcwd()]
 from scratchcard.sweeps.sweep import sweep
 from tests.sweeps.sweeping import IMP, SNIP, runs
 
