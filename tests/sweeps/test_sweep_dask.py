@@ -175,7 +175,7 @@ def test_nobody_at_the_address_is_one_sentence_within_seconds(tmp_path: Path) ->
 def test_a_scheduler_without_workers_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dask_cluster, "CLUSTER_SECONDS", 1)
     with (
-        distributed.LocalCluster(n_workers=0, processes=True, dashboard_address=None) as found,
+        distributed.LocalCluster(n_workers=0, processes=True, dashboard_address=":0") as found,
         pytest.raises(OSError, match="has no worker after 1 s: start some with `dask worker"),
     ):
         sweep(runs(), tmp_path, dask=found.scheduler_address)

@@ -21,7 +21,7 @@ def cluster(workers: int = 2, threads: int = 1) -> Iterator[Any]:
             n_workers=workers,
             threads_per_worker=threads,
             processes=True,
-            dashboard_address=None,
+            dashboard_address=":0",  # others may have one at the usual port
             silence_logs=logging.CRITICAL,
         ) as found,
     ):
