@@ -82,7 +82,7 @@ class Experiment:
         the run's own.
         """
         begin = time.perf_counter()
-        session = Session.of(session, dtype=self.dtype)
+        session = Session.of(session, dtype=self.dtype).without_memory("a run")
         ticket = find_ticket(self.workload, self.method, self.density, self.seed, session)
         ticket, record = train_ticket(ticket, self.workload, self.seed, session)
         return self.result(ticket, record, seconds=time.perf_counter() - begin, device=session.device), ticket

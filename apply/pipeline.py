@@ -17,6 +17,7 @@ from scratchcard.pruning.network_code import network_code
 from scratchcard.pruning.state import copy_state
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.regimes.regime import Found
+from scratchcard.scorers.pieces import scoring_memory
 from scratchcard.scorers.stored_scores import Shared
 from scratchcard.workloads.engines.recalibration import recalibrate as recalibrate_norms
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord, evaluate
@@ -69,13 +70,14 @@ def find_ticket(
     described = workload.describe()
     known: dict[str, Any] = {name: described[name] for name in ("network_code", "objective") if name in described}
     shared = None if session.store is None else Shared(session.store, known)
-    network = method.start(workload, density, seed, shared=shared, **session.placement)
-    code = network_code(network)
-    # Weights as built cost the method nothing; weights made from scores are part of it.
-    begin = spent(device) if method.initial == "given" else begin
-    scorer = method.make_scorer(density, seed, shared)
-    preparation = spent(device) - begin
-    found = regime.find(workload, scorer, density, seed, session, network=network, data_seed=data_seed)
+    with scoring_memory(session.memory):
+        network = method.start(workload, density, seed, shared=shared, **session.placement)
+        code = network_code(network)
+        # Weights as built cost the method nothing; weights made from scores are part of it.
+        begin = spent(device) if method.initial == "given" else begin
+        scorer = method.make_scorer(density, seed, shared)
+        preparation = spent(device) - begin
+        found = regime.find(workload, scorer, density, seed, session, network=network, data_seed=data_seed)
     provenance = {
         "workload": described,
         "network_code": code,
@@ -91,6 +93,8 @@ def find_ticket(
         "pruning_seconds": preparation + found.seconds + (0.0 if shared is None else shared.saved),
         "versions": versions(),
     }
+    if session.memory is not None:
+        provenance["scoring_memory"] = session.memory
     if check:
         provenance["checks"] = _checks(found, network, workload, seed)
     if found.training:

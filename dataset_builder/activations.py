@@ -211,7 +211,7 @@ def observe(network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None, uni
                 continue
             hook = _hook(name, layers, units, nodes, examples)
             watching.enter_context(module.register_forward_hook(hook, with_kwargs=True))
-        gradients = loss_gradients(network, batch, loss, mask).gradients
+        gradients = loss_gradients(network, batch, loss, mask, in_one_piece=True).gradients
     return Activity(gradients, layers)
 
 

@@ -83,7 +83,7 @@ def build(
         >>> table.rows, len(table.schema.targets)
         (50200, 5)
     """
-    out, session = Path(out), Session.of(session, **how)
+    out, session = Path(out), Session.of(session, **how).without_memory("a table")
     recording = recording or Recording()
     seeds = list(seeds)
     if session.dtype != torch.float32:

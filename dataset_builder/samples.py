@@ -75,7 +75,7 @@ def take_samples(network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None
         for name, layer in layers.items():
             found[name] = []
             watching.enter_context(layer.register_forward_hook(_hook(found[name], examples), with_kwargs=True))
-        loss_gradients(network, batch, loss, mask)
+        loss_gradients(network, batch, loss, mask, in_one_piece=True)
     return {name: _joined(calls, layers[name]) for name, calls in found.items()}
 
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from scratchcard.pruning.inputs import loss_of, rows
+from scratchcard.pruning.inputs import rows
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
-from scratchcard.scorers.gradients import detached_state, outputs_at, own_generators, placed, twice_differentiable
-from scratchcard.scorers.scorer import Batch, Loss, Scorer, check_mask, hand_over, without_pruned
+from scratchcard.scorers.detached_state import (
+    DetachedState,
+    detached_state,
+    outputs_at,
+    own_generators,
+    placed,
+)
+from scratchcard.scorers.gradients import twice_differentiable
+from scratchcard.scorers.pieces import SECOND_ORDER, Piece, added, pieces_of
+from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over, without_pruned
 from scratchcard.setting import setting
 from scratchcard.settings import Settings
 
@@ -85,7 +94,7 @@ def gauss_newton_step(
     """`w * mask` and the step `d` from it by weight name; see `GaussNewton`. The network is left as it was.
 
     Products with J are taken by differentiating the backward pass once more: `J^T u` is linear in u, so its own
-    transpose is J. Both graphs are made once and serve all iterations.
+    transpose is J.
 
     Raises:
         ValueError: nothing to prune, a mask of another layout, or an operation without a second derivative.
@@ -99,38 +108,70 @@ def gauss_newton_step(
         tensor([[ 1.6802,  2.6864, -0.3370],
                 [-1.6802, -2.6864,  0.3370]])
     """
-    own = check_mask(network, mask)
-    inputs, targets = placed(batch, next(iter(own.values())))
-    with torch.inference_mode(False), torch.enable_grad(), own_generators(network), twice_differentiable(network):
-        state = detached_state(network, own, mask)
+    with torch.inference_mode(False), torch.enable_grad(), twice_differentiable(network):
+        state = detached_state(network, mask)
         leaves = state.leaves
+        batch = placed(batch, next(iter(leaves.values())))
         moving = [other.requires_grad_() for other in state.others.values() if other.is_floating_point()]
-        outputs = outputs_at(network, inputs, state)
         free = [*leaves.values(), *moving]
-        direction = outputs.detach().new_zeros(outputs.shape).requires_grad_()
-        pulled = torch.autograd.grad(outputs, free, direction, create_graph=True, materialize_grads=True)
-        through = [k for k, tensor in enumerate(pulled) if tensor.requires_grad]
-        top = outputs.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(loss_of(loss, top, targets), top, create_graph=True)
+        parts = pieces_of(network, batch, loss, state, SECOND_ORDER)
 
-        def kept(tensors: tuple[Tensor, ...]) -> list[Tensor]:
-            named = without_pruned(dict(zip(leaves, tensors, strict=False)), mask)
-            return [*named.values(), *(tensor.detach() for tensor in tensors[len(named) :])]
+        def linearised() -> Iterator[_Linearised]:
+            with own_generators(network):
+                for piece in parts:
+                    yield _Linearised.of(network, piece, state, free)
 
-        def transposed(vector: Tensor) -> list[Tensor]:
-            return kept(torch.autograd.grad(outputs, free, vector, retain_graph=True, materialize_grads=True))
+        # Both graphs of a piece are made once and serve all iterations; those of several are made again for each.
+        only = list(linearised()) if len(parts) == 1 else None
+
+        def sum_of(term: Callable[[_Linearised], list[Tensor]]) -> list[Tensor]:
+            total: list[Tensor] = []
+            for part in only or linearised():
+                total = added(total, term(part))
+            named = without_pruned(dict(zip(leaves, total, strict=False)), mask)
+            return [*named.values(), *(tensor.detach() for tensor in total[len(named) :])]
 
         def product(vector: list[Tensor]) -> list[Tensor]:
-            (pushed,) = torch.autograd.grad(
-                [pulled[k] for k in through], direction, [vector[k] for k in through], retain_graph=True
-            )
-            if not slope.requires_grad:  # a loss that is linear in the outputs
-                return [damping * part for part in vector]
-            (curved,) = torch.autograd.grad(slope, top, pushed, retain_graph=True)
-            return [a + damping * b for a, b in zip(transposed(curved), vector, strict=True)]
+            curved = sum_of(lambda part: part.curved(vector))
+            return [a + damping * b for a, b in zip(curved, vector, strict=True)]
 
-        found = conjugate_gradients(product, [-part for part in transposed(slope.detach())], steps)
+        right = [-part for part in sum_of(lambda part: part.transposed(part.slope.detach()))]
+        found = conjugate_gradients(product, right, steps)
     return {name: leaf.detach() for name, leaf in leaves.items()}, dict(zip(leaves, found, strict=False))
+
+
+class _Linearised(NamedTuple):
+    """A piece's outputs, linear in the free tensors: `J v` and `J^T u`, and the loss's curvature at the outputs."""
+
+    free: list[Tensor]
+    outputs: Tensor
+    direction: Tensor
+    pulled: tuple[Tensor, ...]
+    top: Tensor
+    slope: Tensor
+
+    @classmethod
+    def of(cls, network: nn.Module, piece: Piece, state: DetachedState, free: list[Tensor]) -> _Linearised:
+        outputs = outputs_at(network, piece.inputs, state)
+        direction = outputs.detach().new_zeros(outputs.shape).requires_grad_()
+        pulled = torch.autograd.grad(outputs, free, direction, create_graph=True, materialize_grads=True)
+        top = outputs.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(piece.loss(top), top, create_graph=True)
+        return cls(free, outputs, direction, pulled, top, slope)
+
+    def transposed(self, vector: Tensor) -> list[Tensor]:
+        """`J^T u`."""
+        return list(torch.autograd.grad(self.outputs, self.free, vector, retain_graph=True, materialize_grads=True))
+
+    def curved(self, vector: list[Tensor]) -> list[Tensor]:
+        """`J^T H J v`, with H the Hessian of the loss in the outputs."""
+        if not self.slope.requires_grad:  # a loss that is linear in the outputs
+            return [torch.zeros_like(tensor) for tensor in self.free]
+        through = [k for k, tensor in enumerate(self.pulled) if tensor.requires_grad]
+        chosen = [self.pulled[k] for k in through]
+        (pushed,) = torch.autograd.grad(chosen, self.direction, [vector[k] for k in through], retain_graph=True)
+        (curved,) = torch.autograd.grad(self.slope, self.top, pushed, retain_graph=True)
+        return self.transposed(curved)
 
 
 def conjugate_gradients(product: Product, right: list[Tensor], steps: int) -> list[Tensor]:

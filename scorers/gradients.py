@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
@@ -12,53 +12,51 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from scratchcard.pruning.inputs import Inputs, each, forward, loss_of
-from scratchcard.pruning.inputs import placed as inputs_placed
 from scratchcard.pruning.mask import Mask
-from scratchcard.pruning.parameters import inside
-from scratchcard.scorers.scorer import Batch, Loss, at_least_single, check_mask
+from scratchcard.scorers.detached_state import DetachedState, detached_state, outputs_at, own_generators, placed
+from scratchcard.scorers.pieces import Piece, added, pieces_of, whole
+from scratchcard.scorers.scorer import Batch, Loss
 from scratchcard.words import said
 
 
 class LossGradients(NamedTuple):
-    """The loss of a batch and its gradient; tensors by weight name, each in its weight's shape.
+    """The gradient of a batch's loss, and where it was taken; tensors by weight name, each in its weight's shape.
 
     Attributes:
         weights: the leaves `w * mask` at which the network was evaluated; copies or views, never the
             parameters.
         gradients: `g = dL/d(w * mask)`, also at pruned places (where it says what a revived weight would do).
-        loss: `()`, the mean over the batch's examples.
 
     Examples:
         >>> network = nn.Linear(3, 2, bias=False)
         >>> network.weight.data = torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.2, -3.0]])
         >>> batch = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 0.5]]), torch.tensor([0, 1])
         >>> found = loss_gradients(network, batch, nn.functional.cross_entropy)
-        >>> found._fields, round(found.loss.item(), 3)
-        (('weights', 'gradients', 'loss'), 2.011)
+        >>> found.weights["weight"].equal(network.weight), found.gradients["weight"].shape
+        (True, torch.Size([2, 3]))
     """
 
     weights: dict[str, Tensor]
     gradients: dict[str, Tensor]
-    loss: Tensor
 
 
 def loss_gradients(
-    network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None = None, *, create_graph: bool = False
+    network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None = None, *, in_one_piece: bool = False
 ) -> LossGradients:
     """`g = dL/dw` at `w * mask`, in the mode (train or eval) that the network is in.
 
     The network is called with new leaves in place of its prunable weights and with copies of its buffers, so
     neither `.grad` nor `requires_grad` nor running statistics play a part; random layers (dropout) draw from
     generators of their own. Works under the caller's `torch.no_grad()`. A network in half precision is computed in
-    float32 (`at_least_single`), and so are its gradients.
+    float32 (`at_least_single`), and so are its gradients. A batch that takes more than the memory for scoring is
+    computed in pieces (`scoring_memory`).
 
     Args:
         network: any module with prunable weights.
         batch: inputs and targets, moved to the network's device and dtype, float32 at least.
         loss: mean over the examples.
         mask: the kept weights; None keeps all.
-        create_graph: keep the graph, so that the gradients can be differentiated again.
+        in_one_piece: whatever it takes; for those who watch the pass.
 
     Raises:
         ValueError: nothing to prune, a mask of another layout, or outputs that are no tensor.
@@ -73,98 +71,32 @@ def loss_gradients(
         >>> network.weight.grad is None
         True
     """
-    own = check_mask(network, mask)
-    inputs, targets = placed(batch, next(iter(own.values())))
-    with torch.inference_mode(False), torch.enable_grad(), own_generators(network):
-        state = detached_state(network, own, mask)
-        value = loss_of(loss, outputs_at(network, inputs, state), targets)
-        leaves = list(state.leaves.values())
-        gradients = torch.autograd.grad(value, leaves, create_graph=create_graph, materialize_grads=True)
-    return LossGradients(state.leaves, dict(zip(state.leaves, gradients, strict=True)), value)
+    with torch.inference_mode(False), torch.enable_grad():
+        state = detached_state(network, mask)
+        batch = placed(batch, next(iter(state.leaves.values())))
+        parts = [whole(batch, loss)] if in_one_piece else pieces_of(network, batch, loss, state)
+        total: list[Tensor] = []
+        with own_generators(network):
+            for piece in parts:
+                total = added(total, piece_gradients(network, piece, state))
+    return LossGradients(state.leaves, dict(zip(state.leaves, total, strict=True)))
 
 
-class DetachedState(NamedTuple):
-    """What a network is called with in place of its own tensors, none of which is changed by what follows.
-
-    Attributes:
-        leaves: `w * mask` by weight name, which gradients can be taken of; copies or views, never the parameters.
-        others: the parameters that are not prunable (biases, normalisations), detached: they cost no gradient.
-        buffers: copies.
+def piece_gradients(
+    network: nn.Module, piece: Piece, state: DetachedState, *, create_graph: bool = False
+) -> list[Tensor]:
+    """The gradient of the batch's loss through one piece, in the order of the state's leaves.
 
     Examples:
-        >>> network = nn.Linear(3, 2)
-        >>> state = detached_state(network, check_mask(network, None), None)
-        >>> [*state.leaves], [*state.others], [*state.buffers]
-        (['weight'], ['bias'], [])
+        >>> from scratchcard.scorers.pieces import whole
+        >>> network, batch = nn.Linear(3, 2), (torch.ones(2, 3), torch.tensor([0, 1]))
+        >>> state = detached_state(network)
+        >>> piece_gradients(network, whole(batch, nn.functional.cross_entropy), state)[0].shape
+        torch.Size([2, 3])
     """
-
-    leaves: dict[str, Tensor]
-    others: dict[str, Tensor]
-    buffers: dict[str, Tensor]
-
-
-def detached_state(network: nn.Module, weights: Mapping[str, nn.Parameter], mask: Mask | None) -> DetachedState:
-    """The network's state with its prunable `weights` as masked leaves; for `functional_call`.
-
-    There, by `tie_weights`, shared weights stay shared. What is in half precision is there in float32.
-
-    Examples:
-        >>> network = nn.Linear(2, 1)
-        >>> mask = Mask({"weight": torch.tensor([[True, False]])})
-        >>> detached_state(network, check_mask(network, mask), mask).leaves["weight"][0, 1].item()
-        0.0
-    """
-    leaves = {}
-    for name, weight in weights.items():
-        value = at_least_single(weight.detach())
-        if mask is not None:
-            value = value.masked_fill(~mask.tensors[name].to(value.device), 0)
-        leaves[name] = value.requires_grad_()
-    prunable_ids = {id(weight) for weight in weights.values()}
-    named, buffers = inside(network).named_parameters(), inside(network).named_buffers()
-    others = {name: at_least_single(p.detach()) for name, p in named if id(p) not in prunable_ids}
-    return DetachedState(leaves, others, {name: at_least_single(buffer.clone()) for name, buffer in buffers})
-
-
-def outputs_at(network: nn.Module, inputs: Inputs, state: DetachedState) -> Tensor:
-    """The network's outputs at the leaves of a state, which gradients can be taken of.
-
-    Raises:
-        ValueError: the network raises, returns no tensor, or outputs without a gradient.
-
-    Examples:
-        >>> network = nn.Linear(3, 2)
-        >>> state = detached_state(network, check_mask(network, None), None)
-        >>> outputs_at(network, torch.ones(1, 3), state).requires_grad
-        True
-    """
-    outputs = forward(inside(network), inputs, tuple(state))
-    if not outputs.requires_grad:
-        raise ValueError(
-            f"{type(network).__name__} gives outputs without a gradient in its prunable weights, so that none can be "
-            "taken: its `forward` detaches them, or uses other weights"
-        )
-    return outputs
-
-
-def placed(batch: Batch, weight: Tensor) -> Batch:
-    """The batch on the device of `weight`, floating tensors in its dtype, float32 at least (integers, tokens, stay).
-
-    Examples:
-        >>> inputs, targets = placed((torch.ones(2, 3), torch.tensor([0, 1])), torch.ones(1, dtype=torch.float64))
-        >>> inputs.dtype, targets.dtype
-        (torch.float64, torch.int64)
-    """
-
-    def usable(tensor: Tensor) -> Tensor:
-        # Tensors made under `torch.inference_mode()` cannot take part in a backward pass; copies can.
-        return tensor.clone() if tensor.is_inference() else tensor
-
-    dtype = torch.promote_types(weight.dtype, torch.float32)
-    inputs = inputs_placed(batch[0], weight.device, dtype)
-    targets = batch[1].to(weight.device, dtype if batch[1].is_floating_point() else batch[1].dtype)
-    with torch.inference_mode(False):
-        return each(inputs, usable), usable(targets)
+    value = piece.loss(outputs_at(network, piece.inputs, state))
+    leaves = list(state.leaves.values())
+    return list(torch.autograd.grad(value, leaves, create_graph=create_graph, materialize_grads=True))
 
 
 class _Composed(TorchFunctionMode):
@@ -220,27 +152,3 @@ def twice_differentiable(network: nn.Module) -> Iterator[None]:
                 f"{type(network).__name__} cannot be scored by second derivatives, as torch has none for {what!r}; "
                 "replace that operation, or use a criterion of first order, such as SNIP"
             ) from error
-
-
-@contextmanager
-def own_generators(network: nn.Module) -> Iterator[None]:
-    """Let random layers (dropout) draw from generators that start at 0, and put the callers' back afterwards.
-
-    So the scores do not depend on what was drawn before. Covers the CPU and the CUDA devices that `network`
-    is on.
-
-    Examples:
-        >>> layer = nn.Dropout()
-        >>> with own_generators(layer):
-        ...     first = layer(torch.ones(5))
-        >>> with own_generators(layer):
-        ...     again = layer(torch.ones(5))
-        >>> first.equal(again)
-        True
-    """
-    devices = sorted({p.device.index or 0 for p in network.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices):
-        torch.default_generator.manual_seed(0)
-        for device in devices:
-            torch.cuda.default_generators[device].manual_seed(0)
-        yield

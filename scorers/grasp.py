@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
-from scratchcard.scorers.gradients import loss_gradients, own_generators, twice_differentiable
+from scratchcard.scorers.detached_state import detached_state, own_generators, placed
+from scratchcard.scorers.gradients import loss_gradients, piece_gradients, twice_differentiable
+from scratchcard.scorers.pieces import SECOND_ORDER, Tempered, added, pieces_of
 from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over, without_pruned
 from scratchcard.setting import setting
 from scratchcard.settings import Settings
@@ -95,24 +97,34 @@ def gradient_flow(
         tensor([[-0.0580,  0.5777, -0.0432],
                 [ 0.0058,  0.0578, -0.2594]])
     """
-
-    def tempered(outputs: Tensor, targets: Tensor) -> Tensor:
-        return loss(outputs / temperature, targets)
-
-    tempered.__name__ = getattr(loss, "__name__", type(loss).__name__)
-
-    # One graph serves both: g is differentiated again rather than computed twice, so H and g cannot disagree.
-    with twice_differentiable(network):
-        weights, gradients, _ = loss_gradients(network, batch, tempered, mask, create_graph=True)
-        direction = without_pruned(gradients, mask)
-        with torch.inference_mode(False), torch.enable_grad(), own_generators(network):
-            through = {name: gradient for name, gradient in gradients.items() if gradient.requires_grad}
-            if not through:  # a loss that is linear in the weights: H = 0
-                return {name: torch.zeros_like(weight) for name, weight in weights.items()}
-            products = torch.autograd.grad(
-                list(through.values()),
-                list(weights.values()),
-                grad_outputs=[direction[name] for name in through],
-                materialize_grads=True,
-            )
-    return {name: weight.detach() * product for (name, weight), product in zip(weights.items(), products, strict=True)}
+    tempered = Tempered(loss, temperature)
+    with torch.inference_mode(False), torch.enable_grad(), twice_differentiable(network):
+        state = detached_state(network, mask)
+        leaves = state.leaves
+        batch = placed(batch, next(iter(leaves.values())))
+        parts = pieces_of(network, batch, tempered, state, SECOND_ORDER)
+        direction = None
+        if len(parts) > 1:  # H g needs all of g
+            gradients = loss_gradients(network, batch, tempered, mask).gradients
+            direction = without_pruned(gradients, mask)
+        total: list[Tensor] = []
+        with own_generators(network):
+            for piece in parts:
+                # One graph serves both: g is differentiated again rather than computed twice, so H and g cannot
+                # disagree.
+                found = piece_gradients(network, piece, state, create_graph=True)
+                gradients = dict(zip(leaves, found, strict=True))
+                along = without_pruned(gradients, mask) if direction is None else direction
+                through = {name: gradient for name, gradient in gradients.items() if gradient.requires_grad}
+                if not through:  # a loss that is linear in the weights: H = 0
+                    continue
+                products = torch.autograd.grad(
+                    list(through.values()),
+                    list(leaves.values()),
+                    grad_outputs=[along[name] for name in through],
+                    materialize_grads=True,
+                )
+                total = added(total, products)
+    if not total:
+        return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
+    return {name: leaf.detach() * product for (name, leaf), product in zip(leaves.items(), total, strict=True)}

@@ -15,7 +15,7 @@ from scratchcard.pruning.inputs import Inputs, tensors
 from scratchcard.pruning.linear_image import LinearImage
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
-from scratchcard.scorers.gradients import own_generators
+from scratchcard.scorers.detached_state import own_generators
 from scratchcard.scorers.scorer import Batch, Loss, Scorer, check_mask, hand_over
 
 _ROUNDING = 1e-6

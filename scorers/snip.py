@@ -34,6 +34,6 @@ class SNIP(Settings, Scorer):
     """
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
-        weights, gradients, _ = loss_gradients(network, batch, loss, mask)
+        weights, gradients = loss_gradients(network, batch, loss, mask)
         scores = {name: (weight.detach() * gradients[name]).abs_() for name, weight in weights.items()}
         return hand_over(scores, mask, self)

@@ -20,6 +20,7 @@ from scratchcard.pruning.network_code import network_code
 from scratchcard.pruning.parameters import check_same_layout, prunable
 from scratchcard.pruning.scores import Scores
 from scratchcard.pruning.state import copy_state
+from scratchcard.scorers.pieces import given_memory
 from scratchcard.scorers.scorer import Batch, Loss, Scorer
 
 
@@ -117,6 +118,8 @@ class SharedScorer(Scorer):
         modes = [module.training for module in network.modules()]
         if not all(modes):  # batch normalisation scores otherwise in evaluation mode
             described["modes"] = modes
+        if given_memory() is not None:  # pieces may be batches of their own
+            described["memory"] = given_memory()
         if device.type != "cpu":  # its seconds are of another clock
             described["device"] = device.type
         given = {f"inputs.{name}" if name else "inputs": tensor for name, tensor in tensors(inputs).items()}

@@ -124,7 +124,7 @@ def sweep(
         >>> [sweep(runs, "swept_twice").ran for _ in range(2)]
         [2, 0]
     """
-    folder, session = Path(folder).absolute(), Session.of(session, **how)
+    folder, session = Path(folder).absolute(), Session.of(session, **how).without_memory("a run")
     device, apart = str(session.device), session.jobs > 1
     check_destination(folder, "folder")
     check_results(folder)

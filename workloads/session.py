@@ -30,6 +30,9 @@ class Session:
         progress: called as the work proceeds.
         jobs: seeds or runs at once, each in a process with one torch thread; one job works in this process.
         dask: address of a Dask scheduler, whose workers then do the work; `jobs` is not used.
+        memory: bytes that scorers may take for a batch, which goes through the network in pieces where it needs more;
+            None is 512 MiB, see `scoring_memory`. For one ticket, whose provenance says it; runs and tables that are
+            compared have no such choice.
 
     Raises:
         ValueError: a device that is not there, or a value of another type; one sentence.
@@ -41,6 +44,7 @@ class Session:
     progress: Progress | None = None
     jobs: int = 1
     dask: str | None = None
+    memory: int | None = None
 
     @classmethod
     def of(cls, session: Session | None, **changes: Any) -> Session:
@@ -84,6 +88,25 @@ class Session:
     def placement(self) -> dict[str, Any]:
         """Device and dtype, as keyword arguments."""
         return {"device": self.device, "dtype": self.dtype}
+
+    def without_memory(self, what: str) -> Session:
+        """This session, for what is to be comparable.
+
+        Raises:
+            ValueError: it has a memory of its own.
+
+        Examples:
+            >>> Session(memory=2**30).without_memory("a run")
+            Traceback (most recent call last):
+                ...
+            ValueError: a run is scored like all that it is compared with, so memory cannot be given: take fewer ...
+        """
+        if self.memory is not None:
+            raise ValueError(
+                f"{what} is scored like all that it is compared with, so memory cannot be given: take fewer "
+                "scoring_examples in the recipe"
+            )
+        return self
 
     def part(self, number: int, of: int) -> Session:
         """For one part, from 0 on, of so many equal ones: it reports in thousandths of a part."""

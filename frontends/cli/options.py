@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
@@ -273,6 +274,36 @@ _TRAINING = tuple(name for name in settings_of(Recipe) if not name.startswith("s
 recipe_options = settings_options(Recipe)
 ticket_recipe_options = settings_options(Recipe, *_TRAINING, default="the ticket's")
 device_option = click.option("--device", default="auto", show_default=True, help="E.g. auto, cpu, cuda or cuda:1.")
+
+
+class Size(click.ParamType):
+    """Bytes as a person writes them.
+
+    >>> Size().convert("2GiB", None, None), Size().convert("500 MB", None, None), Size().convert("4096", None, None)
+    (2147483648, 500000000, 4096)
+    """
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number of bytes."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", str(value).strip(), re.IGNORECASE)
+        size = (
+            0
+            if found is None
+            else float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2].lower() or " ")
+        )
+        if size < 1:
+            self.fail(f"{value!r} is no size, such as 2GiB or 500MB", param, ctx)
+        return int(size)
+
+
+memory_option = click.option(
+    "--memory",
+    type=Size(),
+    help="What scoring may take for its batch, e.g. 2GiB; a batch that needs more goes through the network in pieces. "
+    "[default: 512MiB, and batch normalisation in training mode in one piece]",
+)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, e.g. for jq. [default: as text]"
 )

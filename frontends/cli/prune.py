@@ -40,6 +40,7 @@ from scratchcard.frontends.cli import options as opt
 )
 @opt.overwrite_option
 @opt.device_option
+@opt.memory_option
 @opt.recipe_options
 @opt.json_option
 def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **options: Any) -> None:
@@ -73,7 +74,7 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **opti
         if kept_in is not None:
             store = stack.enter_context(Store(hidden).until_done()) if kept_in == hidden else Store.of_user(kept_in)
         with opt.progress_bar(f"pruning with {method.label}") as progress:
-            session = Session(device, store=store, progress=progress)
+            session = Session(device, store=store, progress=progress, memory=options["memory"])
             ticket = find_ticket(workload, method, options["density"], seed, session)
         opt.check_new(out, overwrite)  # it may have come there meanwhile; finished rounds are kept
         ticket.save(out)

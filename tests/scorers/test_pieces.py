@@ -1,0 +1,245 @@
+"""A batch in pieces: the scores of the whole batch, within the memory that was given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import scratchcard as sc
+from scratchcard.artefacts.store import Store
+from scratchcard.dataset_builder.features import compute_features
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import prunable
+from scratchcard.scorers.detached_state import detached_state
+from scratchcard.scorers.gradients import loss_gradients
+from scratchcard.scorers.pieces import FIRST_ORDER, SECOND_ORDER, OwnBatchesWarning, kept_bytes, scoring_memory
+from scratchcard.scorers.stored_scores import Shared
+
+SCORERS = ("snip", "grasp", "grasp_abs", "gauss_newton")
+WEIGHTS = torch.tensor([1.0, 5.0, 0.5], dtype=torch.float64)
+
+
+def weighted(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Its pieces' means are not the batch's: the sum of weights differs by piece."""
+    return F.cross_entropy(outputs, targets, weight=WEIGHTS)
+
+
+def ignoring(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Torch's own mean, over the targets that are not -100."""
+    return F.cross_entropy(outputs, torch.where(targets == 1, -100, targets))
+
+
+def squared_mean(outputs: Tensor, targets: Tensor) -> Tensor:
+    """No mean over examples at all."""
+    return F.cross_entropy(outputs, targets).square()
+
+
+def network(norm: type[nn.Module] = nn.Identity, dropout: float = 0.0) -> nn.Sequential:
+    torch.manual_seed(1)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, bias=False),
+        norm(4) if norm is not nn.Identity else norm(),
+        nn.Tanh(),
+        nn.Dropout(dropout),
+        nn.Flatten(),
+        nn.Linear(64, 3),
+    ).double()
+
+
+def batch(examples: int = 41) -> tuple[Tensor, Tensor]:
+    random = torch.Generator().manual_seed(2)
+    inputs = torch.randn(examples, 1, 6, 6, generator=random, dtype=torch.float64)
+    return inputs, torch.randint(0, 3, (examples,), generator=random)
+
+
+@contextmanager
+def calls(watched: nn.Module) -> Iterator[list[int]]:
+    """The numbers of examples that a network is called with."""
+    found: list[int] = []
+    handle = watched.register_forward_hook(lambda _, args, __: found.append(len(args[0])))
+    yield found
+    handle.remove()
+
+
+@pytest.mark.parametrize("loss", [F.cross_entropy, weighted, ignoring])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", SCORERS)
+def test_scores_are_those_of_the_whole_batch(name: str, masked: bool, loss: Callable[..., Tensor]) -> None:
+    made, scorer = network(), sc.make_scorer(name)
+    mask = None
+    if masked:
+        random = torch.Generator().manual_seed(3)
+        mask = Mask({k: torch.rand(w.shape, generator=random) < 0.6 for k, w in prunable(made).items()})
+    whole = scorer(made, batch(), loss, mask=mask).tensors
+    with scoring_memory(12_000), calls(made) as found:
+        pieces = scorer(made, batch(), loss, mask=mask).tensors
+    assert max(found) < 41
+    for key, tensor in whole.items():
+        torch.testing.assert_close(pieces[key], tensor, rtol=1e-10, atol=1e-14)
+
+
+def test_the_first_derivative_of_any_loss_is_exact() -> None:
+    made = network()
+    whole = loss_gradients(made, batch(), squared_mean)
+    with scoring_memory(12_000):
+        pieces = loss_gradients(made, batch(), squared_mean)
+    for key, tensor in whole.gradients.items():
+        torch.testing.assert_close(pieces.gradients[key], tensor, rtol=1e-10, atol=1e-14)
+
+
+def test_ignored_targets_weigh_nothing() -> None:
+    made, (inputs, targets) = network(), batch()
+    targets[:20] = -100  # all of the first pieces
+    whole = loss_gradients(made, (inputs, targets), F.cross_entropy).gradients
+    with scoring_memory(12_000):
+        pieces = loss_gradients(made, (inputs, targets), F.cross_entropy).gradients
+    for key, tensor in whole.items():
+        torch.testing.assert_close(pieces[key], tensor, rtol=1e-10, atol=1e-14)
+
+
+def test_torchs_own_means_need_no_pass_beforehand() -> None:
+    made, found = network(), {}
+    for loss in (F.cross_entropy, weighted):
+        with scoring_memory(12_000), calls(made) as found[loss]:
+            sc.make_scorer("snip")(made, batch(), loss)
+    assert sum(found[F.cross_entropy]) == 4 + 4 + 2 + 41
+    assert sum(found[weighted]) == 4 + 4 + 2 + 2 * 41
+
+
+def test_pieces_are_as_large_as_the_memory_allows() -> None:
+    """An example keeps its 10 inputs and what comes out of Tanh, 20 numbers that the last layer keeps too."""
+    made = nn.Sequential(nn.Linear(10, 20), nn.Tanh(), nn.Linear(20, 3)).double()
+    inputs, targets = torch.rand(100, 10).double(), torch.arange(100) % 3
+    with torch.enable_grad():
+        state = detached_state(made)
+        assert kept_bytes(made, inputs, state) == 100 * 30 * 8
+    for name, order in (("snip", FIRST_ORDER), ("grasp", SECOND_ORDER), ("gauss_newton", SECOND_ORDER)):
+        pieces = math.ceil(order * 100 * 30 * 8 / 10_000)
+        with scoring_memory(10_000), calls(made) as found:
+            sc.make_scorer(name)(made, (inputs, targets), F.cross_entropy)
+        assert found[0] == 4  # the probe
+        assert found[-1] == 100 - 100 * (pieces - 1) // pieces
+
+
+class ByBatch(nn.Sequential):
+    """Normalises by a function, which no list of layers tells."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        found: Tensor = super().forward(F.batch_norm(inputs, None, None, training=True))
+        return found
+
+
+DEPENDENT = {
+    "a layer": lambda: network(nn.BatchNorm2d),
+    "a function": lambda: ByBatch(*network()),
+    "dropout": lambda: network(dropout=0.5),
+}
+
+
+@pytest.mark.parametrize("build", DEPENDENT.values(), ids=list(DEPENDENT))
+def test_what_depends_on_its_batch_is_split_only_when_told_to(
+    build: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, scorer = build(), sc.make_scorer("snip")
+    whole = scorer(made, batch(), F.cross_entropy).tensors
+    monkeypatch.setattr("scratchcard.scorers.pieces.MEMORY", 1000)
+    with calls(made) as found:
+        again = scorer(made, batch(), F.cross_entropy).tensors
+    assert found == [4, 4, 2, 41]
+    assert all(torch.equal(again[key], tensor) for key, tensor in whole.items())
+    told = r"41 examples were scored in \d+ pieces, to \w+ batches of their own"
+    with scoring_memory(20_000), pytest.warns(OwnBatchesWarning, match=told):
+        scorer(made, batch(), F.cross_entropy)
+    with scoring_memory(100), pytest.warns(OwnBatchesWarning), calls(made) as found:
+        scorer(made, batch(), F.cross_entropy)
+    assert min(found) == 2  # one example has no variance
+
+
+def test_batch_normalisation_by_running_statistics_is_split() -> None:
+    made, scorer = network(nn.BatchNorm2d).eval(), sc.make_scorer("snip")
+    whole = scorer(made, batch(), F.cross_entropy).tensors
+    with scoring_memory(12_000), calls(made) as found:
+        pieces = scorer(made, batch(), F.cross_entropy).tensors
+    assert max(found) < 41
+    for key, tensor in whole.items():
+        torch.testing.assert_close(pieces[key], tensor, rtol=1e-10, atol=1e-14)
+
+
+def test_pieces_draw_the_same_each_time() -> None:
+    made, scorer = network(dropout=0.5), sc.make_scorer("grasp")
+    with scoring_memory(12_000), pytest.warns(OwnBatchesWarning):
+        first, second = (scorer(made, batch(), F.cross_entropy).tensors for _ in range(2))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_features_watch_the_whole_batch() -> None:
+    made = network().float()
+    inputs, targets = batch()
+    needed: dict[str, Any] = {"mask": None, "density": 0.1}
+    whole = list(compute_features(made, (inputs.float(), targets), F.cross_entropy, **needed))
+    with scoring_memory(12_000):
+        pieces = list(compute_features(made, (inputs.float(), targets), F.cross_entropy, **needed))
+    for one, other in zip(whole, pieces, strict=True):
+        torch.testing.assert_close(torch.tensor(other.values), torch.tensor(one.values), rtol=2e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [0, -1, True, 1.5, "2GiB"])
+def test_no_size(size: Any) -> None:
+    with pytest.raises(ValueError, match="expected a number of bytes"), scoring_memory(size):
+        pass
+
+
+def test_a_network_whose_outputs_are_not_one_an_example_is_refused() -> None:
+    class Pooled(nn.Sequential):
+        def forward(self, inputs: Tensor) -> Tensor:
+            found: Tensor = super().forward(inputs)
+            return found.mean(0, keepdim=True)
+
+    made = Pooled(nn.Linear(3, 2).double())
+    with scoring_memory(100), pytest.raises(ValueError, match="so that the batch cannot be scored in pieces"):
+        sc.make_scorer("snip")(made, (torch.rand(9, 3).double(), torch.tensor([1])), F.cross_entropy)
+
+
+def test_a_session_has_the_memory_for_all_that_is_scored() -> None:
+    task = sc.Task.of(torch.rand(90, 1, 6, 6), torch.arange(90) % 3)
+    made = network().float()
+    workload = sc.Workload(made, task, sc.Recipe(max_steps=5, scoring_examples=40))
+    whole = sc.prune(workload, density=0.2, method="snip")
+    again = sc.prune(workload, density=0.2, method="snip", memory=12_000)
+    assert again.mask == whole.mask
+    assert again.provenance["scoring_memory"] == 12_000
+    assert "scoring_memory" not in whole.provenance
+    with pytest.raises(ValueError, match="the memory for scoring"):
+        sc.prune(workload, density=0.2, method="snip", memory=0)
+
+
+def test_what_is_compared_is_scored_alike(tmp_path: Path) -> None:
+    task = sc.Task.of(torch.rand(90, 1, 6, 6), torch.arange(90) % 3)
+    workload = sc.Workload(network().float(), task, sc.Recipe(max_steps=5, scoring_examples=40))
+    run = sc.Experiment(workload, sc.Method("snip"), 0.2, 0)
+    for call in (
+        lambda: run.run(sc.Session(memory=2**30)),
+        lambda: sc.sweep([run], tmp_path / "runs", memory=2**30),
+        lambda: sc.build(workload, [0], tmp_path / "table", memory=2**30),
+    ):
+        with pytest.raises(ValueError, match="scored like all that it is compared with"):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+def test_stored_scores_know_the_memory(tmp_path: Path) -> None:
+    made = network(nn.BatchNorm2d)
+    scorer = Shared(Store(tmp_path)).of(sc.make_scorer("snip"))
+    whole = scorer(made, batch(), F.cross_entropy).tensors
+    with scoring_memory(20_000), pytest.warns(OwnBatchesWarning):
+        pieces = scorer(made, batch(), F.cross_entropy).tensors
+    assert not torch.equal(whole["0.weight"], pieces["0.weight"])
+    assert torch.equal(scorer(made, batch(), F.cross_entropy).tensors["0.weight"], whole["0.weight"])
