@@ -17,6 +17,7 @@ from scratchcard.sweeps.grid_file import GridFile, MethodSpec, read_file
 from scratchcard.sweeps.noted_task import noted_task, read_notes
 from scratchcard.workloads.factory import load_factory
 from scratchcard.workloads.networks import NETWORKS
+from scratchcard.workloads.networks.of_torchvision import PREFIX, check_torchvision_name
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.tasks import TENSORS, load_task, takes_data_dir
 from scratchcard.workloads.workload import Workload
@@ -117,11 +118,12 @@ def read_grid(
             for network in dict.fromkeys(file.workload.network)
         ]
         for network in file.workload.network:
-            if ":" in network:
-                if imports:
-                    load_factory(network)
-            else:
+            if ":" not in network:
                 lookup(NETWORKS, "networks", network)
+            elif network.startswith(PREFIX):
+                check_torchvision_name(network)
+            elif imports:
+                load_factory(network)
     if data_dir is not None and not own and not any(takes.values()):
         look = "looks" if len(wanted) == 1 else "look"
         told = f"{path} has no task with a setting data_dir: {', '.join(wanted)} {look} in no folder; leave it out"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
@@ -114,8 +113,8 @@ _WORKLOAD = (
         default="lenet_300_100",
         show_default=True,
         shell_complete=completed(names_of("networks")),
-        help="Registered name, e.g. lenet_300_100, or package.module:factory of your own network (takes nothing or the "
-        "task, returns a module).",
+        help="Registered name, e.g. lenet_300_100; torchvision:NAME, e.g. torchvision:resnet18; or "
+        "package.module:factory of your own network (takes nothing or the task, returns a module).",
     ),
     click.option(
         "--task",
@@ -274,36 +273,6 @@ _TRAINING = tuple(name for name in settings_of(Recipe) if not name.startswith("s
 recipe_options = settings_options(Recipe)
 ticket_recipe_options = settings_options(Recipe, *_TRAINING, default="the ticket's")
 device_option = click.option("--device", default="auto", show_default=True, help="E.g. auto, cpu, cuda or cuda:1.")
-
-
-class Size(click.ParamType):
-    """Bytes as a person writes them.
-
-    >>> Size().convert("2GiB", None, None), Size().convert("500 MB", None, None), Size().convert("4096", None, None)
-    (2147483648, 500000000, 4096)
-    """
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number of bytes."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", str(value).strip(), re.IGNORECASE)
-        size = (
-            0
-            if found is None
-            else float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2].lower() or " ")
-        )
-        if size < 1:
-            self.fail(f"{value!r} is no size, such as 2GiB or 500MB", param, ctx)
-        return int(size)
-
-
-memory_option = click.option(
-    "--memory",
-    type=Size(),
-    help="What scoring may take for its batch, e.g. 2GiB; a batch that needs more goes through the network in pieces. "
-    "[default: 512MiB, and batch normalisation in training mode in one piece]",
-)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, e.g. for jq. [default: as text]"
 )

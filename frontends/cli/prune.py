@@ -10,6 +10,7 @@ import click
 
 from scratchcard.apply.method import Method
 from scratchcard.frontends.cli import options as opt
+from scratchcard.frontends.cli.size import Size
 
 
 @click.command()
@@ -40,7 +41,12 @@ from scratchcard.frontends.cli import options as opt
 )
 @opt.overwrite_option
 @opt.device_option
-@opt.memory_option
+@click.option(
+    "--memory",
+    type=Size(),
+    help="What scoring may take for its batch, e.g. 2GiB; a batch that needs more goes through the network in pieces. "
+    "[default: 512MiB, and batch normalisation in training mode in one piece]",
+)
 @opt.recipe_options
 @opt.json_option
 def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **options: Any) -> None:

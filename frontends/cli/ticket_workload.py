@@ -96,6 +96,7 @@ def workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workload
     """
     from scratchcard.apply.ticket_workload import check_belongs
     from scratchcard.registry import lookup
+    from scratchcard.workloads.networks.of_torchvision import PREFIX
     from scratchcard.workloads.recipe import Recipe
     from scratchcard.workloads.tasks import TASKS, TENSORS
 
@@ -112,7 +113,7 @@ def workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workload
     named = {}
     for what in ("network", "task"):
         name = named[what] = options[what] or described[what]
-        if options[what] is not None or name.startswith(TENSORS):
+        if options[what] is not None or name.startswith((TENSORS, PREFIX)):
             continue
         if ":" in name or f"{what}_state" in described:
             own = name if ":" in name else "package.module:factory"

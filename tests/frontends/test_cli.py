@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -264,3 +265,25 @@ def test_a_list_may_be_given_in_parts(tmp_path: Path) -> None:
     out = tmp_path / "ticket.safetensors"
     made = as_json("prune", "--scorer", "magnitude", "--exclude", "1", "--exclude", "5.weight", "--out", out)
     assert made["prunable"] == 30_000
+
+
+@pytest.mark.parametrize(("text", "size"), [("2GiB", 2**31), ("500 MB", 5 * 10**8), ("1.5k", 1500), ("4096", 4096)])
+def test_memory_is_given_as_a_size(text: str, size: int, tmp_path: Path) -> None:
+    out = tmp_path / "ticket.safetensors"
+    as_json("prune", "--scorer", "snip", *FAST, "--memory", text, "--out", out)
+    assert Ticket.load(out).provenance["scoring_memory"] == size
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "2 gibs", "much", "1e9", "0.2"])
+def test_what_is_no_size(text: str, tmp_path: Path) -> None:
+    assert "is no size, such as 2GiB" in refused("prune", f"--memory={text}", "--out", tmp_path / "ticket.safetensors")
+
+
+def test_a_ticket_of_a_network_of_torchvision_needs_no_name(tmp_path: Path) -> None:
+    inputs, targets = np.random.default_rng(0).random((60, 3, 32, 32), np.float32), np.arange(60) % 3
+    np.savez(tmp_path / "images.npz", train_inputs=inputs, train_targets=targets)
+    ticket, task = tmp_path / "ticket.safetensors", f"tensors:{tmp_path / 'images.npz'}"
+    named = ("--network", "torchvision:shufflenet_v2_x0_5", "--task", task)
+    as_json("prune", *named, "--scorer", "synflow", "--rounds", 2, "--density", 0.5, "--out", ticket)
+    assert 0 <= as_json("evaluate", ticket, "--untrained")["accuracy"] <= 1
+    assert "did you mean 'resnet18'" in refused("prune", "--network", "torchvision:resnet81", "--task", task)

@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from scratchcard.pruning.connectivity import effective_density
+from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.registry import members
 from scratchcard.workloads.networks import NETWORKS, build_network
 from scratchcard.workloads.networks.mlp import initialise
+from scratchcard.workloads.networks.residual import Block
 from scratchcard.workloads.networks.takes import example_shapes, takes
 from scratchcard.workloads.task import Task
 from scratchcard.workloads.tasks import load_task
@@ -64,6 +67,73 @@ def test_registered_networks_refuse_several_inputs() -> None:
     task = Task.of({"a": torch.randn(50, 2), "b": torch.randn(50, 2)}, torch.arange(50) % 2)
     with pytest.raises(ValueError, match=r"'lenet_300_100' takes one input, and these are called a, b"):
         Workload("lenet_300_100", task).build(0)
+
+
+COUNTS = {
+    "lenet_5": ((1, 28, 28), 430_500),
+    "conv_2": ((3, 32, 32), 4_300_992),
+    "conv_4": ((3, 32, 32), 2_425_024),
+    "conv_6": ((3, 32, 32), 2_261_184),
+    "vgg_11": ((3, 32, 32), 9_222_848),
+    "vgg_16_bn": ((3, 32, 32), 14_715_584),
+    "vgg_19": ((3, 32, 32), 20_024_000),
+    "resnet_20": ((3, 32, 32), 268_336),
+    "resnet_56": ((3, 32, 32), 848_944),
+    "resnet_110": ((3, 32, 32), 1_719_856),
+    "wide_resnet_16_4": ((3, 32, 32), 2_745_264),
+    "wide_resnet_28_10": ((3, 32, 32), 36_461_232),
+    "vit_small": ((3, 32, 32), 1_187_072),
+}
+"""Weights of layers for ten classes, added up by hand from the papers' plans."""
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_published_networks_have_their_weights(name: str) -> None:
+    shape, wanted = COUNTS[name]
+    network = NETWORKS[name](shape, 10, generator=torch.Generator())
+    assert sum(weight.numel() for weight in prunable(network).values()) == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("lenet_5", (1, 15, 28)), ("conv_6", (3, 7, 32)), ("vgg_11", (3, 32, 31)), ("vit_small", (3, 32, 36))],
+)
+def test_images_that_are_too_small_are_refused(name: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=rf"the network '{name}' takes images .*, and these are \({shape[0]}, "):
+        build_network(name, shape, 10, seed=0)
+
+
+def test_a_residual_block_subsamples_and_pads_its_shortcut() -> None:
+    block = Block(4, 10, stride=2).eval()
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.zero_()  # nothing but the shortcut is left
+        inputs = torch.rand(2, 4, 6, 6)
+        outputs = block(inputs)
+    assert torch.equal(outputs[:, 3:7], inputs[:, :, ::2, ::2])
+    assert not outputs[:, [0, 1, 2, 7, 8, 9]].any()
+
+
+def test_networks_of_torchvision_by_name() -> None:
+    task = Task.of(torch.randn(60, 3, 32, 32), torch.arange(60) % 7)
+    one, same, other = (Workload("torchvision:shufflenet_v2_x0_5", task).build(seed) for seed in (1, 1, 2))
+    assert one.get_parameter("fc.weight").shape == (7, 1024)
+    assert torch.equal(one.get_parameter("fc.weight"), same.get_parameter("fc.weight"))
+    assert not torch.equal(one.get_parameter("fc.weight"), other.get_parameter("fc.weight"))
+    assert Workload("torchvision:resnet18", task).describe()["network"] == "torchvision:resnet18"
+    with pytest.raises(ValueError, match=r"unknown torchvision network 'resnet81', .*; did you mean 'resnet18'"):
+        Workload("torchvision:resnet81", task).build(0)
+    with pytest.raises(
+        ValueError, match=r"takes images, \(3, height, width\), and the inputs are of shape \(1, 8, 8\)"
+    ):
+        Workload("torchvision:resnet18", load_task("digits")).build(0)
+
+
+@pytest.mark.parametrize("name", ["conv_2", "vgg_11_bn", "resnet_20", "wide_resnet_16_4", "vit_small", "lenet_5"])
+def test_all_weights_of_published_networks_lie_on_paths(name: str) -> None:
+    shape = (1, 32, 32)
+    network = build_network(name, shape, 4, seed=0)
+    assert effective_density(network, Mask.dense(network), shape) == 1.0
 
 
 class Scaled(nn.Module):

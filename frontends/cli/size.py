@@ -1,0 +1,30 @@
+"""Sizes in bytes on the command line."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+
+class Size(click.ParamType):
+    """Bytes as a person writes them.
+
+    >>> Size().convert("2GiB", None, None), Size().convert("500 MB", None, None), Size().convert("4096", None, None)
+    (2147483648, 500000000, 4096)
+    """
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number of bytes."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", str(value).strip(), re.IGNORECASE)
+        size = (
+            0
+            if found is None
+            else float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2].lower() or " ")
+        )
+        if size < 1:
+            self.fail(f"{value!r} is no size, such as 2GiB or 500MB", param, ctx)
+        return int(size)
