@@ -105,20 +105,25 @@ def findings(mask: Mask, known: Mapping[str, Any]) -> tuple[Finding, ...]:
     Examples:
         >>> mask = Mask({"0.weight": torch.zeros(2, 2, dtype=torch.bool), "2.weight": torch.ones(1, 2).bool()})
         >>> print(findings(mask, {})[0].text)
-        nothing is kept of 0.weight, so that its outputs no longer depend on its inputs; keep a floor of some weights in
-        each layer, take a higher density or another method
+        nothing is kept of 0.weight, so that its outputs may no longer depend on its inputs; keep a floor of some ...
     """
     seen = {name: kind for name, kind in _SEEN.items() if name in known}
     checked = {name: declared(kind, known[name], f"the ticket's checks, {name}") for name, kind in seen.items()}
     known = dict(known) | checked
     found: dict[str, str] = {}
     collapsed = collapsed_layers(mask)
-    if collapsed:
-        found["collapsed"] = (
-            f"nothing is kept of {_some(collapsed)}, so that its outputs no longer depend on its inputs; keep a floor "
-            "of some weights in each layer, take a higher density or another method"
-        )
     effective = known.get("effective_density")
+    if collapsed:
+        if effective is None:
+            cut = ", so that its outputs may no longer depend on its inputs"
+        elif effective:
+            cut = ", so that its outputs depend on its inputs by other ways alone, such as shortcuts"
+        else:
+            cut = ", so that its outputs no longer depend on its inputs"
+        found["collapsed"] = (
+            f"nothing is kept of {_some(collapsed)}{cut}; keep a floor of some weights in each layer, take a higher "
+            "density or another method"
+        )
     if isinstance(effective, float) and effective < FAR_BELOW * mask.density and not collapsed:
         found["effective_density"] = (
             f"only {round(effective * mask.total):,} of the {mask.kept:,} kept weights lie on a path of kept ones from "

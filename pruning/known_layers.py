@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from scratchcard.artefacts.code_digest import is_installed
 
@@ -140,7 +141,9 @@ def weights_of(layer: nn.Module) -> Iterator[tuple[str, Tensor]]:
         if parameter is not None and (name in patterns or any(fnmatchcase(name, pattern) for pattern in patterns)):
             yield name, parameter
     for name in patterns:
-        if name not in layer._parameters and isinstance(weight := getattr(layer, name, None), Tensor):
+        if is_parametrized(layer, name):  # asking for the weight would compute it, and change what it is made of
+            yield name, next(layer.get_submodule("parametrizations").get_submodule(name).parameters())
+        elif name not in layer._parameters and isinstance(weight := getattr(layer, name, None), Tensor):
             yield name, weight
 
 

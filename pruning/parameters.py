@@ -16,6 +16,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
+from torch.nn.utils.parametrize import is_parametrized
 from torch.optim.swa_utils import AveragedModel
 
 from scratchcard.pruning.known_layers import weights_of
@@ -102,7 +103,8 @@ def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
     """
     weights: dict[str, nn.Parameter] = {}
     for name, module in prunable_layers(network).items():
-        weight = getattr(module, name.rpartition(".")[2])
+        own = name.rpartition(".")[2]
+        weight = None if is_parametrized(module, own) else getattr(module, own)
         if not isinstance(weight, nn.Parameter):
             raise ValueError(
                 f"the weight {name!r} is not a parameter of its layer but computed (a parametrisation?); "

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.detached_state import detached_state, own_generators, placed
-from scratchcard.scorers.gradients import loss_gradients, piece_gradients, twice_differentiable
-from scratchcard.scorers.pieces import SECOND_ORDER, Tempered, added, pieces_of
+from scratchcard.scorers.few_examples import Tempered
+from scratchcard.scorers.gradients import piece_gradients, twice_differentiable
+from scratchcard.scorers.pieces import SECOND_ORDER, added, pieces_of
 from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over, without_pruned
 from scratchcard.setting import setting
 from scratchcard.settings import Settings
@@ -105,9 +106,12 @@ def gradient_flow(
         parts = pieces_of(network, batch, tempered, state, SECOND_ORDER)
         direction = None
         if len(parts) > 1:  # H g needs all of g
-            gradients = loss_gradients(network, batch, tempered, mask).gradients
-            direction = without_pruned(gradients, mask)
-        total: list[Tensor] = []
+            total: list[Tensor] = []
+            with own_generators(network):
+                for piece in parts:
+                    total = added(total, piece_gradients(network, piece, state))
+            direction = without_pruned(dict(zip(leaves, total, strict=True)), mask)
+        total = []
         with own_generators(network):
             for piece in parts:
                 # One graph serves both: g is differentiated again rather than computed twice, so H and g cannot

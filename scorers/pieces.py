@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from scratchcard.pruning.inputs import Inputs, each, examples, forward, loss_of, rows
+from scratchcard.pruning.inputs import Inputs, examples, forward, loss_of, rows
 from scratchcard.pruning.parameters import inside
 from scratchcard.scorers.detached_state import DetachedState, copied, own_generators
+from scratchcard.scorers.few_examples import Look, look_at_a_few
 from scratchcard.scorers.scorer import Batch, Loss
 from scratchcard.words import counted
 
@@ -25,17 +25,12 @@ MEMORY = 512 * 2**20
 """Bytes for what a backward pass needs of a batch, where nobody says otherwise."""
 FIRST_ORDER, SECOND_ORDER = 1.5, 5.0
 """How much a pass takes at its peak, in what the backward pass of first order keeps (measured on ResNet-18)."""
-_PROBE = 4
-ROUNDING = 1e-3
-"""Relative; outputs that differ by more do not differ by rounding."""
-IGNORED = -100
-"""A target that torch's cross-entropy leaves out of its mean."""
 
 _memory: ContextVar[int | None] = ContextVar("memory", default=None)
 
 
 class OwnBatchesWarning(UserWarning):
-    """A batch was scored in pieces by a network whose outputs depend on the batch: each piece is a batch of its own.
+    """A batch was scored in pieces though its pieces' scores are not those of the whole; it says why.
 
     Examples:
         >>> network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
@@ -44,7 +39,7 @@ class OwnBatchesWarning(UserWarning):
         ...     warnings.simplefilter("always")
         ...     _ = sc.make_scorer("snip")(network, batch, nn.functional.cross_entropy)
         >>> str(caught[0].message)
-        '8 examples were scored in 2 pieces, to Sequential batches of their own (batch normalisation or dropout ...'
+        '8 examples were scored in 2 pieces, whose scores are not those of the whole batch: batch normalisation ...'
     """
 
 
@@ -53,8 +48,9 @@ def scoring_memory(size: int | None) -> Iterator[None]:
     """Let scorers take so many bytes for what a backward pass needs of a batch; None is the default, 512 MiB.
 
     By default a network whose outputs for an example depend on the others (batch normalisation or dropout in training
-    mode) is scored in one piece, whatever it takes: its pieces would be batches of their own. With a number it is
-    scored in pieces too, and warns.
+    mode) is scored in one piece, whatever it takes: its pieces would be batches of their own. So is one that does not
+    return one output an example, and, by second derivatives, a loss that is no sum over the examples. With a number
+    they are scored in pieces too, and warn.
 
     Raises:
         ValueError: not a positive number of bytes.
@@ -122,8 +118,9 @@ def pieces_of(
 ) -> list[Piece]:
     """The batch in as few pieces as the memory allows; in one piece nothing is computed here but a probe.
 
-    The bytes that a backward pass keeps for an example are counted on a few examples. Where a loss is none of torch's
-    own means, all outputs are computed once without a graph before the pieces' own passes: a third more time.
+    The bytes that a backward pass keeps of an example are counted on a few, which also show whether the scores of
+    pieces are those of the whole. Where a loss is none of torch's own means, all outputs are computed once without a
+    graph before the pieces' own passes: a third more time.
 
     Args:
         network: called with the state.
@@ -142,12 +139,13 @@ def pieces_of(
     """
     inputs, targets = batch
     number = examples(inputs)
-    count = _count(network, inputs, state, order)
-    if count == 1:
+    look = look_at_a_few(network, batch, loss, state, room=(given_memory() or MEMORY) / order)
+    count = 1 if look is None else _count(look, number, order)
+    if look is None or count == 1:
         return [whole(batch, loss)]
     bounds = [number * k // count for k in range(count + 1)]
     parts = [rows(inputs, slice(*ends)) for ends in itertools.pairwise(bounds)]
-    if _is_mean(loss, targets) and len(targets) == number:
+    if look.is_mean:
         wanted = [targets[low:high] for low, high in itertools.pairwise(bounds)]
         return [
             Piece(part, partial(_share, loss, targets=own, share=len(own) / number))
@@ -155,31 +153,10 @@ def pieces_of(
         ]
     with torch.no_grad(), own_generators(network):
         outputs = torch.cat([forward(inside(network), part, tuple(copied(state))) for part in parts])
-    if len(outputs) != number:
-        raise ValueError(
-            f"{type(network).__name__} returns {len(outputs)} outputs for {number} examples, so that the batch cannot "
-            "be scored in pieces: give more memory"
-        )
     return [
         Piece(part, partial(_beside, loss, targets=targets, before=outputs[:low], after=outputs[high:]))
         for part, (low, high) in zip(parts, itertools.pairwise(bounds), strict=True)
     ]
-
-
-class Tempered:
-    """A loss of the outputs divided by a temperature.
-
-    Examples:
-        >>> Tempered(nn.functional.mse_loss, 2.0)(torch.full((3, 1), 4.0), torch.zeros(3, 1))
-        tensor(4.)
-    """
-
-    def __init__(self, of: Loss, temperature: float) -> None:
-        self.of, self.temperature = of, temperature
-        self.__name__ = getattr(of, "__name__", type(of).__name__)
-
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return self.of(outputs / self.temperature, targets)
 
 
 def added(total: Sequence[Tensor], found: Sequence[Tensor]) -> list[Tensor]:
@@ -199,14 +176,6 @@ def _whole(loss: Loss, outputs: Tensor, *, targets: Tensor) -> Tensor:
     return loss_of(loss, outputs, targets)
 
 
-def _is_mean(loss: Loss, targets: Tensor) -> bool:
-    """Whether a loss is one of torch's own means over examples of equal weight."""
-    loss = loss.of if isinstance(loss, Tempered) else loss
-    if loss is F.cross_entropy and not targets.is_floating_point():
-        return not bool((targets == IGNORED).any())
-    return loss in (F.cross_entropy, F.mse_loss, F.l1_loss, F.binary_cross_entropy_with_logits)
-
-
 def _share(loss: Loss, outputs: Tensor, *, targets: Tensor, share: float) -> Tensor:
     return loss_of(loss, outputs, targets) * share
 
@@ -215,63 +184,21 @@ def _beside(loss: Loss, outputs: Tensor, *, targets: Tensor, before: Tensor, aft
     return loss_of(loss, torch.cat([before, outputs, after]), targets)
 
 
-def _count(network: nn.Module, inputs: Inputs, state: DetachedState, order: float) -> int:
-    """How many pieces."""
-    number, given = examples(inputs), given_memory()
-    probe = each(rows(inputs, slice(0, _PROBE)), torch.clone)
-    needed = order * kept_bytes(network, probe, state) / min(number, _PROBE) * number
-    count = min(math.ceil(needed / (given or MEMORY)), number)
-    if count < 2 or not _depend_on_the_batch(network, probe, state):
+def _count(look: Look, number: int, order: float) -> int:
+    """How many pieces; warns where they are not as good as the whole."""
+    given = given_memory()
+    count = min(math.ceil(order * look.kept * number / (given or MEMORY)), number)
+    why = look.together or ("" if look.is_sum or order <= FIRST_ORDER else "the loss is no sum over the examples")
+    if count < 2 or not why:
         return max(1, count)
-    if given is None:
+    if given is None or "one output" in why:
         return 1
-    count = max(1, min(count, number // 2))  # one example has no variance
+    count = min(count, number // 2)  # one example has no variance
     if count > 1:
-        kind = type(inside(network)).__name__
         warnings.warn(
-            f"{counted(number, 'example')} were scored in {count} pieces, to {kind} batches of their own (batch "
-            "normalisation or dropout in training mode?); give more memory, or put the network into evaluation mode",
+            f"{counted(number, 'example')} were scored in {count} pieces, whose scores are not those of the whole "
+            f"batch: {why}",
             OwnBatchesWarning,
             stacklevel=2,
         )
-    return count
-
-
-def _depend_on_the_batch(network: nn.Module, inputs: Inputs, state: DetachedState) -> bool:
-    """Whether the outputs of the last two of a few examples are others when these two are alone."""
-
-    def outputs(some: Inputs) -> Tensor:
-        with torch.no_grad(), own_generators(network):
-            return forward(inside(network), some, tuple(copied(state)))
-
-    among = outputs(inputs)
-    if len(among) != examples(inputs):
-        return False  # said where they are used
-    among, alone = among[-2:], outputs(rows(inputs, slice(-2, None)))
-    return not bool((among - alone).abs().max() <= ROUNDING * among.abs().max())  # NaN is no equal of itself
-
-
-def kept_bytes(network: nn.Module, inputs: Inputs, state: DetachedState) -> int:
-    """Bytes that a backward pass keeps of a forward pass, beside the network's own tensors.
-
-    Examples:
-        >>> from scratchcard.scorers.detached_state import detached_state
-        >>> network = nn.Linear(8, 2)
-        >>> kept_bytes(network, torch.ones(4, 8), detached_state(network))
-        128
-    """
-    own = {tensor.untyped_storage().data_ptr() for part in state for tensor in part.values() if _strided(tensor)}
-    found: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        if _strided(tensor) and (place := tensor.untyped_storage().data_ptr()) not in own:
-            found[place] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with own_generators(network), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        forward(inside(network), inputs, tuple(copied(state)))
-    return sum(found.values())
-
-
-def _strided(tensor: Tensor) -> bool:
-    return tensor.layout is torch.strided
+    return max(1, count)

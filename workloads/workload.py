@@ -166,7 +166,7 @@ class Workload:
         if self.task.code is not None:
             described["task_code"] = self.task.code
         if not isinstance(self.network, str):
-            described["network_code"] = _code_of(self.network)
+            described["network_code"] = self.__dict__.get("_network_code") or _code_of(self.network)
             described["network_state"] = _state_of(self.network)
         elif ":" in self.network:
             code = code_digest(self.network)
@@ -175,17 +175,28 @@ class Workload:
         elif self.network not in NETWORKS:  # of another package
             for code in foreign_code([members(NETWORKS, "networks").get(self.network)]).values():
                 described["network_code"] = code
-        if "network_code" in described:
-            of = code_files(self.network) if isinstance(self.network, str) else self.network
-            if added := registered_for(of):
-                described["prunable"] = added
+        of = code_files(self.network) if isinstance(self.network, str) else self.network
+        added = registered_for(of)
+        if "network_code" not in described:  # made of torch's layers
+            added = {kind: names for kind, names in added.items() if kind.startswith("torch.")}
+        if added:
+            described["prunable"] = added
         if self.weights is not None:
             described["weights"] = str(self.weights)
             described["weights_sha256"] = sha256([read_bytes(self.weights)])
         return described
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"registrations": registrations()}  # a process that it is sent to needs them
+        """With what a process that it is sent to needs: registrations, and the digest of classes of a script.
+
+        There their code cannot be read: `__main__` is another file.
+        """
+        state = self.__dict__ | {"registrations": registrations()}
+        if isinstance(self.network, nn.Module) and any(
+            type(m).__module__ == "__main__" for m in self.network.modules()
+        ):
+            state["_network_code"] = self.__dict__.get("_network_code") or _code_of(self.network)
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         register_again(state.pop("registrations"))

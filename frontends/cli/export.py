@@ -24,7 +24,7 @@ from scratchcard.words import counted
     "format_",
     required=True,
     shell_complete=opt.completed(opt.names_of("formats")),
-    help="Safetensors, pt, torch-prune, torch-export or onnx, e.g. onnx; see `scratchcard list formats`. "
+    help="One of safetensors, pt, torch-prune, torch-export and onnx, e.g. onnx; see `scratchcard list formats`. "
     "[default: none, it must be named]",
 )
 @click.option(

@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 
-class Size(click.ParamType):
-    """Bytes as a person writes them.
+class Size(click.ParamType[int]):
+    """Bytes as a person writes them, with a unit.
 
-    >>> Size().convert("2GiB", None, None), Size().convert("500 MB", None, None), Size().convert("4096", None, None)
+    >>> Size().convert("2GiB", None, None), Size().convert("500 MB", None, None), Size().convert("4096B", None, None)
     (2147483648, 500000000, 4096)
     """
 
@@ -19,12 +19,12 @@ class Size(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The number of bytes."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", str(value).strip(), re.IGNORECASE)
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b", str(value).strip(), re.IGNORECASE)
         size = (
             0
             if found is None
             else float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2].lower() or " ")
         )
         if size < 1:
-            self.fail(f"{value!r} is no size, such as 2GiB or 500MB", param, ctx)
+            self.fail(f"{value!r} is no size with a unit, such as 2GiB or 500MB", param, ctx)
         return int(size)

@@ -267,16 +267,18 @@ def test_a_list_may_be_given_in_parts(tmp_path: Path) -> None:
     assert made["prunable"] == 30_000
 
 
-@pytest.mark.parametrize(("text", "size"), [("2GiB", 2**31), ("500 MB", 5 * 10**8), ("1.5k", 1500), ("4096", 4096)])
+@pytest.mark.parametrize(("text", "size"), [("2GiB", 2**31), ("500 MB", 5 * 10**8), ("1.5kB", 1500), ("4096 b", 4096)])
 def test_memory_is_given_as_a_size(text: str, size: int, tmp_path: Path) -> None:
     out = tmp_path / "ticket.safetensors"
     as_json("prune", "--scorer", "snip", *FAST, "--memory", text, "--out", out)
     assert Ticket.load(out).provenance["scoring_memory"] == size
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "2 gibs", "much", "1e9", "0.2"])
+@pytest.mark.parametrize("text", ["0B", "-1B", "2 gibs", "much", "1e9", "4", "0.2B"])
 def test_what_is_no_size(text: str, tmp_path: Path) -> None:
-    assert "is no size, such as 2GiB" in refused("prune", f"--memory={text}", "--out", tmp_path / "ticket.safetensors")
+    assert "is no size with a unit, such as 2GiB" in refused(
+        "prune", f"--memory={text}", "--out", tmp_path / "ticket.safetensors"
+    )
 
 
 def test_a_ticket_of_a_network_of_torchvision_needs_no_name(tmp_path: Path) -> None:

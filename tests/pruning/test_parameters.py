@@ -186,3 +186,12 @@ def test_quantised_weights_are_refused(dtype: torch.dtype) -> None:
     network.weight = nn.Parameter(network.weight.detach().to(dtype), requires_grad=False)
     with pytest.raises(ValueError, match=f"the weight 'weight' is {dtype}; .* before it is quantised"):
         prunable(network)
+
+
+def test_to_refuse_a_computed_weight_changes_nothing() -> None:
+    """Spectral normalisation takes a step whenever it is asked for its weight."""
+    network = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(4, 3)), nn.Linear(3, 2))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.raises(ValueError, match="computed"):
+        prunable(network)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())

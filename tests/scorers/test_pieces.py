@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +20,9 @@ from scratchcard.dataset_builder.features import compute_features
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.scorers.detached_state import detached_state
+from scratchcard.scorers.few_examples import kept_bytes
 from scratchcard.scorers.gradients import loss_gradients
-from scratchcard.scorers.pieces import FIRST_ORDER, SECOND_ORDER, OwnBatchesWarning, kept_bytes, scoring_memory
+from scratchcard.scorers.pieces import FIRST_ORDER, SECOND_ORDER, OwnBatchesWarning, scoring_memory
 from scratchcard.scorers.stored_scores import Shared
 
 SCORERS = ("snip", "grasp", "grasp_abs", "gauss_newton")
@@ -110,8 +112,8 @@ def test_torchs_own_means_need_no_pass_beforehand() -> None:
     for loss in (F.cross_entropy, weighted):
         with scoring_memory(12_000), calls(made) as found[loss]:
             sc.make_scorer("snip")(made, batch(), loss)
-    assert sum(found[F.cross_entropy]) == 4 + 4 + 2 + 41
-    assert sum(found[weighted]) == 4 + 4 + 2 + 2 * 41
+    assert sum(found[F.cross_entropy]) == 4 + 2 + 41
+    assert sum(found[weighted]) == 4 + 2 + 2 * 41
 
 
 def test_pieces_are_as_large_as_the_memory_allows() -> None:
@@ -120,7 +122,7 @@ def test_pieces_are_as_large_as_the_memory_allows() -> None:
     inputs, targets = torch.rand(100, 10).double(), torch.arange(100) % 3
     with torch.enable_grad():
         state = detached_state(made)
-        assert kept_bytes(made, inputs, state) == 100 * 30 * 8
+        assert kept_bytes(made, inputs, state)[0] == 100 * 30 * 8
     for name, order in (("snip", FIRST_ORDER), ("grasp", SECOND_ORDER), ("gauss_newton", SECOND_ORDER)):
         pieces = math.ceil(order * 100 * 30 * 8 / 10_000)
         with scoring_memory(10_000), calls(made) as found:
@@ -137,30 +139,128 @@ class ByBatch(nn.Sequential):
         return found
 
 
+class Centred(nn.Sequential):
+    def forward(self, inputs: Tensor) -> Tensor:
+        found: Tensor = super().forward(inputs - inputs.mean(0, keepdim=True))
+        return found
+
+
+class Skipping(nn.Sequential):
+    """Draws once for all examples."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        found: Tensor = super().forward(inputs * (0.5 + torch.rand(1)))
+        return found
+
+
+class Pooled(nn.Sequential):
+    def forward(self, inputs: Tensor) -> Tensor:
+        found: Tensor = super().forward(inputs)
+        return found.mean(0, keepdim=True).expand(41, -1)
+
+
+def headless() -> nn.Sequential:
+    """Its outputs are all zero, and tell nothing; its second derivatives depend on the batch."""
+    made = network(nn.BatchNorm2d)
+    nn.init.zeros_(made.get_parameter("5.weight"))
+    return made
+
+
 DEPENDENT = {
-    "a layer": lambda: network(nn.BatchNorm2d),
-    "a function": lambda: ByBatch(*network()),
-    "dropout": lambda: network(dropout=0.5),
+    "a layer": (lambda: network(nn.BatchNorm2d), "batch normalisation"),
+    "a function": (lambda: ByBatch(*network()), "batch normalisation"),
+    "zero outputs": (headless, "batch normalisation"),
+    "a little dropout": (lambda: network(dropout=0.01), "random numbers"),
+    "one draw": (lambda: Skipping(*network()), "random numbers"),
+    "a mean": (lambda: Centred(*network()), "depend on the others"),
 }
 
 
-@pytest.mark.parametrize("build", DEPENDENT.values(), ids=list(DEPENDENT))
+@pytest.mark.parametrize("alike", [False, True])
+@pytest.mark.parametrize(("build", "why"), DEPENDENT.values(), ids=list(DEPENDENT))
 def test_what_depends_on_its_batch_is_split_only_when_told_to(
-    build: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch
+    build: Callable[[], nn.Module], why: str, alike: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, scorer = build(), sc.make_scorer("snip")
-    whole = scorer(made, batch(), F.cross_entropy).tensors
+    made, scorer = build(), sc.make_scorer("grasp")
+    inputs, targets = batch()
+    if alike:
+        inputs[:10] = inputs[0].clone()  # blank images, say
+    whole = scorer(made, (inputs, targets), F.cross_entropy).tensors
     monkeypatch.setattr("scratchcard.scorers.pieces.MEMORY", 1000)
     with calls(made) as found:
-        again = scorer(made, batch(), F.cross_entropy).tensors
-    assert found == [4, 4, 2, 41]
+        again = scorer(made, (inputs, targets), F.cross_entropy).tensors
+    assert found == [4, 2, 41]
     assert all(torch.equal(again[key], tensor) for key, tensor in whole.items())
-    told = r"41 examples were scored in \d+ pieces, to \w+ batches of their own"
-    with scoring_memory(20_000), pytest.warns(OwnBatchesWarning, match=told):
-        scorer(made, batch(), F.cross_entropy)
+    told = r"^41 examples were scored in \d+ pieces, whose scores are not those of the whole batch: .*" + why
+    with scoring_memory(20_000), pytest.warns(OwnBatchesWarning, match=told) as caught:
+        scorer(made, (inputs, targets), F.cross_entropy)
+    assert len(caught) == 1
     with scoring_memory(100), pytest.warns(OwnBatchesWarning), calls(made) as found:
-        scorer(made, batch(), F.cross_entropy)
+        scorer(made, (inputs, targets), F.cross_entropy)
     assert min(found) == 2  # one example has no variance
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_batch_too_small_to_tell_is_one_piece(number: int) -> None:
+    made = network(nn.BatchNorm2d)
+    inputs, targets = batch()
+    given = (inputs[:number], targets[:number])
+    if number == 1:
+        made.eval()
+    with scoring_memory(1), calls(made) as found:
+        sc.make_scorer("snip")(made, given, F.cross_entropy)
+    assert found == [number]
+
+
+def test_a_loss_that_is_no_sum_is_split_for_first_derivatives_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = network()
+    whole = sc.make_scorer("grasp")(made, batch(), squared_mean).tensors
+    monkeypatch.setattr("scratchcard.scorers.pieces.MEMORY", 1000)
+    again = sc.make_scorer("grasp")(made, batch(), squared_mean).tensors
+    assert all(torch.equal(again[key], tensor) for key, tensor in whole.items())
+    with scoring_memory(12_000), pytest.warns(OwnBatchesWarning, match="the loss is no sum over the examples"):
+        sc.make_scorer("gauss_newton")(made, batch(), squared_mean)
+
+
+def test_targets_that_are_spread_over_all_outputs_are_no_mean() -> None:
+    """Torch broadcasts (n, 1) and (n,) to n x n, and warns."""
+    made = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 1)).double()
+    given = (torch.rand(12, 5).double(), torch.rand(12).double())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole = loss_gradients(made, given, F.mse_loss).gradients
+        with scoring_memory(500):
+            pieces = loss_gradients(made, given, F.mse_loss).gradients
+    for key, tensor in whole.items():
+        torch.testing.assert_close(pieces[key], tensor, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("given", ["for all", "of one row", "flattened", "fixed"])
+def test_what_cannot_be_cut_is_one_piece(given: str) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(5, 3).double()
+
+        def forward(self, x: Tensor, pos: Tensor | None = None) -> Tensor:
+            if given == "fixed":
+                x = x + torch.ones(12, 5, dtype=torch.float64)
+            found: Tensor = self.layer(x if pos is None else x + pos)
+            return found.flatten(0, -2) if given == "flattened" else found
+
+    x, targets = torch.rand(12, 5).double(), torch.arange(12) % 3
+    inputs: Any = {
+        "for all": {"x": x, "pos": torch.ones(5).double()},
+        "of one row": {"x": x, "pos": torch.ones(1, 5).double()},
+        "flattened": torch.rand(12, 2, 5).double(),
+        "fixed": x,
+    }[given]
+    targets = targets.repeat_interleave(2) if given == "flattened" else targets
+    made = Net()
+    whole = loss_gradients(made, (inputs, targets), F.cross_entropy, in_one_piece=True).gradients
+    with scoring_memory(1):
+        found = loss_gradients(made, (inputs, targets), F.cross_entropy).gradients
+    assert torch.equal(found["layer.weight"], whole["layer.weight"])
 
 
 def test_batch_normalisation_by_running_statistics_is_split() -> None:
@@ -195,17 +295,6 @@ def test_features_watch_the_whole_batch() -> None:
 def test_no_size(size: Any) -> None:
     with pytest.raises(ValueError, match="expected a number of bytes"), scoring_memory(size):
         pass
-
-
-def test_a_network_whose_outputs_are_not_one_an_example_is_refused() -> None:
-    class Pooled(nn.Sequential):
-        def forward(self, inputs: Tensor) -> Tensor:
-            found: Tensor = super().forward(inputs)
-            return found.mean(0, keepdim=True)
-
-    made = Pooled(nn.Linear(3, 2).double())
-    with scoring_memory(100), pytest.raises(ValueError, match="so that the batch cannot be scored in pieces"):
-        sc.make_scorer("snip")(made, (torch.rand(9, 3).double(), torch.tensor([1])), F.cross_entropy)
 
 
 def test_a_session_has_the_memory_for_all_that_is_scored() -> None:

@@ -114,6 +114,14 @@ def test_a_residual_block_subsamples_and_pads_its_shortcut() -> None:
     assert not outputs[:, [0, 1, 2, 7, 8, 9]].any()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_auxiliary_outputs_are_left_out(name: str) -> None:
+    task = Task.of(torch.randn(60, 3, 96, 96), torch.arange(60) % 7)
+    network = Workload(f"torchvision:{name}", task).build(0).train()
+    assert network(torch.randn(2, 3, 96, 96)).shape == (2, 7)
+
+
 def test_networks_of_torchvision_by_name() -> None:
     task = Task.of(torch.randn(60, 3, 32, 32), torch.arange(60) % 7)
     one, same, other = (Workload("torchvision:shufflenet_v2_x0_5", task).build(seed) for seed in (1, 1, 2))

@@ -353,6 +353,35 @@ def test_what_a_script_registers_counts_and_goes_with_its_runs(tmp_path: Path, m
         pool.close(kill=True)
 
 
+def test_what_is_registered_for_torchs_layers_counts_for_registered_networks_too() -> None:
+    known = Workload("lenet_300_100", load_task("digits"))
+    before = known.describe()
+    register_prunable(Gates, ["table"])
+    assert known.describe() == before  # it has no such layer
+    register_prunable(nn.Linear, ["weight", "bias"])
+    assert known.describe()["prunable"] == {"torch.nn.modules.linear:Linear": ["weight", "bias"]}
+
+
+class Gates(nn.Module):
+    """Of no network."""
+
+
+def test_a_class_of_a_script_has_the_same_code_in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mine(nn.Linear):
+        pass
+
+    Mine.__module__ = "__main__"
+    here = Workload(nn.Sequential(nn.Flatten(), Mine(64, 10)), load_task("digits"))
+    described, state = here.describe(), here.__getstate__()
+    there = Workload.__new__(Workload)
+    there.__setstate__(state)
+    monkeypatch.setattr("scratchcard.workloads.workload._code_of", lambda _: "cannot be read there")
+    assert there.describe() == described
+    again = Workload.__new__(Workload)
+    again.__setstate__(there.__getstate__())
+    assert again.describe() == described
+
+
 def test_code_is_not_run_to_be_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     assert isinstance(described(tmp_path, "raise SystemExit")["network_code"], str)

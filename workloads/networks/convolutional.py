@@ -95,7 +95,9 @@ def vgg(depth: int, *, normalised: bool) -> Callable[..., nn.Module]:
                 f"the network {build.__name__!r} takes images of 32 x 32 pixels at least, and these are {input_shape}"
             )
         widths = (64, 128, 256, 512, 512)
-        plan = [step for width, times in zip(widths, _VGG[depth], strict=True) for step in (*[width] * times, POOL)]
+        plan: list[int | str] = []
+        for width, times in zip(widths, _VGG[depth], strict=True):
+            plan += [*[width] * times, POOL]
         body = convolutions(input_shape[0], plan, normalised=normalised)
         return initialised([*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, outputs)], generator)
 

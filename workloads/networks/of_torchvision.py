@@ -11,6 +11,8 @@ from scratchcard.registry import lookup
 from scratchcard.workloads.networks.takes import Shape
 
 PREFIX = "torchvision:"
+_AUXILIARY = ("googlenet", "inception_v3")
+"""Have further outputs in training mode, which are left out."""
 
 
 def torchvision_network(name: str, input_shape: Shape | Mapping[str, Shape], outputs: int) -> nn.Module:
@@ -40,7 +42,9 @@ def torchvision_network(name: str, input_shape: Shape | Mapping[str, Shape], out
     if isinstance(input_shape, Mapping) or len(input_shape) != 3 or input_shape[0] != 3:
         of = f"called {', '.join(input_shape)}" if isinstance(input_shape, Mapping) else f"of shape {input_shape}"
         raise ValueError(f"the network {name!r} takes images, (3, height, width), and the inputs are {of}")
-    found: nn.Module = models.get_model(name.removeprefix(PREFIX), weights=None, num_classes=outputs)
+    there = name.removeprefix(PREFIX)
+    one: dict[str, Any] = {"aux_logits": False, "init_weights": True} if there in _AUXILIARY else {}
+    found: nn.Module = models.get_model(there, weights=None, num_classes=outputs, **one)
     return found
 
 

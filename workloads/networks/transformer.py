@@ -28,7 +28,8 @@ class Tokens(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The tokens."""
-        return self.patches(inputs).flatten(2).transpose(1, 2) + self.get_buffer("position")
+        patches: Tensor = self.patches(inputs)
+        return patches.flatten(2).transpose(1, 2) + self.get_buffer("position")
 
 
 def waves(side: int, width: int) -> Tensor:
