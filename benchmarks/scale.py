@@ -6,7 +6,7 @@ For each network (torchvision's, random weights, evaluation mode) and scorer, in
   process, in chunks of 4 examples;
 - peak memory above the network and the batch, in MiB, and in multiples of the network's own weights.
 
-`--memory` is the scorers' (see `scoring_memory`); without it they keep to their default. Linux only (/proc/self).
+`--memory` is the scorers' (see `scoring_memory`). Linux only (/proc/self).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> int:
     parser.add_argument("--networks", nargs="+", default=NETWORKS, help="of torchvision")
     parser.add_argument("--scorers", nargs="+", default=SCORERS)
     parser.add_argument("--examples", type=int, default=16, help="in the batch, of 3 x 224 x 224 [default: 16]")
-    parser.add_argument("--memory", type=int, help="in MiB [default: the scorers' own]")
+    parser.add_argument("--memory", type=int, default=512, help="in MiB [default: 512]")
     parser.add_argument("--json", action="store_true", help="a JSON object a row")
     parser.add_argument("--one", nargs=2, metavar=("NETWORK", "SCORER"), help=argparse.SUPPRESS)
     given = parser.parse_args()

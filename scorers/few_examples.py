@@ -26,16 +26,18 @@ class Look(NamedTuple):
 
     Attributes:
         kept: bytes that a backward pass keeps of an example.
+        one_each: the network returns one output an example.
         together: why the examples cannot be told apart; empty if they can.
         is_mean: the loss is one of torch's own means over examples of equal weight.
         is_sum: the loss is a sum over the examples, as far as second derivatives go.
 
     Examples:
-        >>> Look(kept=64.0, together="", is_mean=True, is_sum=True).kept
+        >>> Look(kept=64.0, one_each=True, together="", is_mean=True, is_sum=True).kept
         64.0
     """
 
     kept: float
+    one_each: bool
     together: str
     is_mean: bool
     is_sum: bool
@@ -74,7 +76,8 @@ def look_at_a_few(network: nn.Module, batch: Batch, loss: Loss, state: DetachedS
     except ValueError:  # said, if it is no matter of a few, where the whole batch is computed
         return None
     together = ""
-    if len(among) != _PROBE or len(alone) != 2:
+    one_each = len(among) == _PROBE and len(alone) == 2
+    if not one_each:
         together = f"{type(own).__name__} does not return one output an example"
     elif watch.found:
         together = "batch normalisation by the statistics of each piece; evaluation mode has one for all"
@@ -82,7 +85,7 @@ def look_at_a_few(network: nn.Module, batch: Batch, loss: Loss, state: DetachedS
         together = "random numbers (dropout?) are drawn for each piece; evaluation mode draws none"
     elif not bool((among[-2:] - alone).abs().max() <= _ROUNDING * among.abs().max()):  # NaN equals nothing
         together = "the outputs for an example depend on the others, or on what was computed before"
-    return Look(kept / _PROBE, together, is_mean, is_sum)
+    return Look(kept / _PROBE, one_each, together, is_mean, is_sum)
 
 
 class Tempered:

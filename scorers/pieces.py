@@ -21,8 +21,6 @@ from scratchcard.scorers.few_examples import Look, look_at_a_few
 from scratchcard.scorers.scorer import Batch, Loss
 from scratchcard.words import counted
 
-MEMORY = 512 * 2**20
-"""Bytes for what a backward pass needs of a batch, where nobody says otherwise."""
 FIRST_ORDER, SECOND_ORDER = 1.5, 5.0
 """How much a pass takes at its peak, in what the backward pass of first order keeps (measured on ResNet-18)."""
 
@@ -45,12 +43,12 @@ class OwnBatchesWarning(UserWarning):
 
 @contextmanager
 def scoring_memory(size: int | None) -> Iterator[None]:
-    """Let scorers take so many bytes for what a backward pass needs of a batch; None is the default, 512 MiB.
+    """Let scorers take so many bytes for what a backward pass needs of a batch; None sets no limit.
 
-    By default a network whose outputs for an example depend on the others (batch normalisation or dropout in training
-    mode) is scored in one piece, whatever it takes: its pieces would be batches of their own. So is one that does not
-    return one output an example, and, by second derivatives, a loss that is no sum over the examples. With a number
-    they are scored in pieces too, and warn.
+    A batch that needs more goes through the network in pieces. The scores are those of the whole batch, or a warning
+    says why not: a network whose outputs for an example depend on the others (batch normalisation or dropout in
+    training mode) treats pieces as batches of their own; and second derivatives need a loss that is a sum over the
+    examples. A network that does not return one output an example is scored in one piece.
 
     Raises:
         ValueError: not a positive number of bytes.
@@ -73,7 +71,7 @@ def scoring_memory(size: int | None) -> Iterator[None]:
 
 
 def given_memory() -> int | None:
-    """The memory that somebody gave, None for the default: it can decide scores (see `OwnBatchesWarning`).
+    """The limit, None without one: it can decide scores (see `OwnBatchesWarning`).
 
     Examples:
         >>> with scoring_memory(2**30):
@@ -116,7 +114,7 @@ def whole(batch: Batch, loss: Loss) -> Piece:
 def pieces_of(
     network: nn.Module, batch: Batch, loss: Loss, state: DetachedState, order: float = FIRST_ORDER
 ) -> list[Piece]:
-    """The batch in as few pieces as the memory allows; in one piece nothing is computed here but a probe.
+    """The batch in as few pieces as the memory allows; without a limit nothing is computed here.
 
     The bytes that a backward pass keeps of an example are counted on a few, which also show whether the scores of
     pieces are those of the whole. Where a loss is none of torch's own means, all outputs are computed once without a
@@ -139,8 +137,9 @@ def pieces_of(
     """
     inputs, targets = batch
     number = examples(inputs)
-    look = look_at_a_few(network, batch, loss, state, room=(given_memory() or MEMORY) / order)
-    count = 1 if look is None else _count(look, number, order)
+    limit = given_memory()
+    look = None if limit is None else look_at_a_few(network, batch, loss, state, room=limit / order)
+    count = 1 if look is None or limit is None else _count(look, number, order, limit)
     if look is None or count == 1:
         return [whole(batch, loss)]
     bounds = [number * k // count for k in range(count + 1)]
@@ -184,14 +183,13 @@ def _beside(loss: Loss, outputs: Tensor, *, targets: Tensor, before: Tensor, aft
     return loss_of(loss, torch.cat([before, outputs, after]), targets)
 
 
-def _count(look: Look, number: int, order: float) -> int:
+def _count(look: Look, number: int, order: float, limit: int) -> int:
     """How many pieces; warns where they are not as good as the whole."""
-    given = given_memory()
-    count = min(math.ceil(order * look.kept * number / (given or MEMORY)), number)
+    count = min(math.ceil(order * look.kept * number / limit), number)
     why = look.together or ("" if look.is_sum or order <= FIRST_ORDER else "the loss is no sum over the examples")
     if count < 2 or not why:
         return max(1, count)
-    if given is None or "one output" in why:
+    if not look.one_each:
         return 1
     count = min(count, number // 2)  # one example has no variance
     if count > 1:

@@ -45,7 +45,7 @@ from scratchcard.frontends.cli.size import Size
     "--memory",
     type=Size(),
     help="What scoring may take for its batch, e.g. 2GiB; a batch that needs more goes through the network in pieces. "
-    "[default: 512MiB, and batch normalisation in training mode in one piece]",
+    "[default: no limit]",
 )
 @opt.recipe_options
 @opt.json_option
