@@ -17,12 +17,12 @@ from scratchcard.scorers.scorer import Batch, at_least_single, check_mask
 
 
 class DetachedState(NamedTuple):
-    """What a network is called with in place of its own tensors, none of which is changed by what follows.
+    """What a network is called with, so that none of its own tensors is changed.
 
     Attributes:
         leaves: `w * mask` by weight name, which gradients can be taken of; copies or views, never the parameters.
         others: the parameters that are not prunable (biases, normalisations), detached: they cost no gradient.
-        buffers: copies.
+        buffers: the network's own; it is called with copies of them (`copied`).
 
     Examples:
         >>> network = nn.Linear(3, 2)
@@ -60,7 +60,7 @@ def detached_state(network: nn.Module, mask: Mask | None = None) -> DetachedStat
     prunable_ids = {id(weight) for weight in weights.values()}
     named, buffers = inside(network).named_parameters(), inside(network).named_buffers()
     others = {name: at_least_single(p.detach()) for name, p in named if id(p) not in prunable_ids}
-    return DetachedState(leaves, others, {name: at_least_single(buffer.clone()) for name, buffer in buffers})
+    return DetachedState(leaves, others, {name: at_least_single(buffer) for name, buffer in buffers})
 
 
 def copied(state: DetachedState) -> DetachedState:

@@ -192,10 +192,9 @@ class Workload:
         There their code cannot be read: `__main__` is another file.
         """
         state = self.__dict__ | {"registrations": registrations()}
-        if isinstance(self.network, nn.Module) and any(
-            type(m).__module__ == "__main__" for m in self.network.modules()
-        ):
-            state["_network_code"] = self.__dict__.get("_network_code") or _code_of(self.network)
+        network = self.network
+        if isinstance(network, nn.Module) and "__main__" in {type(module).__module__ for module in network.modules()}:
+            state["_network_code"] = self.__dict__.get("_network_code") or _code_of(network)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

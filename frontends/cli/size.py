@@ -20,11 +20,9 @@ class Size(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The number of bytes."""
         found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b", str(value).strip(), re.IGNORECASE)
-        size = (
-            0
-            if found is None
-            else float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2].lower() or " ")
-        )
+        size = 0.0
+        if found is not None:
+            size = float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2].lower() or " ")
         if size < 1:
             self.fail(f"{value!r} is no size with a unit, such as 2GiB or 500MB", param, ctx)
         return int(size)
