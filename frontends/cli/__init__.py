@@ -17,7 +17,7 @@ import click
 from scratchcard.words import printable
 
 COMMANDS = {
-    "demo": ("demo", "The whole job on the embedded digits task, in a minute or two."),
+    "demo": ("demo", "The whole job on the embedded digits task, in a few minutes."),
     "build": ("build", "Build a score table: features and slow targets of every weight."),
     "fit": ("fit", "Fit a predictor on a score table and save it as a bundle."),
     "prune": ("prune", "Find a ticket of a network before (or with) training."),

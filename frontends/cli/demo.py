@@ -24,7 +24,7 @@ NEXT = "scratchcard prune --predictor default --task digits --density 0.005 --ou
 @opt.device_option
 @opt.json_option
 def demo(out: Path, jobs: int, device: str, as_json: bool) -> None:
-    """The whole job on the embedded digits task, in a minute or two.
+    """The whole job on the embedded digits task, in a few minutes.
 
     Builds a small score table from a few initialisations and fits a predictor to it. Then it prunes new initialisations
     with that predictor, with the one that is shipped, with the usual criteria and with iterative pruning, all to the
