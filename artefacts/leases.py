@@ -69,6 +69,9 @@ class Leases:
         for name in list(self._held):
             self.give_back(name)
         with contextlib.suppress(OSError):  # others may have leases there, or files
+            for path in self.folder.glob("*"):  # of the dead, who had ended their work: nobody takes those again
+                if self.take(path.name):
+                    self.give_back(path.name)
             self.folder.rmdir()
             for place in self._made[1:] if self._made else ():
                 place.rmdir()

@@ -19,7 +19,7 @@ from scratchcard.workloads.factory import load_factory
 from scratchcard.workloads.networks import NETWORKS
 from scratchcard.workloads.networks.of_torchvision import PREFIX, check_torchvision_name
 from scratchcard.workloads.recipe import Recipe
-from scratchcard.workloads.tasks import TENSORS, load_task, takes_data_dir
+from scratchcard.workloads.tasks import is_of_files, load_task, takes_data_dir
 from scratchcard.workloads.workload import Workload
 
 
@@ -145,7 +145,7 @@ def read_grid(
 
 def _is_own(task: str, imports: bool) -> bool:
     """Whether a task is code that must not be imported."""
-    return not imports and ":" in task and not task.startswith(TENSORS)
+    return not imports and ":" in task and not is_of_files(task)
 
 
 def _expanded(path: Path, file: GridFile, workloads: Sequence[Workload], folder: Path) -> list[Experiment]:

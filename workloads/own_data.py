@@ -117,6 +117,22 @@ def _cut(
     for count in map(len, tensors(inputs).values()):
         if count != total:
             raise ValueError(f"expected as many inputs as targets, got {count} inputs and {total} targets")
+    parts = dict(given)
+    for which, chosen in cut_places(total, sizes, seed).items():
+        parts[which] = (rows(inputs, chosen), targets[chosen.to(targets.device)])
+    return parts
+
+
+def cut_places(total: int, sizes: Mapping[str, float], seed: int) -> dict[str, Tensor]:
+    """Which of `total` examples each split gets that is cut: the first places of one random order; `train` the rest.
+
+    Raises:
+        ValueError: a size that is no share or number, or a split that would be empty.
+
+    Examples:
+        >>> {which: len(places) for which, places in cut_places(50, {"test": 0.2, "validation": 5}, seed=0).items()}
+        {'test': 10, 'validation': 5, 'train': 35}
+    """
     for which, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int | float) or not -math.inf < size < math.inf:
             raise ValueError(f"{which}_size is {size!r}, expected a share of the examples or their number")
@@ -129,10 +145,9 @@ def _cut(
             f"cannot cut {asked} from {total} examples: each split needs at least one; give other sizes, or the splits"
         )
     order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
-    parts, start = dict(given), 0
+    parts, start = {}, 0
     for which, count in (*counts.items(), ("train", total)):  # what is left is trained on
-        chosen = order[start : start + count]
-        parts[which] = (rows(inputs, chosen), targets[chosen.to(targets.device)])
+        parts[which] = order[start : start + count]
         start += count
     return parts
 

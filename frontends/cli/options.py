@@ -122,8 +122,9 @@ _WORKLOAD = (
         show_default=True,
         shell_complete=completed(names_of("tasks")),
         help="Registered task, e.g. mnist; package.module:factory of your own (takes nothing or data_dir, returns a "
-        "Task); or tensors:FILE, a .npz or .safetensors of train_inputs, train_targets and perhaps validation_* and "
-        "test_*.",
+        "Task); tensors:FILE, a .npz or .safetensors of train_inputs, train_targets and perhaps validation_* and "
+        "test_*; or image_folder:PATH, a folder or zip of images with one folder a class, e.g. "
+        "image_folder:photos.zip,size=64.",
     ),
     click.option(
         "--weights",

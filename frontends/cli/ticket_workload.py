@@ -98,7 +98,7 @@ def workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workload
     from scratchcard.registry import lookup
     from scratchcard.workloads.networks.of_torchvision import PREFIX
     from scratchcard.workloads.recipe import Recipe
-    from scratchcard.workloads.tasks import TASKS, TENSORS
+    from scratchcard.workloads.tasks import TASKS, is_of_files
 
     described = ticket.provenance.get("workload")
     if not isinstance(described, dict) or not all(isinstance(described.get(name), str) for name in ("network", "task")):
@@ -113,7 +113,7 @@ def workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workload
     named = {}
     for what in ("network", "task"):
         name = named[what] = options[what] or described[what]
-        if options[what] is not None or name.startswith((TENSORS, PREFIX)):
+        if options[what] is not None or name.startswith(PREFIX) or is_of_files(name):
             continue
         if ":" in name or f"{what}_state" in described:
             own = name if ":" in name else "package.module:factory"

@@ -237,3 +237,14 @@ def test_a_lease_that_cannot_be_noted_is_not_kept(tmp_path: Path, monkeypatch: p
             with pytest.raises(OSError, match="No space left"):
                 leases.take("run")
         assert leases.take("run")
+
+
+def test_a_lease_of_the_dead_goes_with_the_last_user(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    with Leases(tmp_path):
+        pass
+    assert (tmp_path / "run").exists()  # its holder lives
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with Leases(tmp_path):  # which has other work: that of `run` may be done
+        pass
+    assert not tmp_path.exists()

@@ -163,7 +163,7 @@ def test_missing_data_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(torchvision.datasets, "MNIST", Offline)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("SCRATCHCARD_DATA", raising=False)
-    with pytest.raises(FileNotFoundError, match=r"train-images-idx3-ubyte.*four IDX files.*--data-dir"):
+    with pytest.raises(FileNotFoundError, match=r"train-images-idx3-ubyte.*put the files into.*--data-dir"):
         TASKS["mnist"](None)
 
 

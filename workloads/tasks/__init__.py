@@ -7,16 +7,21 @@ import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scratchcard.artefacts.code_digest import code_digest
 from scratchcard.registry import lookup
 from scratchcard.setting import SettingError
 from scratchcard.workloads.factory import factory_takes_data_dir, task_from_factory
 from scratchcard.workloads.task import Task
+from scratchcard.workloads.tasks.cifar import cifar10, cifar100
 from scratchcard.workloads.tasks.digits import digits
 from scratchcard.workloads.tasks.mnist import fashion_mnist, mnist
 from scratchcard.workloads.tasks.tensors import tensors_task
 from scratchcard.workloads.tasks.variations import mnist_background, mnist_blurred, mnist_textured, mnist_thick
+
+if TYPE_CHECKING:
+    from scratchcard.workloads.tasks.image_folder import Listed
 
 TASKS: dict[str, Callable[..., Task]] = {
     "digits": digits,
@@ -26,10 +31,12 @@ TASKS: dict[str, Callable[..., Task]] = {
     "mnist_thick": mnist_thick,
     "mnist_background": mnist_background,
     "mnist_textured": mnist_textured,
+    "cifar10": cifar10,
+    "cifar100": cifar100,
 }
 
 
-TENSORS = "tensors:"
+TENSORS, IMAGES = "tensors:", "image_folder:"
 FILES = (".npz", ".safetensors")
 
 
@@ -38,8 +45,10 @@ def load_task(name: str, data_dir: str | Path | None = None) -> Task:
 
     Args:
         name: one of `TASKS` or what an entry point of the group `scratchcard.tasks` adds; `tensors:FILE`, a `.npz` or
-            `.safetensors` of arrays (see `tasks.tensors`); or `package.module:factory`, a function of the user's own
-            that takes nothing or `data_dir` and returns a Task.
+            `.safetensors` of arrays (see `tasks.tensors`); `image_folder:PATH` or `image_folder:PATH,size=PIXELS`, a
+            folder or zip of images (see `tasks.image_folder`); or `package.module:factory`, a function of the user's
+            own that takes nothing or `data_dir` and returns a Task. Files that are not found from the working folder
+            are looked for in the folder that `SCRATCHCARD_DATA` names.
         data_dir: the folder to look in, and nowhere else; without it the one that the environment variable
             `SCRATCHCARD_DATA` names comes first, before the system's places, the user's cache and a download.
 
@@ -59,8 +68,8 @@ def load_task(name: str, data_dir: str | Path | None = None) -> Task:
         raise ValueError(f"the task is {type(name).__name__}, expected a name that `list` knows or a path to your own")
     if data_dir is not None and not takes_data_dir(name):
         raise SettingError(f"the task {name} has no setting data_dir, it looks in no folder; leave it out", "data_dir")
-    if name.startswith(TENSORS):
-        return load_tensors(name, Path(name.removeprefix(TENSORS)).absolute())
+    if is_of_files(name):
+        return load_files(name, _folder_of(name))
     # Where no folder is named, the variable and the working folder say where data and code are found.
     return _load(
         name, None if data_dir is None else Path(data_dir).resolve(), os.environ.get("SCRATCHCARD_DATA"), Path.cwd()
@@ -77,23 +86,39 @@ def takes_data_dir(name: str) -> bool:
         >>> takes_data_dir("mnist"), takes_data_dir("digits")
         (True, False)
     """
-    if name.startswith(TENSORS):
+    if is_of_files(name):
         return False
     if ":" in name:
         return factory_takes_data_dir(name)
     return bool(inspect.signature(_registered(name)).parameters)
 
 
-def load_tensors(name: str, file: Path) -> Task:
-    """The task called `name` of a file's arrays; read again only where the file has changed.
+def is_of_files(name: str) -> bool:
+    """Whether a task is data in files that its name names: `tensors:FILE` or `image_folder:PATH`.
+
+    Examples:
+        >>> is_of_files("tensors:points.npz"), is_of_files("digits"), is_of_files("package.module:factory")
+        (True, False, False)
+    """
+    return name.startswith((TENSORS, IMAGES))
+
+
+def load_files(name: str, folder: Path) -> Task:
+    """The task of the files that `name` names, seen from `folder`; read again only where they have changed.
 
     Examples:
         >>> np.savez("points.npz", train_inputs=np.eye(50, dtype=np.float32), train_targets=np.arange(50) % 2)
-        >>> load_tensors("points", Path("points.npz"))
-        Task('points', classification, 35 + 5 + 10 examples, torch.float32 (50,))
+        >>> load_files("tensors:points.npz", Path("."))
+        Task('tensors:points.npz', classification, 35 + 5 + 10 examples, torch.float32 (50,))
     """
-    state = file.stat() if file.is_file() else None
-    return _load_tensors(name, file, state and (state.st_mtime_ns, state.st_size))
+    named, size = _named(name)
+    if name.startswith(TENSORS):
+        file = folder / named
+        state = file.stat() if file.is_file() else None
+        return _load_tensors(name, folder, file, state and (state.st_mtime_ns, state.st_size))
+    from scratchcard.workloads.tasks.image_folder import listed
+
+    return _load_images(name, folder, listed(folder / named), size)
 
 
 @lru_cache(maxsize=4)
@@ -117,6 +142,28 @@ def _registered(name: str) -> Callable[..., Task]:
     return lookup(TASKS, "tasks", name)
 
 
+def _named(name: str) -> tuple[Path, int | None]:
+    """The path in the name of a task of files, and the size of its images."""
+    if name.startswith(TENSORS):
+        return Path(name.removeprefix(TENSORS)), None
+    from scratchcard.workloads.tasks.image_folder import path_and_size
+
+    return path_and_size(name.removeprefix(IMAGES))
+
+
+def _folder_of(name: str) -> Path:
+    """From where the files are seen: the working folder, or the one that SCRATCHCARD_DATA names if they lie there."""
+    path, here, data = _named(name)[0], Path.cwd(), os.environ.get("SCRATCHCARD_DATA")
+    return Path(data).absolute() if data and not (here / path).exists() and (Path(data) / path).exists() else here
+
+
 @lru_cache(maxsize=4)
-def _load_tensors(name: str, file: Path, _state: object) -> Task:
-    return tensors_task(name, file).loaded_by((load_tensors, (name, file)), name=name)
+def _load_tensors(name: str, folder: Path, file: Path, _state: object) -> Task:
+    return tensors_task(name, file).loaded_by((load_files, (name, folder)), name=name)
+
+
+@lru_cache(maxsize=4)
+def _load_images(name: str, folder: Path, found: Listed, size: int | None) -> Task:
+    from scratchcard.workloads.tasks.image_folder import image_folder_task
+
+    return image_folder_task(name, found, size).loaded_by((load_files, (name, folder)), name=name)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from scratchcard.workloads.task import Split, Task, task_digest
+from scratchcard.workloads.task import Split, Task
 from scratchcard.workloads.tasks.idx import read_idx
+from scratchcard.workloads.tasks.published import cache_folder, found_or_downloaded, published_task
 
-VALIDATION = 5_000
-SPLIT_SEED = 2022
 SYSTEM = Path("/usr/share/datasets")
 TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
 STEMS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -64,15 +62,11 @@ def _build(name: str, data_dir: Path | None, *, mean: float, std: float) -> Task
     def normalised(images: Tensor) -> Tensor:
         return images.unsqueeze(1).float().div_(255.0).sub_(mean).div_(std)
 
-    inputs, targets = normalised(torch.tensor(train_images)), torch.tensor(train_labels).long()
-    order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(SPLIT_SEED))
-    validation, train = order[:VALIDATION].sort().values, order[VALIDATION:].sort().values
-    splits = (
-        Split(inputs[train], targets[train]),
-        Split(inputs[validation], targets[validation]),
-        Split(normalised(torch.tensor(test_images)), torch.tensor(test_labels).long()),
+    train, test = (
+        Split(normalised(torch.tensor(images)), torch.tensor(labels).long())
+        for images, labels in ((train_images, train_labels), (test_images, test_labels))
     )
-    return Task(name, *splits, outputs=10, digest=task_digest(*splits))
+    return published_task(name, train, test, outputs=10)
 
 
 def raw_images(name: str, data_dir: Path | None = None) -> tuple[Tensor, Tensor]:
@@ -108,34 +102,21 @@ def _inside(folder: Path, name: str, torchvision_name: str) -> list[Path]:
 
 
 def _find(name: str, data_dir: Path | None) -> Path:
-    """The folder with the four files.
+    """The folder with the four files."""
+    torchvision_name = TORCHVISION[name]
 
-    A folder that was asked for is binding. Otherwise: what SCRATCHCARD_DATA names, the system's places, the user's
-    cache, at last a download.
-    """
-    files, torchvision_name = f"{', '.join(STEMS)} (each perhaps with .gz)", TORCHVISION[name]
-    named = data_dir or os.environ.get("SCRATCHCARD_DATA")
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "scratchcard"
-    candidates = _inside(Path(named), name, torchvision_name) if named else []
-    if data_dir is None:
-        candidates += [SYSTEM / name.replace("_", "-"), cache / torchvision_name / "raw"]
-    for folder in candidates:
-        if _whole(folder):
-            return folder
-    if data_dir is not None:
-        raise FileNotFoundError(
-            f"no {name} data in {data_dir}: looked for {files} in {', '.join(map(str, candidates))}; put the four IDX "
-            f"files into a folder called {name!r} there, or leave out --data-dir"
-        )
-    import torchvision
+    def download(cache: Path) -> Path:
+        import torchvision
 
-    try:
-        dataset = getattr(torchvision.datasets, torchvision_name)
-        dataset(root=str(cache), train=True, download=True)
-    except Exception as error:  # torchvision raises URLError, RuntimeError, OSError ... depending on the mirror
-        raise FileNotFoundError(
-            f"no {name} data ({files}) in {', '.join(map(str, candidates))} and the download failed "
-            f"({type(error).__name__}); put its four IDX files into a folder called {name!r} and name the folder "
-            "above it with --data-dir or SCRATCHCARD_DATA"
-        ) from error
-    return cache / torchvision_name / "raw"
+        getattr(torchvision.datasets, torchvision_name)(root=str(cache), train=True, download=True)
+        return cache / torchvision_name / "raw"
+
+    return found_or_downloaded(
+        name,
+        data_dir,
+        inside=lambda folder: _inside(folder, name, torchvision_name),
+        elsewhere=[SYSTEM / name.replace("_", "-"), cache_folder() / torchvision_name / "raw"],
+        whole=_whole,
+        files=f"{', '.join(STEMS)} (each perhaps with .gz)",
+        download=download,
+    )
