@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from scratchcard.workloads.tasks import cifar, image_folder, load_task
-from scratchcard.workloads.tasks.image_folder import listed
+from scratchcard.workloads.tasks.image_files import listed
 
 
 def paint(
@@ -119,7 +119,7 @@ def test_what_is_too_large_is_mapped_from_the_cache_with_the_same_digest(
     assert sum(file.suffix == ".npy" for file in files) == 3
     assert not [file for file in files if ".part" in file.name]
     assert mapped.digest == plain.digest
-    monkeypatch.setattr(image_folder._Reader, "pixels", None)  # not decoded again
+    monkeypatch.setattr(image_folder.ImageReader, "pixels", None)  # not decoded again
     assert image_folder.image_folder_task("pets", listed(tmp_path / "pets")).digest == plain.digest
 
 

@@ -21,7 +21,7 @@ from scratchcard.workloads.tasks.tensors import tensors_task
 from scratchcard.workloads.tasks.variations import mnist_background, mnist_blurred, mnist_textured, mnist_thick
 
 if TYPE_CHECKING:
-    from scratchcard.workloads.tasks.image_folder import Listed
+    from scratchcard.workloads.tasks.image_files import Listed
 
 TASKS: dict[str, Callable[..., Task]] = {
     "digits": digits,
@@ -62,7 +62,7 @@ def load_task(name: str, data_dir: str | Path | None = None) -> Task:
         >>> load_task("digit")
         Traceback (most recent call last):
             ...
-        ValueError: unknown task 'digit', known are digits, ...; did you mean 'digits'?
+        ValueError: unknown task 'digit', known are cifar10, ...; did you mean 'digits'?
     """
     if not isinstance(name, str):
         raise ValueError(f"the task is {type(name).__name__}, expected a name that `list` knows or a path to your own")
@@ -116,7 +116,7 @@ def load_files(name: str, folder: Path) -> Task:
         file = folder / named
         state = file.stat() if file.is_file() else None
         return _load_tensors(name, folder, file, state and (state.st_mtime_ns, state.st_size))
-    from scratchcard.workloads.tasks.image_folder import listed
+    from scratchcard.workloads.tasks.image_files import listed
 
     return _load_images(name, folder, listed(folder / named), size)
 
