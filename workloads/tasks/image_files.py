@@ -89,10 +89,11 @@ def listed(path: Path) -> Listed:
                 "train/CLASS/NAME"
             )
         images.append((split, place[0], str(name)))
-    if len({kind for _, kind, _ in images}) < 2:
+    kinds = len({kind for _, kind, _ in images})
+    if kinds < 2:
         raise ValueError(
-            f"{path} has images of {len({kind for _, kind, _ in images})} class(es), expected two "
-            f"folders at least, with images that end in {', '.join(ENDINGS)}"
+            f"{path} has images of {'one class' if kinds else 'no class'}, expected two folders at least, with images "
+            f"that end in {', '.join(ENDINGS)}"
         )
     return Listed(path, tuple(images), state)
 
