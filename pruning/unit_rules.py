@@ -339,11 +339,9 @@ def _grouped(trace: UnitTrace, name: str, entering: Tensor | None, leaving: Tens
     parts = entering.reshape(groups, -1), leaving.reshape(groups, -1)
     if parts[0].shape[1] == 1:  # depthwise: each channel alone
         trace.graph.join(entering.repeat_interleave(parts[1].shape[1]), leaving)
-    if name in trace.graph.groups:  # used a second time
-        trace.graph.freeze(entering)
-        trace.graph.freeze(leaving)
-        trace.graph.freeze(trace.graph.groups[name][0])
-    trace.graph.groups[name] = parts
+    before = trace.graph.groups.setdefault(name, parts)
+    if before is not parts:
+        trace.graph.join(before[0].reshape(-1), entering)
     return None
 
 

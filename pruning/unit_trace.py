@@ -230,7 +230,7 @@ def traced(
         trace = UnitTrace(graph, RULES, names)
         handles = [handle for module in own.modules() for handle in _watched(trace, module)]
         places = {name: tensor.clone() for name, tensor in tensors(inputs).items()}
-        if len(places) == 1 and places.get("", torch.zeros(0)).is_floating_point():
+        if "" in places and places[""].is_floating_point():
             trace.begin(places[""])
         devices = {tensor.device for tensor in places.values() if tensor.is_cuda}
         with torch.random.fork_rng(devices=list(devices)), torch.no_grad(), trace:
