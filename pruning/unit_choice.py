@@ -70,7 +70,7 @@ def chosen(graph: UnitGraph, classes: Tensor, labels: Iterable[Tensor]) -> Tenso
         >>> chosen(graph, graph.classes(), [torch.tensor([0, 2, 3, 4])]).int()
         tensor([1, 1, 1, 1, 1, 0, 1, 0], dtype=torch.int32)
     """
-    keep = torch.zeros(int(classes.max()) + 1 if len(classes) else 0, dtype=torch.bool)
+    keep = torch.zeros(len(classes), dtype=torch.bool)
     for some in labels:
         keep[classes[some]] = True
     sides = [classes[flow.labels] for flow in graph.flows() if len(flow.labels)]

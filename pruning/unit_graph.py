@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -213,16 +212,19 @@ class UnitGraph:
         self._spoiled.add(name)
 
     def classes(self) -> Tensor:
-        """For each label the number of its class of labels that belong together."""
-        # scipy.sparse takes a third of a second to import.
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
-
+        """For each label the least label of those that belong together with it."""
+        found = torch.arange(self._labels)
         if not self._pairs:
-            return torch.arange(self._labels)
-        left, right = (np.concatenate([pair[side].numpy() for pair in self._pairs]) for side in (0, 1))
-        edges = coo_array((np.ones(len(left), dtype=np.int8), (left, right)), shape=(self._labels,) * 2)
-        return torch.from_numpy(connected_components(edges, directed=False)[1]).long()
+            return found
+        left, right = (torch.cat([pair[side] for pair in self._pairs]) for side in (0, 1))
+        while True:  # the least label of a class spreads to all of it
+            before = found
+            least = torch.minimum(found[left], found[right])
+            for side in (left, right):
+                found = found.scatter_reduce(0, found[side], least, "amin")
+            found = found[found]
+            if torch.equal(found, before):
+                return found
 
     def frozen(self) -> Tensor:
         """The labels that cannot be removed."""

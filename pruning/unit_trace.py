@@ -7,7 +7,7 @@ has no rule keeps the units that it reads whole.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -51,9 +51,17 @@ class Call:
 
     def tensors(self) -> Iterator[Tensor]:
         """All tensors among the arguments."""
-        for leaf in tree_leaves((self.arguments, dict(self.keywords))):
-            if isinstance(leaf, Tensor):
-                yield leaf
+        return _tensors((*self.arguments, *self.keywords.values()))
+
+
+def _tensors(things: Iterable[Any]) -> Iterator[Tensor]:
+    for thing in things:
+        if isinstance(thing, Tensor):
+            yield thing
+        elif isinstance(thing, list | tuple):
+            yield from _tensors(thing)
+        elif isinstance(thing, Mapping):
+            yield from _tensors(thing.values())
 
 
 class UnitTrace(TorchFunctionMode):
@@ -96,8 +104,9 @@ class UnitTrace(TorchFunctionMode):
         rule = self.rules.get(call.name)
         if rule is asked:
             return
-        read = [tensor for tensor in call.tensors() if self.flow(tensor) is not None]
-        mine = [tensor for tensor in call.tensors() if id(tensor) in self.names]
+        given = [*call.tensors()]
+        read = [tensor for tensor in given if id(tensor) in self._flows]
+        mine = [tensor for tensor in given if id(tensor) in self.names]
         if not read and not mine:
             return
         self._claimed = set()
