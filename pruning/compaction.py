@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from scratchcard.pruning.known_layers import CONVOLUTIONS
 from scratchcard.pruning.inputs import Inputs, each, placed, rows
+from scratchcard.pruning.known_layers import CONVOLUTIONS
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, inside, prunable, prunable_layers
 from scratchcard.pruning.small_network import (
@@ -32,6 +32,7 @@ ATTEMPTS = 8
 """How often units that a small network turns out not to go without are put back, before all are."""
 SIDES = (32, 28, 8, 64, 224, *range(1, 64))
 """Sides of images that are tried where no example is given."""
+
 
 @dataclass(frozen=True, eq=False)
 class Compacted:
@@ -104,6 +105,11 @@ def compact(
 ) -> Compacted:
     """Remove what no kept path uses: the small network computes and trains exactly like the masked one.
 
+    The network's own `forward` is followed, once in evaluation and once in training mode, by what it does with tensors
+    (`unit_rules`). What is not followed keeps all units that it reads: unknown operations, hooks, slices and shapes by
+    number, a weight that is used otherwise too. The small network is then followed as well. Where it takes another
+    way, or ends elsewhere, units are put back, in the end all.
+
     Removed are, until nothing more can be:
 
     1. a hidden unit or channel from which no path of kept weights reaches an output. It never changes the
@@ -111,13 +117,22 @@ def compact(
     2. an input feature from which no such path starts, if the network begins with a linear layer (behind
        Flatten, Identity, dropout, activations or BatchNorm1d only);
     3. a unit that is dead for all training: no kept weight feeds it (or only dead units do) and it starts at
-       zero and stays there. Behind ReLU or ReLU6 that is a bias b <= 0: the output is relu(b) = 0, and as the
-       derivative is 0 there too, b gets no gradient. Weight decay alone could move a negative b across zero
-       (Adam, or momentum that overshoots), so with `decay` it must be b = 0, which weight decay does not
-       move. With batch normalisation in between the same must hold of its bias, and its input and running
-       mean must be zero. Behind other activations f with f(0) = 0, or none, the layer must have no bias at
-       all, since a zero bias would be trained;
+       zero and stays there. Behind ReLU or ReLU6, if nothing else reads it, that is a bias b <= 0: the output is
+       relu(b) = 0, and as the derivative is 0 there too, b gets no gradient. Weight decay alone could move a negative
+       b across zero (Adam, or momentum that overshoots), so with `decay` it must be b = 0, which weight decay does not
+       move. Behind other activations f with f(0) = 0, or none, the layer must have no bias at all, since a zero
+       bias would be trained. A product with a dead unit is dead, and so is a sum of dead ones;
     4. what only units of 3 use: their own kept weights always carry zero and get zero gradients.
+
+    **Batch normalisation** looks at each channel alone, so it couples nothing. A channel that is always zero leaves it
+    as its bias b in training, and in evaluation as `b - g m / sqrt(v + eps)`, with gain g, running mean m and running
+    variance v. Training moves m and v to zero by the same factor, so that this value goes to b from one side. Such a
+    channel is dead behind ReLU if neither value is positive; with `decay`, only if b and m are zero. A channel that
+    is constant but not zero is not: its mean is taken from it with rounding, and the remainder is magnified.
+
+    **Together go** the channels of a residual sum or a product, those that a depthwise convolution joins, and each
+    part of a concatenation with what reads it. The groups of a grouped convolution that are left keep as many
+    channels each as the one that needs most.
 
     A unit that no input reaches but whose bias lives (b > 0 behind ReLU, say) puts out a constant, and
     training changes that constant. `constants="keep"` keeps such units: same losses, step by step.
@@ -127,17 +142,17 @@ def compact(
 
     A layer never shrinks below one unit: a collapsed layer keeps a masked one. Dropout draws other random
     numbers for the smaller tensors. Removed weights take no part in weight decay (`workloads.engines.training` makes
-    up for it).
+    up for it). The running statistics of removed channels stand still; nothing reads them.
 
     Args:
-        network: a chain (see `pruning.chain.chain`); left untouched, and taken as already masked: pruned
-            weights count as zero whatever they hold.
+        network: left untouched, and taken as already masked: pruned weights count as zero whatever they hold.
         mask: the kept weights.
+        inputs: a few examples that the network takes, of which two are used. Without, features or images in a
+            suitable shape are looked for.
         decay: whether the small network will be trained with weight decay.
 
     Raises:
-        NotAChainError: (a ValueError) the network is not a chain.
-        ValueError: a mask of another layout, or unknown `constants`.
+        ValueError: a mask of another layout, unknown `constants`, or a network that cannot be called.
 
     Examples:
         >>> network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
@@ -231,7 +246,9 @@ def _followed(
         return (*traced(network, examples, replaced=masked, modes=modes), modes)
     except Exception as error:  # foreign code can raise anything
         if modes == (False,):
-            raise ValueError(f"{type(network).__name__} cannot be compacted: called, it raised {said(error)}") from error
+            raise ValueError(
+                f"{type(network).__name__} cannot be compacted: called, it raised {said(error)}"
+            ) from error
         return _followed(network, examples, masked, (False,))
 
 

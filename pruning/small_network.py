@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from scratchcard.pruning.chain import CONVOLUTIONS, NORMALISATIONS
 from scratchcard.pruning.unit_choice import live_groups
 from scratchcard.pruning.unit_graph import CONSTANT, Known, UnitGraph
-from scratchcard.pruning.unit_steps import Layer
+from scratchcard.pruning.unit_layers import Layer
 
 Index = tuple[Tensor, ...]
 """Positions along a tensor's first axes; the second may be `(rows, k)`, others for each row."""
@@ -155,7 +155,7 @@ def rebuilt(network: nn.Module, tensors: Mapping[str, Tensor], graph: UnitGraph,
 
 
 def _resize(module: Any, groups: Mapping[int, int]) -> None:
-    weight = getattr(module, "weight", None)
+    weight: Any = getattr(module, "weight", None)
     if isinstance(module, nn.Linear):
         module.out_features, module.in_features = weight.shape
     elif isinstance(module, CONVOLUTIONS):

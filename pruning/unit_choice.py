@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from scratchcard.pruning.unit_graph import Known, UnitGraph
-from scratchcard.pruning.unit_steps import Layer, Move
+from scratchcard.pruning.unit_layers import Layer
+from scratchcard.pruning.unit_steps import Move
 
 
 def kept_by_unit(graph: UnitGraph, tensors: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> dict[str, Tensor]:

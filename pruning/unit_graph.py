@@ -1,4 +1,4 @@
-"""UnitGraph: which entries of a network's tensors belong to the same units, as one pass through the network shows it."""
+"""UnitGraph: which entries of a network's tensors belong to the same units, as a pass through it shows."""
 
 from __future__ import annotations
 

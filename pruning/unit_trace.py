@@ -113,7 +113,7 @@ class UnitTrace(TorchFunctionMode):
         if call.in_place:
             self._part(call.arguments[0] if call.arguments else None, call.keywords.get("out"))
         if rule is None or "out" in call.keywords:
-            self.opaque(*read)
+            self.lose(call)
         else:
             rule(self, call)
         for tensor in mine:
@@ -193,9 +193,12 @@ class UnitTrace(TorchFunctionMode):
                 self.graph.freeze(self.graph.inputs[0] if self.graph.inputs else None)
         self.add(Step([flow for flow in flows if flow.axis is not None], None))
 
-    def forget(self, tensor: Any) -> None:
-        """The tensor is followed no more."""
-        self._flows.pop(id(tensor), None)
+    def lose(self, call: Call) -> None:
+        """What an operation makes, or changes, is not followed, and what it reads stays whole."""
+        self.opaque(*call.tensors())
+        changed = call.arguments[:1] if call.in_place else ()
+        for tensor in _tensors((*changed, call.keywords.get("out"), call.result)):
+            self._flows.pop(id(tensor), None)
 
 
 def asked(trace: UnitTrace, call: Call) -> None:
@@ -252,6 +255,16 @@ def traced(
             handle.remove()
         outputs = outputs if training and outputs else leaves
     return graph, outputs
+
+
+def kinds_of_steps(network: nn.Module, inputs: Inputs) -> list[str]:
+    """What is read of a network in evaluation mode; a bare `Step` is an input, or an output that keeps its units.
+
+    Examples:
+        >>> kinds_of_steps(nn.Linear(2, 3), torch.ones(2, 2))
+        ['Step', 'Layer', 'Step']
+    """
+    return [type(step).__name__ for step in traced(network, inputs, modes=(False,))[0].steps]
 
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

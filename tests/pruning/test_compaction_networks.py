@@ -1,4 +1,4 @@
-"""Compaction of networks of every kind: the same outputs, gradients and running statistics; what is not followed stays."""
+"""Compaction of networks of every kind: the same outputs and gradients; what is not followed stays."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_same_outputs_in_evaluation_and_the_same_gradients_in_training(
     small = compact(network, mask, INPUTS, constants="fold" if fold else "keep")
     assert all(torch.equal(before[key], tensor) for key, tensor in network.state_dict().items())
     full = masked(network, mask)
-    wanted, found = (one.eval()(given) for one, given in ((full, INPUTS), (small.network, small.gather(INPUTS))))
+    wanted, found = full.eval()(INPUTS), small.network.eval()(small.gather(INPUTS))
     torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-11)
     if fold:
         return
@@ -66,8 +66,8 @@ def same_step(full: nn.Module, mask: Mask, small: Compacted) -> None:
     """Losses in training, every parameter's gradient (of kept weights), and statistics after it."""
     targets = torch.arange(len(INPUTS)) % 5
     losses = []
-    for network, given in ((full, INPUTS), (small.network, small.gather(INPUTS))):
-        loss = F.cross_entropy(network.train()(given), targets)
+    for network, inputs in ((full, INPUTS), (small.network, small.gather(INPUTS))):
+        loss = F.cross_entropy(network.train()(inputs), targets)
         loss.backward()
         losses.append(loss.detach())
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-10, atol=0)
