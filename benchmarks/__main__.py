@@ -7,7 +7,7 @@ import sys
 
 from benchmarks.data import LEFT_OUT
 
-BENCHMARKS = ("training", "scoring", "default", "trees", "features", "sweep", "together", "scale")
+BENCHMARKS = ("training", "scoring", "default", "trees", "features", "sweep", "together", "scale", "compaction")
 
 
 def main() -> int:

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from scratchcard.pruning.chain import CONVOLUTIONS, DROPOUTS, NORMALISATIONS, Link, by_unit, chain, features
-from scratchcard.pruning.constant_units import CONSTANT, SIGNAL, UnitStates, follow, padded, summed
-from scratchcard.pruning.elementwise import ELEMENTWISE
+from scratchcard.pruning.inputs import Inputs, each, placed, rows
+from scratchcard.pruning.known_layers import CONVOLUTIONS
 from scratchcard.pruning.mask import Mask
-from scratchcard.pruning.parameters import check_same_layout, prunable
+from scratchcard.pruning.parameters import check_same_layout, inside, prunable, prunable_layers
+from scratchcard.pruning.small_network import (
+    Index,
+    folded_biases,
+    mark_folding,
+    places_of,
+    put,
+    rebuilt,
+    same_outputs,
+    take,
+)
+from scratchcard.pruning.unit_choice import chosen, first_difference, kept_by_unit, needed_labels
+from scratchcard.pruning.unit_graph import CONSTANT, SIGNAL, Known, UnitGraph
+from scratchcard.pruning.unit_trace import traced
+from scratchcard.words import said
 
-Index = tuple[Tensor, ...]
+ATTEMPTS = 8
+"""How often units that a small network turns out not to go without are put back, before all are."""
+SIDES = (32, 28, 8, 64, 224, *range(1, 64))
+"""Sides of images that are tried where no example is given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +79,7 @@ class Compacted:
         Raises:
             ValueError: the constants were folded, or `network` is not the one that was compacted.
         """
-        self.expand_state(network.state_dict(), self.network.state_dict())
+        self.expand_state(inside(network).state_dict(), self.network.state_dict())
 
     def expand_state(self, full: Mapping[str, Tensor], small: Mapping[str, Tensor]) -> None:
         """Write the tensors of `small` to their places in `full`, in place; errors as of `expand_into`."""
@@ -77,20 +92,23 @@ class Compacted:
             raise ValueError("this is not the network that was compacted: its state has other names")
         with torch.no_grad():
             for name, value in small.items():
-                index = tuple(part.to(full[name].device) for part in self.places[name])
-                value = value.to(full[name].device)
-                if len(index) == 2:
-                    full[name][index[0][:, None], index[1]] = value
-                elif len(index) == 1:
-                    full[name][index[0]] = value
-                else:
-                    full[name].copy_(value)
+                put(full[name], self.places[name], value)
 
 
 def compact(
-    network: nn.Module, mask: Mask, *, constants: Literal["keep", "fold"] = "keep", decay: bool = False
+    network: nn.Module,
+    mask: Mask,
+    inputs: Inputs | None = None,
+    *,
+    constants: Literal["keep", "fold"] = "keep",
+    decay: bool = False,
 ) -> Compacted:
     """Remove what no kept path uses: the small network computes and trains exactly like the masked one.
+
+    The network's own `forward` is followed, once in evaluation and once in training mode, by what it does with tensors
+    (`unit_rules`). What is not followed keeps all units that it reads: unknown operations, hooks, slices and shapes by
+    number, a weight that is used otherwise too. The small network is then followed as well. Where it takes another
+    way, or ends elsewhere, units are put back, in the end all.
 
     Removed are, until nothing more can be:
 
@@ -99,13 +117,22 @@ def compact(
     2. an input feature from which no such path starts, if the network begins with a linear layer (behind
        Flatten, Identity, dropout, activations or BatchNorm1d only);
     3. a unit that is dead for all training: no kept weight feeds it (or only dead units do) and it starts at
-       zero and stays there. Behind ReLU or ReLU6 that is a bias b <= 0: the output is relu(b) = 0, and as the
-       derivative is 0 there too, b gets no gradient. Weight decay alone could move a negative b across zero
-       (Adam, or momentum that overshoots), so with `decay` it must be b = 0, which weight decay does not
-       move. With batch normalisation in between the same must hold of its bias, and its input and running
-       mean must be zero. Behind other activations f with f(0) = 0, or none, the layer must have no bias at
-       all, since a zero bias would be trained;
+       zero and stays there. Behind ReLU or ReLU6, if nothing else reads it, that is a bias b <= 0: the output is
+       relu(b) = 0, and as the derivative is 0 there too, b gets no gradient. Weight decay alone could move a negative
+       b across zero (Adam, or momentum that overshoots), so with `decay` it must be b = 0, which weight decay does not
+       move. Behind other activations f with f(0) = 0, or none, the layer must have no bias at all, since a zero
+       bias would be trained. A product with a dead unit is dead, and so is a sum of dead ones;
     4. what only units of 3 use: their own kept weights always carry zero and get zero gradients.
+
+    **Batch normalisation** looks at each channel alone, so it couples nothing. A channel that is always zero leaves it
+    as its bias b in training, and in evaluation as `b - g m / sqrt(v + eps)`, with gain g, running mean m and running
+    variance v. Training moves m and v to zero by the same factor, so that this value goes to b from one side. Such a
+    channel is dead behind ReLU if neither value is positive; with `decay`, only if b and m are zero. A channel that
+    is constant but not zero is not: its mean is taken from it with rounding, and the remainder is magnified.
+
+    **Together go** the channels of a residual sum or a product, those that a depthwise convolution joins, and each
+    part of a concatenation with what reads it. The groups of a grouped convolution that are left keep as many
+    channels each as the one that needs most.
 
     A unit that no input reaches but whose bias lives (b > 0 behind ReLU, say) puts out a constant, and
     training changes that constant. `constants="keep"` keeps such units: same losses, step by step.
@@ -115,17 +142,17 @@ def compact(
 
     A layer never shrinks below one unit: a collapsed layer keeps a masked one. Dropout draws other random
     numbers for the smaller tensors. Removed weights take no part in weight decay (`workloads.engines.training` makes
-    up for it).
+    up for it). The running statistics of removed channels stand still; nothing reads them.
 
     Args:
-        network: a chain (see `pruning.chain.chain`); left untouched, and taken as already masked: pruned
-            weights count as zero whatever they hold.
+        network: left untouched, and taken as already masked: pruned weights count as zero whatever they hold.
         mask: the kept weights.
+        inputs: a few examples that the network takes, of which two are used. Without, features or images in a
+            suitable shape are looked for.
         decay: whether the small network will be trained with weight decay.
 
     Raises:
-        NotAChainError: (a ValueError) the network is not a chain.
-        ValueError: a mask of another layout, or unknown `constants`.
+        ValueError: a mask of another layout, unknown `constants`, or a network that cannot be called.
 
     Examples:
         >>> network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
@@ -145,137 +172,132 @@ def compact(
         raise ValueError(f"unknown constants {constants!r}, expected 'keep' or 'fold'")
     own = prunable(network)
     check_same_layout(own, mask.tensors, "the mask")
-    links = chain(network)
-    kept = {name: tensor.to(own[name].device) for name, tensor in mask.tensors.items()}
-    entering = follow(links, kept, decay)
-    gathers = _gathers(links)
-    units = _needed(links, kept, entering, SIGNAL if constants == "fold" else CONSTANT, gathers)
-    tensors, places = _cut(links, kept, units, gathers)
-    if constants == "fold":
-        _fold(links, kept, units, entering, tensors)
-    return Compacted(
-        _rebuild(network, links, tensors),
-        Mask({name: _take(tensor, places[name]) for name, tensor in kept.items()}, mask.excluded),
-        units[0] if gathers else None,
-        any(isinstance(link.layer, nn.Flatten) for link in links if link.space == 0),
-        constants == "fold",
-        {name: places.get(name, ()) for name in network.state_dict()},
+    network = inside(network)
+    plan = _Plan(network, own, mask, constants == "fold")
+    examples = _examples(network, own, inputs)
+    graph, outputs, modes = _followed(network, examples, plan.masked, (False,) if plan.folds else (False, True))
+    if plan.folds:
+        mark_folding(network, graph)
+    kept = kept_by_unit(graph, plan.tensors, plan.kept)
+    known = Known(plan.tensors, kept, graph.shared(), decay, SIGNAL if plan.folds else CONSTANT)
+    classes, needed = graph.classes(), needed_labels(graph, known)
+    for _ in range(ATTEMPTS):
+        keep = chosen(graph, classes, (needed, graph.frozen()))
+        small = plan.cut(graph, known, keep)
+        place = _differs(small, graph, keep, examples, outputs, modes)
+        if place is None:
+            return small
+        for step in graph.steps if place < 0 else graph.steps[max(0, place - 1) : place + 1]:
+            for flow in (*step.reads, *([] if step.makes is None else [step.makes])):
+                graph.freeze(flow.labels)
+    return plan.cut(graph, known, torch.ones_like(keep))
+
+
+class _Plan:
+    """What small networks of one network are made of.
+
+    Attributes:
+        tensors: parameters, with the pruned weights at zero, and buffers, by name.
+        kept: the mask by the same names, which are others where a weight has several.
+        masked: the masked weights by the identity of the network's own.
+    """
+
+    def __init__(self, network: nn.Module, own: Mapping[str, nn.Parameter], mask: Mask, folds: bool) -> None:
+        self._network, self._mask, self.folds = network, mask, folds
+        state = network.state_dict(keep_vars=True)
+        first = {id(tensor): name for name, tensor in reversed([*network.named_buffers(), *network.named_parameters()])}
+        self._names = {name: first.get(id(tensor), name) for name, tensor in state.items()}
+        self._own = {name: first[id(weight)] for name, weight in own.items()}
+        self.kept = {self._own[name]: tensor.to(own[name].device) for name, tensor in mask.tensors.items()}
+        self.masked = {
+            id(w): nn.Parameter(w.detach().masked_fill(~self.kept[self._own[name]], 0), w.requires_grad)
+            for name, w in own.items()
+        }
+        self.tensors: dict[str, Tensor] = dict(network.named_buffers())
+        self.tensors |= {name: self.masked.get(id(p), p) for name, p in network.named_parameters()}
+
+    def cut(self, graph: UnitGraph, known: Known, keep: Tensor) -> Compacted:
+        """The small network in which the labels of `keep` are left."""
+        places = places_of(graph, keep, self.tensors)
+        small = {name: take(self.tensors[name].detach(), places.get(name, ())) for name in places.keys() | self.kept}
+        for name, sent in (folded_biases(graph, known, keep) if self.folds else {}).items():
+            weight = name.removesuffix("bias") + "weight"
+            before = small[name].double().cpu() if name in small else 0
+            small[name] = (before + sent[places[weight][0]]).to(small[weight])
+        inputs, flattens = graph.inputs if graph.inputs is not None else (None, False)
+        if inputs is not None and bool(torch.isin(inputs, graph.frozen()).any()):
+            inputs = None
+        kept = {name: take(self.kept[own], places.get(own, ())) for name, own in self._own.items()}
+        return Compacted(
+            rebuilt(self._network, small, graph, keep),
+            Mask(kept, self._mask.excluded),
+            None if inputs is None else keep[inputs].nonzero().reshape(-1),
+            flattens and inputs is not None,
+            self.folds,
+            {name: places.get(own, ()) for name, own in self._names.items()},
+        )
+
+
+def _followed(
+    network: nn.Module, examples: Inputs, masked: Mapping[int, Any], modes: tuple[bool, ...]
+) -> tuple[UnitGraph, list[Tensor], tuple[bool, ...]]:
+    """The graph; of evaluation alone where the network cannot be called in training with so few examples."""
+    try:
+        return (*traced(network, examples, replaced=masked, modes=modes), modes)
+    except Exception as error:  # foreign code can raise anything
+        if modes == (False,):
+            raise ValueError(
+                f"{type(network).__name__} cannot be compacted: called, it raised {said(error)}"
+            ) from error
+        return _followed(network, examples, masked, (False,))
+
+
+def _differs(
+    small: Compacted,
+    graph: UnitGraph,
+    keep: Tensor,
+    examples: Inputs,
+    outputs: list[Tensor],
+    modes: tuple[bool, ...],
+) -> int | None:
+    """The step at which the small network goes another way; -1 if it ends elsewhere; None if it does neither."""
+    given = small.gather(examples) if isinstance(examples, Tensor) else examples
+    found = UnitGraph()
+    try:
+        _, ends = traced(small.network, given, modes=modes, graph=found)
+    except Exception:  # it was made for other sizes
+        place = first_difference(graph, found, keep)
+        return len(found.steps) if place is None else place
+    place = first_difference(graph, found, keep)
+    return place if place is not None or same_outputs(outputs, ends) else -1
+
+
+def _examples(network: nn.Module, own: Mapping[str, nn.Parameter], inputs: Inputs | None) -> Inputs:
+    """Two examples that the network takes."""
+    weight = next(iter(own.values()))
+    if inputs is not None:
+        few = placed(rows(inputs, slice(2)), weight.device, weight.dtype)
+        return each(few, lambda t: t.repeat(2, *[1] * (t.ndim - 1)) if len(t) == 1 else t)
+    for example in _guesses(network, weight):
+        try:
+            traced(network, example, modes=(False,))
+        except Exception:  # noqa: S112 - foreign code can raise anything
+            continue
+        return example
+    raise ValueError(
+        f"no inputs were found that {type(network).__name__} takes; give a few examples: compact(network, mask, inputs)"
     )
 
 
-def _gathers(links: Sequence[Link]) -> bool:
-    """Whether input features can be left out: nothing mixes them before the first linear layer."""
-    flat = False
-    for link in links:
-        if isinstance(link.layer, nn.Linear):
-            return True
-        flat |= isinstance(link.layer, nn.Flatten)
-        # BatchNorm1d counts features only where the tensor is flat; before, the dimension might be another
-        # one.
-        alone = isinstance(link.layer, (nn.Flatten, nn.Identity, *DROPOUTS, *ELEMENTWISE))
-        if not alone and not (flat and isinstance(link.layer, nn.BatchNorm1d)):
-            return False
-    return False
-
-
-def _needed(
-    links: Sequence[Link], kept: Mapping[str, Tensor], entering: Sequence[UnitStates], lowest: int, gathers: bool
-) -> list[Tensor]:
-    """The units to keep, ascending, of the inputs and behind each prunable layer; from the outputs back."""
-    weighted = [link for link in links if link.prunable]
-    last = kept[weighted[-1].parameter("weight")]
-    units = [torch.arange(last.shape[0], device=last.device)]
-    for link, state in zip(reversed(weighted), reversed(entering), strict=True):
-        used = by_unit(kept[link.parameter("weight")][units[0]], link.block).any(0)
-        if link.space:
-            needed = state.status >= lowest
-            if isinstance(link.layer, CONVOLUTIONS) and padded(link.layer):
-                # A constant that a padded convolution sees is no constant behind it, unless it is 0, so it
-                # cannot be folded there.
-                needed |= (state.status == CONSTANT) & (state.value != 0)
-            used &= needed
-        elif not gathers:
-            used = torch.ones_like(used)
-        found = used.nonzero().reshape(-1)
-        units.insert(0, found if found.numel() else found.new_zeros(1))
-    return units
-
-
-def _cut(
-    links: Sequence[Link], kept: Mapping[str, Tensor], units: Sequence[Tensor], gathers: bool
-) -> tuple[dict[str, Tensor], dict[str, Index]]:
-    """The small tensors and their places in the full-size ones, by name."""
-    places: dict[str, Index] = {}
-    tensors: dict[str, Tensor] = {}
-    for link in links:
-        indices: dict[str, Index] = {}
-        if link.prunable:
-            out = units[link.space + 1]
-            indices = {"weight": (out, features(units[link.space], link.block)), "bias": (out,)}
-        elif isinstance(link.layer, NORMALISATIONS) and (link.space or gathers):
-            index: Index = (features(units[link.space], link.block),)
-            indices = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), index)
-        for part, place in indices.items():
-            tensor = getattr(link.layer, part)
-            if tensor is not None:
-                name = link.parameter(part)
-                places[name] = place
-                masked = tensor.detach().masked_fill(~kept[name], 0) if name in kept else tensor.detach()
-                tensors[name] = _take(masked, place)
-    return tensors, places
-
-
-def _fold(
-    links: Sequence[Link],
-    kept: Mapping[str, Tensor],
-    units: Sequence[Tensor],
-    entering: Sequence[UnitStates],
-    tensors: dict[str, Tensor],
-) -> None:
-    """Add to each layer's small bias what the removed constants would have sent to it."""
-    weighted = [link for link in links if link.prunable]
-    for link, state in zip(weighted, entering, strict=True):
-        if not link.space:
-            continue
-        removed = state.value.masked_fill(state.status != CONSTANT, 0)
-        removed[units[link.space]] = 0
-        if not bool(removed.any()):
-            continue
-        sent = summed(link.layer, kept[link.parameter("weight")]) @ removed.repeat_interleave(link.block)
-        sent = sent[units[link.space + 1]]
-        name, dtype = link.parameter("bias"), tensors[link.parameter("weight")].dtype
-        tensors[name] = (tensors[name].double() + sent if name in tensors else sent).to(dtype)
-
-
-def _rebuild(network: nn.Module, links: Sequence[Link], tensors: Mapping[str, Tensor]) -> nn.Module:
-    """A copy of `network` with the small tensors; deepcopy takes from its memo what is given there."""
-    memo: dict[int, Any] = {}
-    for link in links:
-        for part in ("weight", "bias", "running_mean", "running_var"):
-            old, name = getattr(link.layer, part, None), link.parameter(part)
-            if isinstance(old, nn.Parameter) and name in tensors:
-                memo[id(old)] = nn.Parameter(tensors[name], requires_grad=old.requires_grad)
-            elif isinstance(old, Tensor) and name in tensors:
-                memo[id(old)] = tensors[name]
-    small = copy.deepcopy(network, memo)
-    for link in links:
-        layer: Any = small.get_submodule(link.name)
-        if link.prunable:
-            if layer.bias is None and link.parameter("bias") in tensors:
-                layer.bias = nn.Parameter(tensors[link.parameter("bias")])
-            out, entering = layer.weight.shape[:2]
-            if isinstance(layer, nn.Linear):
-                layer.out_features, layer.in_features = out, entering
-            else:
-                layer.out_channels, layer.in_channels = out, entering
-        elif isinstance(layer, NORMALISATIONS) and link.parameter("weight") in tensors:
-            layer.num_features = tensors[link.parameter("weight")].shape[0]
-        elif isinstance(layer, NORMALISATIONS) and link.parameter("running_mean") in tensors:
-            layer.num_features = tensors[link.parameter("running_mean")].shape[0]
-    return small
-
-
-def _take(tensor: Tensor, index: Index) -> Tensor:
-    if len(index) == 2:
-        return tensor[index[0]][:, index[1]].clone()
-    return tensor[index[0]].clone() if index else tensor.clone()
+def _guesses(network: nn.Module, weight: Tensor) -> Iterator[Tensor]:
+    layer = next(iter(prunable_layers(network).values()))
+    generator = torch.Generator().manual_seed(0)
+    shapes: list[tuple[int, ...]] = []
+    if isinstance(layer, nn.Linear):
+        shapes = [(2, layer.in_features)]
+    elif isinstance(layer, CONVOLUTIONS):
+        shapes = [(2, layer.in_channels, *[side] * len(layer.kernel_size)) for side in SIDES]
+    elif isinstance(layer, nn.Embedding | nn.EmbeddingBag):
+        yield torch.zeros(2, 8, dtype=torch.int64, device=weight.device)
+    for shape in shapes:
+        yield torch.randn(shape, generator=generator).to(weight)

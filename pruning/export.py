@@ -17,11 +17,11 @@ from torch.nn.utils import prune as torch_prune
 
 from scratchcard.artefacts.files import written_beside
 from scratchcard.artefacts.tensor_file import write_tensors
-from scratchcard.pruning.chain import NotAChainError
 from scratchcard.pruning.compaction import compact
 from scratchcard.pruning.inputs import Inputs
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, inside, prunable, prunable_layers
+from scratchcard.words import said
 
 
 def to_torch_prune(network: nn.Module, mask: Mask) -> nn.Module:
@@ -53,14 +53,19 @@ def to_torch_prune(network: nn.Module, mask: Mask) -> nn.Module:
     return network
 
 
-def compacted(network: nn.Module, mask: Mask) -> tuple[nn.Module, Tensor | None]:
+def compacted(network: nn.Module, mask: Mask, inputs: Inputs | None = None) -> tuple[nn.Module, Tensor | None]:
     """The small network for inference: what the mask makes useless removed, constants folded, in evaluation mode.
+
+    Args:
+        network: left untouched.
+        mask: of it.
+        inputs: a few examples; without, some that the network takes are looked for.
 
     Returns:
         The network, which takes the full-size network's inputs, and the input features that it reads (None: all).
 
     Raises:
-        ValueError: a network that is no chain of layers, or a mask of another network.
+        ValueError: a network that cannot be called with the inputs, or a mask of another network.
 
     Examples:
         >>> network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
@@ -76,7 +81,7 @@ def compacted(network: nn.Module, mask: Mask) -> tuple[nn.Module, Tensor | None]
           )
         )
     """
-    small = compact(copy.deepcopy(inside(network)).eval(), mask, constants="fold")
+    small = compact(inside(network), mask, inputs, constants="fold")
     taking = small.network if small.inputs is None else _Gathering(small.network, small.inputs, small.flattens)
     return taking.eval(), small.inputs
 
@@ -136,7 +141,7 @@ def write_program(network: nn.Module, mask: Mask, example: Inputs, path: Path) -
     """The compacted network as a program of any batch size; `torch.export.load` reads it.
 
     Raises:
-        ValueError: the network cannot be compacted; says what to do.
+        ValueError: inputs by name, or torch makes no program of the network; says what to do.
 
     Examples:
         >>> network, mask = nn.Linear(2, 1), Mask({"weight": torch.tensor([[True, False]])})
@@ -153,7 +158,7 @@ def write_onnx(network: nn.Module, mask: Mask, example: Inputs, path: Path) -> N
     """The compacted network as ONNX, of any batch size; ONNX Runtime and many others read it.
 
     Raises:
-        ValueError: the network cannot be compacted, or the packages for ONNX are not installed; says what to do.
+        ValueError: as of `write_program`, or the packages for ONNX are not installed; says what to do.
 
     Examples:
         >>> network, mask = nn.Linear(2, 1), Mask({"weight": torch.tensor([[True, False]])})
@@ -213,20 +218,23 @@ def _save(state: Mapping[str, Tensor], path: Path) -> None:
 
 
 def _program(network: nn.Module, mask: Mask, example: Inputs) -> torch.export.ExportedProgram:
-    try:
-        if isinstance(example, Mapping):
-            raise NotAChainError(f"the network takes inputs by name ({', '.join(example)})")
-        small = compacted(network, mask)[0].cpu()
-    except NotAChainError as error:
+    if isinstance(example, Mapping):
         raise ValueError(
-            f"{error}, so that it cannot be compacted, which torch-export and onnx need; export its state instead: "
-            "safetensors, pt or torch-prune"
-        ) from error
+            f"the network takes inputs by name ({', '.join(example)}), which torch-export and onnx cannot; export its "
+            "state instead: safetensors, pt or torch-prune"
+        )
+    small = compacted(network, mask, example)[0].cpu()
     batch = torch.export.Dim("batch", min=1)
     # Two examples: torch.export takes a batch of one for a constant.
     inputs = example[:1].cpu().repeat(2, *[1] * (example.ndim - 1))
-    with _quiet():
-        return torch.export.export(small, (inputs,), dynamic_shapes=({0: batch},))
+    try:
+        with _quiet():
+            return torch.export.export(small, (inputs,), dynamic_shapes=({0: batch},))
+    except Exception as error:  # foreign code can raise anything
+        raise ValueError(
+            f"torch.export makes no program of {type(network).__name__} ({said(error)}); export its state instead: "
+            "safetensors, pt or torch-prune"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from scratchcard.pruning.chain import NotAChainError
 from scratchcard.pruning.compaction import compact
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
@@ -170,12 +169,12 @@ def test_small_and_masked_network_compute_the_same(name: str, seed: int, density
     network = built(name, seed)
     mask = Mask({key: torch.rand(w.shape) < density for key, w in prunable(network).items()})
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
-    small = compact(network, mask, constants="fold" if fold else "keep")
     x = torch.randn(4, 1, 6, 6, dtype=torch.float64)
+    small = compact(network, mask, x, constants="fold" if fold else "keep")
     wanted = masked_forward(network, mask, x)
     torch.testing.assert_close(small.network(small.gather(x)).detach(), wanted, rtol=1e-11, atol=1e-11)
     assert all(torch.equal(before[key], tensor) for key, tensor in network.state_dict().items())
-    again = compact(small.network, small.mask, constants="fold" if fold else "keep")
+    again = compact(small.network, small.mask, small.gather(x), constants="fold" if fold else "keep")
     assert sizes(again.network) == sizes(small.network)
 
 
@@ -184,7 +183,8 @@ def test_written_back_the_full_network_computes_what_the_small_one_does(name: st
     network = built(name, 0)
     mask = Mask({key: torch.rand(w.shape) < 0.2 for key, w in prunable(network).items()})
     mask.apply_to(network)
-    small = compact(network, mask)
+    x = torch.randn(4, 1, 6, 6, dtype=torch.float64)
+    small = compact(network, mask, x)
     with torch.no_grad():
         for tensor in small.network.state_dict().values():
             if tensor.is_floating_point():
@@ -193,7 +193,6 @@ def test_written_back_the_full_network_computes_what_the_small_one_does(name: st
     shared = {tensor.data_ptr() for tensor in network.state_dict().values()}
     assert not shared & {tensor.data_ptr() for tensor in small.network.state_dict().values()}
     small.expand_into(network)
-    x = torch.randn(4, 1, 6, 6, dtype=torch.float64)
     # BatchNorm behind a constant: removed units keep their statistics, but nothing reads them.
     torch.testing.assert_close(network(x), small.network(small.gather(x)), rtol=1e-11, atol=1e-11)
     for key, weight in prunable(network).items():
@@ -244,44 +243,6 @@ def test_a_dense_mask_changes_nothing() -> None:
     assert small.inputs.tolist() == list(range(36))
 
 
-class Skip(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(4, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.layer(x)
-
-
-def _tied() -> nn.Sequential:
-    layer = nn.Linear(4, 4)
-    return nn.Sequential(layer, nn.ReLU(), layer)
-
-
-@pytest.mark.parametrize(
-    ("network", "message"),
-    [
-        (Skip(), "not an nn.Sequential"),
-        (nn.Sequential(Skip(), nn.ReLU()), "not an nn.Sequential"),
-        (_tied(), "shares its weights"),
-        (nn.Sequential(nn.Conv2d(2, 4, 3, groups=2)), "grouped"),
-        (nn.Sequential(nn.Conv2d(1, 4, 3), nn.Linear(4, 4)), r"without an nn\.Flatten"),
-        (nn.Sequential(nn.Flatten(2), nn.Linear(4, 4)), "flattens other dimensions"),
-        (nn.Sequential(nn.Linear(4, 4), nn.Softmax(1)), "none of the layers"),
-    ],
-)
-def test_other_networks_are_refused_in_one_sentence(network: nn.Module, message: str) -> None:
-    with pytest.raises(NotAChainError, match=message):
-        compact(network, Mask.dense(network))
-
-
-def test_hooks_are_refused() -> None:
-    network = built("perceptron", 0)
-    network[1].register_forward_hook(lambda *_: None)
-    with pytest.raises(NotAChainError, match="has hooks"):
-        compact(network, Mask.dense(network))
-
-
 def test_wrong_arguments_are_refused() -> None:
     network = built("perceptron", 0)
     with pytest.raises(ValueError, match="unknown constants 'drop'"):
@@ -291,3 +252,10 @@ def test_wrong_arguments_are_refused() -> None:
     small = compact(network, Mask.dense(network))
     with pytest.raises(ValueError, match="not the network that was compacted"):
         small.expand_into(nn.Linear(3, 3))
+
+
+def test_where_no_example_is_given_and_none_is_found_one_is_asked_for() -> None:
+    network = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(9, 2))
+    with pytest.raises(ValueError, match=r"no inputs were found that Sequential takes; give a few examples"):
+        compact(network, Mask.dense(network))
+    assert sizes(compact(network, Mask.dense(network), torch.randn(1, 1, 6, 6)).network) == [(2, 9)]

@@ -13,6 +13,7 @@ from torch.nn.utils import prune as torch_prune
 from scratchcard.pruning.export import FORMATS, compacted, to_torch_prune
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
+from tests.pruning.unit_networks import thinned, unit_network
 
 
 def perceptron() -> nn.Sequential:
@@ -107,16 +108,13 @@ def test_shared_weights_are_refused_where_torch_cannot_say_them() -> None:
         to_torch_prune(network, Mask.dense(network))
 
 
-def test_a_network_that_is_no_chain_says_so(tmp_path: Path) -> None:
-    class Residual(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.Linear(3, 3)
-
-        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-            return inputs + self.layer(inputs)
-
-    network = Residual()
-    with pytest.raises(ValueError, match=r"not an nn\.Sequential of plain layers"):
-        FORMATS["torch-export"][1](network, Mask.dense(network), torch.randn(2, 3), tmp_path / "small.pt2")
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("name", ["residual", "dense", "separable", "grouped", "option a"])
+def test_networks_of_every_kind_become_programs(name: str, tmp_path: Path) -> None:
+    network = unit_network(name).float().eval()
+    mask = thinned(network, 0.2)
+    inputs = torch.randn(5, 1, 6, 6)
+    FORMATS["torch-export"].write(network, mask, inputs[:1], tmp_path / "small.pt2")
+    program = torch.export.load(tmp_path / "small.pt2").module()
+    mask.apply_to(network)
+    for rows in (1, 5):
+        assert torch.allclose(program(inputs[:rows]), network(inputs[:rows]), atol=1e-5)

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from scratchcard.clock import spent
-from scratchcard.pruning.chain import NotAChainError
 from scratchcard.pruning.compaction import Compacted, compact
 from scratchcard.pruning.inputs import rows
 from scratchcard.pruning.mask import Mask
@@ -110,10 +109,10 @@ def train(
             `"autograd"` is the plain way that every network can go; `"auto"` takes the one that measured
             fastest. An engine that does not fit the network falls back to `"autograd"` only under `"auto"`
             and `"dense"`. Whether it fits is tried: one step on a few examples, beside the plain way's.
-        compact: remove what the mask makes useless before training (`pruning.compaction`); a network that is
-            no chain of layers, or does more than its layers say, is trained at its full size. Under SGD what was
-            removed decays as it would have, so that the outcome is the same; under Adam it keeps its value. The
-            sparse engine needs the full size: a compacted layer is seldom below 2 %.
+        compact: remove what the mask makes useless before training (`pruning.compaction`); what cannot be
+            followed in a network is left at its full size. Under SGD what was removed decays as it would have, so that
+            the outcome is the same; under Adam it keeps its value. The sparse engine needs the full size: a compacted
+            layer is seldom below 2 %.
         snapshot_steps: after which steps to copy the network's state, for rewinding; 0 is before the first
             step, with the pruned weights already zero.
         restore_best: end with the state of the lowest validation loss, not with the last.
@@ -141,8 +140,8 @@ def train(
     if mask is not None:
         mask.apply_to(network)
         mask = None if mask.kept == mask.total else mask.to(where)
-    shrinks = compact and mask is not None and engine != "sparse" and not isinstance(task.train.inputs, Mapping)
-    compacted = _compacted(network, mask, recipe) if shrinks and mask is not None else None
+    shrinks = compact and mask is not None and engine != "sparse"
+    compacted = _compacted(network, mask, recipe, task) if shrinks and mask is not None else None
     with modes_kept(network):
         network.train()
         fault = _fault(network, mask, compacted, engine, task, where)
@@ -239,16 +238,19 @@ def _check_takes(network: nn.Module, data: Split, task: Task) -> None:
         check_runs(network, rows(data.inputs, slice(2)), f"the network cannot take the inputs of {task.name}")
 
 
-def _compacted(network: nn.Module, mask: Mask, recipe: Recipe) -> Compacted | None:
+def _compacted(network: nn.Module, mask: Mask, recipe: Recipe, task: Task) -> Compacted | None:
+    """The small network; None where nothing can be removed, or the network cannot be followed at all."""
     try:
-        return compact(network, mask, decay=recipe.weight_decay > 0)
-    except NotAChainError:
+        small = compact(network, mask, task.train.inputs, decay=recipe.weight_decay > 0)
+    except ValueError:
         return None
+    sizes = [sum(p.numel() for p in each.parameters()) for each in (small.network, network)]
+    return small if sizes[0] < sizes[1] else None
 
 
 def _prepared(split: Split, compacted: Compacted | None, network: nn.Module, device: torch.device) -> Split:
     """The split on the device, in the network's dtype, with the inputs that a compacted network takes."""
-    if compacted is not None:
+    if compacted is not None and compacted.inputs is not None:
         split = dataclasses.replace(split, inputs=compacted.gather(split.tensor))
     return place_split(split, network, device)
 
