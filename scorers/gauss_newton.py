@@ -114,6 +114,7 @@ def gauss_newton_step(
         batch = placed(batch, next(iter(leaves.values())))
         moving = [other.requires_grad_() for other in state.others.values() if other.is_floating_point()]
         free = [*leaves.values(), *moving]
+
         def solved(parts: list[Piece]) -> list[Tensor]:
             def linearised() -> Iterator[_Linearised]:
                 with own_generators(network):

@@ -49,7 +49,7 @@ class OwnBatchesWarning(UserWarning):
 
 @contextmanager
 def scoring_memory(size: int | None) -> Iterator[None]:
-    """Let scorers take so many bytes for what a backward pass needs of a batch; None is the default, see `default_memory`.
+    """Let scorers take so many bytes for what a backward pass needs of a batch; None is `default_memory`.
 
     A batch that needs more goes through the network in pieces. The scores are those of the whole batch, up to rounding,
     or a warning says why not: a network whose outputs for an example depend on the others (batch normalisation or
