@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -142,6 +142,12 @@ class LayerActivity:
     followers: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
 
+    @classmethod
+    def none(cls, units: Units) -> LayerActivity:
+        """Of a layer that nothing was seen of."""
+        outputs = UnitStatistics.none(units.outputs)
+        return cls(UnitStatistics.none(units.inputs), outputs, outputs)
+
 
 @dataclass(frozen=True, eq=False)
 class Activity:
@@ -179,6 +185,8 @@ class Activity:
 def observe(network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None, units: Mapping[str, Units]) -> Activity:
     """One forward and backward pass at `w * mask`, watched by hooks that are gone afterwards.
 
+    A batch that does not fit goes through the network in pieces (`scoring_memory`), whose moments are joined.
+
     The gradient at an output unit is that of one example's loss: `loss` is a mean, so it is multiplied by
     the number of examples. A layer that is called several times is seen over all calls; one that is never
     called as a module has zeros, and so has one whose units are not its own inputs and outputs (attention, recurrence).
@@ -196,22 +204,22 @@ def observe(network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None, uni
     examples = len(batch[1])
     if not examples:
         raise ValueError("the scoring batch is empty: features need at least one example")
-    layers = {
-        name: LayerActivity(
-            UnitStatistics.none(unit.inputs), UnitStatistics.none(unit.outputs), UnitStatistics.none(unit.outputs)
-        )
-        for name, unit in units.items()
-    }
-    # Graph nodes by the layer that made them; kept alive, as they are compared by identity.
-    nodes: dict[Any, str] = {}
-    with ExitStack() as watching:
-        watching.callback(nodes.clear)
-        for name, module in prunable_layers(network).items():
-            if not units[name].observed:
-                continue
-            hook = _hook(name, layers, units, nodes, examples)
-            watching.enter_context(module.register_forward_hook(hook, with_kwargs=True))
-        gradients = loss_gradients(network, batch, loss, mask, in_one_piece=True).gradients
+    layers: dict[str, LayerActivity] = {}
+
+    @contextmanager
+    def watched() -> Iterator[None]:
+        layers.update((name, LayerActivity.none(unit)) for name, unit in units.items())
+        # Graph nodes by the layer that made them; kept alive, as they are compared by identity.
+        nodes: dict[Any, str] = {}
+        with ExitStack() as watching:
+            watching.callback(nodes.clear)
+            for name, module in prunable_layers(network).items():
+                if units[name].observed:
+                    hook = _hook(name, layers, units, nodes, examples)
+                    watching.enter_context(module.register_forward_hook(hook, with_kwargs=True))
+            yield
+
+    gradients = loss_gradients(network, batch, loss, mask, watched=watched).gradients
     return Activity(gradients, layers)
 
 

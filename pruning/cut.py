@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from scratchcard.pruning.mask import Mask
-from scratchcard.pruning.parameters import check_same_layout, count, flatten, matching, unflatten
+from scratchcard.pruning.parameters import check_same_layout, count, matching
 from scratchcard.pruning.schedules import check_density
 from scratchcard.pruning.scopes import SCOPES, Scope
 from scratchcard.pruning.scores import Scores
+from scratchcard.pruning.top import top as _top
+
+_CHUNK = 2**17
 
 
 def keep_top(
@@ -95,22 +99,42 @@ def by_lot(scores: Scores, mask: Mask, *, scope: Scope = "global", within: Mask 
         1
     """
     together = [list(mask.counted)] if scope == "global" else [[name] for name in mask.counted]
-    found = 0
-    for names in together:
-        kept = torch.cat([mask.tensors[name].reshape(-1) for name in names])
-        values = torch.cat([scores.tensors[name].reshape(-1) for name in names])
-        pruned = ~kept
-        if within is not None:
-            pruned &= torch.cat([within.tensors[name].reshape(-1) for name in names])
-        if bool(pruned.any()):
-            drawn = values == values[pruned].max()
+    return sum(_drawn({name: scores.tensors[name] for name in names}, mask, within) for names in together)
+
+
+def _drawn(compared: Mapping[str, Tensor], mask: Mask, within: Mask | None) -> int:
+    """`by_lot` of weights that were compared with each other."""
+    best: dict[str, Tensor] = {}  # of what is pruned of each layer
+    for name, values in compared.items():
+        lowest = torch.finfo(values.dtype).min
+        found = []
+        for part, kept, room in _parts(values, mask.tensors[name], None if within is None else within.tensors[name]):
+            out = ~kept if room is None else ~kept & room
+            if bool(out.any()):
+                found.append(part.masked_fill(~out, lowest).max())
+        if found:
+            best[name] = torch.stack(found).max()
+    if not best:
+        return 0
+    cut = max(float(value) for value in best.values())
+    lots = 0
+    for name, values in compared.items():
+        own = values.new_tensor(cut)
+        there = float(own) == cut  # layers of less precision may not have this number
+        for part, kept, _ in _parts(values, mask.tensors[name], None):
             # What a floor kept by lot has the score of pruned weights of its own layer.
-            sizes = [mask.tensors[name].numel() for name in names]
-            for own, out, lot in zip(*(torch.split(vector, sizes) for vector in (values, pruned, drawn)), strict=True):
-                if bool(out.any()):
-                    lot |= own == own[out].max()
-            found += int((kept & drawn).sum())
-    return found
+            for height in ([own] if there else []) + ([best[name]] if name in best and best[name] != own else []):
+                equal = part == height
+                lots += int((equal & kept).sum()) if bool(equal.any()) else 0
+    return lots
+
+
+def _parts(*tensors: Tensor | None) -> Iterator[tuple[Any, ...]]:
+    """Parts of the same places of several tensors; of None always None."""
+    flat = [None if tensor is None else tensor.reshape(-1) for tensor in tensors]
+    size = next(tensor.numel() for tensor in flat if tensor is not None)
+    for start in range(0, size, _CHUNK):
+        yield tuple(None if tensor is None else tensor[start : start + _CHUNK] for tensor in flat)
 
 
 def _global(
@@ -121,18 +145,21 @@ def _global(
     rng: np.random.Generator,
 ) -> dict[str, Tensor]:
     """All weights compared with each other, after each layer's floor."""
-    flat = _numpy(flatten(live))
-    masks = [vector for vector in allowed.values() if vector is not None]
-    room = np.concatenate(masks) if masks else None
-    forced = np.zeros(flat.size, dtype=bool)
-    if floor:
-        rooms = {name: _room(tensor, allowed[name], floor) for name, tensor in live.items()}
-        best = [_top(_numpy(live[name].reshape(-1)), rooms[name], allowed[name], rng) for name in live]
-        forced = np.concatenate(best)
-        _check_floor(floor, int(forced.sum()), keep)
-        room = ~forced if room is None else room & ~forced
-    kept = forced | _top(flat, keep - int(forced.sum()), room, rng)
-    return unflatten(torch.from_numpy(kept), live)
+    flats, rooms = [_numpy(tensor.reshape(-1)) for tensor in live.values()], [allowed[name] for name in live]
+    if not floor:
+        return _shaped(_top(flats, keep, rooms, rng), live)
+    lowest = [_room(tensor, allowed[name], floor) for name, tensor in live.items()]
+    forced = [_top([flat], least, [room], rng)[0] for flat, least, room in zip(flats, lowest, rooms, strict=True)]
+    needed = sum(int(np.count_nonzero(best)) for best in forced)
+    _check_floor(floor, needed, keep)
+    left = [~best if room is None else room & ~best for room, best in zip(rooms, forced, strict=True)]
+    more = _top(flats, keep - needed, left, rng)
+    return _shaped([one | other for one, other in zip(forced, more, strict=True)], live)
+
+
+def _shaped(flats: Sequence[np.ndarray], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    shapes = zip(flats, like.items(), strict=True)
+    return {name: torch.from_numpy(flat).reshape(tensor.shape) for flat, (name, tensor) in shapes}
 
 
 def _by_layer(
@@ -157,7 +184,7 @@ def _by_layer(
     if floor:
         counts = _lifted(counts, {name: _room(tensor, allowed[name], floor) for name, tensor in live.items()}, floor)
     return {
-        name: torch.from_numpy(_top(flats[name], counts[name], allowed[name], rng)).reshape(tensor.shape)
+        name: torch.from_numpy(_top([flats[name]], counts[name], [allowed[name]], rng)[0]).reshape(tensor.shape)
         for name, tensor in live.items()
     }
 
@@ -223,24 +250,3 @@ def _numpy(vector: Tensor) -> np.ndarray:
     vector = vector.detach().cpu()
     # bfloat16 has no numpy form; every bfloat16 is a float32.
     return (vector.float() if vector.dtype is torch.bfloat16 else vector).numpy()
-
-
-def _top(flat: np.ndarray, keep: int, allowed: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
-    """Boolean vector of the `keep` highest entries of `flat` among `allowed`; ties in a random order."""
-    places = None if allowed is None else np.flatnonzero(allowed)
-    values = flat if places is None else flat[places]
-    if keep >= values.size:
-        chosen = np.ones(values.size, dtype=bool)
-    elif keep == 0:
-        chosen = np.zeros(values.size, dtype=bool)
-    else:
-        threshold = np.partition(values, values.size - keep)[values.size - keep]
-        chosen = values > threshold
-        ties = np.flatnonzero(values == threshold)
-        missing = keep - int(chosen.sum())
-        chosen[rng.choice(ties, size=missing, replace=False)] = True
-    if places is None:
-        return chosen
-    kept = np.zeros(flat.size, dtype=bool)
-    kept[places[chosen]] = True
-    return kept

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from scratchcard.pruning.inputs import Inputs, each, forward
 from scratchcard.pruning.inputs import placed as inputs_placed
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import inside
+from scratchcard.scorers.kept_memory import counted_kept
 from scratchcard.scorers.scorer import Batch, at_least_single, check_mask
 
 
@@ -75,10 +77,28 @@ def copied(state: DetachedState) -> DetachedState:
     return state._replace(buffers={name: buffer.clone() for name, buffer in state.buffers.items()})
 
 
-def outputs_at(network: nn.Module, inputs: Inputs, state: DetachedState) -> Tensor:
+def held(state: DetachedState) -> Iterator[Tensor]:
+    """All tensors of a state.
+
+    Examples:
+        >>> len([*held(detached_state(nn.Linear(3, 2)))])
+        2
+    """
+    for part in state:
+        yield from part.values()
+
+
+def outputs_at(network: nn.Module, inputs: Inputs, state: DetachedState, room: float = math.inf) -> Tensor:
     """The network's outputs at the leaves of a state, which gradients can be taken of.
 
+    Args:
+        network: called with the state.
+        inputs: of the examples.
+        state: leaves, other parameters, buffers.
+        room: bytes that the graph may keep beside the state.
+
     Raises:
+        DoesNotFit: it keeps more; the pass is left there.
         ValueError: the network raises, returns no tensor, or outputs without a gradient.
 
     Examples:
@@ -87,7 +107,8 @@ def outputs_at(network: nn.Module, inputs: Inputs, state: DetachedState) -> Tens
         >>> outputs_at(network, torch.ones(1, 3), state).requires_grad
         True
     """
-    outputs = forward(inside(network), inputs, tuple(copied(state)))
+    with counted_kept(held(state), room) if room < math.inf else nullcontext():
+        outputs = forward(inside(network), inputs, tuple(copied(state)))
     if not outputs.requires_grad:
         raise ValueError(
             f"{type(network).__name__} gives outputs without a gradient in its prunable weights, so that none can be "

@@ -11,7 +11,8 @@ from torch.overrides import TorchFunctionMode
 
 from scratchcard.pruning.inputs import Inputs, each, examples, forward, loss_of, rows, tensors
 from scratchcard.pruning.parameters import inside
-from scratchcard.scorers.detached_state import DetachedState, copied, own_generators
+from scratchcard.scorers.detached_state import DetachedState, copied, held, own_generators
+from scratchcard.scorers.kept_memory import counted_kept
 from scratchcard.scorers.scorer import Batch, Loss
 
 _PROBE = 4
@@ -43,16 +44,16 @@ class Look(NamedTuple):
     is_sum: bool
 
 
-def look_at_a_few(network: nn.Module, batch: Batch, loss: Loss, state: DetachedState, room: float) -> Look | None:
-    """A look at a few examples, spread over the batch; None where no more is to be asked.
+def look_at_a_few(network: nn.Module, batch: Batch, loss: Loss, state: DetachedState) -> Look | None:
+    """A look at a few examples, spread over the batch; None where no few can be taken.
 
-    That is where all examples fit into so many bytes, and where no few can be taken: of a small batch, of inputs or
-    targets that are not one an example, of a network or a loss that takes no few.
+    That is of a small batch, of inputs or targets that are not one an example, of a network or a loss that takes no
+    few.
 
     Examples:
         >>> from scratchcard.scorers.detached_state import detached_state
         >>> network, batch = nn.Sequential(nn.Linear(8, 2), nn.Dropout()), (torch.ones(100, 8), torch.arange(100) % 2)
-        >>> look_at_a_few(network, batch, nn.functional.cross_entropy, detached_state(network), room=1000).together
+        >>> look_at_a_few(network, batch, nn.functional.cross_entropy, detached_state(network)).together
         'random numbers (dropout?) are drawn for each piece; evaluation mode draws none'
     """
     number = examples(batch[0])
@@ -67,8 +68,6 @@ def look_at_a_few(network: nn.Module, batch: Batch, loss: Loss, state: DetachedS
             begun = _random_state(network)
             with watch:
                 kept, among = kept_bytes(network, few, state)
-            if kept / _PROBE * number <= room:
-                return None
             draws = any(not one.equal(other) for one, other in zip(begun, _random_state(network), strict=True))
         with torch.no_grad(), own_generators(network):
             alone = forward(own, rows(few, slice(-2, None)), tuple(copied(state)))
@@ -158,20 +157,6 @@ def kept_bytes(network: nn.Module, inputs: Inputs, state: DetachedState) -> tupl
         >>> kept_bytes(network, torch.ones(4, 8), detached_state(network))[0]
         128
     """
-    own = {tensor.untyped_storage().data_ptr() for part in state for tensor in part.values() if _strided(tensor)}
-    found: dict[int, torch.UntypedStorage] = {}  # alive, so that no two have one address
-
-    def keep(tensor: Tensor) -> Tensor:
-        if _strided(tensor) and (place := tensor.untyped_storage().data_ptr()) not in own:
-            found[place] = tensor.untyped_storage()
-        return nothing  # the tensor itself would hold its own graph
-
-    nothing = torch.empty(0)
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with counted_kept(held(state)) as kept:
         outputs = forward(inside(network), inputs, tuple(copied(state)))
-    return sum(storage.nbytes() for storage in found.values()), outputs.detach()
-
-
-def _strided(tensor: Tensor) -> bool:
-    return tensor.layout is torch.strided
+    return kept.bytes, outputs.detach()

@@ -20,7 +20,7 @@ from scratchcard.scorers.detached_state import (
     placed,
 )
 from scratchcard.scorers.gradients import twice_differentiable
-from scratchcard.scorers.pieces import SECOND_ORDER, Piece, added, pieces_of
+from scratchcard.scorers.pieces import SECOND_ORDER, Piece, added, in_pieces
 from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over, without_pruned
 from scratchcard.setting import setting
 from scratchcard.settings import Settings
@@ -114,29 +114,31 @@ def gauss_newton_step(
         batch = placed(batch, next(iter(leaves.values())))
         moving = [other.requires_grad_() for other in state.others.values() if other.is_floating_point()]
         free = [*leaves.values(), *moving]
-        parts = pieces_of(network, batch, loss, state, SECOND_ORDER)
 
-        def linearised() -> Iterator[_Linearised]:
-            with own_generators(network):
-                for piece in parts:
-                    yield _Linearised.of(network, piece, state, free)
+        def solved(parts: list[Piece]) -> list[Tensor]:
+            def linearised() -> Iterator[_Linearised]:
+                with own_generators(network):
+                    for piece in parts:
+                        yield _Linearised.of(network, piece, state, free)
 
-        # Both graphs of a piece are made once and serve all iterations; those of several are made again for each.
-        only = list(linearised()) if len(parts) == 1 else None
+            # Both graphs of a piece are made once and serve all iterations; those of several are made again for each.
+            only = list(linearised()) if len(parts) == 1 else None
 
-        def sum_of(term: Callable[[_Linearised], list[Tensor]]) -> list[Tensor]:
-            total: list[Tensor] = []
-            for part in only or linearised():
-                total = added(total, term(part))
-            named = without_pruned(dict(zip(leaves, total, strict=False)), mask)
-            return [*named.values(), *(tensor.detach() for tensor in total[len(named) :])]
+            def sum_of(term: Callable[[_Linearised], list[Tensor]]) -> list[Tensor]:
+                total: list[Tensor] = []
+                for part in only or linearised():
+                    total = added(total, term(part))
+                named = without_pruned(dict(zip(leaves, total, strict=False)), mask)
+                return [*named.values(), *(tensor.detach() for tensor in total[len(named) :])]
 
-        def product(vector: list[Tensor]) -> list[Tensor]:
-            curved = sum_of(lambda part: part.curved(vector))
-            return [a + damping * b for a, b in zip(curved, vector, strict=True)]
+            def product(vector: list[Tensor]) -> list[Tensor]:
+                curved = sum_of(lambda part: part.curved(vector))
+                return [a + damping * b for a, b in zip(curved, vector, strict=True)]
 
-        right = [-part for part in sum_of(lambda part: part.transposed(part.slope.detach()))]
-        found = conjugate_gradients(product, right, steps)
+            right = [-part for part in sum_of(lambda part: part.transposed(part.slope.detach()))]
+            return conjugate_gradients(product, right, steps)
+
+        found = in_pieces(solved, network, batch, loss, state, SECOND_ORDER)
     return {name: leaf.detach() for name, leaf in leaves.items()}, dict(zip(leaves, found, strict=False))
 
 
@@ -152,7 +154,7 @@ class _Linearised(NamedTuple):
 
     @classmethod
     def of(cls, network: nn.Module, piece: Piece, state: DetachedState, free: list[Tensor]) -> _Linearised:
-        outputs = outputs_at(network, piece.inputs, state)
+        outputs = outputs_at(network, piece.inputs, state, piece.room)
         direction = outputs.detach().new_zeros(outputs.shape).requires_grad_()
         pulled = torch.autograd.grad(outputs, free, direction, create_graph=True, materialize_grads=True)
         top = outputs.detach().requires_grad_()

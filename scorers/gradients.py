@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from scratchcard.pruning.mask import Mask
 from scratchcard.scorers.detached_state import DetachedState, detached_state, outputs_at, own_generators, placed
-from scratchcard.scorers.pieces import Piece, added, pieces_of, whole
+from scratchcard.scorers.pieces import Piece, added, in_pieces, whole
 from scratchcard.scorers.scorer import Batch, Loss
 from scratchcard.words import said
 
@@ -41,7 +41,13 @@ class LossGradients(NamedTuple):
 
 
 def loss_gradients(
-    network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None = None, *, in_one_piece: bool = False
+    network: nn.Module,
+    batch: Batch,
+    loss: Loss,
+    mask: Mask | None = None,
+    *,
+    in_one_piece: bool = False,
+    watched: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> LossGradients:
     """`g = dL/dw` at `w * mask`, in the mode (train or eval) that the network is in.
 
@@ -56,7 +62,8 @@ def loss_gradients(
         batch: inputs and targets, moved to the network's device and dtype, float32 at least.
         loss: mean over the examples.
         mask: the kept weights; None keeps all.
-        in_one_piece: whatever it takes; for those who watch the pass.
+        in_one_piece: whatever it takes.
+        watched: entered around the passes, for those who watch them; anew where the batch turns out not to fit.
 
     Raises:
         ValueError: nothing to prune, a mask of another layout, or outputs that are no tensor.
@@ -74,11 +81,15 @@ def loss_gradients(
     with torch.inference_mode(False), torch.enable_grad():
         state = detached_state(network, mask)
         batch = placed(batch, next(iter(state.leaves.values())))
-        parts = [whole(batch, loss)] if in_one_piece else pieces_of(network, batch, loss, state)
-        total: list[Tensor] = []
-        with own_generators(network):
-            for piece in parts:
-                total = added(total, piece_gradients(network, piece, state))
+
+        def summed(parts: list[Piece]) -> list[Tensor]:
+            total: list[Tensor] = []
+            with own_generators(network), watched():
+                for piece in parts:
+                    total = added(total, piece_gradients(network, piece, state))
+            return total
+
+        total = summed([whole(batch, loss)]) if in_one_piece else in_pieces(summed, network, batch, loss, state)
     return LossGradients(state.leaves, dict(zip(state.leaves, total, strict=True)))
 
 
@@ -87,6 +98,9 @@ def piece_gradients(
 ) -> list[Tensor]:
     """The gradient of the batch's loss through one piece, in the order of the state's leaves.
 
+    Raises:
+        DoesNotFit: the pass keeps more than the piece's room.
+
     Examples:
         >>> from scratchcard.scorers.pieces import whole
         >>> network, batch = nn.Linear(3, 2), (torch.ones(2, 3), torch.tensor([0, 1]))
@@ -94,7 +108,7 @@ def piece_gradients(
         >>> piece_gradients(network, whole(batch, nn.functional.cross_entropy), state)[0].shape
         torch.Size([2, 3])
     """
-    value = piece.loss(outputs_at(network, piece.inputs, state))
+    value = piece.loss(outputs_at(network, piece.inputs, state, piece.room))
     leaves = list(state.leaves.values())
     return list(torch.autograd.grad(value, leaves, create_graph=create_graph, materialize_grads=True))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -9,10 +10,10 @@ from torch import Tensor, nn
 
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
-from scratchcard.scorers.detached_state import detached_state, own_generators, placed
+from scratchcard.scorers.detached_state import DetachedState, detached_state, own_generators, placed
 from scratchcard.scorers.few_examples import Tempered
 from scratchcard.scorers.gradients import piece_gradients, twice_differentiable
-from scratchcard.scorers.pieces import SECOND_ORDER, added, pieces_of
+from scratchcard.scorers.pieces import SECOND_ORDER, Piece, added, in_pieces
 from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over, without_pruned
 from scratchcard.setting import setting
 from scratchcard.settings import Settings
@@ -103,32 +104,40 @@ def gradient_flow(
         state = detached_state(network, mask)
         leaves = state.leaves
         batch = placed(batch, next(iter(leaves.values())))
-        parts = pieces_of(network, batch, tempered, state, SECOND_ORDER)
-        direction = None
-        if len(parts) > 1:  # H g needs all of g
+
+        def summed(parts: list[Piece]) -> list[Tensor]:
+            direction = None
+            if len(parts) > 1:  # H g needs all of g
+                whole_gradient: list[Tensor] = []
+                with own_generators(network):
+                    for piece in parts:
+                        whole_gradient = added(whole_gradient, piece_gradients(network, piece, state))
+                direction = without_pruned(dict(zip(leaves, whole_gradient, strict=True)), mask)
             total: list[Tensor] = []
             with own_generators(network):
                 for piece in parts:
-                    total = added(total, piece_gradients(network, piece, state))
-            direction = without_pruned(dict(zip(leaves, total, strict=True)), mask)
-        total = []
-        with own_generators(network):
-            for piece in parts:
-                # One graph serves both: g is differentiated again rather than computed twice, so H and g cannot
-                # disagree.
-                found = piece_gradients(network, piece, state, create_graph=True)
-                gradients = dict(zip(leaves, found, strict=True))
-                along = without_pruned(gradients, mask) if direction is None else direction
-                through = {name: gradient for name, gradient in gradients.items() if gradient.requires_grad}
-                if not through:  # a loss that is linear in the weights: H = 0
-                    continue
-                products = torch.autograd.grad(
-                    list(through.values()),
-                    list(leaves.values()),
-                    grad_outputs=[along[name] for name in through],
-                    materialize_grads=True,
-                )
-                total = added(total, products)
+                    found = _product(network, piece, state, direction, mask)
+                    total = added(total, found) if found else total
+            return total
+
+        total = in_pieces(summed, network, batch, tempered, state, SECOND_ORDER)
     if not total:
         return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
     return {name: leaf.detach() * product for (name, leaf), product in zip(leaves.items(), total, strict=True)}
+
+
+def _product(
+    network: nn.Module, piece: Piece, state: DetachedState, direction: Mapping[str, Tensor] | None, mask: Mask | None
+) -> list[Tensor]:
+    """A piece's part of `H g`; nothing where its loss is linear in the weights. Without a direction the piece has all.
+
+    One graph serves both: g is differentiated again rather than computed twice, so H and g cannot disagree.
+    """
+    found = piece_gradients(network, piece, state, create_graph=True)
+    gradients = dict(zip(state.leaves, found, strict=True))
+    along = without_pruned(gradients, mask) if direction is None else direction
+    through = {name: gradient for name, gradient in gradients.items() if gradient.requires_grad}
+    if not through:
+        return []
+    leaves, ends = list(state.leaves.values()), [along[name] for name in through]
+    return list(torch.autograd.grad(list(through.values()), leaves, ends, materialize_grads=True))

@@ -6,10 +6,11 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +19,16 @@ from scratchcard.pruning.inputs import Inputs, examples, forward, loss_of, rows
 from scratchcard.pruning.parameters import inside
 from scratchcard.scorers.detached_state import DetachedState, copied, own_generators
 from scratchcard.scorers.few_examples import Look, look_at_a_few
+from scratchcard.scorers.kept_memory import DoesNotFit
 from scratchcard.scorers.scorer import Batch, Loss
 from scratchcard.words import counted
 
+MEMORY = 512 * 2**20
+"""Bytes that scoring takes on a CPU for what a backward pass needs of a batch, where nobody says otherwise."""
 FIRST_ORDER, SECOND_ORDER = 1.5, 5.0
 """How much a pass takes at its peak, in what the backward pass of first order keeps (measured on ResNet-18)."""
+
+T = TypeVar("T")
 
 _memory: ContextVar[int | None] = ContextVar("memory", default=None)
 
@@ -43,12 +49,13 @@ class OwnBatchesWarning(UserWarning):
 
 @contextmanager
 def scoring_memory(size: int | None) -> Iterator[None]:
-    """Let scorers take so many bytes for what a backward pass needs of a batch; None sets no limit.
+    """Let scorers take so many bytes for what a backward pass needs of a batch; None is `default_memory`.
 
-    A batch that needs more goes through the network in pieces. The scores are those of the whole batch, or a warning
-    says why not: a network whose outputs for an example depend on the others (batch normalisation or dropout in
-    training mode) treats pieces as batches of their own; and second derivatives need a loss that is a sum over the
-    examples. A network that does not return one output an example is scored in one piece.
+    A batch that needs more goes through the network in pieces. The scores are those of the whole batch, up to rounding,
+    or a warning says why not: a network whose outputs for an example depend on the others (batch normalisation or
+    dropout in training mode) treats pieces as batches of their own; and second derivatives need a loss that is a sum
+    over the examples. Without a number such a batch is scored in one piece, whatever it takes. So is one of a network
+    that does not return one output an example.
 
     Raises:
         ValueError: not a positive number of bytes.
@@ -71,7 +78,7 @@ def scoring_memory(size: int | None) -> Iterator[None]:
 
 
 def given_memory() -> int | None:
-    """The limit, None without one: it can decide scores (see `OwnBatchesWarning`).
+    """The number that somebody gave, None for the default: it can decide scores (see `OwnBatchesWarning`).
 
     Examples:
         >>> with scoring_memory(2**30):
@@ -90,6 +97,7 @@ class Piece(NamedTuple):
             share of the examples. Of any other loss it is the loss of the *whole* batch, in which the outputs of the
             other parts are constants. So the gradients of all pieces sum to the batch's, whatever the loss weighs, and
             so do second derivatives of a loss that is a sum over the examples.
+        room: bytes that its pass may keep.
 
     Examples:
         >>> piece = whole((torch.ones(4, 2), torch.zeros(4, 1)), nn.functional.mse_loss)
@@ -99,28 +107,52 @@ class Piece(NamedTuple):
 
     inputs: Inputs
     loss: Callable[[Tensor], Tensor]
+    room: float = math.inf
 
 
-def whole(batch: Batch, loss: Loss) -> Piece:
+def whole(batch: Batch, loss: Loss, room: float = math.inf) -> Piece:
     """The batch as its only piece.
 
     Examples:
         >>> whole((torch.ones(4, 2), torch.zeros(4, 1)), nn.functional.mse_loss).inputs.shape
         torch.Size([4, 2])
     """
-    return Piece(batch[0], partial(_whole, loss, targets=batch[1]))
+    return Piece(batch[0], partial(_whole, loss, targets=batch[1]), room)
 
 
-def pieces_of(
-    network: nn.Module, batch: Batch, loss: Loss, state: DetachedState, order: float = FIRST_ORDER
-) -> list[Piece]:
-    """The batch in as few pieces as the memory allows; without a limit nothing is computed here.
+def default_memory(device: torch.device) -> int:
+    """Bytes for scoring where nobody gives a number: 512 MiB on a CPU, half of what is free where that is less.
 
-    The bytes that a backward pass keeps of an example are counted on a few, which also show whether the scores of
-    pieces are those of the whole. Where a loss is none of torch's own means, all outputs are computed once without a
-    graph before the pieces' own passes: a third more time.
+    So small pieces cost a CPU no time, and scores do not depend on how much memory a machine has. On a GPU, where they
+    would, it is half of what is free.
+
+    Examples:
+        >>> default_memory(torch.device("cpu")) <= MEMORY
+        True
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0]) // 2
+    free = _available() if device.type == "cpu" else None
+    return MEMORY if free is None else max(1, min(MEMORY, free // 2))
+
+
+def in_pieces(
+    work: Callable[[list[Piece]], T],
+    network: nn.Module,
+    batch: Batch,
+    loss: Loss,
+    state: DetachedState,
+    order: float = FIRST_ORDER,
+) -> T:
+    """What `work` makes of the batch in as few pieces as the memory allows.
+
+    The whole batch is tried first, and nothing else is computed where it fits. As soon as its forward pass has kept
+    more than there is room for it is left, a few examples show what one keeps and whether the scores of pieces are
+    those of the whole, and `work` begins anew. Where a loss is none of torch's own means, all outputs are computed once
+    without a graph before the pieces' own passes: a third more time.
 
     Args:
+        work: called with the pieces; it hands their `room` on to `outputs_at`.
         network: called with the state.
         batch: the whole, placed.
         loss: the mean over the batch's examples, or weighed in another way.
@@ -129,17 +161,29 @@ def pieces_of(
 
     Examples:
         >>> from scratchcard.scorers.detached_state import detached_state
+        >>> from scratchcard.scorers.gradients import piece_gradients
         >>> network, batch = nn.Linear(8, 2), (torch.ones(100, 8), torch.arange(100) % 2)
         >>> state = detached_state(network)
+        >>> def passes(parts):
+        ...     return len([piece_gradients(network, piece, state) for piece in parts])
         >>> with scoring_memory(2000):
-        ...     len(pieces_of(network, batch, nn.functional.cross_entropy, state))
+        ...     in_pieces(passes, network, batch, nn.functional.cross_entropy, state)
         3
     """
+    given = given_memory()
+    limit = default_memory(batch[1].device) if given is None else given
+    with suppress(DoesNotFit):
+        return work([whole(batch, loss, limit / order)])
+    return work(_pieces(network, batch, loss, state, order, limit))
+
+
+def _pieces(
+    network: nn.Module, batch: Batch, loss: Loss, state: DetachedState, order: float, limit: int
+) -> list[Piece]:
     inputs, targets = batch
     number = examples(inputs)
-    limit = given_memory()
-    look = None if limit is None else look_at_a_few(network, batch, loss, state, room=limit / order)
-    count = 1 if look is None or limit is None else _count(look, number, order, limit)
+    look = look_at_a_few(network, batch, loss, state)
+    count = 1 if look is None else _count(look, number, order, limit)
     if look is None or count == 1:
         return [whole(batch, loss)]
     bounds = [number * k // count for k in range(count + 1)]
@@ -189,7 +233,7 @@ def _count(look: Look, number: int, order: float, limit: int) -> int:
     why = look.together or ("" if look.is_sum or order <= FIRST_ORDER else "the loss is no sum over the examples")
     if count < 2 or not why:
         return max(1, count)
-    if not look.one_each:
+    if given_memory() is None or not look.one_each:
         return 1
     count = min(count, number // 2)  # one example has no variance
     if count > 1:
@@ -200,3 +244,12 @@ def _count(look: Look, number: int, order: float, limit: int) -> int:
             stacklevel=2,
         )
     return max(1, count)
+
+
+def _available() -> int | None:
+    """Bytes of memory that programs can still have; None where the operating system does not say (not Linux)."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        return None

@@ -31,8 +31,8 @@ class Session:
         jobs: seeds or runs at once, each in a process with one torch thread; one job works in this process.
         dask: address of a Dask scheduler, whose workers then do the work; `jobs` is not used.
         memory: bytes that scorers may take for a batch, which goes through the network in pieces where it needs more;
-            None sets no limit, see `scoring_memory`. For one ticket, whose provenance says it; runs and tables that are
-            compared have no such choice.
+            None is the default, see `default_memory`. For one ticket, whose provenance says it; runs and tables that
+            are compared have no such choice.
 
     Raises:
         ValueError: a device that is not there, or a value of another type; one sentence.

@@ -45,7 +45,7 @@ from scratchcard.frontends.cli.size import Size
     "--memory",
     type=Size(),
     help="What scoring may take for its batch, e.g. 2GiB; a batch that needs more goes through the network in pieces. "
-    "[default: no limit]",
+    "[default: 512MiB on a CPU, or half of what is free]",
 )
 @opt.recipe_options
 @opt.json_option

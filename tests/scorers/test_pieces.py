@@ -22,7 +22,7 @@ from scratchcard.pruning.parameters import prunable
 from scratchcard.scorers.detached_state import detached_state
 from scratchcard.scorers.few_examples import kept_bytes
 from scratchcard.scorers.gradients import loss_gradients
-from scratchcard.scorers.pieces import FIRST_ORDER, SECOND_ORDER, OwnBatchesWarning, scoring_memory
+from scratchcard.scorers.pieces import FIRST_ORDER, SECOND_ORDER, OwnBatchesWarning, default_memory, scoring_memory
 from scratchcard.scorers.stored_scores import Shared
 
 SCORERS = ("snip", "grasp", "grasp_abs", "gauss_newton")
@@ -86,6 +86,38 @@ def test_scores_are_those_of_the_whole_batch(name: str, masked: bool, loss: Call
     assert max(found) < 41
     for key, tensor in whole.items():
         torch.testing.assert_close(pieces[key], tensor, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_by_default_a_large_batch_goes_in_pieces(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, scorer = network(), sc.make_scorer(name)
+    with calls(made) as found:
+        whole = scorer(made, batch(), F.cross_entropy).tensors
+    assert found == [41]
+    monkeypatch.setattr("scratchcard.scorers.pieces.MEMORY", 12_000)
+    with calls(made) as found:
+        pieces = scorer(made, batch(), F.cross_entropy).tensors
+    assert max(found) < 41
+    for key, tensor in whole.items():
+        torch.testing.assert_close(pieces[key], tensor, rtol=1e-10, atol=1e-14)
+
+
+def test_little_free_memory_makes_smaller_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scratchcard.scorers.pieces._available", lambda: 2**20)
+    assert default_memory(torch.device("cpu")) == 2**19
+    monkeypatch.setattr("scratchcard.scorers.pieces._available", lambda: 2**40)
+    assert default_memory(torch.device("cpu")) == 2**29
+
+
+def test_a_tensor_that_is_changed_in_place_is_still_refused() -> None:
+    class Changing(nn.Sequential):
+        def forward(self, inputs: Tensor) -> Tensor:
+            grown = super().forward(inputs).exp()
+            grown.add_(1)  # and exp needs its result for the backward pass
+            return grown
+
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        sc.make_scorer("snip")(Changing(*network()), batch(), F.cross_entropy)
 
 
 def test_the_first_derivative_of_any_loss_is_exact() -> None:
@@ -179,15 +211,20 @@ DEPENDENT = {
 @pytest.mark.parametrize("alike", [False, True])
 @pytest.mark.parametrize(("build", "why"), DEPENDENT.values(), ids=list(DEPENDENT))
 def test_what_depends_on_its_batch_is_split_only_when_told_to_and_warns(
-    build: Callable[[], nn.Module], why: str, alike: bool
+    build: Callable[[], nn.Module], why: str, alike: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, scorer = build(), sc.make_scorer("grasp")
     inputs, targets = batch()
     if alike:
         inputs[:10] = inputs[0].clone()  # blank images, say
     with calls(made) as found:
-        scorer(made, (inputs, targets), F.cross_entropy)
-    assert found == [41]  # without a limit nothing else is computed
+        whole = scorer(made, (inputs, targets), F.cross_entropy).tensors
+    assert found == [41]  # what fits is computed once
+    with monkeypatch.context() as short, calls(made) as found:
+        short.setattr("scratchcard.scorers.pieces.MEMORY", 1000)
+        again = scorer(made, (inputs, targets), F.cross_entropy).tensors
+    assert found == [4, 2, 41]
+    assert all(torch.equal(again[key], tensor) for key, tensor in whole.items())
     told = r"^41 examples were scored in \d+ pieces, whose scores are not those of the whole batch: .*" + why
     with scoring_memory(20_000), pytest.warns(OwnBatchesWarning, match=told) as caught:
         scorer(made, (inputs, targets), F.cross_entropy)
@@ -273,7 +310,7 @@ def test_pieces_draw_the_same_each_time() -> None:
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_features_watch_the_whole_batch() -> None:
+def test_features_of_pieces_are_those_of_the_whole_batch() -> None:
     made = network().float()
     inputs, targets = batch()
     needed: dict[str, Any] = {"mask": None, "density": 0.1}
