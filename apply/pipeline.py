@@ -164,7 +164,7 @@ def with_training(ticket: Ticket, network: nn.Module, record: TrainingRecord, wo
     training = training_summary(record) | {
         "data_seed": seed,
         "data_digest": workload.task.digest,
-        "recipe": dataclasses.asdict(workload.recipe),
+        "recipe": workload.recipe.describe(),
         "history": history(record),
     }
     headline = workload.task.objective.metric_names[0]

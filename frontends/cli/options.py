@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
@@ -293,6 +292,6 @@ def make_workload(options: dict[str, Any], recipe: Recipe | None = None) -> Work
     from scratchcard.workloads.tasks import load_task
     from scratchcard.workloads.workload import Workload
 
-    recipe = dataclasses.replace(recipe or Recipe(), **_given(options, settings_of(Recipe)))
+    recipe = (recipe or Recipe()).changed(**_given(options, settings_of(Recipe)))
     task = load_task(options["task"], options.get("data_dir"))
     return Workload(options["network"], task, recipe, options.get("weights"))

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from scratchcard.pruning.inputs import forward, loss_of, rows, told
 from scratchcard.pruning.mask import Mask
-from scratchcard.workloads.engines.engine import Engine, State, make_optimizer
+from scratchcard.workloads.engines.engine import Engine, State, make_optimizer, set_learning_rate
 from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_network
-from scratchcard.workloads.objective import Objective
+from scratchcard.workloads.learning_rates import learning_rates
+from scratchcard.workloads.objective import Objective, training_loss
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
 
@@ -42,6 +43,8 @@ class AutogradEngine(Engine):
         self, network: nn.Module, mask: Mask | None, objective: Objective, recipe: Recipe, train: Split
     ) -> None:
         self._network, self._objective, self._train = network, objective, train
+        self._recipe, self._steps = recipe, 0
+        self._loss = training_loss(objective, recipe.label_smoothing)
         parameters = {key: p for key, p in network.named_parameters() if p.requires_grad}
         kept = {} if mask is None else {name: tensor for name, tensor in mask.tensors.items() if not bool(tensor.all())}
         self._masked = [(p, kept[name].to(p.device, p.dtype)) for name, p in parameters.items() if name in kept]
@@ -53,19 +56,22 @@ class AutogradEngine(Engine):
         order = order.to(targets.device)
         total = torch.zeros(1, dtype=torch.float64, device=targets.device)
         self._network.train()
-        for index in order[0]:
+        rates = learning_rates(self._recipe, self._steps, len(order[0]))
+        for index, rate in zip(order[0], rates, strict=True):
             outputs = forward(self._network, rows(self._train.inputs, index))
             if not outputs.requires_grad:
                 raise ValueError(f"{kind} gives outputs without a gradient in training, so that it cannot be trained")
-            loss = loss_of(self._objective.loss, outputs, targets[index])
+            loss = loss_of(self._loss, outputs, targets[index])
             self._optimizer.zero_grad()
             with told(lambda: f"the gradient of {kind} cannot be computed"):
                 loss.backward()  # type: ignore[no-untyped-call]
             for weight, mask in self._masked:
                 if weight.grad is not None:
                     weight.grad.mul_(mask)
+            set_learning_rate(self._optimizer, rate)
             self._optimizer.step()
             total += loss.detach()
+        self._steps += len(rates)
         return total.cpu()
 
     def evaluate(self, split: Split) -> list[Evaluated]:

@@ -119,6 +119,20 @@ def make_optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.opti
         ('SGD', 0.05, 0.9)
     """
     settings: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": True}
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(parameters, betas=recipe.betas, eps=recipe.epsilon, **settings)
-    return torch.optim.SGD(parameters, momentum=recipe.momentum, **settings)
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(parameters, momentum=recipe.momentum, nesterov=recipe.nesterov, **settings)
+    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    return kind(parameters, betas=recipe.betas, eps=recipe.epsilon, **settings)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The learning rate of the optimiser's next steps.
+
+    Examples:
+        >>> optimizer = make_optimizer([nn.Parameter(torch.zeros(2))], Recipe())
+        >>> set_learning_rate(optimizer, 0.01)
+        >>> optimizer.param_groups[0]["lr"]
+        0.01
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = rate

@@ -11,7 +11,7 @@ from scratchcard.pruning.mask import Mask
 from scratchcard.workloads.engines.autograd import AutogradEngine
 from scratchcard.workloads.engines.engine import Engine, State
 from scratchcard.workloads.engines.loop import batches
-from scratchcard.workloads.engines.perceptron import PerceptronEngine, perceptron_layers
+from scratchcard.workloads.engines.perceptron import PerceptronEngine, fused_lacks, perceptron_layers
 from scratchcard.workloads.engines.sparse import SparseEngine, sparse_layers
 from scratchcard.workloads.engines.trial import differs, first_examples
 from scratchcard.workloads.engines.vmap import Masks, StackedEngine
@@ -55,7 +55,7 @@ def make_engine(
     """
     perceptron = bool(perceptron_layers(network, objective, train))
     few = mask is not None and mask.density <= FUSED_DENSITY
-    if name == "fused" or (name == "auto" and perceptron and few):
+    if name == "fused" or (name == "auto" and perceptron and few and not fused_lacks(recipe)):
         # numba takes a second to import: only where it is used.
         from scratchcard.workloads.engines.fused import FusedEngine, on_fused_device
 

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import nn
@@ -24,6 +24,7 @@ from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_network,
 from scratchcard.workloads.engines.loop import Evaluation, Training, run_trainings
 from scratchcard.workloads.engines.selection import ENGINES, EngineName, make_engine
 from scratchcard.workloads.engines.trial import differs, first_examples, without_dropout
+from scratchcard.workloads.learning_rates import learning_rates
 from scratchcard.workloads.recipe import Recipe, check_batch_size
 from scratchcard.workloads.task import Split, Task
 
@@ -111,8 +112,8 @@ def train(
             fastest. An engine that does not fit the network falls back to `"autograd"` only under `"auto"`
             and `"dense"`. Whether it fits is tried: one step on a few examples, beside the plain way's.
         compact: remove what the mask makes useless before training (`pruning.compaction`); a network that is
-            no chain of layers, or does more than its layers say, is trained at its full size. Under SGD what was
-            removed decays as it would have, so that the outcome is the same; under Adam it keeps its value. The
+            no chain of layers, or does more than its layers say, is trained at its full size. Under SGD and AdamW what
+            was removed decays as it would have, so that the outcome is the same; under Adam it keeps its value. The
             sparse engine needs the full size: a compacted layer is seldom below 2 %.
         snapshot_steps: after which steps to copy the network's state, for rewinding; 0 is before the first
             step, with the pruned weights already zero.
@@ -145,7 +146,7 @@ def train(
     compacted = _compacted(network, mask, recipe) if shrinks and mask is not None else None
     with modes_kept(network):
         network.train()
-        fault = _fault(network, mask, compacted, engine, task, where)
+        fault = _fault(network, mask, compacted, engine, task, recipe, where)
         if fault and engine in ("sparse", "fused"):
             raise ValueError(
                 f"the {engine} engine does not compute what this network computes ({fault}); use engine='auto' or "
@@ -207,6 +208,7 @@ def _fault(
     compacted: Compacted | None,
     engine: EngineName,
     task: Task,
+    recipe: Recipe,
     device: torch.device,
 ) -> str:
     """What the engine would do otherwise than the network itself, see `trial`; empty where nothing.
@@ -219,14 +221,15 @@ def _fault(
     prepared = _prepared(few, compacted, small, device)
     examples = place_split(few, network, device)
     _check_takes(network, examples, task)
-    chosen = make_engine(engine, small.train(), small_mask, task.objective, Recipe(batch_size=len(few)), prepared)
+    recipe = dataclasses.replace(recipe, batch_size=len(few))
+    chosen = make_engine(engine, small.train(), small_mask, task.objective, recipe, prepared)
     if compacted is None and type(chosen) is AutogradEngine:
         return ""
-    sizing = _Sizing(network, compacted, Recipe())
+    sizing, name = _Sizing(network, compacted, Recipe()), cast(EngineName, chosen.name)
 
     def make(recipe: Recipe) -> tuple[Engine, Split, Callable[[State], State]]:
         worked = without_dropout(copy.deepcopy(small)).train()
-        made = make_engine(engine, worked, small_mask, task.objective, recipe, prepared)
+        made = make_engine(name, worked, small_mask, task.objective, recipe, prepared)
         return made, prepared, lambda state: sizing.full(state, 1)
 
     return differs(network, mask, task.objective, examples, make)
@@ -257,9 +260,11 @@ class _Sizing:
     """From the state of the network that was trained to the state of the full-size network.
 
     What compaction removed has a zero gradient, so that weight decay alone would move it. Under SGD that is
-    one factor `f` for all of it, from `f = 1` and `v = 0`:
+    one factor `f` for all of it, from `f = 1` and `v = 0`, with the learning rate of each step:
 
         v = momentum * v + weight_decay * f;    f -= learning_rate * v
+                                 with nesterov  f -= learning_rate * (weight_decay * f + momentum * v)
+        adamw                                   f -= learning_rate * weight_decay * f
 
     Under Adam it would be another way for each weight; there what was removed keeps its value.
     """
@@ -282,10 +287,12 @@ class _Sizing:
         return full
 
     def _factor(self, step: int) -> float:
-        recipe = self._recipe
+        recipe, decay = self._recipe, self._recipe.weight_decay
         factor, velocity = 1.0, 0.0
-        if recipe.optimizer == "sgd" and recipe.weight_decay:
-            for _ in range(step):
-                velocity = recipe.momentum * velocity + recipe.weight_decay * factor
-                factor -= recipe.learning_rate * velocity
+        if recipe.optimizer == "adam" or not decay:
+            return factor
+        for rate in learning_rates(recipe, 0, step):
+            velocity = recipe.momentum * velocity + decay * factor
+            along = decay * factor + recipe.momentum * velocity if recipe.nesterov else velocity
+            factor -= rate * (decay * factor if recipe.optimizer == "adamw" else along)
         return factor

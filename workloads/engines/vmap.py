@@ -14,9 +14,10 @@ from torch.func import vmap
 from scratchcard.pruning.inputs import Inputs, forward
 from scratchcard.pruning.inputs import rows as at
 from scratchcard.pruning.mask import Mask
-from scratchcard.workloads.engines.engine import Engine, State, make_optimizer, seeded
+from scratchcard.workloads.engines.engine import Engine, State, make_optimizer, seeded, set_learning_rate
 from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_split
-from scratchcard.workloads.objective import Objective
+from scratchcard.workloads.learning_rates import learning_rates
+from scratchcard.workloads.objective import Objective, training_loss
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
 
@@ -72,6 +73,8 @@ class StackedEngine(Engine):
         self, networks: Sequence[nn.Module], masks: Masks, objective: Objective, recipe: Recipe, train: Split
     ) -> None:
         self._objective, self._recipe, self._train = objective, recipe, train
+        self._loss = training_loss(objective, recipe.label_smoothing)
+        self._steps = 0
         self.size = len(networks)
         self._base = copy.deepcopy(networks[0])
         self.parameters = {
@@ -96,11 +99,14 @@ class StackedEngine(Engine):
         device = self._train.targets.device
         order = order.transpose(0, 1).contiguous().to(device)
         total = torch.zeros(self.size, dtype=torch.float64, device=device)
-        for rows, targets in zip(order, self._train.targets[order], strict=True):
-            total += self._step(rows, targets)
+        rates = learning_rates(self._recipe, self._steps, len(order))
+        for rows, targets, rate in zip(order, self._train.targets[order], rates, strict=True):
+            set_learning_rate(self._optimizer, rate)
+            total += self._step(rows, targets, rate)
+        self._steps += len(rates)
         return total.cpu()
 
-    def _step(self, rows: Tensor, targets: Tensor) -> Tensor:
+    def _step(self, rows: Tensor, targets: Tensor, rate: float) -> Tensor:
         """One step of every network on the training examples `rows` `(K, batch)`; the losses before it `(K,)`."""
         losses = self._losses(rows, targets)
         self._optimizer.zero_grad()
@@ -116,7 +122,7 @@ class StackedEngine(Engine):
         self._base.train()
 
         def one(state: list[State], inputs: Inputs, targets: Tensor) -> Tensor:
-            return self._objective.loss(forward(self._base, inputs, state), targets)
+            return self._loss(forward(self._base, inputs, state), targets)
 
         # Buffers that the forward pass changes in place, as batch normalisation does, are changed in the stack.
         losses: Tensor = vmap(one, randomness="error")(self._state(), at(self._train.inputs, rows), targets)
@@ -185,7 +191,7 @@ class StackedEngine(Engine):
             for place, network in enumerate(networks):
                 alone = copy.deepcopy(network).train()
                 found = {"loss": losses[place].detach()} | {name: changed[name][place] for name in kept}
-                wanted = {"loss": self._objective.loss(forward(alone, inputs), targets)} | dict(alone.named_buffers())
+                wanted = {"loss": self._loss(forward(alone, inputs), targets)} | dict(alone.named_buffers())
                 for name, tensor in wanted.items():
                     if not torch.allclose(tensor, found[name], rtol=tolerance, atol=tolerance, equal_nan=True):
                         raise NotStackableError(
