@@ -210,7 +210,7 @@ class Setting:
             SettingError: it stands for none that the setting can have.
         """
         try:
-            several = get_origin(self.plain_type) is tuple and self.plain_type != tuple[str, ...] and text[:1] != "["
+            several = get_origin(self.plain_type) is tuple and "," in text and text[:1] not in '["'
             value = None if text.strip().lower() == "none" else json.loads(f"[{text}]" if several else text)
             return self.checked(value, owner)
         except (ValueError, RecursionError):

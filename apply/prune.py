@@ -35,6 +35,7 @@ from scratchcard.pruning.ticket import Ticket
 from scratchcard.registry import lookup
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord
 from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.recipes import make_recipe
 from scratchcard.workloads.session import Session
 from scratchcard.workloads.task import Task
 from scratchcard.workloads.tasks import load_task
@@ -50,7 +51,7 @@ def prune(
     seed: int = 0,
     *,
     method: Method | str | None = None,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | None = None,
     weights: Path | None = None,
     data_seed: int | None = None,
     session: Session | None = None,
@@ -65,7 +66,7 @@ def prune(
         density: kept weights / prunable weights, in (0, 1].
         seed: of the initial weights (not of a module's own), the scoring batch, ties, and the data order.
         method: a method, a scorer's name, or a shipped predictor's; `method.FIXED` where none is named.
-        recipe: of the training, for methods that train and for `train`.
+        recipe: of the training, for methods that train and for `train`; or a name of `RECIPES`.
         weights: a file of initial weights, see `Workload`.
         data_seed: of the data order in regimes that train, if it is to be another.
         session, placement: where and how: a session, or its fields by name (`device="cuda"`, `store=...`).
@@ -106,7 +107,7 @@ def train(
     task: Task | str | int | None = None,
     seed: int | None = None,
     *,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | None = None,
     network_changed: bool = False,
     session: Session | None = None,
     **placement: Any,
@@ -238,7 +239,7 @@ def export(
 def _workload(
     network: nn.Module | str | Workload,
     task: Task | str | None,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | None = None,
     weights: Path | None = None,
     recorded: Ticket | None = None,
 ) -> Workload:
@@ -258,7 +259,7 @@ def _workload(
     if recipe is None and recorded is not None:
         described: Any = recorded.provenance.get("workload")
         recipe = Recipe.from_json(described["recipe"]) if isinstance(described, Mapping) else None
-    return Workload(network, task, recipe or Recipe(), weights)
+    return Workload(network, task, make_recipe(recipe or {}), weights)
 
 
 def _check_seed(seed: Any) -> None:

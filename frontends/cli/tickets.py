@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scratchcard.frontends.cli import options as opt
+from scratchcard.frontends.cli.recipe_options import ticket_recipe_options
 from scratchcard.frontends.cli.ticket_workload import (
     check_has_weights,
     ticket_workload_options,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 )
 @opt.overwrite_option
 @opt.device_option
-@opt.ticket_recipe_options
+@ticket_recipe_options
 @opt.json_option
 def train(ticket: Path, overwrite: bool, **options: Any) -> None:
     """Train a ticket's kept weights on its own task and write the trained weights back into it.
