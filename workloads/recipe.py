@@ -45,6 +45,8 @@ class Recipe(Settings):
         betas, epsilon: of Adam; SGD does not read them.
         label_smoothing: share of a target that is spread over all classes, in training only: the validation loss has
             none (Szegedy et al. 2016, arXiv 1512.00567). Of classification.
+        augmentation: how the images of each step are changed at random, see `workloads.augmentations`; never while
+            scoring or evaluating. `"crop_flip"`, or `"crop_flip_cutout"`, which changes more.
         batch_size: examples a step; the incomplete last batch of an epoch is dropped.
         max_steps: training ends here at the latest; 12,885 are 15 epochs of MNIST's 55,000 examples at 64.
         evaluation_interval: steps between two looks at the validation split.
@@ -101,6 +103,9 @@ class Recipe(Settings):
     nesterov: bool = setting(False, help="Nesterov's momentum, of SGD", example=True)
     label_smoothing: float = setting(
         0.0, help="Share of a target that is spread over all classes, in training", example=0.1, low=0, below=1
+    )
+    augmentation: Literal["none", "crop_flip", "crop_flip_cutout"] = setting(
+        "none", help="How images are changed at random, in training only", example="crop_flip"
     )
 
     def __post_init__(self) -> None:

@@ -26,6 +26,7 @@ from scratchcard.pruning.known_layers import register_again, registered_for, reg
 from scratchcard.pruning.network_code import network_code
 from scratchcard.pruning.parameters import inside, prunable
 from scratchcard.registry import members
+from scratchcard.workloads.augmentations import check_images
 from scratchcard.workloads.factory import from_factory
 from scratchcard.workloads.module_copy import module_copy
 from scratchcard.workloads.networks import NETWORKS, build_network
@@ -73,6 +74,7 @@ class Workload:
                 f"the recipe is {type(self.recipe).__name__}, expected a Recipe, such as Recipe(max_steps=500)"
             )
         training_loss(self.task.objective, self.recipe.label_smoothing)  # refuses it where it does not apply
+        check_images(self.recipe.augmentation, self.task.train.inputs, f"the inputs of {self.task.name}")
 
     def __repr__(self) -> str:
         return f"Workload({self.network_name} on {self.task.name})"

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from scratchcard.pruning.inputs import forward, loss_of, rows, told
 from scratchcard.pruning.mask import Mask
+from scratchcard.workloads.augmentations import augment_by, check_images
 from scratchcard.workloads.engines.engine import Engine, State, make_optimizer, set_learning_rate
 from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_network
 from scratchcard.workloads.learning_rates import learning_rates
@@ -44,6 +45,8 @@ class AutogradEngine(Engine):
     ) -> None:
         self._network, self._objective, self._train = network, objective, train
         self._recipe, self._steps = recipe, 0
+        check_images(recipe.augmentation, train.inputs, "the inputs")
+        self._augment = augment_by(recipe.augmentation)
         self._loss = training_loss(objective, recipe.label_smoothing)
         parameters = {key: p for key, p in network.named_parameters() if p.requires_grad}
         kept = {} if mask is None else {name: tensor for name, tensor in mask.tensors.items() if not bool(tensor.all())}
@@ -58,7 +61,7 @@ class AutogradEngine(Engine):
         self._network.train()
         rates = learning_rates(self._recipe, self._steps, len(order[0]))
         for index, rate in zip(order[0], rates, strict=True):
-            outputs = forward(self._network, rows(self._train.inputs, index))
+            outputs = forward(self._network, self._augment(rows(self._train.inputs, index)))
             if not outputs.requires_grad:
                 raise ValueError(f"{kind} gives outputs without a gradient in training, so that it cannot be trained")
             loss = loss_of(self._loss, outputs, targets[index])

@@ -63,8 +63,13 @@ def fused_lacks(recipe: Recipe) -> str:
         >>> fused_lacks(Recipe(momentum=0.9, learning_rate_schedule="cosine")), fused_lacks(Recipe(optimizer="adamw"))
         ('', 'the optimizer adamw')
     """
-    lacking = ["the optimizer adamw"] * (recipe.optimizer == "adamw")
-    return ", ".join(lacking + [name for name in ("nesterov", "label_smoothing") if getattr(recipe, name)])
+    lacking = {
+        "the optimizer adamw": recipe.optimizer == "adamw",
+        "nesterov": recipe.nesterov,
+        "label_smoothing": recipe.label_smoothing > 0,
+        "augmentation": recipe.augmentation != "none",
+    }
+    return ", ".join(name for name, lacks in lacking.items() if lacks)
 
 
 class PerceptronEngine(StackedEngine):

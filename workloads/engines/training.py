@@ -17,6 +17,7 @@ from scratchcard.pruning.compaction import Compacted, compact
 from scratchcard.pruning.inputs import rows
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.state import copy_state, load_state
+from scratchcard.workloads.augmentations import NONE
 from scratchcard.workloads.device import choose_device
 from scratchcard.workloads.engines.autograd import AutogradEngine
 from scratchcard.workloads.engines.engine import Engine, State, check_runs, place_split, seeded
@@ -244,9 +245,11 @@ def _check_takes(network: nn.Module, data: Split, task: Task) -> None:
 
 def _compacted(network: nn.Module, mask: Mask, recipe: Recipe) -> Compacted | None:
     try:
-        return compact(network, mask, decay=recipe.weight_decay > 0)
+        small = compact(network, mask, decay=recipe.weight_decay > 0)
     except NotAChainError:
         return None
+    # Images are changed as a whole: none of their pixels may be left out before.
+    return small if small.inputs is None or recipe.augmentation == NONE else None
 
 
 def _prepared(split: Split, compacted: Compacted | None, network: nn.Module, device: torch.device) -> Split:
