@@ -33,6 +33,7 @@ from scratchcard.pruning.export import FORMATS
 from scratchcard.pruning.findings import TicketWarning
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.registry import lookup
+from scratchcard.workloads.engines.checkpoint import Checkpoint
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.recipes import make_recipe
@@ -109,6 +110,7 @@ def train(
     *,
     recipe: Recipe | str | None = None,
     network_changed: bool = False,
+    checkpoint: str | Path | None = None,
     session: Session | None = None,
     **placement: Any,
 ) -> tuple[Ticket, TrainingRecord]:
@@ -121,10 +123,13 @@ def train(
         seed: of the data order; the ticket's where none is given.
         recipe: the ticket's own where none is given; a workload has its own.
         network_changed: train it although the network's code has changed since it was pruned.
+        checkpoint: a file in which the training is kept while it goes on, and from which the same call goes on, to the
+            bit, where it was broken off. It is removed when the training is done.
         session, placement: see `prune`.
 
     Raises:
-        ValueError: the ticket is one of another network, or of one whose code has changed since.
+        ValueError: the ticket is one of another network, or of one whose code has changed since; or the checkpoint is
+            damaged or of another training.
 
     >>> task = Task.of(torch.randn(200, 4), torch.arange(200) % 2)
     >>> network = nn.Linear(4, 2)
@@ -142,7 +147,11 @@ def train(
     _check_seed(seed)
     workload = _workload(network, task, recipe, recorded=ticket)
     found = Session.of(session, **placement)
-    return train_ticket(ticket, workload, seed, found, network_changed=network_changed)
+    kept = None if checkpoint is None else Checkpoint(checkpoint, resume=True)
+    done = train_ticket(ticket, workload, seed, found, network_changed=network_changed, checkpoint=kept)
+    if kept is not None:
+        kept.remove()
+    return done
 
 
 def evaluate(

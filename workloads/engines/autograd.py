@@ -8,7 +8,14 @@ from torch import Tensor, nn
 from scratchcard.pruning.inputs import forward, loss_of, rows, told
 from scratchcard.pruning.mask import Mask
 from scratchcard.workloads.augmentations import augment_by, check_images
-from scratchcard.workloads.engines.engine import Engine, State, make_optimizer, set_learning_rate
+from scratchcard.workloads.engines.engine import (
+    Engine,
+    State,
+    load_optimizer_state,
+    make_optimizer,
+    optimizer_state,
+    set_learning_rate,
+)
 from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_network
 from scratchcard.workloads.learning_rates import learning_rates
 from scratchcard.workloads.objective import Objective, training_loss
@@ -44,6 +51,7 @@ class AutogradEngine(Engine):
         self, network: nn.Module, mask: Mask | None, objective: Objective, recipe: Recipe, train: Split
     ) -> None:
         self._network, self._objective, self._train = network, objective, train
+        self.device = train.targets.device
         self._recipe, self._steps = recipe, 0
         check_images(recipe.augmentation, train.inputs, "the inputs")
         self._augment = augment_by(recipe.augmentation)
@@ -84,3 +92,19 @@ class AutogradEngine(Engine):
     def state(self, place: int = 0) -> State:
         """A copy of the network's state."""
         return {name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()}
+
+    def standing(self) -> State:
+        """See `Engine.standing`."""
+        held = {f"network/{name}": tensor.detach().clone() for name, tensor in self._held().items()}
+        return held | optimizer_state(self._optimizer)
+
+    def restore(self, standing: State, steps: int) -> None:
+        """See `Engine.restore`."""
+        with torch.no_grad():
+            for name, tensor in self._held().items():
+                tensor.copy_(standing[f"network/{name}"])
+        load_optimizer_state(self._optimizer, standing)
+        self._steps = steps
+
+    def _held(self) -> State:
+        return dict([*self._network.named_parameters(), *self._network.named_buffers()])

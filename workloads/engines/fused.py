@@ -171,6 +171,19 @@ class FusedEngine(Engine):
             state[name].copy_(torch.from_numpy(self._bias[first:last]))
         return state
 
+    def standing(self) -> State:
+        """See `Engine.standing`."""
+        return {name: torch.tensor(array) for name, array in self._arrays().items()}
+
+    def restore(self, standing: State, steps: int) -> None:
+        """See `Engine.restore`."""
+        for name, array in self._arrays().items():
+            array[...] = standing[name].numpy()
+        self._steps = steps
+
+    def _arrays(self) -> dict[str, Any]:
+        return {"weights": self._weights, "bias": self._bias} | {f"moment/{n}": m for n, m in enumerate(self._moments)}
+
 
 def on_fused_device(split: Split) -> bool:
     """Whether the compiled loops know the inputs' device and dtype.

@@ -16,16 +16,17 @@ from scratchcard.pruning.chain import NotAChainError
 from scratchcard.pruning.compaction import Compacted, compact
 from scratchcard.pruning.inputs import rows
 from scratchcard.pruning.mask import Mask
-from scratchcard.pruning.state import copy_state, load_state
+from scratchcard.pruning.state import load_state
 from scratchcard.workloads.augmentations import NONE
 from scratchcard.workloads.device import choose_device
 from scratchcard.workloads.engines.autograd import AutogradEngine
+from scratchcard.workloads.engines.checkpoint import Checkpoint, deciding
 from scratchcard.workloads.engines.engine import Engine, State, check_runs, place_split, seeded
 from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_network, modes_kept
 from scratchcard.workloads.engines.loop import Evaluation, Training, run_trainings
 from scratchcard.workloads.engines.selection import ENGINES, EngineName, make_engine
+from scratchcard.workloads.engines.sizing import Sizing
 from scratchcard.workloads.engines.trial import differs, first_examples, without_dropout
-from scratchcard.workloads.learning_rates import learning_rates
 from scratchcard.workloads.recipe import Recipe, check_batch_size
 from scratchcard.workloads.task import Split, Task
 
@@ -89,6 +90,7 @@ def train(
     snapshot_steps: Collection[int] = (),
     restore_best: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> TrainingRecord:
     """Train `network` in place; its pruned weights are set to zero first and stay exactly zero.
 
@@ -120,10 +122,12 @@ def train(
             step, with the pruned weights already zero.
         restore_best: end with the state of the lowest validation loss, not with the last.
         progress: called with (steps done, most steps) every few hundred steps.
+        checkpoint: where the training is kept while it goes on, so that it can be resumed; it stays at the end.
 
     Raises:
         ValueError: an unknown or unfitting engine, a mask of another layout, a batch larger than the training
-            split, a negative snapshot step, or a network that does not take the task's inputs.
+            split, a negative snapshot step, a network that does not take the task's inputs, or a checkpoint of another
+            training.
 
     Examples:
         >>> task = sc.load_task("digits")
@@ -161,16 +165,29 @@ def train(
         validation = _prepared(task.validation, compacted, small, where)
         _check_takes(small, training, task)
         runner = make_engine(engine, small, small_mask, task.objective, recipe, training)
+        if checkpoint is not None:
+            decided = deciding(network, mask, task, recipe, seed, snapshot_steps) | {"the device": where.type}
+            checkpoint.begin(
+                decided | {"the engine": [runner.name, compacted is not None]}, lambda: spent(where) - started
+            )
         with seeded(seed, where):
             (done,) = run_trainings(
-                runner, recipe, len(training), validation, [seed], snapshot_steps=snapshot_steps, progress=progress
+                runner,
+                recipe,
+                len(training),
+                validation,
+                [seed],
+                snapshot_steps=snapshot_steps,
+                progress=progress,
+                checkpoint=checkpoint,
             )
         last = not (restore_best or done.diverged)
-        sizing = _Sizing(network, compacted, recipe)
+        sizing = Sizing(network, compacted, recipe)
         snapshots = {step: sizing.full(state, step) for step, state in done.snapshots.items()}
         final = (runner.state(), done.step) if last else (done.best_state, done.best.step)
         load_state(network, sizing.full(*final))
-    return TrainingRecord.of(done, recipe, runner.name, spent(where) - started, snapshots)
+    seconds = spent(where) - started + (checkpoint.seconds if checkpoint is not None else 0)
+    return TrainingRecord.of(done, recipe, runner.name, seconds, snapshots)
 
 
 def evaluate(
@@ -226,7 +243,7 @@ def _fault(
     chosen = make_engine(engine, small.train(), small_mask, task.objective, recipe, prepared)
     if compacted is None and type(chosen) is AutogradEngine:
         return ""
-    sizing, name = _Sizing(network, compacted, Recipe()), cast(EngineName, chosen.name)
+    sizing, name = Sizing(network, compacted, Recipe()), cast(EngineName, chosen.name)
 
     def make(recipe: Recipe) -> tuple[Engine, Split, Callable[[State], State]]:
         worked = without_dropout(copy.deepcopy(small)).train()
@@ -257,45 +274,3 @@ def _prepared(split: Split, compacted: Compacted | None, network: nn.Module, dev
     if compacted is not None:
         split = dataclasses.replace(split, inputs=compacted.gather(split.tensor))
     return place_split(split, network, device)
-
-
-class _Sizing:
-    """From the state of the network that was trained to the state of the full-size network.
-
-    What compaction removed has a zero gradient, so that weight decay alone would move it. Under SGD that is
-    one factor `f` for all of it, from `f = 1` and `v = 0`, with the learning rate of each step:
-
-        v = momentum * v + weight_decay * f;    f -= learning_rate * v
-                                 with nesterov  f -= learning_rate * (weight_decay * f + momentum * v)
-        adamw                                   f -= learning_rate * weight_decay * f
-
-    Under Adam it would be another way for each weight; there what was removed keeps its value.
-    """
-
-    def __init__(self, network: nn.Module, compacted: Compacted | None, recipe: Recipe) -> None:
-        self._compacted, self._recipe = compacted, recipe
-        self._before = copy_state(network) if compacted is not None else {}
-        self._parameters = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
-
-    def full(self, state: State, step: int) -> State:
-        """The full-size state on the CPU, after `step` steps; shares no memory with `state`."""
-        if self._compacted is None:
-            return {name: tensor.to("cpu", copy=True) for name, tensor in state.items()}
-        factor = self._factor(step)
-        full = {
-            name: tensor * factor if name in self._parameters else tensor.clone()
-            for name, tensor in self._before.items()
-        }
-        self._compacted.expand_state(full, state)
-        return full
-
-    def _factor(self, step: int) -> float:
-        recipe, decay = self._recipe, self._recipe.weight_decay
-        factor, velocity = 1.0, 0.0
-        if recipe.optimizer == "adam" or not decay:
-            return factor
-        for rate in learning_rates(recipe, 0, step):
-            velocity = recipe.momentum * velocity + decay * factor
-            along = decay * factor + recipe.momentum * velocity if recipe.nesterov else velocity
-            factor -= rate * (decay * factor if recipe.optimizer == "adamw" else along)
-        return factor

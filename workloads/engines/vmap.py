@@ -14,7 +14,15 @@ from torch.func import vmap
 from scratchcard.pruning.inputs import Inputs, forward
 from scratchcard.pruning.inputs import rows as at
 from scratchcard.pruning.mask import Mask
-from scratchcard.workloads.engines.engine import Engine, State, make_optimizer, seeded, set_learning_rate
+from scratchcard.workloads.engines.engine import (
+    Engine,
+    State,
+    load_optimizer_state,
+    make_optimizer,
+    optimizer_state,
+    seeded,
+    set_learning_rate,
+)
 from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_split
 from scratchcard.workloads.learning_rates import learning_rates
 from scratchcard.workloads.objective import Objective, training_loss
@@ -73,6 +81,7 @@ class StackedEngine(Engine):
         self, networks: Sequence[nn.Module], masks: Masks, objective: Objective, recipe: Recipe, train: Split
     ) -> None:
         self._objective, self._recipe, self._train = objective, recipe, train
+        self.device = train.targets.device
         self._loss = training_loss(objective, recipe.label_smoothing)
         self._steps = 0
         self.size = len(networks)
@@ -143,6 +152,19 @@ class StackedEngine(Engine):
         return {
             name: tensor.detach()[place].clone() for name, tensor in [*self.parameters.items(), *self.buffers.items()]
         }
+
+    def standing(self) -> State:
+        """See `Engine.standing`."""
+        held = {f"network/{n}": t.detach().clone() for state in self._state() for n, t in state.items()}
+        return held | optimizer_state(self._optimizer)
+
+    def restore(self, standing: State, steps: int) -> None:
+        """See `Engine.restore`; of as many networks."""
+        with torch.no_grad():
+            for name, tensor in [(n, t) for state in self._state() for n, t in state.items()]:
+                tensor.copy_(standing[f"network/{name}"])
+        load_optimizer_state(self._optimizer, standing)
+        self._steps = steps
 
     def select(self, places: Sequence[int]) -> None:
         """Keep only the networks at these places; see `Engine.select`."""
