@@ -38,6 +38,7 @@ _FACE = {
     "workloads.objective": "Classification Objective",
     "workloads.tasks": "TASKS load_task",
     "workloads.engines.training": "Recipe",
+    "workloads.recipes": "RECIPES make_recipe",
     "workloads.task": "Split Task",
     "workloads.workload": "Workload",
     "regimes": "IMS ISS REGIMES UMS USS Found",

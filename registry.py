@@ -1,4 +1,4 @@
-"""Families: scorers, schedules, regimes, networks, tasks and predictors by name.
+"""Families: scorers, schedules, regimes, networks, tasks, recipes and predictors by name.
 
 A family is a plain dict, name -> member, in its own package. Other packages add members through entry points of the
 group `scratchcard.<family>` (for example `scratchcard.scorers`).
@@ -23,6 +23,7 @@ FAMILIES = {
     "regimes": "scratchcard.regimes:REGIMES",
     "networks": "scratchcard.workloads.networks:NETWORKS",
     "tasks": "scratchcard.workloads.tasks:TASKS",
+    "recipes": "scratchcard.workloads.recipes:RECIPES",
     "predictors": "scratchcard.meta.predictors:PREDICTORS",
 }
 """Where each family's dict lies: for what goes through all of them, such as a list of all that can be named."""

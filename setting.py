@@ -204,11 +204,14 @@ class Setting:
     def parsed(self, text: str, owner: str) -> Any:
         """The value that a text stands for: a JSON literal, `none`, or the text itself, of the field's type.
 
+        Several numbers may stand without brackets: `0.5,0.75`.
+
         Raises:
             SettingError: it stands for none that the setting can have.
         """
         try:
-            value = None if text.strip().lower() == "none" else json.loads(text)
+            several = get_origin(self.plain_type) is tuple and "," in text and text[:1] not in '["'
+            value = None if text.strip().lower() == "none" else json.loads(f"[{text}]" if several else text)
             return self.checked(value, owner)
         except (ValueError, RecursionError):
             return self.checked(text, owner)

@@ -19,6 +19,7 @@ from scratchcard.pruning.ticket import Ticket
 from scratchcard.regimes.regime import Found
 from scratchcard.scorers.pieces import scoring_memory
 from scratchcard.scorers.stored_scores import Shared
+from scratchcard.workloads.engines.checkpoint import Checkpoint
 from scratchcard.workloads.engines.recalibration import recalibrate as recalibrate_norms
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord, evaluate
 from scratchcard.workloads.objective import Classification
@@ -117,7 +118,13 @@ def _checks(found: Found, network: nn.Module, workload: Workload, seed: int) -> 
 
 
 def train_ticket(
-    ticket: Ticket, workload: Workload, seed: int, session: Session | None = None, *, network_changed: bool = False
+    ticket: Ticket,
+    workload: Workload,
+    seed: int,
+    session: Session | None = None,
+    *,
+    network_changed: bool = False,
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[Ticket, TrainingRecord]:
     """Train a ticket's kept weights; returns it with its trained weights, and the record.
 
@@ -126,9 +133,10 @@ def train_ticket(
     the record in short, the recipe, the data's digest, and the history as `[step, train loss, validation loss,
     validation metric]`; a metric that is no accuracy is named. A network whose code has changed since the ticket was
     found is refused unless `network_changed` says that this is meant; the ticket is then one of the changed network.
+    With a checkpoint the training is kept while it goes on, and may go on from there.
 
     Raises:
-        ValueError: the ticket is one of another network.
+        ValueError: the ticket is one of another network, or the checkpoint of another training.
 
     Examples:
         >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
@@ -145,7 +153,7 @@ def train_ticket(
         ticket = dataclasses.replace(ticket, provenance=dict(ticket.provenance) | changed)
     check_unchanged(ticket, network, workload.network_name)
     ticket.apply_to(network)
-    record = train_once(network, workload, session, mask=ticket.mask, seed=seed)
+    record = train_once(network, workload, session, mask=ticket.mask, seed=seed, checkpoint=checkpoint)
     return with_training(ticket, network, record, workload, seed), record
 
 
@@ -164,7 +172,7 @@ def with_training(ticket: Ticket, network: nn.Module, record: TrainingRecord, wo
     training = training_summary(record) | {
         "data_seed": seed,
         "data_digest": workload.task.digest,
-        "recipe": dataclasses.asdict(workload.recipe),
+        "recipe": workload.recipe.describe(),
         "history": history(record),
     }
     headline = workload.task.objective.metric_names[0]

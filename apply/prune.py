@@ -33,8 +33,10 @@ from scratchcard.pruning.export import FORMATS
 from scratchcard.pruning.findings import TicketWarning
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.registry import lookup
+from scratchcard.workloads.engines.checkpoint import Checkpoint
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord
 from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.recipes import make_recipe
 from scratchcard.workloads.session import Session
 from scratchcard.workloads.task import Task
 from scratchcard.workloads.tasks import load_task
@@ -50,7 +52,7 @@ def prune(
     seed: int = 0,
     *,
     method: Method | str | None = None,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | None = None,
     weights: Path | None = None,
     data_seed: int | None = None,
     session: Session | None = None,
@@ -65,7 +67,7 @@ def prune(
         density: kept weights / prunable weights, in (0, 1].
         seed: of the initial weights (not of a module's own), the scoring batch, ties, and the data order.
         method: a method, a scorer's name, or a shipped predictor's; `method.FIXED` where none is named.
-        recipe: of the training, for methods that train and for `train`.
+        recipe: of the training, for methods that train and for `train`; or a name of `RECIPES`.
         weights: a file of initial weights, see `Workload`.
         data_seed: of the data order in regimes that train, if it is to be another.
         session, placement: where and how: a session, or its fields by name (`device="cuda"`, `store=...`).
@@ -106,8 +108,9 @@ def train(
     task: Task | str | int | None = None,
     seed: int | None = None,
     *,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | None = None,
     network_changed: bool = False,
+    checkpoint: str | Path | None = None,
     session: Session | None = None,
     **placement: Any,
 ) -> tuple[Ticket, TrainingRecord]:
@@ -120,10 +123,13 @@ def train(
         seed: of the data order; the ticket's where none is given.
         recipe: the ticket's own where none is given; a workload has its own.
         network_changed: train it although the network's code has changed since it was pruned.
+        checkpoint: a file in which the training is kept while it goes on, and from which the same call goes on, to the
+            bit, where it was broken off. It is removed when the training is done.
         session, placement: see `prune`.
 
     Raises:
-        ValueError: the ticket is one of another network, or of one whose code has changed since.
+        ValueError: the ticket is one of another network, or of one whose code has changed since; or the checkpoint is
+            damaged or of another training.
 
     >>> task = Task.of(torch.randn(200, 4), torch.arange(200) % 2)
     >>> network = nn.Linear(4, 2)
@@ -141,7 +147,11 @@ def train(
     _check_seed(seed)
     workload = _workload(network, task, recipe, recorded=ticket)
     found = Session.of(session, **placement)
-    return train_ticket(ticket, workload, seed, found, network_changed=network_changed)
+    kept = None if checkpoint is None else Checkpoint(checkpoint, resume=True)
+    done = train_ticket(ticket, workload, seed, found, network_changed=network_changed, checkpoint=kept)
+    if kept is not None:
+        kept.remove()
+    return done
 
 
 def evaluate(
@@ -238,7 +248,7 @@ def export(
 def _workload(
     network: nn.Module | str | Workload,
     task: Task | str | None,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | None = None,
     weights: Path | None = None,
     recorded: Ticket | None = None,
 ) -> Workload:
@@ -258,7 +268,7 @@ def _workload(
     if recipe is None and recorded is not None:
         described: Any = recorded.provenance.get("workload")
         recipe = Recipe.from_json(described["recipe"]) if isinstance(described, Mapping) else None
-    return Workload(network, task, recipe or Recipe(), weights)
+    return Workload(network, task, make_recipe(recipe or {}), weights)
 
 
 def _check_seed(seed: Any) -> None:

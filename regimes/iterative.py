@@ -100,6 +100,7 @@ class Iterative(Regime):
                 f"cannot rewind to step {self.rewind_step}: the training has {steps} steps; take an earlier step or a "
                 "longer training"
             )
+        replace(recipe, max_steps=steps)  # refuses a warm-up that is longer
         self.densities(density)
 
     def _search(self, asked: Search) -> Found:

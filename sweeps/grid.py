@@ -18,7 +18,7 @@ from scratchcard.sweeps.noted_task import noted_task, read_notes
 from scratchcard.workloads.factory import load_factory
 from scratchcard.workloads.networks import NETWORKS
 from scratchcard.workloads.networks.of_torchvision import PREFIX, check_torchvision_name
-from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.recipes import make_recipe
 from scratchcard.workloads.tasks import is_of_files, load_task, takes_data_dir
 from scratchcard.workloads.workload import Workload
 
@@ -103,7 +103,7 @@ def read_grid(
         raise ValueError(f"{path} has no task {unknown[0]!r}; it has {', '.join(file.workload.task)}")
     wanted = [name for name in dict.fromkeys(file.workload.task) if tasks is None or name in tasks]
     with _said_of(f"{path}, [workload.recipe]"):
-        recipe = Recipe.from_json(file.workload.recipe)
+        recipe = make_recipe(file.workload.recipe)
     noted = {} if imports else read_notes(Path(folder), file.name)
     own = {task for task in wanted if _is_own(task, imports)}
     with _said_of(f"{path}, [workload]"):

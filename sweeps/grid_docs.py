@@ -25,7 +25,7 @@ def rows(part: str) -> list[str]:
 
     Examples:
         >>> rows("recipe")[1]
-        '| `learning_rate` | number | 0.1 | constant over the training, e.g. `0.05` |'
+        '| `learning_rate` | number | 0.1 | of a step, the highest where it is scheduled, e.g. `0.05` |'
     """
     if part == "recipe":
         return [_row(declared) for declared in settings_of(Recipe).values()]
@@ -42,7 +42,7 @@ def written(page: str) -> str:
     """The page with the rows between its marks, `<!-- methods -->` to `<!-- end -->`, made anew.
 
     Examples:
-        >>> written("Before <!-- recipe --> old <!-- end --> after").count("momentum")
+        >>> written("Before <!-- recipe --> old <!-- end --> after").count("`max_steps`")
         1
     """
 

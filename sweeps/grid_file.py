@@ -41,7 +41,7 @@ class WorkloadSpec(BaseModel):
 
     network: Names = ["lenet_300_100"]
     task: Names
-    recipe: dict[str, Any] = {}
+    recipe: str | dict[str, Any] = {}
 
 
 class MethodSpec(BaseModel):

@@ -95,3 +95,11 @@ def test_no_type_is_shown_as_python_writes_it() -> None:
     kinds = {declared.kind for made in (Method, Recording, Recipe, UMS) for declared in settings_of(made).values()}
     assert "name or function" in kinds
     assert not any(word in kind for kind in kinds for word in ("Callable", "Regime", "typing", "[", "<"))
+
+
+def test_several_numbers_without_brackets() -> None:
+    milestones, betas = (settings_of(Recipe)[name] for name in ("milestones", "betas"))
+    assert milestones.parsed("0.5,0.75", "the recipe") == milestones.parsed("[0.5, 0.75]", "the recipe") == (0.5, 0.75)
+    assert betas.parsed("0.8,0.9", "the recipe") == (0.8, 0.9)
+    with pytest.raises(SettingError, match=r"milestones is '0\.5,a', expected a .*list of numbers"):
+        milestones.parsed("0.5,a", "the recipe")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -125,6 +126,26 @@ class Classification(Objective):
     def outputs_of(self, targets: Tensor) -> int:
         """The number of classes: the largest index and one."""
         return int(targets.max()) + 1
+
+
+def training_loss(objective: Objective, label_smoothing: float = 0.0) -> Function:
+    """The loss that training lowers: the objective's, with label smoothing where it is asked for.
+
+    Raises:
+        ValueError: label smoothing of an objective that is no plain classification.
+
+    Examples:
+        >>> logits, targets = torch.tensor([[5.0, 0.0]]), torch.tensor([0])
+        >>> [round(float(training_loss(Classification(), share)(logits, targets)), 3) for share in (0.0, 0.1)]
+        [0.007, 0.257]
+    """
+    if not label_smoothing:
+        return objective.loss
+    if objective.loss is not F.cross_entropy:
+        raise ValueError(
+            f"the recipe's label_smoothing is for classification, and the objective is {objective.name}; leave it out"
+        )
+    return partial(F.cross_entropy, label_smoothing=label_smoothing)
 
 
 def check_indices(targets: Tensor, outputs: int, what: str, also: str = "") -> None:

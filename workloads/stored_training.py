@@ -16,6 +16,7 @@ from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.network_code import network_code
 from scratchcard.pruning.state import copy_state, load_state
 from scratchcard.workloads.device import choose_device
+from scratchcard.workloads.engines.checkpoint import Checkpoint
 from scratchcard.workloads.engines.loop import Evaluation
 from scratchcard.workloads.engines.training import TrainingRecord, train
 from scratchcard.workloads.session import Session
@@ -30,6 +31,7 @@ def train_once(
     mask: Mask | None = None,
     seed: int = 0,
     snapshot_steps: Collection[int] = (),
+    checkpoint: Checkpoint | None = None,
     **how: Any,
 ) -> TrainingRecord:
     """`train`, unless the store holds this very training: then `network` gets its outcome, equal to the bit.
@@ -44,7 +46,7 @@ def train_once(
             CPU and of a GPU are kept apart: their seconds are of different clocks, and sums are rounded otherwise.
         mask: the kept weights; only they are stored.
         seed: of the data order.
-        snapshot_steps: as for `train`.
+        snapshot_steps, checkpoint: as for `train`.
         how: changes to the session, such as `device="cuda"`.
 
     Examples:
@@ -58,7 +60,7 @@ def train_once(
         True
     """
     session = Session.of(session, **how)
-    order: dict[str, Any] = {"seed": seed, "snapshot_steps": snapshot_steps}
+    order: dict[str, Any] = {"seed": seed, "snapshot_steps": snapshot_steps, "checkpoint": checkpoint}
     placed: dict[str, Any] = {"device": session.device, "progress": session.progress}
     compute = partial(train, network, workload.task, workload.recipe, mask=mask, **order, **placed)
     store = session.store

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,10 +26,12 @@ from scratchcard.pruning.known_layers import register_again, registered_for, reg
 from scratchcard.pruning.network_code import network_code
 from scratchcard.pruning.parameters import inside, prunable
 from scratchcard.registry import members
+from scratchcard.workloads.augmentations import check_images
 from scratchcard.workloads.factory import from_factory
 from scratchcard.workloads.module_copy import module_copy
 from scratchcard.workloads.networks import NETWORKS, build_network
 from scratchcard.workloads.networks.of_torchvision import PREFIX
+from scratchcard.workloads.objective import training_loss
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Task
 from scratchcard.workloads.weights_file import load_weights, read_bytes
@@ -72,6 +73,8 @@ class Workload:
             raise ValueError(
                 f"the recipe is {type(self.recipe).__name__}, expected a Recipe, such as Recipe(max_steps=500)"
             )
+        training_loss(self.task.objective, self.recipe.label_smoothing)  # refuses it where it does not apply
+        check_images(self.recipe.augmentation, self.task.train.inputs, f"the inputs of {self.task.name}")
 
     def __repr__(self) -> str:
         return f"Workload({self.network_name} on {self.task.name})"
@@ -158,7 +161,7 @@ class Workload:
             "network": self.network_name,
             "task": self.task.name,
             "data_digest": self.task.digest,
-            "recipe": dataclasses.asdict(self.recipe),
+            "recipe": self.recipe.describe(),
         }
         objective = self.task.objective.describe()
         if objective != {"name": "classification"}:

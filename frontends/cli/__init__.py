@@ -30,7 +30,7 @@ COMMANDS = {
     "anatomy": ("anatomy", "What tickets look like: overlaps, layers, weights kept."),
     "report": ("report", "One HTML page of a results folder: plots, tables, tests."),
     "list": ("listing", "Everything that can be named: scorers, regimes, tasks, features ..."),
-    "show": ("show", "Explain a table, a bundle or a ticket."),
+    "show": ("show", "Explain a table, a bundle, a ticket or a recipe."),
 }
 
 BEGINS_AGAIN = "nothing was saved, the same command begins again"

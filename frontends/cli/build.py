@@ -8,6 +8,7 @@ import click
 
 from scratchcard.dataset_builder.recording import Recording
 from scratchcard.frontends.cli import options as opt
+from scratchcard.frontends.cli.recipe_options import recipe_options
 
 
 @click.command()
@@ -22,7 +23,7 @@ from scratchcard.frontends.cli import options as opt
 )
 @click.option("--out", type=opt.PATH, default="table", show_default=True, help="The table's folder, e.g. mnist-table.")
 @opt.device_option
-@opt.recipe_options
+@recipe_options
 @opt.json_option
 def build(**options: Any) -> None:
     """Build a score table: one row for each weight of each initialisation.

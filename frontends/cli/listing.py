@@ -12,7 +12,8 @@ import click
 from scratchcard import registry
 from scratchcard.frontends.cli.described import without_libraries
 from scratchcard.frontends.cli.options import emit, json_option
-from scratchcard.settings import settings_of
+from scratchcard.setting import shown
+from scratchcard.settings import changed, settings_of
 
 FAMILIES = registry.FAMILIES | {
     "formats": "scratchcard.pruning.export:FORMATS",
@@ -32,8 +33,8 @@ FAMILIES = registry.FAMILIES | {
 def list_(family: str | None, as_json: bool) -> None:
     """Everything that can be named on this command line, with one line each; with --json its settings too.
 
-    FAMILY is one of scorers, schedules, regimes, networks, tasks, predictors, scopes, initial, shipped, formats,
-    features, targets and recipe. [default: all]
+    FAMILY is one of scorers, schedules, regimes, networks, tasks, recipes, predictors, scopes, initial, shipped,
+    formats, features, targets and recipe, which is a recipe's settings. [default: all]
 
     \b
     scratchcard list
@@ -77,6 +78,10 @@ def _listed(family: str) -> dict[str, dict[str, Any]]:
         }
     if family == "recipe":
         return {name: {"about": each.help} | each.plain() for name, each in settings_of(found).items()}
+    if family == "recipes":
+        return {
+            name: _about(each) | {"sets": changed(each())} for name, each in registry.members(found, family).items()
+        }
     if family == "scorers":
         from scratchcard.apply.method import OF_PREDICTOR
 
@@ -94,4 +99,5 @@ def _about(member: Callable[..., Any] | str) -> dict[str, Any]:
 def _line(about: Mapping[str, Any]) -> str:
     settings = about.get("settings", {})
     named = ", ".join(f"{name}={each.get('default')}" for name, each in settings.items())
+    named += ", ".join(f"{name}={shown(value)}" for name, value in about.get("sets", {}).items())
     return f"{about['about']}{f' ({named})' if named else ''}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
@@ -270,9 +269,6 @@ def all_of(*options: Callable[[Command], Command]) -> Callable[[Command], Comman
 
 
 workload_options = all_of(*_WORKLOAD)
-_TRAINING = tuple(name for name in settings_of(Recipe) if not name.startswith("scoring_"))
-recipe_options = settings_options(Recipe)
-ticket_recipe_options = settings_options(Recipe, *_TRAINING, default="the ticket's")
 device_option = click.option("--device", default="auto", show_default=True, help="E.g. auto, cpu, cuda or cuda:1.")
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, e.g. for jq. [default: as text]"
@@ -291,9 +287,11 @@ def make_workload(options: dict[str, Any], recipe: Recipe | None = None) -> Work
     >>> workload.task.name, workload.recipe.max_steps
     ('digits', 100)
     """
+    from scratchcard.workloads.recipes import make_recipe
     from scratchcard.workloads.tasks import load_task
     from scratchcard.workloads.workload import Workload
 
-    recipe = dataclasses.replace(recipe or Recipe(), **_given(options, settings_of(Recipe)))
+    named = make_recipe(options["recipe"]) if options.get("recipe") else recipe or Recipe()
+    recipe = named.changed(**_given(options, settings_of(Recipe)))
     task = load_task(options["task"], options.get("data_dir"))
     return Workload(options["network"], task, recipe, options.get("weights"))

@@ -10,6 +10,7 @@ import click
 
 from scratchcard.apply.method import Method
 from scratchcard.frontends.cli import options as opt
+from scratchcard.frontends.cli.recipe_options import recipe_options
 from scratchcard.frontends.cli.size import Size
 
 
@@ -47,7 +48,7 @@ from scratchcard.frontends.cli.size import Size
     help="What scoring may take for its batch, e.g. 2GiB; a batch that needs more goes through the network in pieces. "
     "[default: 512MiB on a CPU, or half of what is free]",
 )
-@opt.recipe_options
+@recipe_options
 @opt.json_option
 def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **options: Any) -> None:
     """Find a ticket: the initial weights of a network and a mask of those to keep.

@@ -23,7 +23,7 @@ WIDTH = 110
 @click.option("--target", help="Of a table: how each feature goes with this target, e.g. kept. [default: not shown]")
 @json_option
 def show(file: Path, target: str | None, as_json: bool) -> None:
-    """Explain a table, a bundle or a ticket: what it holds and where it came from.
+    """Explain a table, a bundle, a ticket or a recipe: what it holds and where it came from.
 
     \b
     scratchcard show table
@@ -31,14 +31,20 @@ def show(file: Path, target: str | None, as_json: bool) -> None:
     scratchcard show predictor
     scratchcard show default
     scratchcard show ticket.safetensors
+    scratchcard show resnet_cifar
     """
     from scratchcard.apply.shipped import SHIPPED, shipped
+    from scratchcard.registry import members
+    from scratchcard.workloads.recipes import RECIPES
 
     if str(file) in SHIPPED:
         file = shipped(str(file))[0]
     if not file.exists():
+        if str(file) in members(RECIPES, "recipes"):
+            emit(found := _recipe(str(file)), as_json, "\n".join(_lines(found)))
+            return
         raise FileNotFoundError(
-            f"there is nothing at {file}: expected a table, a bundle, a ticket or a shipped predictor, "
+            f"there is nothing at {file}: expected a table, a bundle, a ticket, a recipe or a shipped predictor, "
             f"{' or '.join(SHIPPED)}; `scratchcard list` explains other names"
         )
     is_table = file.suffix == ".parquet" or (file.is_dir() and any(file.glob("*.parquet")))
@@ -60,6 +66,16 @@ def show(file: Path, target: str | None, as_json: bool) -> None:
         )
     text = result | {"checks": result["checks"] or "nothing odd was found"} if "checks" in result else result
     emit(result, as_json, "\n".join(_lines(text)))
+
+
+def _recipe(name: str) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from scratchcard.registry import lookup
+    from scratchcard.workloads.recipes import RECIPES
+
+    made = lookup(RECIPES, "recipes", name)
+    return {"kind": "recipe", "about": (made.__doc__ or "").partition("\n")[0], "settings": asdict(made())}
 
 
 def _table(path: Path) -> dict[str, Any]:

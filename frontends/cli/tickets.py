@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scratchcard.frontends.cli import options as opt
+from scratchcard.frontends.cli.recipe_options import ticket_recipe_options
 from scratchcard.frontends.cli.ticket_workload import (
     check_has_weights,
     ticket_workload_options,
@@ -26,23 +27,32 @@ if TYPE_CHECKING:
 @click.option(
     "--out", type=opt.PATH, help="Where to write the trained ticket, e.g. trained.safetensors. [default: in place]"
 )
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with this ticket's training where it was broken off, e.g. by Ctrl-C. [default: begin anew]",
+)
 @opt.overwrite_option
 @opt.device_option
-@opt.ticket_recipe_options
+@ticket_recipe_options
 @opt.json_option
-def train(ticket: Path, overwrite: bool, **options: Any) -> None:
+def train(ticket: Path, overwrite: bool, resume: bool, **options: Any) -> None:
     """Train a ticket's kept weights on its own task and write the trained weights back into it.
 
     A training that the ticket holds already is kept, unless --overwrite says otherwise or --out names another file.
+    While it goes on, the training lies in a hidden file beside the ticket, every minute anew and when it is broken off:
+    the same command with --resume ends where it would have ended at once, to the bit.
 
     \b
     scratchcard train ticket.safetensors
+    scratchcard train ticket.safetensors --resume
     scratchcard train ticket.safetensors --learning-rate 0.05 --max-steps 5000 --out trained.safetensors
     """
     from scratchcard.apply.pipeline import train_ticket
     from scratchcard.apply.training_summary import training_summary
     from scratchcard.pruning.ticket import Ticket
     from scratchcard.workloads.device import choose_device
+    from scratchcard.workloads.engines.checkpoint import Checkpoint
     from scratchcard.workloads.session import Session
 
     loaded = Ticket.load(ticket)
@@ -56,12 +66,21 @@ def train(ticket: Path, overwrite: bool, **options: Any) -> None:
         raise FileExistsError(
             f"{ticket} holds a training already; choose another --out, or add --overwrite to replace it"
         )
+    checkpoint = Checkpoint(out.with_name(f".{out.name}.training"), resume=resume)
     with opt.progress_bar(f"training {ticket}") as progress:
-        changed = {"network_changed": options["network_changed"]}
-        trained, record = train_ticket(loaded, workload, seed, Session(device, progress=progress), **changed)
+        how: dict[str, Any] = {"network_changed": options["network_changed"], "checkpoint": checkpoint}
+        try:
+            trained, record = train_ticket(loaded, workload, seed, Session(device, progress=progress), **how)
+        except KeyboardInterrupt:
+            if checkpoint.path.exists():
+                again = "" if resume else " with --resume"
+                opt.when_interrupted(f"{checkpoint.path} holds the training, the same command{again} goes on")
+            raise
     opt.check_new(out, overwrite or in_place)  # it may have come there meanwhile
     trained.save(out)
-    text = f"{out}: {record.steps} steps in {record.seconds:.1f} s ({record.engine})"
+    checkpoint.remove()
+    went_on = f", resumed at step {checkpoint.resumed}" if checkpoint.resumed else ""
+    text = f"{out}: {record.steps} steps in {record.seconds:.1f} s ({record.engine}{went_on})"
     if record.history and record.best_step:
         text += (
             f", lowest validation loss {record.best_validation_loss:.4f} at step {record.best_step}, where validation "

@@ -119,3 +119,35 @@ def test_what_cannot_go_on_says_so(
     assert result.exit_code == 130
     assert result.stderr == f"scratchcard: interrupted; {truth}, the same command begins again\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_train_goes_on_with_resume(job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from scratchcard.frontends.cli import Stopped
+    from scratchcard.pruning.ticket import Ticket
+    from scratchcard.workloads.engines.fused import FusedEngine
+
+    whole, out = tmp_path / "whole.safetensors", tmp_path / "out.safetensors"
+    command = ["train", job / "ticket.safetensors", "--device", "cpu", "--out"]
+    as_json(*command, whole)
+    real, calls = FusedEngine.run, []
+
+    def stopped(self: Any, order: Any) -> Any:
+        calls.append(order.shape[1])
+        if len(calls) == 3:  # a step of the trial, and one stretch
+            raise Stopped(15)
+        return real(self, order)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FusedEngine, "run", stopped)
+        result = run(*command, out)
+    hidden = tmp_path / ".out.safetensors.training"
+    assert result.exit_code == 143
+    truth = f"terminated; {hidden} holds the training, the same command with --resume goes on"
+    assert result.stderr == f"scratchcard: {truth}\n"
+    assert "learning_rate was another" in run(*command, out, "--resume", "--learning-rate", 0.05).stderr
+    assert f"resumed at step {calls[1]})" in run(*command, out, "--resume").stdout
+    one, other = (Ticket.load(path).trained for path in (whole, out))
+    assert one is not None
+    assert other is not None
+    assert all(one[name].equal(tensor) for name, tensor in other.items())
+    assert not hidden.exists()

@@ -23,6 +23,7 @@ class Engine(Protocol):
 
     Attributes:
         name: recorded as the engine that ran.
+        device: of its tensors.
 
     Examples:
         >>> from scratchcard.workloads.engines.autograd import AutogradEngine
@@ -33,6 +34,7 @@ class Engine(Protocol):
     """
 
     name: str
+    device: torch.device = torch.device("cpu")
 
     def run(self, order: Tensor) -> Tensor:
         """Train network k on the batches `order[k]`; `order` is `(K, steps, batch)`, int64 on the CPU.
@@ -53,6 +55,14 @@ class Engine(Protocol):
         It is never called for an engine of one network.
         """
         raise ValueError(f"the {self.name} engine trains one network and cannot select {list(places)}")
+
+    def standing(self) -> State:
+        """Copies of all tensors that decide how it goes on: weights, buffers, the optimiser's moments."""
+        raise ValueError(f"a training by the {self.name} engine cannot be kept while it goes on")
+
+    def restore(self, standing: State, steps: int) -> None:
+        """Go on from what `standing` gave after so many steps."""
+        raise ValueError(f"a training by the {self.name} engine cannot be resumed")
 
 
 def place_split(split: Split, network: nn.Module, device: torch.device) -> Split:
@@ -119,6 +129,87 @@ def make_optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.opti
         ('SGD', 0.05, 0.9)
     """
     settings: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": True}
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(parameters, betas=recipe.betas, eps=recipe.epsilon, **settings)
-    return torch.optim.SGD(parameters, momentum=recipe.momentum, **settings)
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(parameters, momentum=recipe.momentum, nesterov=recipe.nesterov, **settings)
+    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    return kind(parameters, betas=recipe.betas, eps=recipe.epsilon, **settings)
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> State:
+    """Copies of the optimiser's tensors by `optimizer/PLACE/NAME`, with the places of its parameters.
+
+    Examples:
+        >>> weight = nn.Parameter(torch.ones(2))
+        >>> optimizer = make_optimizer([weight], Recipe(momentum=0.9))
+        >>> weight.grad = torch.tensor([1.0, 2.0])
+        >>> optimizer.step()
+        >>> optimizer_state(optimizer)
+        {'optimizer/0/momentum_buffer': tensor([1., 2.])}
+    """
+    return {
+        f"optimizer/{place}/{name}": value.detach().clone()
+        for place, parameter in enumerate(_parameters(optimizer))
+        for name, value in optimizer.state.get(parameter, {}).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def load_optimizer_state(optimizer: torch.optim.Optimizer, state: State) -> None:
+    """Give an optimiser the tensors that `optimizer_state` gave; names of other things are passed over.
+
+    Examples:
+        >>> optimizer = make_optimizer([nn.Parameter(torch.ones(2))], Recipe(momentum=0.9))
+        >>> load_optimizer_state(optimizer, {"optimizer/0/momentum_buffer": torch.tensor([1.0, 2.0])})
+        >>> optimizer_state(optimizer)
+        {'optimizer/0/momentum_buffer': tensor([1., 2.])}
+    """
+    parameters = _parameters(optimizer)
+    for place, tensor in state.items():
+        kind, _, rest = place.partition("/")
+        if kind == "optimizer":
+            number, _, name = rest.partition("/")
+            parameter = parameters[int(number)]
+            optimizer.state[parameter][name] = tensor.to(parameter.device, copy=True)
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def random_states(device: torch.device) -> State:
+    """torch's random states that a training on the device draws from, by kind of device.
+
+    Examples:
+        >>> list(random_states(torch.device("cpu")))
+        ['cpu']
+    """
+    found = {"cpu": torch.get_rng_state()}
+    return found | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def set_random_states(device: torch.device, states: State) -> None:
+    """Set what `random_states` gave.
+
+    Examples:
+        >>> states = random_states(torch.device("cpu"))
+        >>> first = torch.rand(2)
+        >>> set_random_states(torch.device("cpu"), states)
+        >>> torch.equal(torch.rand(2), first)
+        True
+    """
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The learning rate of the optimiser's next steps.
+
+    Examples:
+        >>> optimizer = make_optimizer([nn.Parameter(torch.zeros(2))], Recipe())
+        >>> set_learning_rate(optimizer, 0.01)
+        >>> optimizer.param_groups[0]["lr"]
+        0.01
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = rate

@@ -11,6 +11,7 @@ before any loop runs, all that indices are made of: the layers' widths, the mask
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ from scratchcard.pruning.parameters import check_same_layout, prunable
 from scratchcard.workloads.engines.engine import Engine, State
 from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_split
 from scratchcard.workloads.engines.fused_loops import ADAM, MOMENTUM, PLAIN, fill_outputs, train_steps
-from scratchcard.workloads.engines.perceptron import perceptron_layers
+from scratchcard.workloads.engines.perceptron import fused_lacks, perceptron_layers
+from scratchcard.workloads.learning_rates import learning_rates
 from scratchcard.workloads.objective import Objective
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
@@ -32,8 +34,8 @@ class FusedEngine(Engine):
     """Trains a ReLU perceptron (`perceptron_layers`) on the CPU in float32 or float64; see the module.
 
     Raises:
-        ValueError: the network or the data is none that it can train, a mask of another layout, or targets that are no
-            class index of the network.
+        ValueError: the network, the data or the recipe is none that it can train, a mask of another layout, or targets
+            that are no class index of the network.
 
     Examples:
         >>> network, mask = nn.Linear(2, 2), Mask({"weight": torch.eye(2, dtype=torch.bool)})
@@ -57,6 +59,9 @@ class FusedEngine(Engine):
                 "the fused engine takes linear layers with ReLU between them, on the CPU in float32 or float64, for "
                 "the classification of inputs that fit them; use engine='auto' for this network and task"
             )
+        lacking = fused_lacks(recipe)
+        if lacking:
+            raise ValueError(f"the fused engine does not know {lacking}; use engine='auto' for this recipe")
         self._classes, self._objective = layers[-1].out_features, objective
         objective.check_targets(train.targets, outputs=self._classes, what="the training targets")
         if mask is not None:
@@ -93,10 +98,10 @@ class FusedEngine(Engine):
         self._configure(recipe, dtype)
 
     def _configure(self, recipe: Recipe, dtype: np.dtype[Any]) -> None:
-        adam = recipe.optimizer == "adam"
+        adam, self._recipe = recipe.optimizer == "adam", recipe
         self._kind = ADAM if adam else MOMENTUM if recipe.momentum else PLAIN
         b1, b2 = self._betas = recipe.betas
-        settings = (recipe.learning_rate, recipe.weight_decay, recipe.momentum, b1, 1 - b1, b2, 1 - b2)
+        settings = (recipe.weight_decay, recipe.momentum, b1, 1 - b1, b2, 1 - b2)
         self._numbers = tuple(dtype.type(number) for number in (*settings, recipe.epsilon))
         self._zero, self._scale = dtype.type(0), dtype.type(1 / recipe.batch_size)
         # One array for each moment that the optimiser has, empty ones for the others.
@@ -118,13 +123,18 @@ class FusedEngine(Engine):
             )
         if int(order.min()) < 0 or int(order.max()) > last:
             raise ValueError(f"the order names examples {int(order.min())} to {int(order.max())}, expected 0 to {last}")
-        steps = np.arange(self._steps + 1, self._steps + order.shape[1] + 1)[:, None]
-        corrections = 1 / (1 - np.array(self._betas)[None, :] ** steps)
-        loss = train_steps(
-            self._x, self._targets, order[0].numpy(), self._act, self._delta, *self._graph, self._biased,
-            self._kind, self._numbers, self._zero, self._scale, corrections.astype(self._bias.dtype),
-            *self._moments,
-        )  # fmt: skip
+        numbers = np.arange(self._steps + 1, self._steps + order.shape[1] + 1)[:, None]
+        corrections = (1 / (1 - np.array(self._betas)[None, :] ** numbers)).astype(self._bias.dtype)
+        rates = learning_rates(self._recipe, self._steps, order.shape[1])
+        loss, first = 0.0, 0
+        for rate, equal in itertools.groupby(rates):  # one call for all steps of one rate
+            steps = slice(first, first + len(list(equal)))
+            loss += train_steps(
+                self._x, self._targets, order[0, steps].numpy(), self._act, self._delta, *self._graph, self._biased,
+                self._kind, (self._bias.dtype.type(rate), *self._numbers), self._zero, self._scale, corrections[steps],
+                *self._moments,
+            )  # fmt: skip
+            first = steps.stop
         self._steps += order.shape[1]
         return torch.tensor([float(loss) / order.shape[2]], dtype=torch.float64)
 
@@ -160,6 +170,19 @@ class FusedEngine(Engine):
         for name, first, last in self._spans:
             state[name].copy_(torch.from_numpy(self._bias[first:last]))
         return state
+
+    def standing(self) -> State:
+        """See `Engine.standing`."""
+        return {name: torch.tensor(array) for name, array in self._arrays().items()}
+
+    def restore(self, standing: State, steps: int) -> None:
+        """See `Engine.restore`."""
+        for name, array in self._arrays().items():
+            array[...] = standing[name].numpy()
+        self._steps = steps
+
+    def _arrays(self) -> dict[str, Any]:
+        return {"weights": self._weights, "bias": self._bias} | {f"moment/{n}": m for n, m in enumerate(self._moments)}
 
 
 def on_fused_device(split: Split) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, field
 
 import torch
 from torch import Tensor
 
-from scratchcard.workloads.engines.engine import Engine, State
+from scratchcard.workloads.engines.checkpoint import Checkpoint
+from scratchcard.workloads.engines.engine import Engine, State, random_states, set_random_states
 from scratchcard.workloads.engines.evaluator import Evaluated
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
@@ -50,6 +52,7 @@ class Training:
         best: the evaluation with the lowest validation loss, the first of equals; step 0 before there is one.
         diverged: a loss was NaN or infinite.
         ended: it takes no more steps.
+        losses, losses_of: summed since the last evaluation, and of how many steps.
 
     Examples:
         >>> recipe = Recipe(patience=1)
@@ -72,21 +75,21 @@ class Training:
     best: Evaluation = Evaluation(0, math.nan, math.inf, 0.0)
     diverged: bool = False
     ended: bool = False
-    _losses: float = 0.0
-    _losses_of: int = 0
+    losses: float = 0.0
+    losses_of: int = 0
 
     def stepped(self, steps: int, losses: float) -> None:
         """Note steps and their summed losses."""
         self.step += steps
-        self._losses += losses
-        self._losses_of += steps
-        self.diverged = self.ended = not math.isfinite(self._losses)
+        self.losses += losses
+        self.losses_of += steps
+        self.diverged = self.ended = not math.isfinite(self.losses)
 
     def evaluated(self, found: Evaluated, recipe: Recipe) -> bool:
         """Note an evaluation; whether it is the best so far."""
-        noted = Evaluation(self.step, self._losses / self._losses_of, found.loss, found.metric)
+        noted = Evaluation(self.step, self.losses / self.losses_of, found.loss, found.metric)
         self.history.append(noted)
-        self._losses, self._losses_of = 0.0, 0
+        self.losses, self.losses_of = 0.0, 0
         self.diverged = not math.isfinite(found.loss)
         better = not self.diverged and found.loss < self.best.validation_loss
         if better:
@@ -105,6 +108,7 @@ def run_trainings(
     *,
     snapshot_steps: Collection[int] = (),
     progress: Callable[[int, int], None] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> list[Training]:
     """Train the engine's networks, each to its last step, the end of its patience, or divergence.
 
@@ -118,6 +122,7 @@ def run_trainings(
         seeds: of each network's data order.
         snapshot_steps: after which steps to copy the states.
         progress: called with (steps done, most steps) over all networks; one that has ended counts as done.
+        checkpoint: of a single network: where it is kept while it goes on, and perhaps goes on from.
 
     Examples:
         >>> from scratchcard.workloads.engines.autograd import AutogradEngine
@@ -132,24 +137,84 @@ def run_trainings(
         Training(batches(examples, recipe.batch_size, seed), engine.state(place)) for place, seed in enumerate(seeds)
     ]
     active, step = trainings, 0
-    _take_snapshots(engine, active, step, snapshot_steps)
-    while active:
-        stop = _next_stop(step, recipe, snapshot_steps)
-        order = [torch.stack([next(training.order) for _ in range(stop - step)]) for training in active]
-        for training, losses in zip(active, engine.run(torch.stack(order)).tolist(), strict=True):
-            training.stepped(stop - step, losses)
-        step = stop
-        active = _going(engine, active)
+    if checkpoint is not None:
+        step = _resumed(engine, trainings[0], checkpoint)
+    if step == 0:
         _take_snapshots(engine, active, step, snapshot_steps)
-        if active and (step % recipe.evaluation_interval == 0 or step == recipe.max_steps):
-            for place, (training, found) in enumerate(zip(active, engine.evaluate(validation), strict=True)):
-                if training.evaluated(found, recipe):
-                    training.best_state = engine.state(place)
+    with _kept_at_interruption(checkpoint):
+        while active:
+            stop = _next_stop(step, recipe, snapshot_steps)
+            order = [torch.stack([next(training.order) for _ in range(stop - step)]) for training in active]
+            for training, losses in zip(active, engine.run(torch.stack(order)).tolist(), strict=True):
+                training.stepped(stop - step, losses)
+            step = stop
             active = _going(engine, active)
-        if progress is not None:
-            most = recipe.max_steps
-            progress((len(trainings) - len(active)) * most + len(active) * step, len(trainings) * most)
+            _take_snapshots(engine, active, step, snapshot_steps)
+            if active and (step % recipe.evaluation_interval == 0 or step == recipe.max_steps):
+                for place, (training, found) in enumerate(zip(active, engine.evaluate(validation), strict=True)):
+                    if training.evaluated(found, recipe):
+                        training.best_state = engine.state(place)
+                active = _going(engine, active)
+            if active and checkpoint is not None:
+                checkpoint.keep(_standing(engine, trainings[0]))
+            if progress is not None:
+                most = recipe.max_steps
+                progress((len(trainings) - len(active)) * most + len(active) * step, len(trainings) * most)
     return trainings
+
+
+def _standing(engine: Engine, training: Training) -> State:
+    """All of a training that decides how it goes on, as tensors of their own. The data order is told by the step."""
+    best, snapshots = training.best_state, training.snapshots
+    found = {f"engine/{name}": tensor for name, tensor in engine.standing().items()}
+    found |= {f"best/{name}": tensor for name, tensor in best.items()}
+    found |= {f"snapshot/{step}/{name}": t for step, state in snapshots.items() for name, t in state.items()}
+    found |= {f"random/{kind}": state for kind, state in random_states(engine.device).items()}
+    numbers = {
+        "history": [astuple(entry) for entry in training.history],
+        "best_evaluation": [astuple(training.best)],
+        "losses": [(training.losses, training.losses_of, training.step)],
+    }
+    return found | {name: torch.tensor(rows, dtype=torch.float64) for name, rows in numbers.items()}
+
+
+def _resumed(engine: Engine, training: Training, checkpoint: Checkpoint) -> int:
+    """Put engine, training and random state where the checkpoint has them, if it has; the steps that were taken."""
+    found = checkpoint.found()
+    if found is None:
+        return 0
+    parts: dict[str, State] = {}
+    for place, tensor in found.items():
+        kind, _, name = place.partition("/")
+        parts.setdefault(kind, {})[name] = tensor
+    training.losses, *counts = found["losses"][0].tolist()
+    training.losses_of, training.step = map(int, counts)
+    training.history = [_evaluation(row) for row in found["history"].tolist()]
+    training.best = _evaluation(found["best_evaluation"][0].tolist())
+    names = list(training.best_state)  # in the network's order: the file's is alphabetical
+    snapshots = sorted({int(place.partition("/")[0]) for place in parts.get("snapshot", {})})
+    training.best_state = {name: parts["best"][name] for name in names}
+    training.snapshots = {step: {n: parts["snapshot"][f"{step}/{n}"] for n in names} for step in snapshots}
+    for _ in range(training.step):
+        next(training.order)
+    engine.restore(parts["engine"], training.step)
+    set_random_states(engine.device, parts["random"])
+    checkpoint.resumed = training.step
+    return training.step
+
+
+def _evaluation(row: Sequence[float]) -> Evaluation:
+    return Evaluation(int(row[0]), *row[1:])
+
+
+@contextmanager
+def _kept_at_interruption(checkpoint: Checkpoint | None) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        if checkpoint is not None:
+            checkpoint.write()
+        raise
 
 
 def _next_stop(step: int, recipe: Recipe, snapshot_steps: Collection[int]) -> int:

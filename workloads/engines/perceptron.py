@@ -56,14 +56,33 @@ def perceptron_layers(network: nn.Module, objective: Objective, split: Split) ->
     return linear if fits and all(given == taken for given, taken in widths) else ()
 
 
+def fused_lacks(recipe: Recipe) -> str:
+    """What of a recipe the fused engine's compiled loops do not know, in words; empty where they know all.
+
+    Examples:
+        >>> fused_lacks(Recipe(momentum=0.9, learning_rate_schedule="cosine")), fused_lacks(Recipe(optimizer="adamw"))
+        ('', 'the optimizer adamw')
+    """
+    lacking = {
+        "the optimizer adamw": recipe.optimizer == "adamw",
+        "nesterov": recipe.nesterov,
+        "label_smoothing": recipe.label_smoothing > 0,
+        "augmentation": recipe.augmentation != "none",
+    }
+    return ", ".join(name for name, lacks in lacking.items() if lacks)
+
+
 class PerceptronEngine(StackedEngine):
     """K ReLU perceptrons with cross-entropy: written-out derivatives, into buffers that are made once.
 
     With activations `H_l` `(K, batch, units)`, `H_0` the inputs, and `D_l` the derivative of the mean loss by the
     layer's output before ReLU:
 
-        D_L = (softmax(H_L) - onehot) / batch;    D_{l-1} = (D_l W_l) * [H_{l-1} > 0]
+        D_L = (softmax(H_L) - T) / batch;    D_{l-1} = (D_l W_l) * [H_{l-1} > 0]
         dW_l = D_l' H_{l-1};    db_l = sum over the batch of D_l
+
+    where `T` is one for the right class, or with label smoothing `e` and `C` classes `1 - e + e / C` for it and `e / C`
+    for the others.
 
     Plain SGD adds the product `D' H` straight into the weights and then zeroes the pruned ones again, which is the same
     as masking the gradient; with momentum and with Adam the gradient itself is masked. The number of kernels of a step
@@ -120,7 +139,7 @@ class PerceptronEngine(StackedEngine):
         self._units = [self._inputs.new_empty(*self._shape, size) for size in sizes]
         # No derivative by the inputs is needed.
         self._deltas = [self._inputs.new_empty(*self._shape, size if level else 0) for level, size in enumerate(sizes)]
-        self._minus_one = self._inputs.new_full((*self._shape, 1), -1.0)
+        self._minus_right = self._inputs.new_full((*self._shape, 1), self._recipe.label_smoothing - 1.0)
 
     def select(self, places: Sequence[int]) -> None:
         """Keep only the networks at these places; see `Engine.select`."""
@@ -132,7 +151,7 @@ class PerceptronEngine(StackedEngine):
         with torch.no_grad():
             return super().run(order)
 
-    def _step(self, rows: Tensor, targets: Tensor) -> Tensor:
+    def _step(self, rows: Tensor, targets: Tensor, rate: float) -> Tensor:
         units = self._units
         torch.index_select(self._inputs, 0, rows.reshape(-1), out=units[0].view(-1, units[0].shape[-1]))
         for level, (weight, bias) in enumerate(zip(self._weights, self._biases, strict=True)):
@@ -143,7 +162,7 @@ class PerceptronEngine(StackedEngine):
             else:
                 self._addmm(bias, units[level], weight.mT, out=units[level + 1])
         losses = self._softmax(targets.view(self._shape))
-        self._backward()
+        self._backward(rate)
         return losses
 
     def _softmax(self, targets: Tensor) -> Tensor:
@@ -151,10 +170,16 @@ class PerceptronEngine(StackedEngine):
         delta, wanted = self._deltas[-1], targets[..., None]
         torch.log_softmax(self._units[-1], -1, out=delta)
         losses = F.nll_loss(delta, targets) if self.size == 1 else -delta.gather(2, wanted).mean((1, 2))
-        delta.exp_().scatter_add_(-1, wanted, self._minus_one).div_(self._recipe.batch_size)
+        smoothing = self._recipe.label_smoothing
+        if smoothing:
+            losses = (1 - smoothing) * losses - smoothing * delta.mean((-2, -1))
+        delta.exp_().scatter_add_(-1, wanted, self._minus_right)
+        if smoothing:
+            delta.sub_(smoothing / delta.shape[-1])
+        delta.div_(self._recipe.batch_size)
         return losses
 
-    def _backward(self) -> None:
+    def _backward(self, rate: float) -> None:
         units, deltas, recipe, several = self._units, self._deltas, self._recipe, self.size > 1
         for level in range(len(self._weights) - 1, -1, -1):
             weight, bias, mask = self._weights[level], self._biases[level], self._weight_masks[level]
@@ -163,7 +188,7 @@ class PerceptronEngine(StackedEngine):
                 self._mm(delta, weight, out=deltas[level])
                 torch.ops.aten.threshold_backward.grad_input(deltas[level], entering, 0, grad_input=deltas[level])
             if self._plain:
-                rate, shrink = recipe.learning_rate, 1 - recipe.learning_rate * recipe.weight_decay
+                shrink = 1 - rate * recipe.weight_decay
                 self._addmm(weight, delta.mT, entering, beta=shrink, alpha=-rate, out=weight)
                 if mask is not None:
                     weight.mul_(mask)

@@ -8,13 +8,14 @@ from typing import Literal, get_args
 from torch import nn
 
 from scratchcard.pruning.mask import Mask
+from scratchcard.workloads.augmentations import NONE
 from scratchcard.workloads.engines.autograd import AutogradEngine
 from scratchcard.workloads.engines.engine import Engine, State
 from scratchcard.workloads.engines.loop import batches
-from scratchcard.workloads.engines.perceptron import PerceptronEngine, perceptron_layers
+from scratchcard.workloads.engines.perceptron import PerceptronEngine, fused_lacks, perceptron_layers
 from scratchcard.workloads.engines.sparse import SparseEngine, sparse_layers
 from scratchcard.workloads.engines.trial import differs, first_examples
-from scratchcard.workloads.engines.vmap import Masks, StackedEngine
+from scratchcard.workloads.engines.vmap import Masks, NotStackableError, StackedEngine
 from scratchcard.workloads.objective import Objective
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
@@ -53,9 +54,9 @@ def make_engine(
         >>> make_engine("auto", network, few, *rest).name
         'autograd'
     """
-    perceptron = bool(perceptron_layers(network, objective, train))
+    perceptron = recipe.augmentation == NONE and bool(perceptron_layers(network, objective, train))
     few = mask is not None and mask.density <= FUSED_DENSITY
-    if name == "fused" or (name == "auto" and perceptron and few):
+    if name == "fused" or (name == "auto" and perceptron and few and not fused_lacks(recipe)):
         # numba takes a second to import: only where it is used.
         from scratchcard.workloads.engines.fused import FusedEngine, on_fused_device
 
@@ -88,6 +89,8 @@ def make_stacked_engine(
         >>> engine.name, engine.size
         ('together', 3)
     """
+    if recipe.augmentation != NONE:
+        raise NotStackableError(f"networks with the augmentation {recipe.augmentation} cannot be trained together")
     # A perceptron is all in the shapes of its layers, and they are the same; a trial says whether it is one.
     if all(perceptron_layers(network, objective, train) for network in networks):
         few = first_examples(train)

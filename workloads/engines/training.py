@@ -6,7 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import nn
@@ -15,13 +15,16 @@ from scratchcard.clock import spent
 from scratchcard.pruning.compaction import Compacted, compact
 from scratchcard.pruning.inputs import rows
 from scratchcard.pruning.mask import Mask
-from scratchcard.pruning.state import copy_state, load_state
+from scratchcard.pruning.state import load_state
+from scratchcard.workloads.augmentations import NONE
 from scratchcard.workloads.device import choose_device
 from scratchcard.workloads.engines.autograd import AutogradEngine
+from scratchcard.workloads.engines.checkpoint import Checkpoint, deciding
 from scratchcard.workloads.engines.engine import Engine, State, check_runs, place_split, seeded
 from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_network, modes_kept
 from scratchcard.workloads.engines.loop import Evaluation, Training, run_trainings
 from scratchcard.workloads.engines.selection import ENGINES, EngineName, make_engine
+from scratchcard.workloads.engines.sizing import Sizing
 from scratchcard.workloads.engines.trial import differs, first_examples, without_dropout
 from scratchcard.workloads.recipe import Recipe, check_batch_size
 from scratchcard.workloads.task import Split, Task
@@ -86,6 +89,7 @@ def train(
     snapshot_steps: Collection[int] = (),
     restore_best: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> TrainingRecord:
     """Train `network` in place; its pruned weights are set to zero first and stay exactly zero.
 
@@ -110,17 +114,19 @@ def train(
             fastest. An engine that does not fit the network falls back to `"autograd"` only under `"auto"`
             and `"dense"`. Whether it fits is tried: one step on a few examples, beside the plain way's.
         compact: remove what the mask makes useless before training (`pruning.compaction`); what cannot be
-            followed in a network is left at its full size. Under SGD what was removed decays as it would have, so that
-            the outcome is the same; under Adam it keeps its value. The sparse engine needs the full size: a compacted
-            layer is seldom below 2 %.
+            followed in a network is left at its full size. Under SGD and AdamW what was removed decays as it would
+            have, so that the outcome is the same; under Adam it keeps its value. The sparse engine needs the full size:
+            a compacted layer is seldom below 2 %.
         snapshot_steps: after which steps to copy the network's state, for rewinding; 0 is before the first
             step, with the pruned weights already zero.
         restore_best: end with the state of the lowest validation loss, not with the last.
         progress: called with (steps done, most steps) every few hundred steps.
+        checkpoint: where the training is kept while it goes on, so that it can be resumed; it stays at the end.
 
     Raises:
         ValueError: an unknown or unfitting engine, a mask of another layout, a batch larger than the training
-            split, a negative snapshot step, or a network that does not take the task's inputs.
+            split, a negative snapshot step, a network that does not take the task's inputs, or a checkpoint of another
+            training.
 
     Examples:
         >>> task = sc.load_task("digits")
@@ -144,7 +150,7 @@ def train(
     compacted = _compacted(network, mask, recipe, task) if shrinks and mask is not None else None
     with modes_kept(network):
         network.train()
-        fault = _fault(network, mask, compacted, engine, task, where)
+        fault = _fault(network, mask, compacted, engine, task, recipe, where)
         if fault and engine in ("sparse", "fused"):
             raise ValueError(
                 f"the {engine} engine does not compute what this network computes ({fault}); use engine='auto' or "
@@ -158,16 +164,29 @@ def train(
         validation = _prepared(task.validation, compacted, small, where)
         _check_takes(small, training, task)
         runner = make_engine(engine, small, small_mask, task.objective, recipe, training)
+        if checkpoint is not None:
+            decided = deciding(network, mask, task, recipe, seed, snapshot_steps) | {"the device": where.type}
+            checkpoint.begin(
+                decided | {"the engine": [runner.name, compacted is not None]}, lambda: spent(where) - started
+            )
         with seeded(seed, where):
             (done,) = run_trainings(
-                runner, recipe, len(training), validation, [seed], snapshot_steps=snapshot_steps, progress=progress
+                runner,
+                recipe,
+                len(training),
+                validation,
+                [seed],
+                snapshot_steps=snapshot_steps,
+                progress=progress,
+                checkpoint=checkpoint,
             )
         last = not (restore_best or done.diverged)
-        sizing = _Sizing(network, compacted, recipe)
+        sizing = Sizing(network, compacted, recipe)
         snapshots = {step: sizing.full(state, step) for step, state in done.snapshots.items()}
         final = (runner.state(), done.step) if last else (done.best_state, done.best.step)
         load_state(network, sizing.full(*final))
-    return TrainingRecord.of(done, recipe, runner.name, spent(where) - started, snapshots)
+    seconds = spent(where) - started + (checkpoint.seconds if checkpoint is not None else 0)
+    return TrainingRecord.of(done, recipe, runner.name, seconds, snapshots)
 
 
 def evaluate(
@@ -206,6 +225,7 @@ def _fault(
     compacted: Compacted | None,
     engine: EngineName,
     task: Task,
+    recipe: Recipe,
     device: torch.device,
 ) -> str:
     """What the engine would do otherwise than the network itself, see `trial`; empty where nothing.
@@ -218,14 +238,15 @@ def _fault(
     prepared = _prepared(few, compacted, small, device)
     examples = place_split(few, network, device)
     _check_takes(network, examples, task)
-    chosen = make_engine(engine, small.train(), small_mask, task.objective, Recipe(batch_size=len(few)), prepared)
+    recipe = dataclasses.replace(recipe, batch_size=len(few))
+    chosen = make_engine(engine, small.train(), small_mask, task.objective, recipe, prepared)
     if compacted is None and type(chosen) is AutogradEngine:
         return ""
-    sizing = _Sizing(network, compacted, Recipe())
+    sizing, name = Sizing(network, compacted, Recipe()), cast(EngineName, chosen.name)
 
     def make(recipe: Recipe) -> tuple[Engine, Split, Callable[[State], State]]:
         worked = without_dropout(copy.deepcopy(small)).train()
-        made = make_engine(engine, worked, small_mask, task.objective, recipe, prepared)
+        made = make_engine(name, worked, small_mask, task.objective, recipe, prepared)
         return made, prepared, lambda state: sizing.full(state, 1)
 
     return differs(network, mask, task.objective, examples, make)
@@ -244,6 +265,8 @@ def _compacted(network: nn.Module, mask: Mask, recipe: Recipe, task: Task) -> Co
         small = compact(network, mask, task.train.inputs, decay=recipe.weight_decay > 0)
     except ValueError:
         return None
+    if small.inputs is not None and recipe.augmentation != NONE:
+        return None  # images are changed as a whole: none of their pixels may be left out before
     sizes = [sum(p.numel() for p in each.parameters()) for each in (small.network, network)]
     return small if sizes[0] < sizes[1] else None
 
@@ -253,41 +276,3 @@ def _prepared(split: Split, compacted: Compacted | None, network: nn.Module, dev
     if compacted is not None and compacted.inputs is not None:
         split = dataclasses.replace(split, inputs=compacted.gather(split.tensor))
     return place_split(split, network, device)
-
-
-class _Sizing:
-    """From the state of the network that was trained to the state of the full-size network.
-
-    What compaction removed has a zero gradient, so that weight decay alone would move it. Under SGD that is
-    one factor `f` for all of it, from `f = 1` and `v = 0`:
-
-        v = momentum * v + weight_decay * f;    f -= learning_rate * v
-
-    Under Adam it would be another way for each weight; there what was removed keeps its value.
-    """
-
-    def __init__(self, network: nn.Module, compacted: Compacted | None, recipe: Recipe) -> None:
-        self._compacted, self._recipe = compacted, recipe
-        self._before = copy_state(network) if compacted is not None else {}
-        self._parameters = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
-
-    def full(self, state: State, step: int) -> State:
-        """The full-size state on the CPU, after `step` steps; shares no memory with `state`."""
-        if self._compacted is None:
-            return {name: tensor.to("cpu", copy=True) for name, tensor in state.items()}
-        factor = self._factor(step)
-        full = {
-            name: tensor * factor if name in self._parameters else tensor.clone()
-            for name, tensor in self._before.items()
-        }
-        self._compacted.expand_state(full, state)
-        return full
-
-    def _factor(self, step: int) -> float:
-        recipe = self._recipe
-        factor, velocity = 1.0, 0.0
-        if recipe.optimizer == "sgd" and recipe.weight_decay:
-            for _ in range(step):
-                velocity = recipe.momentum * velocity + recipe.weight_decay * factor
-                factor -= recipe.learning_rate * velocity
-        return factor

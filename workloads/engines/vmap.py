@@ -14,9 +14,18 @@ from torch.func import vmap
 from scratchcard.pruning.inputs import Inputs, forward
 from scratchcard.pruning.inputs import rows as at
 from scratchcard.pruning.mask import Mask
-from scratchcard.workloads.engines.engine import Engine, State, make_optimizer, seeded
+from scratchcard.workloads.engines.engine import (
+    Engine,
+    State,
+    load_optimizer_state,
+    make_optimizer,
+    optimizer_state,
+    seeded,
+    set_learning_rate,
+)
 from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_split
-from scratchcard.workloads.objective import Objective
+from scratchcard.workloads.learning_rates import learning_rates
+from scratchcard.workloads.objective import Objective, training_loss
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Split
 
@@ -72,6 +81,9 @@ class StackedEngine(Engine):
         self, networks: Sequence[nn.Module], masks: Masks, objective: Objective, recipe: Recipe, train: Split
     ) -> None:
         self._objective, self._recipe, self._train = objective, recipe, train
+        self.device = train.targets.device
+        self._loss = training_loss(objective, recipe.label_smoothing)
+        self._steps = 0
         self.size = len(networks)
         self._base = copy.deepcopy(networks[0])
         self.parameters = {
@@ -96,11 +108,14 @@ class StackedEngine(Engine):
         device = self._train.targets.device
         order = order.transpose(0, 1).contiguous().to(device)
         total = torch.zeros(self.size, dtype=torch.float64, device=device)
-        for rows, targets in zip(order, self._train.targets[order], strict=True):
-            total += self._step(rows, targets)
+        rates = learning_rates(self._recipe, self._steps, len(order))
+        for rows, targets, rate in zip(order, self._train.targets[order], rates, strict=True):
+            set_learning_rate(self._optimizer, rate)
+            total += self._step(rows, targets, rate)
+        self._steps += len(rates)
         return total.cpu()
 
-    def _step(self, rows: Tensor, targets: Tensor) -> Tensor:
+    def _step(self, rows: Tensor, targets: Tensor, rate: float) -> Tensor:
         """One step of every network on the training examples `rows` `(K, batch)`; the losses before it `(K,)`."""
         losses = self._losses(rows, targets)
         self._optimizer.zero_grad()
@@ -116,7 +131,7 @@ class StackedEngine(Engine):
         self._base.train()
 
         def one(state: list[State], inputs: Inputs, targets: Tensor) -> Tensor:
-            return self._objective.loss(forward(self._base, inputs, state), targets)
+            return self._loss(forward(self._base, inputs, state), targets)
 
         # Buffers that the forward pass changes in place, as batch normalisation does, are changed in the stack.
         losses: Tensor = vmap(one, randomness="error")(self._state(), at(self._train.inputs, rows), targets)
@@ -137,6 +152,19 @@ class StackedEngine(Engine):
         return {
             name: tensor.detach()[place].clone() for name, tensor in [*self.parameters.items(), *self.buffers.items()]
         }
+
+    def standing(self) -> State:
+        """See `Engine.standing`."""
+        held = {f"network/{n}": t.detach().clone() for state in self._state() for n, t in state.items()}
+        return held | optimizer_state(self._optimizer)
+
+    def restore(self, standing: State, steps: int) -> None:
+        """See `Engine.restore`; of as many networks."""
+        with torch.no_grad():
+            for name, tensor in [(n, t) for state in self._state() for n, t in state.items()]:
+                tensor.copy_(standing[f"network/{name}"])
+        load_optimizer_state(self._optimizer, standing)
+        self._steps = steps
 
     def select(self, places: Sequence[int]) -> None:
         """Keep only the networks at these places; see `Engine.select`."""
@@ -185,7 +213,7 @@ class StackedEngine(Engine):
             for place, network in enumerate(networks):
                 alone = copy.deepcopy(network).train()
                 found = {"loss": losses[place].detach()} | {name: changed[name][place] for name in kept}
-                wanted = {"loss": self._objective.loss(forward(alone, inputs), targets)} | dict(alone.named_buffers())
+                wanted = {"loss": self._loss(forward(alone, inputs), targets)} | dict(alone.named_buffers())
                 for name, tensor in wanted.items():
                     if not torch.allclose(tensor, found[name], rtol=tolerance, atol=tolerance, equal_nan=True):
                         raise NotStackableError(
