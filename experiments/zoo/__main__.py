@@ -23,8 +23,8 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet
 
-from experiments.zoo_cells import FAULT, WORKS, Case, Cell, cells_of
-from experiments.zoo_page import page
+from experiments.zoo.cells import FAULT, WORKS, Case, Cell, cells_of
+from experiments.zoo.page import page
 from scratchcard.workloads.networks.of_package import PACKAGES
 
 MOST = 100_000_000
@@ -55,19 +55,19 @@ TIMM = (
     *("mixer_s32_224", "gmlp_ti16_224"),
 )
 OWN = {
-    "experiments.networks.language:bert": (12,),
-    "experiments.networks.language:gpt_2": (12,),
-    "experiments.networks.language:llama": (12,),
-    "experiments.networks.recurrent:lstm": (9, 8),
-    "experiments.networks.recurrent:gru": (9, 8),
-    "experiments.networks.segmentation:unet": (3, 32, 32),
+    "experiments.zoo.networks.language:bert": (12,),
+    "experiments.zoo.networks.language:gpt_2": (12,),
+    "experiments.zoo.networks.language:llama": (12,),
+    "experiments.zoo.networks.recurrent:lstm": (9, 8),
+    "experiments.zoo.networks.recurrent:gru": (9, 8),
+    "experiments.zoo.networks.segmentation:unet": (3, 32, 32),
 }
 
 
 def shape_of(network: str) -> tuple[int, ...]:
     """Of one of its inputs.
 
-    >>> shape_of("torchvision:resnet18"), shape_of("experiments.networks.recurrent:gru")
+    >>> shape_of("torchvision:resnet18"), shape_of("experiments.zoo.networks.recurrent:gru")
     ((3, 64, 64), (9, 8))
     """
     if network in OWN:
@@ -86,7 +86,7 @@ def networks() -> dict[str, int]:
 
 
 def parameters(network: str) -> int:
-    """How many a network has for ten classes; of torchvision's, as its page of weights says for a thousand, less 990."""
+    """How many a network has; torchvision's own figure, for a thousand classes, of those that it has."""
     package, _, name = network.partition(":")
     if package != "torchvision":
         return sum(p.numel() for p in PACKAGES[package].make(name, shape_of(network), 10).parameters())

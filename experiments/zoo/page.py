@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from experiments.markdown import markdown_table
-from experiments.zoo_cells import REFUSED, WORKS, Cell
+from experiments.zoo.cells import REFUSED, WORKS, Cell
 
 
 def page(cells: Sequence[Cell], shapes: Mapping[str, tuple[int, ...]]) -> str:
@@ -19,9 +19,7 @@ def page(cells: Sequence[Cell], shapes: Mapping[str, tuple[int, ...]]) -> str:
         row: list[object] = [f"`{name}`", " x ".join(map(str, shapes[name]))]
         size = found.get((name, "prunable"))
         row.append(f"{size.weights:,}" if size is not None else "")
-        for column in columns:
-            row.append(_said(found.get((name, column)), sentences))
-        rows.append(row)
+        rows.append([*row, *(_said(found.get((name, column)), sentences) for column in columns)])
     works = sum(cell.outcome == WORKS for cell in cells)
     refused = sum(cell.outcome == REFUSED for cell in cells)
     parts = [
