@@ -16,7 +16,7 @@ import json
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 
@@ -29,8 +29,6 @@ from scratchcard.workloads.networks.of_package import PACKAGES
 
 MOST = 100_000_000
 """Parameters; torchvision's networks of more are left out."""
-LARGE = 30_000_000
-"""From so many on a network is called large, and comes last."""
 SIDES = {
     "torchvision:alexnet": 96,
     "torchvision:convnext": 128,
@@ -76,23 +74,19 @@ def shape_of(network: str) -> tuple[int, ...]:
     return (3, side, side)
 
 
-def networks() -> dict[str, int]:
-    """All of them, the smallest first, with their parameters."""
-    found = dict.fromkeys(OWN, 0)
-    for name in (*(f"torchvision:{name}" for name in PACKAGES["torchvision"].names()), *(f"timm:{n}" for n in TIMM)):
-        found[name] = parameters(name)
-    chosen = {name: size for name, size in found.items() if size <= MOST}
-    return dict(sorted(chosen.items(), key=lambda entry: entry[1]))
+def networks(largest: int = MOST) -> list[str]:
+    """All of them up to so many parameters: our own, timm's, then torchvision's, the smallest first.
 
-
-def parameters(network: str) -> int:
-    """How many a network has; torchvision's own figure, for a thousand classes, of those that it has."""
-    package, _, name = network.partition(":")
-    if package != "torchvision":
-        return sum(p.numel() for p in PACKAGES[package].make(name, shape_of(network), 10).parameters())
+    A figure of torchvision's own, for a thousand classes, says how large its networks are.
+    """
     from torchvision import models
 
-    return int(next(iter(models.get_model_weights(name))).meta["num_params"])
+    def size(name: str) -> int:
+        return int(next(iter(models.get_model_weights(name))).meta["num_params"])
+
+    theirs = sorted(PACKAGES["torchvision"].names(), key=size)
+    chosen = [f"torchvision:{name}" for name in theirs if size(name) <= largest]
+    return [*OWN, *(f"timm:{name}" for name in TIMM), *chosen]
 
 
 def known(folder: Path) -> dict[tuple[str, str], Cell]:
@@ -115,6 +109,7 @@ def run(network: str, cells: list[str], folder: Path, minutes: float, gigabytes:
         size = int(gigabytes * 2**30)
         resource.setrlimit(resource.RLIMIT_DATA, (size, size))
 
+    print(f"{network}: {', '.join(cells)}", file=sys.stderr, flush=True)
     with file.open("a") as out:
         why = "the process ended without a word"
         try:
@@ -158,7 +153,8 @@ def main() -> int:
     parser.add_argument("--cells", nargs="+", help="these alone [default: all]")
     parser.add_argument("--again", action="store_true", help="do once more what did not work")
     parser.add_argument("--page", action="store_true", help="run nothing, write the page")
-    parser.add_argument("--small", action="store_true", help=f"only networks of fewer than {LARGE:,} parameters")
+    parser.add_argument("--largest", type=int, default=MOST, help="parameters that a network may have [default: 100 M]")
+    parser.add_argument("--jobs", type=int, default=1, help="networks at once")
     parser.add_argument("--folder", type=Path, default=Path("runs/zoo"), help="of the cells as they come")
     parser.add_argument("--minutes", type=float, default=15, help="that a network may take [default: 15]")
     parser.add_argument("--gigabytes", type=float, default=12, help="that a network may take [default: 12]")
@@ -171,9 +167,10 @@ def main() -> int:
             print(cell.line(), end="", flush=True)
         return 0
     given.folder.mkdir(parents=True, exist_ok=True)
-    for network, wanted in [] if given.page else _work(given):
-        print(f"{network}: {', '.join(wanted)}", file=sys.stderr, flush=True)
-        run(network, wanted, given.folder, given.minutes, given.gigabytes)
+    with ThreadPoolExecutor(given.jobs) as pool:  # of processes, each of which its thread waits for
+        how = (given.folder, given.minutes, given.gigabytes)
+        for _ in pool.map(lambda case: run(*case, *how), [] if given.page else _work(given)):
+            pass
     found = known(given.folder)
     write(found, given.parquet, given.text)
     faults = [cell for cell in found.values() if cell.outcome == FAULT]
@@ -182,16 +179,15 @@ def main() -> int:
     return int(bool(faults))
 
 
-def _work(given: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
-    for network, size in networks().items():
-        if given.small and size >= LARGE:
-            continue
-        if given.networks and not any(network.endswith(name) for name in given.networks):
-            continue
-        wanted = undone(network, known(given.folder), given.again)
-        wanted = [name for name in wanted if not given.cells or name in given.cells]
+def _work(given: argparse.Namespace) -> list[tuple[str, list[str]]]:
+    found, work = known(given.folder), []
+    named = given.networks or [""]
+    chosen = networks(given.largest)
+    for network in dict.fromkeys(network for name in named for network in chosen if network.endswith(name)):
+        wanted = [name for name in undone(network, found, given.again) if name in (given.cells or [name])]
         if wanted:
-            yield network, wanted
+            work.append((network, wanted))
+    return work
 
 
 if __name__ == "__main__":

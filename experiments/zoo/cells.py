@@ -7,24 +7,27 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from scratchcard.apply.method import Method
 from scratchcard.apply.pipeline import find_ticket, train_ticket
 from scratchcard.apply.predicted import OutsideWarning, PredictedScorer
 from scratchcard.dataset_builder.features import FEATURES, compute_features
 from scratchcard.pruning.compaction import compact
-from scratchcard.pruning.connectivity import effective_density
+from scratchcard.pruning.connectivity import effective_mask
+from scratchcard.pruning.findings import findings, observe
 from scratchcard.pruning.inputs import tensors
 from scratchcard.pruning.linear_image import LinearImage
 from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.modes import scored_by
 from scratchcard.pruning.parameters import NotPrunableWarning, prunable
+from scratchcard.pruning.scores import Scores
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.scorers import SCORERS, NoEffectWarning, SynFlow, make_scorer
 from scratchcard.workloads.recipe import Recipe
@@ -66,6 +69,10 @@ class Cell:
 
 class Wrong(Exception):
     """A result that is not right, said in a sentence."""
+
+
+class Said(Exception):
+    """What the product says of a result, in its own words."""
 
 
 @dataclass(frozen=True)
@@ -116,11 +123,32 @@ class Case:
         return sum(weight.numel() for weight in prunable(self.built).values())
 
     def scored(self, name: str) -> None:
-        """By a scorer: finite, and where paths are counted not negative and no layer without a score."""
-        scorer = make_scorer(name)
-        scores = scorer(self.built, self.workload.scoring_batch(0), self.workload.task.loss)
+        """By a scorer: finite, not negative where paths are counted, no layer without a score."""
+        with scored_by(self.built, "batch"):
+            scores = make_scorer(name)(self.built, self.workload.scoring_batch(0), self.workload.task.loss)
         if name.startswith("synflow"):
-            check_paths(self.built, scores.tensors)
+            negative = [layer for layer, tensor in scores.tensors.items() if float(tensor.min()) < 0]
+            if negative:
+                raise Wrong(f"negative scores in {len(negative)} layers, the first {negative[0]}")
+            self.check_zeros(scores)
+
+    def check_zeros(self, scores: Scores, off: Collection[str] = ()) -> None:
+        """That the product says of which layers a criterion gives only zeros, and that no other is off all paths.
+
+        Raises:
+            Said: the product's sentence.
+            Wrong: it says nothing of one.
+        """
+        weights = prunable(self.built)
+        zero = [name for name, tensor in scores.tensors.items() if not bool(tensor.any()) and bool(weights[name].any())]
+        dense = Mask.dense(self.built)
+        found = observe(self.built, dense, self.workload.task.example, scores=scores) if zero else {}
+        told = [odd.text for odd in findings(dense, found) if odd.kind == "only_zeros"] if zero else []
+        silent = [name for name in {*zero, *off} if name not in zero or not told]
+        if silent:
+            raise Wrong(f"{len(silent)} layers are on no path, the first {silent[0]}")
+        if told:
+            raise Said(told[0])
 
     def features(self) -> float:
         """How many, of all weights."""
@@ -137,10 +165,18 @@ class Case:
 
     def connectivity(self) -> float:
         """The dense network's effective density."""
-        found = effective_density(self.built, Mask.dense(self.built), self.workload.task.example)
-        if found != 1.0:
-            raise Wrong(f"the dense network's effective density is {found:.6f}")
-        return found
+        dense = Mask.dense(self.built)
+        effective = effective_mask(self.built, dense, self.workload.task.example)
+        off = [name for name, on_path in effective.tensors.items() if not bool(on_path.all())]
+        if off:
+            self.check_zeros(self.flow(), off)
+        return effective.kept / dense.total
+
+    def flow(self) -> Scores:
+        """SynFlow's scores."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NoEffectWarning)
+            return SynFlow()(self.built, self.workload.scoring_batch(0), self.workload.task.loss)
 
     def euler(self) -> float:
         """SynFlow's flow through every layer that all paths cross, against the linear image's own output.
@@ -148,9 +184,7 @@ class Case:
         Where there is no such layer: that the image of twice the inputs is twice the image.
         """
         batch = self.workload.scoring_batch(0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NoEffectWarning)
-            scores = SynFlow()(self.built, batch, self.workload.task.loss).tensors
+        scores = self.flow().tensors
         image = LinearImage(self.built)
         image.put({name: weight.detach() for name, weight in prunable(self.built).items()}, power=1)
         tokens = {name: tensor[:1] for name, tensor in tensors(batch[0]).items() if not tensor.is_floating_point()}
@@ -205,21 +239,6 @@ class Case:
         }
 
 
-def check_paths(network: nn.Module, scores: dict[str, Tensor]) -> None:
-    """Refuse scores of paths that are negative, or zero for a layer that has other weights than zeros.
-
-    Raises:
-        Wrong: says which.
-    """
-    weights = prunable(network)
-    negative = [name for name, tensor in scores.items() if float(tensor.min()) < 0]
-    silent = [name for name, tensor in scores.items() if not bool(tensor.any()) and bool(weights[name].any())]
-    if negative:
-        raise Wrong(f"negative scores in {len(negative)} layers, the first {negative[0]}")
-    if silent and len(silent) < len(scores):  # of a network without any path a warning tells
-        raise Wrong(f"only zeros in {len(silent)} layers, the first {silent[0]}")
-
-
 def measured(case: Case, name: str) -> Cell:
     """Do one thing with a network; whatever it raises becomes the cell's words."""
     begin = time.process_time()
@@ -234,6 +253,8 @@ def measured(case: Case, name: str) -> Cell:
     except ValueError as error:
         ours = _module_of(error).startswith("scratchcard.")
         outcome, said = (REFUSED, " ".join(str(error).split())) if ours else (FAULT, _end(error))
+    except Said as error:
+        outcome, said = REFUSED, str(error)
     except Wrong as error:
         outcome, said = FAULT, str(error)
     except Exception as error:  # what the zoo is for

@@ -56,7 +56,7 @@ def _said(cell: Cell | None, sentences: dict[str, int]) -> str:
     if cell.outcome == WORKS:
         return f"{cell.value:.3f}" if cell.cell in ("prunable", "compaction") else "yes"
     number = sentences.setdefault(cell.said, len(sentences) + 1)
-    return f"{'refused' if cell.outcome == REFUSED else 'FAULT'} {number}"
+    return f"{'note' if cell.outcome == REFUSED else 'FAULT'} {number}"
 
 
 def _shortened(text: str) -> str:
