@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from scratchcard.pruning.inputs import told
 from scratchcard.registry import lookup
 from scratchcard.workloads.networks.takes import Shape
 
@@ -89,11 +90,8 @@ def package_network(network: str, input_shape: Shape | Mapping[str, Shape], outp
         of = f"called {', '.join(input_shape)}" if isinstance(input_shape, Mapping) else f"of shape {input_shape}"
         wanted = "channels" if made.channels is None else made.channels
         raise ValueError(f"the network {network!r} takes images, ({wanted}, height, width), and the inputs are {of}")
-    try:
+    with told(lambda: f"{package} cannot build {name!r} for images of shape {input_shape}"):  # no multiple of a patch?
         return made.make(name, input_shape, outputs)
-    except Exception as error:  # such as images that are no multiple of a patch
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{package} cannot build {name!r} for images of shape {input_shape}: {said}") from error
 
 
 def _names_of_torchvision() -> list[str]:
