@@ -33,7 +33,7 @@ RECIPE = Recipe(learning_rate=0.05, momentum=0.9, max_steps=200, evaluation_inte
 TOP = 0.01
 
 
-def accuracy(scorer: str, statistics: str, density: float, seed: int) -> float:
+def accuracy(scorer: str, density: float, statistics: str, seed: int) -> float:
     """Of one ticket on the test split, in percent."""
     workload = Workload("resnet_20", load_task("digits"), RECIPE)
     found = find_ticket(workload, Method.of(scorer, regime="USS", statistics=statistics), density, seed, check=False)
