@@ -14,7 +14,7 @@ GRIDS := last_table baselines regimes combined stacks saw meta features
 RUNS ?= runs/results
 OURS ?= runs/ours
 
-.PHONY: help setup demo test test-all torture bench lint format results thesis publish report example predictor ours table docs clean
+.PHONY: help setup demo test test-all torture bench zoo lint format results thesis publish report example predictor ours table docs clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -43,6 +43,9 @@ torture: setup ## damaged files for every reader; kills, full disks, flipped bit
 
 bench: setup ## speed and memory, as ratios in one run
 	$(BIN)/python -m benchmarks
+
+zoo: setup ## everything done with a hundred networks of all kinds: docs/zoo.md (hours; goes on where it stopped)
+	$(BIN)/python -m experiments.zoo --jobs $(JOBS)
 
 lint: setup ## style, types, import order
 	$(BIN)/ruff check .

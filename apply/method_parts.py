@@ -18,6 +18,7 @@ from scratchcard.apply.ticket_library import TicketLibrary, Transplanted, put_si
 from scratchcard.artefacts.digest import sha256
 from scratchcard.meta.bundle import load_bundle
 from scratchcard.meta.predictor import Predictor
+from scratchcard.pruning.modes import scored_by
 from scratchcard.pruning.parameters import prunable
 from scratchcard.scorers import make_scorer
 from scratchcard.scorers.scorer import Scorer
@@ -67,7 +68,9 @@ def initial_network(
             put_signs(network, laid.signs)
     elif method.initial_scorer is not None:
         batch = workload.scoring_batch(seed, **placement)
-        scores = _single(method, method.initial_scorer, density, seed, shared)(network, batch, workload.task.loss)
+        first = _single(method, method.initial_scorer, density, seed, shared)
+        with scored_by(network, method.make_regime().statistics):
+            scores = first(network, batch, workload.task.loss)
         scores_as_weights(network, scores, scale="unit" if method.initial == "saw" else "variance")
     with torch.no_grad():
         for name, value in whole.items():  # what is left out of pruning, a frozen layer say, keeps its values

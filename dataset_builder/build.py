@@ -22,6 +22,7 @@ from scratchcard.dataset_builder.features import FEATURES, compute_features
 from scratchcard.dataset_builder.recording import Recording
 from scratchcard.dataset_builder.table_folder import claim, complete_manifest, is_listed, is_table, is_whole
 from scratchcard.dataset_builder.targets import TARGETS, Targets
+from scratchcard.pruning.modes import scored_by
 from scratchcard.pruning.state import load_state
 from scratchcard.score_tables.manifest import MANIFEST, read_seconds, write_seconds
 from scratchcard.score_tables.schema import TABLE_VERSION, TableBlock, TableSchema
@@ -230,7 +231,10 @@ def _build_seed(workload: Workload, seed: int, out: Path, recording: Recording, 
         "training": [{key: entry[key] for key in entry if key != "seconds"} for entry in found.training],
         "scoring_batch": workload.scoring(seed),
     }
-    with TableWriter(schema, out / file_name(workload.name, seed), workload.name, seed, metadata) as writer:
+    with (
+        scored_by(network, recording.make_regime().statistics),
+        TableWriter(schema, out / file_name(workload.name, seed), workload.name, seed, metadata) as writer,
+    ):
         for number in range(found.rounds if recording.every_round else 1):
             mask = None if number == 0 else found.mask_after(number).to(session.device)
             for block in compute_features(network, batch, workload.task.loss, mask=mask, density=recording.density):

@@ -148,6 +148,7 @@ class Iterative(Regime):
                 exclude=asked.excluded,
                 floor=self.floor,
                 seed=asked.seed,
+                statistics=self.statistics,
             )
             mask = pruned.to("cpu")
             for name, tensor in mask.tensors.items():

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from scratchcard.pruning.modes import Statistics
 from scratchcard.pruning.schedules import check_count, check_density
 from scratchcard.pruning.scopes import Scope
 from scratchcard.setting import setting, shown
@@ -114,6 +115,7 @@ class Regime(Settings, ABC):
         first: how the regime was described when the first tables were recorded, which `identity` keeps: a name, and the
             settings in their order with what stands for those that it does not have.
         scope: compare all weights with each other or each layer's among themselves.
+        statistics: what batch normalisation normalises by while the network is scored.
 
     Examples:
         >>> from dataclasses import replace
@@ -156,6 +158,13 @@ class Regime(Settings, ABC):
         example=("0.*",),
         unset="none",
         label=", with {}",
+    )
+    statistics: Statistics = setting(
+        "batch",
+        help="What batch normalisation normalises by in scoring: the batch's statistics, or the running ones, which "
+        "are 0 and 1 before any training",
+        example="running",
+        label=", {} statistics",
     )
 
     @property

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from scratchcard.pruning.modes import Statistics, scored_by
 from scratchcard.pruning.schedules import MOST_ROUNDS, SCHEDULES, check_count
 from scratchcard.regimes.regime import Found, Regime, Search
 from scratchcard.registry import lookup
@@ -64,6 +65,7 @@ def prune_upfront(
     exclude: Iterable[str] = (),
     floor: int = 0,
     seed: int = 0,
+    statistics: Statistics = "batch",
     progress: Progress | None = None,
 ) -> Pruned:
     """Prune a network at the weights that it has, in `rounds` rounds.
@@ -81,6 +83,7 @@ def prune_upfront(
         exclude: weights that stay whole and are not counted; see `matching`.
         floor: keep at least this many weights of each layer.
         seed: of the order of ties.
+        statistics: what batch normalisation normalises by, whatever mode the network is in; see `scored_by`.
         progress: called after each round.
 
     Raises:
@@ -113,10 +116,12 @@ def prune_upfront(
     shares = lookup(SCHEDULES, "schedules", schedule)(min(1.0, density / start.density), rounds)
     densities = (*(start.density * share for share in shares[:-1]), density)
     mask, lots = within, 0
-    scorer = scorer.prepare(network, batch, loss, mask=mask)
+    with scored_by(network, statistics):
+        scorer = scorer.prepare(network, batch, loss, mask=mask)
     survived = {name: torch.zeros_like(weight, dtype=torch.int32, device="cpu") for name, weight in weights.items()}
     for number, target in enumerate(densities, start=1):
-        scores = scorer(network, batch, loss, mask=mask)
+        with scored_by(network, statistics):
+            scores = scorer(network, batch, loss, mask=mask)
         before, mask = (
             mask,
             keep_top(scores, target, scope=scope, within=mask, exclude=excluded, floor=floor, seed=seed),
@@ -191,6 +196,7 @@ class Upfront(Regime):
             exclude=asked.excluded,
             floor=self.floor,
             seed=asked.seed,
+            statistics=self.statistics,
             progress=session.progress,
         )
         seconds = spent(session.device) - begin

@@ -17,7 +17,7 @@ from scratchcard.sweeps.grid_file import GridFile, MethodSpec, read_file
 from scratchcard.sweeps.noted_task import noted_task, read_notes
 from scratchcard.workloads.factory import load_factory
 from scratchcard.workloads.networks import NETWORKS
-from scratchcard.workloads.networks.of_torchvision import PREFIX, check_torchvision_name
+from scratchcard.workloads.networks.of_package import check_package_name, is_of_package
 from scratchcard.workloads.recipes import make_recipe
 from scratchcard.workloads.tasks import is_of_files, load_task, takes_data_dir
 from scratchcard.workloads.workload import Workload
@@ -120,8 +120,8 @@ def read_grid(
         for network in file.workload.network:
             if ":" not in network:
                 lookup(NETWORKS, "networks", network)
-            elif network.startswith(PREFIX):
-                check_torchvision_name(network)
+            elif is_of_package(network):
+                check_package_name(network)
             elif imports:
                 load_factory(network)
     if data_dir is not None and not own and not any(takes.values()):

@@ -30,7 +30,7 @@ from scratchcard.workloads.augmentations import check_images
 from scratchcard.workloads.factory import from_factory
 from scratchcard.workloads.module_copy import module_copy
 from scratchcard.workloads.networks import NETWORKS, build_network
-from scratchcard.workloads.networks.of_torchvision import PREFIX
+from scratchcard.workloads.networks.of_package import is_of_package
 from scratchcard.workloads.objective import training_loss
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Task
@@ -42,10 +42,10 @@ class Workload:
     """What is pruned, on which data, and how it is trained.
 
     Attributes:
-        network: a registered name (`lenet_300_100`), or one of torchvision's (`torchvision:resnet18`);
-            `package.module:factory`, where the factory takes no argument or
-            `task`, uses torch's global random state and returns a `torch.nn.Module`; or such a module as it is, which
-            is copied and never changed: its weights are the initial weights.
+        network: a registered name (`lenet_300_100`), or one of torchvision's or timm's (`torchvision:resnet18`,
+            `timm:resnet10t`); `package.module:factory`, where the factory takes no argument or `task`, uses torch's
+            global random state and returns a `torch.nn.Module`; or such a module as it is, which is copied and never
+            changed: its weights are the initial weights.
         task: the data and the objective.
         recipe: the training recipe.
         weights: a file of the network's state, safetensors or torch's plain tensors (.pt, .pth), loaded after it was
@@ -109,7 +109,7 @@ class Workload:
             prunable(self.network)  # a computed weight cannot be copied
             with told(lambda: f"{self.network_name} cannot be copied; give a factory of it, package.module:factory"):
                 network = module_copy(self.network)
-        elif ":" in self.network and not self.network.startswith(PREFIX):
+        elif ":" in self.network and not is_of_package(self.network):
             network = from_factory(self.network, seed, self.task)
         else:
             network = build_network(self.network, self.task.input_shape, self.task.outputs, seed)

@@ -112,7 +112,7 @@ _WORKLOAD = (
         default="lenet_300_100",
         show_default=True,
         shell_complete=completed(names_of("networks")),
-        help="Registered name, e.g. lenet_300_100; torchvision:NAME, e.g. torchvision:resnet18; or "
+        help="Registered name, e.g. lenet_300_100; torchvision:NAME or timm:NAME, e.g. torchvision:resnet18; or "
         "package.module:factory of your own network (takes nothing or the task, returns a module).",
     ),
     click.option(

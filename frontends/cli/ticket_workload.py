@@ -96,7 +96,7 @@ def workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workload
     """
     from scratchcard.apply.ticket_workload import check_belongs
     from scratchcard.registry import lookup
-    from scratchcard.workloads.networks.of_torchvision import PREFIX
+    from scratchcard.workloads.networks.of_package import is_of_package
     from scratchcard.workloads.recipe import Recipe
     from scratchcard.workloads.tasks import TASKS, is_of_files
 
@@ -113,7 +113,8 @@ def workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workload
     named = {}
     for what in ("network", "task"):
         name = named[what] = options[what] or described[what]
-        if options[what] is not None or name.startswith(PREFIX) or is_of_files(name):
+        theirs = is_of_files(name) if what == "task" else is_of_package(name)
+        if options[what] is not None or theirs:
             continue
         if ":" in name or f"{what}_state" in described:
             own = name if ":" in name else "package.module:factory"

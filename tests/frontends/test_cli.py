@@ -281,11 +281,13 @@ def test_what_is_no_size(text: str, tmp_path: Path) -> None:
     )
 
 
-def test_a_ticket_of_a_network_of_torchvision_needs_no_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("network", ["torchvision:shufflenet_v2_x0_5", "timm:mobilenetv4_conv_small_035"])
+def test_a_ticket_of_a_network_of_another_package_needs_no_name(network: str, tmp_path: Path) -> None:
     inputs, targets = np.random.default_rng(0).random((60, 3, 32, 32), np.float32), np.arange(60) % 3
     np.savez(tmp_path / "images.npz", train_inputs=inputs, train_targets=targets)
     ticket, task = tmp_path / "ticket.safetensors", f"tensors:{tmp_path / 'images.npz'}"
-    named = ("--network", "torchvision:shufflenet_v2_x0_5", "--task", task)
+    named = ("--network", network, "--task", task)
     as_json("prune", *named, "--scorer", "synflow", "--rounds", 2, "--density", 0.5, "--out", ticket)
     assert 0 <= as_json("evaluate", ticket, "--untrained")["accuracy"] <= 1
-    assert "did you mean 'resnet18'" in refused("prune", "--network", "torchvision:resnet81", "--task", task)
+    package = network.partition(":")[0]
+    assert "did you mean 'resnet18'" in refused("prune", "--network", f"{package}:resnet81", "--task", task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,32 @@ def test_networks_of_torchvision_by_name() -> None:
         ValueError, match=r"takes images, \(3, height, width\), and the inputs are of shape \(1, 8, 8\)"
     ):
         Workload("torchvision:resnet18", load_task("digits")).build(0)
+
+
+def test_networks_of_timm_by_name() -> None:
+    task = Task.of(torch.randn(60, 1, 32, 64), torch.arange(60) % 7)  # one channel, no square
+    one, same, other = (Workload("timm:mobilenetv4_conv_small_035", task).build(seed) for seed in (1, 1, 2))
+    weights = [network.get_parameter("classifier.weight") for network in (one, same, other)]
+    assert weights[0].shape[0] == 7
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    described = Workload("timm:resnet10t", task).describe()
+    assert (described["network"], len(described["network_code"])) == ("timm:resnet10t", 64)  # timm's version counts
+    with pytest.raises(ValueError, match=r"unknown timm networks? 'resnet10', .*did you mean"):
+        Workload("timm:resnet10", task).build(0)
+
+
+def test_a_network_of_timm_for_one_size_is_built_for_the_tasks() -> None:
+    network = build_network("timm:vit_tiny_patch16_224", (3, 32, 48), 5, seed=0)
+    assert network(torch.zeros(2, 3, 32, 48)).shape == (2, 5)
+    with pytest.raises(ValueError, match=r"cannot build 'xcit_nano_12_p16_224' for images of shape \(3, 8, 8\): "):
+        build_network("timm:xcit_nano_12_p16_224", (3, 8, 8), 5, seed=0)
+
+
+def test_without_timm_one_sentence_says_which_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ValueError, match=r"^networks of timm need .*: pip install 'scratchcard\[timm\]'$"):
+        build_network("timm:resnet10t", (3, 32, 32), 5, seed=0)
 
 
 @pytest.mark.parametrize("name", ["conv_2", "vgg_11_bn", "resnet_20", "wide_resnet_16_4", "vit_small", "lenet_5"])

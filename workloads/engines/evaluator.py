@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from scratchcard.pruning.inputs import Inputs, forward, loss_of, rows, tensors, told
+from scratchcard.pruning.modes import modes_kept
 from scratchcard.workloads.objective import Function, Objective
 from scratchcard.workloads.task import Split
 
@@ -113,22 +113,3 @@ def evaluate_network(network: nn.Module, split: Split, objective: Objective) -> 
     with modes_kept(network):
         network.eval()
         return evaluate_split(lambda inputs: forward(network, inputs), split, objective)[0]
-
-
-@contextmanager
-def modes_kept(network: nn.Module) -> Iterator[None]:
-    """Put the mode of every module back, training or evaluation.
-
-    Examples:
-        >>> network = nn.Sequential(nn.Linear(2, 2), nn.Dropout()).train()
-        >>> with modes_kept(network):
-        ...     _ = network.eval()
-        >>> network.training, network[1].training
-        (True, True)
-    """
-    modes = {module: module.training for module in network.modules()}
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training

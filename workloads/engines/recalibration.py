@@ -11,7 +11,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
 from scratchcard.pruning.inputs import Inputs, forward, placed, rows
-from scratchcard.workloads.engines.evaluator import batch_size, modes_kept
+from scratchcard.pruning.modes import modes_kept
+from scratchcard.workloads.engines.evaluator import batch_size
 from scratchcard.workloads.task import Task
 
 

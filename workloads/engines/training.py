@@ -15,13 +15,14 @@ from scratchcard.clock import spent
 from scratchcard.pruning.compaction import Compacted, compact
 from scratchcard.pruning.inputs import rows
 from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.modes import modes_kept
 from scratchcard.pruning.state import load_state
 from scratchcard.workloads.augmentations import NONE
 from scratchcard.workloads.device import choose_device
 from scratchcard.workloads.engines.autograd import AutogradEngine
 from scratchcard.workloads.engines.checkpoint import Checkpoint, deciding
 from scratchcard.workloads.engines.engine import Engine, State, check_runs, place_split, seeded
-from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_network, modes_kept
+from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_network
 from scratchcard.workloads.engines.loop import Evaluation, Training, run_trainings
 from scratchcard.workloads.engines.selection import ENGINES, EngineName, make_engine
 from scratchcard.workloads.engines.sizing import Sizing

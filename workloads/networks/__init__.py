@@ -11,7 +11,7 @@ from scratchcard.registry import lookup
 from scratchcard.workloads.networks.convolutional import conv, lenet_5, vgg
 from scratchcard.workloads.networks.lenet import lenet_300_100
 from scratchcard.workloads.networks.mlp import mlp
-from scratchcard.workloads.networks.of_torchvision import PREFIX, torchvision_network
+from scratchcard.workloads.networks.of_package import is_of_package, package_network
 from scratchcard.workloads.networks.residual import resnet, wide_resnet
 from scratchcard.workloads.networks.takes import Factory, Shape
 from scratchcard.workloads.networks.transformer import vit_small
@@ -36,8 +36,8 @@ NETWORKS: dict[str, Factory] = {
 def build_network(name: str, input_shape: Shape | Mapping[str, Shape], outputs: int, seed: int) -> nn.Module:
     """The network called `name` for this input shape and so many outputs, initialised from `seed` alone.
 
-    A name is a registered one, or `torchvision:` and a name of torchvision's. The same seed gives the same weights in
-    every process and leaves the global random state as it was.
+    A name is a registered one, or `torchvision:` or `timm:` and a name of theirs. The same seed gives the same weights
+    in every process and leaves the global random state as it was.
 
     Raises:
         ValueError: unknown name, or an input shape that the network does not take.
@@ -45,10 +45,10 @@ def build_network(name: str, input_shape: Shape | Mapping[str, Shape], outputs: 
     >>> build_network("lenet_300_100", (1, 8, 8), 10, seed=0)(torch.zeros(2, 1, 8, 8)).shape
     torch.Size([2, 10])
     """
-    if name.startswith(PREFIX):
+    if is_of_package(name):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return torchvision_network(name, input_shape, outputs)
+            return package_network(name, input_shape, outputs)
     try:
         factory = lookup(NETWORKS, "networks", name)
     except ValueError as error:

@@ -1,0 +1,1 @@
+"""The zoo: everything that is done with a network, done with a hundred of all kinds."""

@@ -1,0 +1,1 @@
+"""Networks that are nowhere else by name."""
