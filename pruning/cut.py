@@ -101,7 +101,7 @@ def by_lot(scores: Scores, mask: Mask, *, scope: Scope = "global", within: Mask 
         values = torch.cat([scores.tensors[name].reshape(-1) for name in names])
         pruned = ~kept
         if within is not None:
-            pruned &= torch.cat([within.tensors[name].reshape(-1) for name in names])
+            pruned &= torch.cat([within.tensors[name].reshape(-1) for name in names]).to(pruned.device)
         if bool(pruned.any()):
             drawn = values == values[pruned].max()
             # What a floor kept by lot has the score of pruned weights of its own layer.
