@@ -57,6 +57,9 @@ class OnCuda(Tensor):
     def __repr__(self) -> str:  # type: ignore[override]
         return f"OnCuda({self.held})"
 
+    def untyped_storage(self) -> torch.UntypedStorage:
+        return self.held.untyped_storage()
+
     def __tensor_flatten__(self) -> tuple[list[str], None]:
         return ["held"], None
 
