@@ -201,7 +201,7 @@ def pretended_cuda(devices: int = 1) -> Iterator[None]:
         for name, value in told.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, value))
         stack.enter_context(mock.patch.object(torch, "Generator", _Generator))
-        stack.enter_context(mock.patch.object(torch.optim.Optimizer, _HEALTH, lambda _: None, create=True))
+        stack.enter_context(mock.patch.object(torch.optim.Optimizer, _HEALTH, return_value=None, create=True))
         stack.enter_context(mock.patch.object(torch, "inference_mode", _no_grad))  # it takes no tensors like these
         stack.enter_context(_Function())
         stack.enter_context(_Dispatch())
