@@ -6,6 +6,7 @@ JOBS ?= 2
 DEMO ?= demo
 MINUTES ?= 10
 SITE ?= site
+DEVICE ?= cuda
 # Small networks train several times slower with two torch threads than with one; parallelism goes across runs.
 export OMP_NUM_THREADS ?= 1
 
@@ -14,7 +15,7 @@ GRIDS := last_table baselines regimes combined stacks saw meta features
 RUNS ?= runs/results
 OURS ?= runs/ours
 
-.PHONY: help setup demo test test-all torture bench zoo lint format results thesis publish report example predictor ours table docs clean
+.PHONY: help setup demo test test-all torture bench zoo gpu lint format results thesis publish report example predictor ours table docs clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -46,6 +47,10 @@ bench: setup ## speed and memory, as ratios in one run
 
 zoo: setup ## everything done with a hundred networks of all kinds: docs/zoo.md (hours; goes on where it stopped)
 	$(BIN)/python -m experiments.zoo --jobs $(JOBS)
+
+gpu: ## on a machine with a GPU: its tests and what it is worth, on one page (WHEELS=folder where packages are missing)
+	env -u OMP_NUM_THREADS $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m benchmarks.gpu --device $(DEVICE) \
+		$(if $(WHEELS),--wheels $(WHEELS)) $(if $(OUT),--out $(OUT))
 
 lint: setup ## style, types, import order
 	$(BIN)/ruff check .

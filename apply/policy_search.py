@@ -124,7 +124,7 @@ class PolicySearch:
             if not leases.take("search"):
                 raise OSError(f"another search writes {file}: let it end, or name another file")
             done = self._read(file)
-            pool = stack.enter_context(open_pool(session.jobs, session.dask))
+            pool = stack.enter_context(open_pool(session.jobs, session.dask, session.device))
             for generation in range(self.generations):
                 candidates = [search.ask() for _ in range(self.population)]
                 seeds = self.first_seed + draw.choice(self.seeds, len(self.tasks), replace=False)

@@ -163,7 +163,7 @@ def _build_apart(
         return partial(_in_worker, workload, seed, out.absolute(), recording, there, manifest)
 
     lost: dict[int, Died] = {}
-    pooled = open_pool(session.jobs, session.dask)
+    pooled = open_pool(session.jobs, session.dask, session.device)
     with pooled as pool, contextlib.closing(completed(share.calls(call), pool, what="seed")) as outcomes:
         for done, (seed, outcome) in enumerate(outcomes, start=1):
             if isinstance(outcome, Died):

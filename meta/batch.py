@@ -8,6 +8,8 @@ from typing import Self
 
 import numpy as np
 
+from scratchcard.score_tables.schema import TableBlock
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -46,3 +48,27 @@ class Batch:
         """The rows from `start` to `stop`, `size` at a time."""
         for place in range(start, stop, size):
             yield self.part(place, min(place + size, stop))
+
+
+def side_by_side(block: TableBlock, features: Sequence[str], chosen: np.ndarray | None = None) -> np.ndarray:
+    """Columns of a block as `(n, F)` float32, of all its rows or of the chosen ones.
+
+    Raises:
+        ValueError: a feature is not finite.
+
+    Examples:
+        >>> from scratchcard.score_tables.schema import TableBlock
+        >>> columns = {"magnitude": np.array([0.5, 0.1], np.float32), "kept": np.array([1, 0], np.float32)}
+        >>> side_by_side(TableBlock("toy", 0, 0, "weight", np.arange(2), columns), ["magnitude"], np.array([1]))
+        array([[0.1]], dtype=float32)
+    """
+    x = np.empty((block.rows if chosen is None else len(chosen), len(features)), dtype=np.float32)
+    for place, name in enumerate(features):
+        column = block.columns[name]
+        x[:, place] = column if chosen is None else column[chosen]
+        if not np.isfinite(x[:, place]).all():
+            raise ValueError(
+                f"feature {name!r} of {block.workload!r} seed {block.seed}, {block.parameter!r}, "
+                "holds NaN or infinity; build the table again"
+            )
+    return x

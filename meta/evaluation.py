@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from scratchcard.meta.parts import Key
 from scratchcard.meta.predictor import Predictor
-from scratchcard.meta.rows import Key, networks_of
+from scratchcard.meta.rows import networks_of
 from scratchcard.score_tables.table import ScoreTable
+from scratchcard.workers.cluster import Cluster
+from scratchcard.workers.pool import ordered
+from scratchcard.workers.worker import alone
 
 
 def evaluate_predictor(
@@ -19,6 +24,7 @@ def evaluate_predictor(
     *,
     networks: Sequence[Key] | None = None,
     rounds: Collection[int] | None = None,
+    cluster: Cluster | None = None,
 ) -> dict[str, Any]:
     """The predictor on some networks of a table (all by default), as plain JSON.
 
@@ -36,7 +42,7 @@ def evaluate_predictor(
     weights of the highest scores, ties counted as their expectation under a random order; `noise_ceiling`,
     the share of the ticket's weights that a second slow ticket keeps (`kept_repeat`), None if not run.
 
-    Memory: the scores of one network.
+    Memory: the scores of one network. With a cluster its workers take a network each.
 
     Raises:
         ValueError: the table lacks the predictor's features or the networks asked for.
@@ -54,6 +60,41 @@ def evaluate_predictor(
     networks = networks_of(table) if networks is None else networks
     if not networks:
         raise ValueError("no network to evaluate on: none was named")
+    if cluster is None:
+        ticket, entries, sums = _figures(predictor, table, networks, rounds)
+    else:
+        calls = [partial(_alone, predictor, table, [network], rounds) for network in networks]
+        entries, sums = [], {}
+        try:
+            for name, some, own in ordered(calls, cluster, what="network"):
+                ticket = name
+                entries += some
+                for number, found in own.items():
+                    sums.setdefault(number, Sums()).merge(found)
+        except FileNotFoundError as error:
+            raise cluster.does_not_see(error) from error
+    by_round = [
+        _summary(number, sums.get(number, Sums()), [entry for entry in entries if entry["round"] == number])
+        for number in sorted({entry["round"] for entry in entries})
+    ]
+    if not by_round:
+        raise ValueError("no rows to evaluate on: the chosen networks have none in the rounds asked for")
+    return by_round[0] | {"ticket": ticket, "by_round": by_round, "networks": entries}
+
+
+Figures = tuple[str, list[dict[str, Any]], dict[int, "Sums"]]
+
+
+def _alone(*arguments: Any) -> Figures:
+    """By a worker of the cluster."""
+    with alone():
+        return _figures(*arguments)
+
+
+def _figures(
+    predictor: Predictor, table: ScoreTable, networks: Sequence[Key], rounds: Collection[int] | None
+) -> Figures:
+    """The ticket's column, the figures of each network and round, and the sums of each round."""
     columns = set(table.schema.targets)
     ticket = predictor.target if predictor.target.startswith("kept") else "kept"
     wanted = {predictor.target, ticket, "kept_repeat"} & columns
@@ -81,13 +122,7 @@ def evaluate_predictor(
                 entry |= _ticket_figures(np.concatenate(scores), np.concatenate(kept))
                 entry["noise_ceiling"] = _repeated(np.concatenate(kept), np.concatenate(repeat)) if repeat else None
             entries.append(entry)
-    by_round = [
-        _summary(number, sums.get(number, Sums()), [entry for entry in entries if entry["round"] == number])
-        for number in sorted({entry["round"] for entry in entries})
-    ]
-    if not by_round:
-        raise ValueError("no rows to evaluate on: the chosen networks have none in the rounds asked for")
-    return by_round[0] | {"ticket": ticket, "by_round": by_round, "networks": entries}
+    return ticket, entries, sums
 
 
 def _summary(number: int, sums: Sums, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -141,10 +176,14 @@ class Sums:
         if not len(y):
             return
         own = float(y.mean())
-        total = self.count + len(y)
-        self.squares += float(((y - own) ** 2).sum()) + (own - self.mean) ** 2 * self.count * len(y) / total
-        self.mean += (own - self.mean) * len(y) / total
-        self.errors += float(((y - predicted) ** 2).sum())
+        self.merge(Sums(len(y), own, float(((y - own) ** 2).sum()), float(((y - predicted) ** 2).sum())))
+
+    def merge(self, other: Sums) -> None:
+        """Those of other rows; there are some."""
+        total = self.count + other.count
+        self.squares += other.squares + (other.mean - self.mean) ** 2 * self.count * other.count / total
+        self.mean += (other.mean - self.mean) * other.count / total
+        self.errors += other.errors
         self.count = total
 
     @property

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from scratchcard.artefacts.version import versions
 from scratchcard.meta.arrays import plain
 from scratchcard.meta.evaluation import evaluate_predictor
+from scratchcard.meta.parts import Key
 from scratchcard.meta.predictor import Predictor, check_objective
 from scratchcard.meta.predictors import PREDICTORS, Family, Progress
-from scratchcard.meta.rows import Key, Rows, networks_of
+from scratchcard.meta.rows import Rows, networks_of
 from scratchcard.registry import lookup
 from scratchcard.score_tables.schema import THESIS_FEATURES
 from scratchcard.score_tables.table import ScoreTable, check_known
 from scratchcard.settings import make
+from scratchcard.workers.cluster import open_cluster
 
 TARGETS = {"regression": "score", "classification": "kept", "ranking": "kept"}
 """What an objective is fitted to by default."""
@@ -123,6 +126,7 @@ def fit(
     keep_positives: bool | None = None,
     threads: int = 1,
     evaluate: bool = True,
+    dask: str | None = None,
     **options: Any,
 ) -> Predictor:
     """Fit one family on a table and measure it on the networks trained on and held out.
@@ -138,6 +142,9 @@ def fit(
         keep_positives: whether a sample holds all rows with a positive target, the others weighted up for it;
             by default yes except for regression.
         evaluate: False leaves the metrics empty.
+        dask: address of a Dask scheduler whose workers see the table: they read its rows, a part each, and this
+            process merges their sums (linear, multishot); LightGBM trains across them (gbm); any other family is
+            fitted by one of them, and so is each network's evaluation. Sums differ from one machine's by rounding.
 
     Raises:
         ValueError: anything unknown, an objective that the family lacks, a classification target other than
@@ -163,40 +170,44 @@ def fit(
         raise ValueError(f"the table has no target {target!r}; it has {', '.join(table.schema.targets) or 'none'}")
     if max_rows is not None and max_rows < 1:
         raise ValueError(f"max_rows must be at least 1, got {max_rows}")
-    rows = Rows(
-        table,
-        names,
-        target,
-        split.train,
-        rounds=None if rounds is None else tuple(rounds),
-        max_rows=made.sample if max_rows is None else max_rows,
-        keep_positives=chosen != "regression" if keep_positives is None else keep_positives,
-        seed=seed,
-    )
-    if chosen == "classification":
-        _check_classes(rows)
-    arrays = made.fit(rows, chosen, seed=seed, threads=threads, progress=progress)
-    columns = tuple(table.schema.column(name) for name in names)
-    training = {
-        "table_digest": table.digest,
-        "train": split.train,
-        "held_out": split.held_out,
-        "rounds": rounds,
-        "seed": seed,
-        "threads": threads,
-        "sampling": rows.sampling,
-        "versions": versions(),
-    }
-    record = {"options": plain(asdict(made)), "training": plain(training)}  # type: ignore[call-overload]
-    predictor = Predictor(family, chosen, target, columns, arrays, **record)
-    if not evaluate:
-        return predictor
-    metrics = {
-        side: evaluate_predictor(predictor, table, networks=networks, rounds=rounds)
-        for side, networks in (("train", split.train), ("held_out", split.held_out))
-        if networks
-    }
-    return Predictor(family, chosen, target, columns, arrays, **record, metrics=plain(metrics))
+    with open_cluster(dask) as cluster:
+        rows = Rows(
+            table,
+            names,
+            target,
+            split.train,
+            rounds=None if rounds is None else tuple(rounds),
+            max_rows=made.sample if max_rows is None else max_rows,
+            keep_positives=chosen != "regression" if keep_positives is None else keep_positives,
+            seed=seed,
+            cluster=cluster,
+        )
+        if chosen == "classification":
+            _check_classes(rows)
+        settled = partial(made.fit, rows, chosen, seed=seed, threads=threads)
+        apart = cluster is not None and not made.by_parts
+        arrays = rows.by_a_worker(settled) if apart else settled(progress=progress)
+        columns = tuple(table.schema.column(name) for name in names)
+        training = {
+            "table_digest": table.digest,
+            "train": split.train,
+            "held_out": split.held_out,
+            "rounds": rounds,
+            "seed": seed,
+            "threads": threads,
+            "sampling": rows.sampling,
+            "versions": versions(),
+        }
+        record = {"options": plain(asdict(made)), "training": plain(training)}  # type: ignore[call-overload]
+        predictor = Predictor(family, chosen, target, columns, arrays, **record)
+        if not evaluate:
+            return predictor
+        metrics = {
+            side: evaluate_predictor(predictor, table, networks=networks, rounds=rounds, cluster=cluster)
+            for side, networks in (("train", split.train), ("held_out", split.held_out))
+            if networks
+        }
+        return Predictor(family, chosen, target, columns, arrays, **record, metrics=plain(metrics))
 
 
 def _features(table: ScoreTable, features: Sequence[str] | None) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ import lightgbm
 import numpy as np
 
 from scratchcard.meta.batch import Batch
-from scratchcard.meta.rows import Key, Rows
+from scratchcard.meta.parts import Key
+from scratchcard.meta.rows import Rows
 
 
 class Window:

@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, TypeVar
 
 import numpy as np
 
-from scratchcard.meta.batch import Batch
+from scratchcard.meta.batch import Batch, side_by_side
+from scratchcard.meta.parts import Key, Moments, Part, Summary, TargetSums, moments_of, parts_of, target_sums
 from scratchcard.score_tables.schema import TableBlock
 from scratchcard.score_tables.table import ScoreTable
+from scratchcard.score_tables.table_file import RowGroup, read_groups
+from scratchcard.workers.cluster import Cluster
+from scratchcard.workers.pool import ordered
+from scratchcard.workers.worker import alone
 
-Key = tuple[str, int]
-"""Workload and seed: one initialisation of one network."""
-
+Found = TypeVar("Found")
 POOL = 2**20
 """Rows that `Rows.shuffled` mixes at a time."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """The target over all rows: for each network the rows and the positive ones (target > 0); moments.
-
-    Examples:
-        >>> task = sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2)
-        >>> recording = sc.Recording("USS", "magnitude", 0.5)
-        >>> table = sc.build(sc.Workload(nn.Linear(4, 2), task), [0], "summary", recording)
-        >>> Rows(table, ("magnitude",), "kept", (("Linear-own", 0),)).summary
-        Summary(rows=(8,), positives=(4,), mean=0.5, minimum=0.0, maximum=1.0, binary=True)
-    """
-
-    rows: tuple[int, ...]
-    positives: tuple[int, ...]
-    mean: float
-    minimum: float
-    maximum: float
-    binary: bool
 
 
 def networks_of(table: ScoreTable) -> tuple[Key, ...]:
@@ -65,6 +48,7 @@ class Rows:
         features: columns in the order in which the predictor will ask for them.
         networks: (workload, seed), in the order of reading.
         rounds: the slow regime's rounds whose rows are used; all by default.
+        cluster: whose workers read them for sums over parts; None reads them here. It stays here when rows are sent.
 
     Raises:
         ValueError: (when read) a target that is NaN, a feature that is not finite, or more positive rows than
@@ -89,37 +73,69 @@ class Rows:
     max_rows: int | None = None
     keep_positives: bool = False
     seed: int = 0
+    cluster: Cluster | None = None
 
-    def blocks(self, columns: Sequence[str], network: Key) -> Iterator[TableBlock]:
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"cluster": None}
+
+    def groups(self, network: Key) -> tuple[RowGroup, ...]:
         """The row groups of one network."""
         workload, seed = network
-        return self.table.blocks(columns, seeds=(seed,), workloads=(workload,), rounds=self.rounds)
+        return self.table.groups(seeds=(seed,), workloads=(workload,), rounds=self.rounds)
+
+    def blocks(self, columns: Sequence[str], network: Key, groups: slice | None = None) -> Iterator[TableBlock]:
+        """The rows of one network, or of some of its row groups, a row group at a time."""
+        self.table.schema.check(columns)
+        return read_groups(self.groups(network)[groups or slice(None)], columns)
+
+    def over_parts(
+        self,
+        part: Callable[[Rows, Part], Found],
+        *,
+        sampled: bool = True,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Iterator[Found]:
+        """What a function finds in each part of the rows, in their order; here all rows are one part.
+
+        Args:
+            part: called with these rows and a part, here or by a worker of the cluster.
+            sampled: whether it reads `batches`, whose sample is drawn network by network.
+            progress: called with the parts that a cluster has done and their number.
+
+        Raises:
+            OSError: a worker of the cluster does not see the table, or parts kill their workers.
+        """
+        if self.cluster is None:
+            yield part(self, Part(self.networks))
+            return
+        sizes = {network: [group.rows for group in self.groups(network)] for network in self.networks}
+        parts = parts_of(sizes)
+        if sampled and self._quotas is not None:
+            parts = [Part((network,)) for network in self.networks]
+        for done, found in enumerate(self._by_workers([partial(part, self, each) for each in parts]), start=1):
+            yield found
+            if progress is not None:
+                progress(done, len(parts))
+
+    def by_a_worker(self, call: Callable[[], Found]) -> Found:
+        """What a call returns that one worker of the cluster makes. Errors as of `over_parts`."""
+        (found,) = self._by_workers([call])
+        return found
+
+    def _by_workers(self, calls: Sequence[Callable[[], Found]]) -> Iterator[Found]:
+        assert self.cluster is not None  # noqa: S101
+        try:
+            yield from ordered([partial(_alone, call) for call in calls], self.cluster, what="part of the fit")
+        except FileNotFoundError as error:
+            raise self.cluster.does_not_see(error) from error
 
     @cached_property
     def summary(self) -> Summary:
         """One pass over the target alone."""
-        rows, positives, total, binary = list[int](), list[int](), 0.0, True
-        minimum, maximum = np.inf, -np.inf
-        for network in self.networks:
-            count = above = 0
-            for block in self.blocks([self.target], network):
-                y = block.columns[self.target]
-                if not np.isfinite(y).all():
-                    raise ValueError(
-                        f"target {self.target!r} of {network[0]!r} seed {network[1]} holds NaN or infinity; "
-                        "fit on seeds where it was run, or on another target"
-                    )
-                count += len(y)
-                above += int((y > 0).sum())
-                total += float(y.sum(dtype=np.float64))
-                binary = binary and bool(((y == 0) | (y == 1)).all())
-                if len(y):
-                    minimum, maximum = min(minimum, float(y.min())), max(maximum, float(y.max()))
-            rows.append(count)
-            positives.append(above)
-        if not sum(rows):
-            raise ValueError("no rows to fit on: the chosen workloads, seeds and rounds are empty")
-        return Summary(tuple(rows), tuple(positives), total / sum(rows), minimum, maximum, binary)
+        found = TargetSums()
+        for sums in self.over_parts(target_sums, sampled=False):
+            found.merge(sums)
+        return found.summary(self.networks)
 
     @cached_property
     def _quotas(self) -> tuple[int, ...] | None:
@@ -187,8 +203,13 @@ class Rows:
             "weight_of_other_rows": 1.0 if self.weight is None else self.weight,
         }
 
-    def batches(self, networks: Sequence[Key] | None = None) -> Iterator[Batch]:
-        """The rows, at most one row group at a time; always the same ones in the same order."""
+    def batches(self, networks: Sequence[Key] | None = None, groups: slice | None = None) -> Iterator[Batch]:
+        """The rows, at most one row group at a time; always the same ones in the same order.
+
+        Args:
+            networks: only of these.
+            groups: only of these row groups; of rows that are no sample.
+        """
         for network in self.networks if networks is None else networks:
             place = self.networks.index(network)
             left = self.summary.rows[place]
@@ -196,7 +217,7 @@ class Rows:
                 left -= self.summary.positives[place]
             wanted = None if self._quotas is None else self._quotas[place]
             generator = np.random.default_rng([self.seed, 1, place])
-            for block in self.blocks([*self.features, self.target], network):
+            for block in self.blocks([*self.features, self.target], network, groups):
                 y = block.columns[self.target].astype(np.float64)
                 chosen: np.ndarray | None = None
                 if wanted is not None:
@@ -210,7 +231,7 @@ class Rows:
                     y = y[chosen]
                 if not len(y):
                     continue
-                x = _side_by_side(block, self.features, chosen)
+                x = side_by_side(block, self.features, chosen)
                 weight = None if self.weight is None else np.where(y > 0, 1.0, self.weight)
                 yield Batch(x, y, weight)
 
@@ -260,17 +281,15 @@ class Rows:
 
     @cached_property
     def _moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Batches are merged by the update of Chan, Golub and LeVeque (1979), stable for large means."""
-        count, mean, squares = 0, np.zeros(len(self.features)), np.zeros(len(self.features))
-        for batch in self.batches():
-            for start in range(0, len(batch.y), 65_536):
-                x = batch.x[start : start + 65_536].astype(np.float64)
-                own = x.mean(axis=0)
-                total = count + len(x)
-                squares += ((x - own) ** 2).sum(axis=0) + (own - mean) ** 2 * (count * len(x) / total)
-                mean += (own - mean) * (len(x) / total)
-                count = total
-        return mean, np.sqrt(squares / count)
+        found = Moments(0, np.zeros(len(self.features)), np.zeros(len(self.features)))
+        for moments in self.over_parts(moments_of):
+            found.merge(moments)
+        return found.mean, np.sqrt(found.squares / found.count)
+
+
+def _alone(call: Callable[[], Found]) -> Found:
+    with alone():
+        return call()
 
 
 def _share(generator: np.random.Generator, rows: int, left: int, wanted: int) -> int:
@@ -278,16 +297,3 @@ def _share(generator: np.random.Generator, rows: int, left: int, wanted: int) ->
     if rows == left:
         return wanted
     return int(generator.hypergeometric(rows, left - rows, wanted)) if rows and wanted else 0
-
-
-def _side_by_side(block: TableBlock, features: tuple[str, ...], chosen: np.ndarray | None) -> np.ndarray:
-    x = np.empty((block.rows if chosen is None else len(chosen), len(features)), dtype=np.float32)
-    for place, name in enumerate(features):
-        column = block.columns[name]
-        x[:, place] = column if chosen is None else column[chosen]
-        if not np.isfinite(x[:, place]).all():
-            raise ValueError(
-                f"feature {name!r} of {block.workload!r} seed {block.seed}, {block.parameter!r}, "
-                "holds NaN or infinity; build the table again"
-            )
-    return x

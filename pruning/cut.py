@@ -130,9 +130,10 @@ def _drawn(compared: Mapping[str, Tensor], mask: Mask, within: Mask | None) -> i
 
 
 def _parts(*tensors: Tensor | None) -> Iterator[tuple[Any, ...]]:
-    """Parts of the same places of several tensors; of None always None."""
-    flat = [None if tensor is None else tensor.reshape(-1) for tensor in tensors]
-    size = next(tensor.numel() for tensor in flat if tensor is not None)
+    """Parts of the same places of several tensors, on the device of the first; of None always None."""
+    first = next(tensor for tensor in tensors if tensor is not None)
+    flat = [None if tensor is None else tensor.to(first.device).reshape(-1) for tensor in tensors]
+    size = first.numel()
     for start in range(0, size, _CHUNK):
         yield tuple(None if tensor is None else tensor[start : start + _CHUNK] for tensor in flat)
 

@@ -102,8 +102,9 @@ def sweep(
     Args:
         experiments: what to run; equal ones are run once.
         folder: of the records.
-        session: where and how: its device (on a GPU several jobs share it), and its `jobs` or `dask`. A cluster's
-            workers that see `folder` share their work there; others keep a `.shared` of their own under the same name.
+        session: where and how: its device, and its `jobs` or `dask`. Jobs are spread over the GPUs if the device is
+            `cuda`; where there are more jobs, several share one. A cluster's workers that see `folder` share their work
+            there; others keep a `.shared` of their own under the same name.
         together: train so many tickets at once with stacked parameters, in this process: for GPUs, whose steps cost
             about the same for one small network as for many. Slower than one by one on a CPU.
         keep_tickets: keep each trained ticket as `tickets/<digest>.safetensors`; runs whose ticket is missing are run
@@ -157,7 +158,7 @@ def sweep(
         stack.callback(remove_unfinished, folder)  # what killed workers were writing
         stack.callback(forget, folder)
         leases = stack.enter_context(Leases(folder / LEASES))
-        pool = stack.enter_context(open_pool(session.jobs, session.dask if missing else None))
+        pool = stack.enter_context(open_pool(session.jobs, session.dask if missing else None, device))
         report()
         share = share_of({e.digest: e for e in todo}, folder, leases, keep_tickets)
         calls: Iterable[tuple[Experiment | None, Call | Ready] | None] = share.calls(call)

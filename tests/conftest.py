@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 import torch
 from hypothesis import settings
 
 from scratchcard.pruning import known_layers
+from tests.pretended_cuda import pretended_cuda
 
 settings.register_profile("dev", deadline=None)  # machines are noisy
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("dev")
 if os.environ.get("CI"):
     settings.load_profile("ci")  # a red build must stay red until it is mended, a green one green
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Where there is no CUDA device the tests marked `cuda`, with their fixtures, have a pretended one."""
+    if item.get_closest_marker("cuda") is None or torch.cuda.is_available():
+        return (yield)
+    with pretended_cuda():
+        return (yield)
 
 
 @pytest.fixture(autouse=True)

@@ -61,6 +61,24 @@ class Cluster:
             )
         self._pool = self._client.get_executor(pure=False)
 
+    @property
+    def client(self) -> Any:
+        """Dask's own, for libraries that are given one."""
+        return self._client
+
+    def workers(self) -> frozenset[str]:
+        """Addresses of the workers that there are now."""
+        with self._gone_told():
+            return frozenset(self._client.scheduler_info(n_workers=-1)["workers"])
+
+    @staticmethod
+    def does_not_see(error: FileNotFoundError) -> OSError:
+        """What to say where a worker lacks a file that this process reads."""
+        return OSError(
+            f"a worker of the cluster does not see the table ({error}): put it where all workers read it under the "
+            "same name, a shared folder or an object store"
+        )
+
     def room(self, busy: int) -> bool:
         """See `Pool`; workers may join later."""
         with self._gone_told():
@@ -100,3 +118,22 @@ class Cluster:
             with contextlib.suppress(Exception):
                 self._pool.shutdown(wait=False)
             self._client.close()
+
+
+@contextlib.contextmanager
+def open_cluster(address: str | None) -> Iterator[Cluster | None]:
+    """The cluster at an address, let go of at the end; none without an address. Errors as of `Cluster`.
+
+    Examples:
+        >>> with open_cluster(None) as cluster:
+        ...     cluster is None
+        True
+    """
+    if address is None:
+        yield None
+        return
+    cluster = Cluster(address)
+    try:
+        yield cluster
+    finally:
+        cluster.close(kill=False)

@@ -87,12 +87,13 @@ class Here:
 
 
 @contextlib.contextmanager
-def open_pool(jobs: int = 1, dask: str | None = None) -> Iterator[Pool]:
+def open_pool(jobs: int = 1, dask: str | None = None, device: Any = "cpu") -> Iterator[Pool]:
     """`jobs` processes of one thread each, or the workers of a Dask scheduler; one job makes its calls in this process.
 
     Args:
         jobs: calls at once.
         dask: the scheduler's address, `tcp://host:port`; then `jobs` is not used.
+        device: that the calls work on; with `cuda` the processes are spread over the GPUs, see `gpus_for`.
 
     Raises:
         ValueError: fewer than one job, dask is not installed, or that is no address.
@@ -110,9 +111,10 @@ def open_pool(jobs: int = 1, dask: str | None = None) -> Iterator[Pool]:
 
         pool: Pool = Cluster(dask)
     elif jobs > 1:
+        from scratchcard.workers.gpus import gpus_for
         from scratchcard.workers.processes import Processes
 
-        pool = Processes(jobs)
+        pool = Processes(jobs, gpus_for(device))
     else:
         pool = Here()
     try:

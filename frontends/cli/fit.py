@@ -12,7 +12,7 @@ from scratchcard.frontends.cli import options as opt
 NOTHING = "nothing, so that nothing tells how good the predictor is on networks that it did not see"
 
 
-_PASSED = ("objective", "target", "train_seeds", "held_out_seeds", "rounds", "seed", "max_rows", "threads")
+_PASSED = ("objective", "target", "train_seeds", "held_out_seeds", "rounds", "seed", "max_rows", "threads", "dask")
 
 
 @click.command()
@@ -57,6 +57,10 @@ _PASSED = ("objective", "target", "train_seeds", "held_out_seeds", "rounds", "se
 )
 @click.option("--seed", type=opt.SEED, default=0, show_default=True, help="Of the fit's own randomness, e.g. 7.")
 @click.option("--threads", type=opt.COUNT, default=1, show_default=True, help="For forest and gbm, e.g. 2.")
+@click.option(
+    "--dask",
+    help="Fit on the workers of this Dask scheduler, which read the table, e.g. tcp://10.0.0.5:8786. [default: none]",
+)
 @click.option("--device", help="Where mlp is trained, e.g. auto or cuda. [default: cpu]")
 @click.option("--out", type=opt.PATH, default="predictor", show_default=True, help="The bundle's folder, e.g. imp-gbm.")
 @opt.overwrite_option
@@ -67,6 +71,7 @@ def fit(table: Path, out: Path, overwrite: bool, **options: Any) -> None:
     \b
     scratchcard fit table --family gbm --objective classification --held-out-seeds 3
     scratchcard fit table --family linear --features thesis --out thesis-linear
+    scratchcard fit large-table --family linear --dask tcp://10.0.0.5:8786
     scratchcard fit table --family mlp --option epochs=10 --option hidden=[64,32] --device auto
     """
     from scratchcard.artefacts.destination import check_destination

@@ -24,6 +24,7 @@ class Family(Protocol):
         objectives: what it can be fitted for.
         sample: the rows it is fitted on unless `max_rows` says otherwise (None: all of them); what a family
             holds in memory is written in its docstring.
+        by_parts: whether `fit` leaves the rows to a cluster's workers where there is one; otherwise one of them fits.
 
     Examples:
         >>> from scratchcard.meta.predictors.tree import Tree
@@ -34,6 +35,7 @@ class Family(Protocol):
 
     objectives: ClassVar[tuple[Objective, ...]] = ("classification", "regression")
     sample: ClassVar[int | None] = None
+    by_parts: ClassVar[bool] = False
 
     def fit(
         self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None

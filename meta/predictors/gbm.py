@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from scratchcard.meta.arrays import Arrays, Forward
+from scratchcard.meta.batch import Batch
 from scratchcard.meta.logistic import logistic
+from scratchcard.meta.parts import Part
 from scratchcard.meta.predictors.family import Family, Objective, Progress
 from scratchcard.meta.rows import Rows
 from scratchcard.meta.trees import Trees, check_size, joined, round_down
@@ -41,7 +44,7 @@ class GBM(Settings, Family):
         ranking, grades: the ranking loss, and see above.
 
     Memory: LightGBM's binned table (a byte a row and feature), the targets, and one row group; for ranking
-    the rows of one network instead.
+    the rows of one network instead. On a cluster the workers together hold all rows besides, four bytes a feature.
 
     Examples:
         >>> GBM(trees=100, learning_rate=0.1).leaves
@@ -69,6 +72,7 @@ class GBM(Settings, Family):
     grades: int = setting(10, help="Steps of the target in a ranking", example=5, low=1)
 
     objectives: ClassVar[tuple[Objective, ...]] = ("classification", "regression", "ranking")
+    by_parts: ClassVar[bool] = True
 
     def fit(self, rows: Rows, objective: Objective, **how: Any) -> dict[str, np.ndarray]:
         """The arrays of `meta.trees.Trees`."""
@@ -85,12 +89,6 @@ class GBM(Settings, Family):
         check_size(self.trees, self.leaves)
         if objective == "ranking" and self.balanced:
             raise ValueError("ranking compares rows with each other: leave out `balanced`")
-        orders = _orders(rows, seed) if objective == "ranking" else None
-        y, weight = _targets(rows, self.balanced, orders)
-        group = None
-        if orders is not None:
-            y, weight = self._graded(y, rows), None
-            group = [size for count in rows.counts for size in _queries(count)]
         parameters = {
             "objective": {"regression": "regression", "classification": "binary"}.get(objective, self.ranking),
             "num_leaves": self.leaves,
@@ -107,6 +105,19 @@ class GBM(Settings, Family):
             "force_row_wise": True,
             "verbosity": -1,
         }
+        if rows.cluster is not None:
+            from scratchcard.meta.lightgbm_cluster import train_on_cluster
+
+            prepared = partial(_prepared, family=self, objective=objective, seed=seed)
+            ranked = [_queries(count) for count in rows.counts] if objective == "ranking" else None
+            weighted = ranked is None and (self.balanced or rows.weight is not None)
+            return train_on_cluster(rows, parameters, self.trees, prepared, weighted=weighted, groups=ranked)
+        orders = _orders(rows, seed) if objective == "ranking" else None
+        y, weight = _targets(rows, self.balanced, orders)
+        group = None
+        if orders is not None:
+            y, weight = self._graded(y, rows), None
+            group = [size for count in rows.counts for size in _queries(count)]
         dataset = lightgbm.Dataset(sequences(rows, orders), label=y, weight=weight, group=group, params=parameters)
         callbacks = [] if progress is None else [lambda state: progress(state.iteration + 1, self.trees)]
         return lightgbm.train(parameters, dataset, num_boost_round=self.trees, callbacks=callbacks)
@@ -200,7 +211,19 @@ def _columns(feature: Any, threshold: Any, left: Any, right: Any, value: np.ndar
 
 def _orders(rows: Rows, seed: int) -> list[np.ndarray]:
     """A random order of each network's rows, so that every query holds rows of all layers."""
-    return [np.random.default_rng([seed, 2, place]).permutation(count) for place, count in enumerate(rows.counts)]
+    return [_order(rows, seed, place) for place in range(len(rows.counts))]
+
+
+def _prepared(rows: Rows, part: Part, batch: Batch, *, family: GBM, objective: Objective, seed: int) -> Batch:
+    """The rows of a part as they are trained on: in the order of the queries and with grades for a ranking."""
+    if objective != "ranking":
+        return Batch(batch.x, batch.y, rows.weights(batch, family.balanced))
+    order = _order(rows, seed, rows.networks.index(part.networks[0]))
+    return Batch(batch.x[order], family._graded(batch.y[order], rows), None)
+
+
+def _order(rows: Rows, seed: int, place: int) -> np.ndarray:
+    return np.random.default_rng([seed, 2, place]).permutation(rows.counts[place])
 
 
 def _queries(count: int) -> list[int]:

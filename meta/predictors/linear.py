@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 
 from scratchcard.meta.arrays import Arrays, Forward, check_array, check_names
+from scratchcard.meta.parts import Part
 from scratchcard.meta.predictors.family import Family, Objective, Progress
 from scratchcard.meta.rows import Rows
 from scratchcard.settings import Settings
 
 CHUNK = 65_536
+Expand = Callable[[np.ndarray], np.ndarray]
+"""Makes the regressors `(n, K)` of features `(n, F)`."""
 
 
 def linear_forward(arrays: Arrays, features: int, family: str) -> Forward:
@@ -42,7 +46,7 @@ class Linear(Settings, Family):
     updated chunk by chunk (R of [R; chunk] is R of everything so far), which keeps the precision that normal
     equations would square away. The small system that is left is solved as scikit-learn solves the large one
     (smallest solution, the same cut of singular values), so columns that depend on others do no harm; a
-    constant column gets the coefficient 0.
+    constant column gets the coefficient 0. A cluster's workers each make the R of their part of the rows.
 
     Memory: one row group and one chunk of 65,536 rows.
 
@@ -54,6 +58,7 @@ class Linear(Settings, Family):
     """
 
     objectives: ClassVar[tuple[Objective, ...]] = ("regression",)
+    by_parts: ClassVar[bool] = True
 
     def fit(
         self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None
@@ -69,7 +74,7 @@ class Linear(Settings, Family):
 
 
 def least_squares(
-    rows: Rows, progress: Progress | None = None, expand: Callable[[np.ndarray], np.ndarray] | None = None
+    rows: Rows, progress: Progress | None = None, expand: Expand | None = None
 ) -> tuple[np.ndarray, float]:
     """Coefficients and intercept; see `Linear`. `expand` makes the regressors `(n, K)` of features `(n, F)`.
 
@@ -86,20 +91,19 @@ def least_squares(
         >>> coefficients.round(3), round(intercept, 3)
         (array([2.]), 1.0)
     """
-    weights, done = 0.0, 0
+    weights = 0.0
     sums: np.ndarray | None = None
-    for both, weight in _chunks(rows, expand):
-        weights += float(weight.sum())
-        sums = weight @ both if sums is None else sums + weight @ both
+    for weight, part in rows.over_parts(partial(_means, expand=expand)):
+        weights += weight
+        sums = part if sums is None else sums + part
     assert sums is not None  # noqa: S101  (Rows refuses to be empty)
     features, mean = len(sums) - 1, sums / weights
-    triangle = np.zeros((0, features + 1))
-    for both, weight in _chunks(rows, expand):
-        centred = (both - mean) * np.sqrt(weight)[:, None]
-        triangle = np.asarray(np.linalg.qr(np.concatenate([triangle, centred]), mode="r"))
-        done += len(weight)
-        if progress is not None:
-            progress(done, rows.count)
+    triangle: np.ndarray | None = None
+    own = progress if rows.cluster is None else None
+    for part in rows.over_parts(partial(_triangle, mean=mean, expand=expand, progress=own), progress=progress):
+        both = part if triangle is None else np.concatenate([triangle, part])
+        triangle = part if triangle is None else np.asarray(np.linalg.qr(both, mode="r"))
+    assert triangle is not None  # noqa: S101
     cut = max(rows.count, features) * np.finfo(np.float64).eps
     coefficients = np.linalg.lstsq(triangle[:, :features], triangle[:, features], rcond=cut)[0]
     # Centring leaves rounding of a constant, and the smallest solution rounding of its coefficient, which is 0.
@@ -108,11 +112,34 @@ def least_squares(
     return coefficients, float(mean[features] - mean[:features] @ coefficients)
 
 
-def _chunks(rows: Rows, expand: Callable[[np.ndarray], np.ndarray] | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Features and target side by side, and the rows' weights, for some rows at a time."""
-    for batch in rows.batches():
+def _means(rows: Rows, part: Part, *, expand: Expand | None) -> tuple[float, np.ndarray]:
+    """Sum of the weights, and weighted sums of regressors and target."""
+    weights, sums = 0.0, np.zeros(1)
+    for both, weight in _chunks(rows, part, expand):
+        weights += float(weight.sum())
+        sums = weight @ both if len(sums) == 1 else sums + weight @ both
+    return weights, sums
+
+
+def _triangle(
+    rows: Rows, part: Part, *, mean: np.ndarray, expand: Expand | None, progress: Progress | None
+) -> np.ndarray:
+    """R of the centred rows."""
+    triangle, done = np.zeros((0, len(mean))), 0
+    for both, weight in _chunks(rows, part, expand):
+        centred = (both - mean) * np.sqrt(weight)[:, None]
+        triangle = np.asarray(np.linalg.qr(np.concatenate([triangle, centred]), mode="r"))
+        done += len(weight)
+        if progress is not None:
+            progress(done, rows.count)
+    return triangle
+
+
+def _chunks(rows: Rows, part: Part, expand: Expand | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Regressors and target side by side, and the rows' weights, for some rows at a time."""
+    for batch in rows.batches(part.networks, part.groups):
         weights = np.ones(len(batch.y)) if batch.weight is None else batch.weight
         for start in range(0, len(batch.y), CHUNK):
-            part = slice(start, start + CHUNK)
-            x = batch.x[part]
-            yield np.column_stack([x if expand is None else expand(x), batch.y[part]]), weights[part]
+            chunk = slice(start, start + CHUNK)
+            x = batch.x[chunk]
+            yield np.column_stack([x if expand is None else expand(x), batch.y[chunk]]), weights[chunk]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -36,6 +37,7 @@ class Multishot(Settings, Family):
     """
 
     objectives: ClassVar[tuple[Objective, ...]] = ("regression",)
+    by_parts: ClassVar[bool] = True
 
     def fit(
         self, rows: Rows, objective: Objective, *, seed: int, threads: int, progress: Progress | None = None
@@ -46,7 +48,7 @@ class Multishot(Settings, Family):
             found, _ = least_squares(rows, progress)
             return arrays(found, np.zeros(features), -1)
         clock = rows.features.index(CLOCK)
-        found, _ = least_squares(rows, progress, lambda x: np.column_stack([x, x * x[:, clock : clock + 1]]))
+        found, _ = least_squares(rows, progress, partial(_with_products, clock=clock))
         return arrays(found[:features], found[features:], clock)
 
     @staticmethod
@@ -68,6 +70,10 @@ class Multishot(Settings, Family):
             return out
 
         return forward
+
+
+def _with_products(x: np.ndarray, *, clock: int) -> np.ndarray:
+    return np.column_stack([x, x * x[:, clock : clock + 1]])
 
 
 def arrays(coefficients: np.ndarray, drift: np.ndarray, clock: int) -> dict[str, np.ndarray]:

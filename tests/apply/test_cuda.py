@@ -33,7 +33,7 @@ from scratchcard.workloads.session import Session
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
 
-pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+pytestmark = pytest.mark.cuda
 
 DEVICE = "cuda"
 DOUBLE = torch.float64

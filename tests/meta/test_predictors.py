@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -15,6 +16,7 @@ from sklearn.linear_model import LinearRegression
 from scratchcard.meta.batch import Batch
 from scratchcard.meta.bundle import load_bundle, save_bundle
 from scratchcard.meta.fit import fit
+from scratchcard.meta.parts import Part
 from scratchcard.meta.predictor import ROWS, Predictor
 from scratchcard.meta.predictors import PREDICTORS
 from scratchcard.meta.predictors.forest import Forest
@@ -355,10 +357,13 @@ def test_multishot_finds_coefficients_and_drift_again() -> None:
 
     class Given:
         features = ("snip", "grasp", "progress", "wide")
-        count = 500
+        count, cluster = 500, None
 
-        def batches(self) -> list[Batch]:
+        def batches(self, *_: object) -> list[Batch]:
             return [Batch(x[:200], y[:200], None), Batch(x[200:], y[200:], None)]
+
+        def over_parts(self, part: Callable[[Any, Part], Any], **_: object) -> list[Any]:
+            return [part(self, Part((("toy", 0),)))]
 
     found = Multishot().fit(Given(), "regression", seed=0, threads=1)  # type: ignore[arg-type]
     assert found["clock"].tolist() == [2]

@@ -309,7 +309,6 @@ def test_only_random_takes_the_seed() -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @every_scorer
 @everywhere
 def test_on_cuda_scores_agree_with_the_cpu_and_the_generators_stay(name: str, kind: str) -> None:
@@ -317,7 +316,7 @@ def test_on_cuda_scores_agree_with_the_cpu_and_the_generators_stay(name: str, ki
     network.eval()
     mask = random_mask(network)
     expected = make_scorer(name)(network, batch, cross_entropy, mask=mask)
-    network.cuda()
+    network.to("cuda")
     cpu, cuda = torch.get_rng_state(), torch.cuda.get_rng_state()
     found = make_scorer(name)(network, batch, cross_entropy, mask=mask)
     assert all(tensor.is_cuda for tensor in found.tensors.values())

@@ -124,7 +124,6 @@ def test_groups_of_none_are_refused() -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_gpu_as_on_the_cpu() -> None:
     experiments = [EXPERIMENTS[0], EXPERIMENTS[3]]
     for (record, ticket), experiment in zip(ran(experiments, Session("cuda")), experiments, strict=True):

@@ -11,6 +11,7 @@ from functools import partial
 import pytest
 import torch
 
+from scratchcard.workers.gpus import gpus_for
 from scratchcard.workers.pool import Call, Died, completed, open_pool, ordered
 from scratchcard.workers.processes import Processes
 from tests.sweeps.sweeping import lives, until
@@ -133,6 +134,37 @@ def keep(megabytes: int, seconds: float) -> tuple[int, int]:
     _KEPT.append(bytearray(os.urandom(1)) * (megabytes * 2**20))
     time.sleep(seconds)
     return os.getpid(), len(_KEPT)
+
+
+def gpu_of_this_process(seconds: float = 0.0) -> tuple[str | None, int]:
+    time.sleep(seconds)
+    return os.environ.get("CUDA_VISIBLE_DEVICES"), os.getpid()
+
+
+def test_processes_are_spread_over_the_gpus_and_keep_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-7,2")
+    with open_pool(3, device=torch.device("cuda")) as pool:
+        found = list(ordered([partial(gpu_of_this_process, 0.3)] * 3, pool))
+        assert sorted(str(gpu) for gpu, _ in found) == ["5", "5", "GPU-7"]
+        assert len({process for _, process in found}) == 3
+        # One that died is replaced by one on the same GPU.
+        assert isinstance(dict(completed(calls(dies=partial(os._exit, 3)), pool))["dies"], Died)
+        again = ordered([partial(gpu_of_this_process, 0.5)] * 3, pool)
+        assert sorted(str(gpu) for gpu, _ in again) == ["5", "5", "GPU-7"]
+
+
+@pytest.mark.parametrize(("device", "count"), [("cpu", 4), ("cuda:1", 4), ("cuda", 1), ("cuda", 0)])
+def test_one_device_is_one_device(monkeypatch: pytest.MonkeyPatch, device: str, count: int) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "9")
+    assert gpus_for(device) == ()
+
+
+def test_without_a_choice_all_gpus_are_taken_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert gpus_for("cuda") == ("0", "1", "2")
 
 
 def test_fewer_than_one_job_is_refused() -> None:

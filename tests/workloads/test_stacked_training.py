@@ -295,7 +295,6 @@ def test_what_makes_no_group_is_refused() -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("recipe_name", ["sgd", "stopping_momentum", "stopping_adam"])
 @pytest.mark.parametrize("build", [perceptron, tanh, convolutional])
 def test_on_a_gpu_as_on_the_cpu(build: Callable[[int], nn.Module], recipe_name: str) -> None:

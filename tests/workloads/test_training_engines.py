@@ -126,7 +126,6 @@ def test_float32_engines_agree_roughly() -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("engine", ["autograd", "dense", "sparse"])
 def test_engines_agree_on_cuda(engine: str) -> None:
     wanted, wanted_state = reference("perceptron", "momentum")
