@@ -264,7 +264,7 @@ def _differs(
     given = small.gather(examples) if isinstance(examples, Tensor) else examples
     found = UnitGraph()
     try:
-        _, ends = traced(small.network, given, modes=modes, graph=found)
+        _, ends = traced(small.network, given, modes=modes, graph=found, like=graph)
     except Exception:  # it was made for other sizes
         place = first_difference(graph, found, keep)
         return len(found.steps) if place is None else place

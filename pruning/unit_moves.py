@@ -62,7 +62,10 @@ def move(trace: UnitTrace, call: Call) -> None:
     index = flow.spread(torch.arange(len(flow.labels))).contiguous()
     moved = call.again(index)
     pairs = list(zip(call.result, moved, strict=True)) if isinstance(moved, tuple | list) else [(call.result, moved)]
-    axes = [_axis_of(places, flow) if places.shape == result.shape else None for result, places in pairs]
+    axes = [
+        None if places.shape != result.shape else _axis_of(places) if len(flow.labels) > 1 else trace.expected_axis(k)
+        for k, (result, places) in enumerate(pairs)
+    ]
     if any(axis is None for axis in axes):
         return trace.lose(call)
     for (result, places), axis in zip(pairs, axes, strict=True):
@@ -80,9 +83,9 @@ def _moved(trace: UnitTrace, flow: Flow, result: Tensor, places: Tensor, axis: i
     trace.add(Move(flow, made, line, filling))
 
 
-def _axis_of(places: Tensor, flow: Flow) -> int | None:
+def _axis_of(places: Tensor) -> int | None:
     """The one axis along which the places differ."""
-    if len(flow.labels) < 2 or not places.numel():
+    if not places.numel():
         return None
     for axis in range(places.ndim):
         line = places.movedim(axis, 0).reshape(places.shape[axis], -1)

@@ -70,6 +70,7 @@ class UnitTrace(TorchFunctionMode):
     Attributes:
         graph: what is read.
         names: of parameters and buffers by their identity.
+        like: see `traced`.
 
     Examples:
         >>> network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
@@ -80,9 +81,15 @@ class UnitTrace(TorchFunctionMode):
         torch.Size([2, 1])
     """
 
-    def __init__(self, graph: UnitGraph, rules: Mapping[str, Rule], names: Mapping[int, str]) -> None:
+    def __init__(
+        self,
+        graph: UnitGraph,
+        rules: Mapping[str, Rule],
+        names: Mapping[int, str],
+        like: UnitGraph | None = None,
+    ) -> None:
         super().__init__()
-        self.graph, self.rules, self.names = graph, rules, names
+        self.graph, self.rules, self.names, self.like = graph, rules, names, like
         self._flows: dict[int, tuple[Tensor, Flow]] = {}
         self._memory: dict[int, set[int]] = {}
         self._entries = 0
@@ -172,6 +179,14 @@ class UnitTrace(TorchFunctionMode):
         self.add(Step((), found))
         return found
 
+    def expected_axis(self, ahead: int) -> int | None:
+        """The axis of units in what the next step but `ahead` makes, by the graph that this one is to be like."""
+        place = len(self.graph.steps) + ahead
+        if self.like is None or place >= len(self.like.steps):
+            return None
+        makes = self.like.steps[place].makes
+        return None if makes is None else makes.axis
+
     def cut(self, tensor: Any, *axes: Tensor | None) -> str | None:
         """The name of a parameter or buffer, whose first axes run over units from now on; None of any other."""
         name = self.names.get(id(tensor)) if isinstance(tensor, Tensor) else None
@@ -216,6 +231,7 @@ def traced(
     replaced: Mapping[int, Any] | None = None,
     modes: Sequence[bool] = (False, True),
     graph: UnitGraph | None = None,
+    like: UnitGraph | None = None,
 ) -> tuple[UnitGraph, list[Tensor]]:
     """The graph of a network's units, and its outputs in the last pass in evaluation mode.
 
@@ -225,6 +241,7 @@ def traced(
         replaced: other tensors in place of its parameters, by their identity.
         modes: whether each pass is in training mode.
         graph: to be filled, for those who want what was read of a pass that fails.
+        like: the graph of the same network with more units: a single unit's axis is not to be told from others.
 
     Examples:
         >>> traced(nn.Linear(2, 3), torch.ones(2, 2))[0].cuts["weight"]
@@ -239,7 +256,7 @@ def traced(
     outputs: list[Tensor] = []
     for training in modes:
         graph.begin()
-        trace = UnitTrace(graph, RULES, names)
+        trace = UnitTrace(graph, RULES, names, like)
         handles = [handle for module in own.modules() for handle in _watched(trace, module)]
         places = {name: tensor.clone() for name, tensor in tensors(inputs).items()}
         if "" in places and places[""].is_floating_point():

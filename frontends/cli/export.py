@@ -40,7 +40,7 @@ def export(ticket: Path, format_: str, out: Path | None, overwrite: bool, initia
     """Write a ticket's network for other tools: its trained weights, pruned ones zero.
 
     Safetensors, pt and torch-prune are states for the same network; torch-export and onnx are programs of the network
-    without what its mask makes useless, for chains of layers only.
+    without what its mask makes useless.
 
     \b
     scratchcard export ticket.safetensors --as onnx
