@@ -1,13 +1,11 @@
-"""Chains: networks whose layers follow each other one by one, the ones that compaction can cut to size."""
+"""Chains: networks whose layers follow each other one by one, as alignment and the perceptron engine take them."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from scratchcard.pruning.elementwise import ELEMENTWISE
 
@@ -20,13 +18,13 @@ POOLINGS: tuple[type[nn.Module], ...] = tuple(
 
 
 class NotAChainError(ValueError):
-    """The network is not a chain of layers that compaction knows.
+    """The network is not a chain of layers.
 
     Examples:
         >>> chain(nn.Sequential(nn.LSTM(2, 2)))
         Traceback (most recent call last):
             ...
-        scratchcard.pruning.chain.NotAChainError: the layer '0' (LSTM) is none of the layers that can be compacted
+        scratchcard.pruning.chain.NotAChainError: the layer '0' (LSTM) is none of the layers that a chain may have
     """
 
 
@@ -87,7 +85,7 @@ def chain(network: nn.Module) -> tuple[Link, ...]:
     for position, (name, layer) in enumerate(layers):
         what = f"the layer {name!r} ({type(layer).__name__})"
         if _has_hooks(layer):
-            raise NotAChainError(f"{what} has hooks, which would not see a compacted network")
+            raise NotAChainError(f"{what} has hooks, which an engine of layers would not call")
         if any(id(parameter) in seen for parameter in layer.parameters()):
             raise NotAChainError(f"{what} shares its weights with an earlier layer")
         seen.update(id(parameter) for parameter in layer.parameters())
@@ -109,7 +107,7 @@ def chain(network: nn.Module) -> tuple[Link, ...]:
         elif isinstance(layer, CONVOLUTIONS):
             space, units, block, shape = space + 1, layer.out_channels, 1, "map"
         elif not isinstance(layer, (nn.Identity, *NORMALISATIONS, *DROPOUTS, *POOLINGS, *ELEMENTWISE)):
-            raise NotAChainError(f"{what} is none of the layers that can be compacted")
+            raise NotAChainError(f"{what} is none of the layers that a chain may have")
     if not any(link.prunable for link in links):
         raise NotAChainError("the network has no linear or convolution layer in a chain")
     return tuple(links)
@@ -149,26 +147,3 @@ def _features_after(layers: list[tuple[str, nn.Module]], otherwise: int) -> int:
         if isinstance(layer, NORMALISATIONS):
             return layer.num_features
     return otherwise
-
-
-def features(units: Tensor, block: int) -> Tensor:
-    """Indices of the flattened features of `units` `(k,)`: `(k * block,)`.
-
-    Examples:
-        >>> features(torch.tensor([0, 2]), block=3)
-        tensor([0, 1, 2, 6, 7, 8])
-    """
-    if block == 1:
-        return units
-    return (units[:, None] * block + torch.arange(block, device=units.device)).reshape(-1)
-
-
-def by_unit(kept: Tensor, block: int) -> Tensor:
-    """Which units each unit keeps a weight from: `(out, in * block, ...)` -> boolean `(out, in)`.
-
-    Examples:
-        >>> by_unit(torch.tensor([[True, False, False, False]]), block=2)
-        tensor([[ True, False]])
-    """
-    places = math.prod(kept.shape[2:])
-    return kept.reshape(kept.shape[0], kept.shape[1] // block, block * places).any(2)

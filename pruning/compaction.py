@@ -181,16 +181,19 @@ def compact(
     kept = kept_by_unit(graph, plan.tensors, plan.kept)
     known = Known(plan.tensors, kept, graph.shared(), decay, SIGNAL if plan.folds else CONSTANT)
     classes, needed = graph.classes(), needed_labels(graph, known)
+    before, width = -1, 1
     for _ in range(ATTEMPTS):
         keep = chosen(graph, classes, (needed, graph.frozen()))
         small = plan.cut(graph, known, keep)
         place = _differs(small, graph, keep, examples, outputs, modes)
         if place is None:
             return small
-        for step in graph.steps if place < 0 else graph.steps[max(0, place - 1) : place + 1]:
+        before, width = place, 4 * width if place == before else 1
+        for step in graph.steps if place < 0 else graph.steps[max(0, place + 1 - width) : place + 1]:
             for flow in (*step.reads, *([] if step.makes is None else [step.makes])):
                 graph.freeze(flow.labels)
-    return plan.cut(graph, known, torch.ones_like(keep))
+    graph.freeze(torch.arange(len(classes)))
+    return plan.cut(graph, known, torch.ones(len(classes), dtype=torch.bool))
 
 
 class _Plan:

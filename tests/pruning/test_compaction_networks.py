@@ -253,6 +253,20 @@ def test_inputs_by_name_and_tokens() -> None:
     assert torch.allclose(small.network(ids), masked(network, mask)(ids), atol=1e-6)
 
 
+def test_a_single_channel_that_is_left_is_followed_through_flattening() -> None:
+    layers = (nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 6), nn.Unflatten(1, (6, 1)), nn.Flatten())
+    network = nn.Sequential(*layers, nn.Linear(6, 2))
+    mask = Mask.dense(network)
+    mask.tensors["3.weight"][:, 16:] = False
+    mask.tensors["6.weight"][:, 1:] = False
+    small = compact(network, mask, torch.randn(2, 1, 6, 6)).network
+    assert [(layer.in_features, layer.out_features) for layer in (small[3], small[6])] == [(16, 6), (6, 2)]
+    network[4], mask.tensors["3.weight"][1:] = nn.Identity(), False  # a shape by number no more
+    network[3].bias.data.fill_(-1)
+    small = compact(network, mask, torch.randn(2, 1, 6, 6)).network
+    assert [(layer.in_features, layer.out_features) for layer in (small[3], small[6])] == [(16, 1), (1, 2)]
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::scratchcard.pruning.parameters.NotPrunableWarning")
 @pytest.mark.parametrize(

@@ -138,6 +138,37 @@ class Text(nn.Module):
         return self.last(self.attend(x.permute(0, 2, 1)).mean(1))
 
 
+class Hourglass(nn.Module):
+    """Down and up again, by a transposed convolution and by resizing, with what was there before beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.norm, self.low = conv(1, 6), nn.BatchNorm2d(6), nn.Conv2d(6, 8, 3, padding=1)
+        self.up, self.join = nn.ConvTranspose2d(8, 7, 2, stride=2), conv(21, 6)
+        self.last = nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.down(x)))
+        low = F.elu(self.low(F.avg_pool2d(x, 2)))
+        x = torch.cat((x, F.relu(self.up(low)), F.interpolate(low, scale_factor=2)), 1)
+        return self.last(F.dropout2d(self.join(x), 0.0, self.training).flatten(2).mean(-1))
+
+
+class Gated(nn.Module):
+    """One half of the channels is a gate for the other; channels are repeated, turned round and taken singly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.second = nn.Conv1d(6, 16, 3), nn.BatchNorm1d(16), nn.Conv1d(16, 6, 1)
+        self.last = nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = self.norm(self.first(x.squeeze(1))).chunk(2, dim=1)
+        x = torch.relu(left) * torch.sigmoid(right)
+        x = self.second(torch.cat([x, x.flip(1)], 1)).relu_()
+        return self.last(x.sum(2) / 4 - x[..., 0])
+
+
 def option_a() -> nn.Module:
     head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5))
     return nn.Sequential(conv(1, 8), nn.BatchNorm2d(8), nn.ReLU(), Block(8, 8, 1), Block(8, 16, 2), *head)
@@ -156,6 +187,8 @@ UNIT_NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "shared": Shared,
     "functional": Functional,
     "text": Text,
+    "hourglass": Hourglass,
+    "gated": Gated,
     "option a": option_a,
     "wide": wide,
 }
