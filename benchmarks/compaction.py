@@ -136,11 +136,9 @@ def main() -> int:
             if given.json:
                 print(json.dumps(row), flush=True)
                 continue
-            print(
-                f"| {name} | {rule} | {row['path_weights']:.4f} | {row['left_for_training']:.3f} | {row['left_for_inference']:.3f} | "
-                f"{row['training']:.2f} | {row['inference']:.2f} | {row['steps_to_compact']:.1f} |",
-                flush=True,
-            )
+            shares = f"{row['path_weights']:.4f} | {row['left_for_training']:.3f} | {row['left_for_inference']:.3f}"
+            times = f"{row['training']:.2f} | {row['inference']:.2f} | {row['steps_to_compact']:.1f}"
+            print(f"| {name} | {rule} | {shares} | {times} |", flush=True)
     return 0
 
 

@@ -16,6 +16,7 @@ from scratchcard.pruning.unit_layers import Layer
 
 Index = tuple[Tensor, ...]
 """Positions along a tensor's first axes; the second may be `(rows, k)`, others for each row."""
+_INSTANCE = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
@@ -163,9 +164,11 @@ def _resize(module: Any, groups: Mapping[int, int]) -> None:
         module.out_channels, module.in_channels = weight.shape[0], weight.shape[1] * module.groups
     elif isinstance(module, _TRANSPOSED):
         module.in_channels, module.out_channels = weight.shape[0], weight.shape[1] * module.groups
-    elif isinstance(module, NORMALISATIONS):
+    elif isinstance(module, (*NORMALISATIONS, *_INSTANCE)):
         sized = next((t for t in (weight, module.running_mean) if t is not None), None)
         module.num_features = module.num_features if sized is None else len(sized)
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = len(weight)
     elif isinstance(module, nn.Embedding):
         module.num_embeddings, module.embedding_dim = weight.shape
 

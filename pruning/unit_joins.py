@@ -98,6 +98,24 @@ def _joined(
     return None
 
 
+def prelu(trace: UnitTrace, call: Call) -> None:
+    """A ReLU with slopes that are trained, one for all or one a unit: what is dead stays dead.
+
+    Examples:
+        >>> from scratchcard.pruning.unit_trace import kinds_of_steps
+        >>> kinds_of_steps(nn.Sequential(nn.Linear(2, 3), nn.PReLU(3)), torch.ones(2, 2))
+        ['Step', 'Layer', 'Join', 'Step']
+    """
+    signal, slope = call.get(0, "input"), call.get(1, "weight")
+    flow = trace.flow(signal)
+    if flow is None or flow.axis != 1 or id(slope) not in trace.names or slope.numel() not in (1, len(flow.labels)):
+        return trace.lose(call)
+    trace.cut(slope, *([flow.labels] if slope.numel() > 1 else []))
+    made = trace.made(call.result, 1, flow.labels)
+    trace.add(Join((flow, None), made, torch.mul, "mul"))
+    return None
+
+
 def concatenate(trace: UnitTrace, call: Call) -> None:
     """Behind each other, along the units or another axis.
 

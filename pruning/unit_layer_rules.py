@@ -96,7 +96,7 @@ def _grouped(trace: UnitTrace, name: str, entering: Tensor | None, leaving: Tens
 
 
 def batch_norm(trace: UnitTrace, call: Call) -> None:
-    """Batch normalisation: each unit alone.
+    """Batch normalisation, and instance normalisation without running statistics: each unit alone.
 
     Examples:
         >>> from scratchcard.pruning.unit_trace import kinds_of_steps
@@ -110,7 +110,8 @@ def batch_norm(trace: UnitTrace, call: Call) -> None:
     known = all(tensor is None or id(tensor) in trace.names for tensor in given)
     if flow is not None and flow.axis is None and inputs.ndim == 2 and known:
         flow = trace.entered(inputs, 1, flattened=False)
-    if flow is None or flow.axis != 1 or not known:
+    running = call.name == "instance_norm" and given[0] is not None
+    if flow is None or flow.axis != 1 or not known or running:
         return trace.lose(call)
     cut = tuple(trace.cut(tensor, flow.labels) if tensor is not None else None for tensor in given)
     made = trace.made(call.result, 1, flow.labels)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from scratchcard.pruning.linear_operations import OPERATIONS
 from scratchcard.pruning.linear_rules import asked as no_reading
-from scratchcard.pruning.unit_joins import arithmetic, concatenate
+from scratchcard.pruning.unit_joins import arithmetic, concatenate, prelu
 from scratchcard.pruning.unit_layer_rules import batch_norm, convolution, embedding, linear
 from scratchcard.pruning.unit_moves import PASSING, elementwise, move, pad, pool, reduction, resize
 from scratchcard.pruning.unit_trace import Rule, asked
@@ -46,10 +46,11 @@ RULES: dict[str, Rule] = {
     **_table(arithmetic("mul"), "mul multiply __mul__ __rmul__ __imul__"),
     **_table(arithmetic("other"), "div divide true_divide __truediv__ __itruediv__ maximum minimum"),
     **_table(concatenate, "cat concat concatenate"),
+    "prelu": prelu,
     "linear": linear,
     **{f"conv{places}d": convolution(places) for places in (1, 2, 3)},
     **{f"conv_transpose{places}d": convolution(places, transposed=True) for places in (1, 2, 3)},
-    "batch_norm": batch_norm,
+    **_table(batch_norm, "batch_norm instance_norm"),
     **_table(embedding, "embedding"),
 }
 """By the operation's name, without the underscore of its in-place form."""

@@ -37,7 +37,7 @@ def test_every_kind_gets_smaller(name: str) -> None:
     assert parameters(small.network) < 0.9 * parameters(network)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     name=st.sampled_from(sorted(UNIT_NETWORKS)),
     seed=st.integers(0, 10**6),

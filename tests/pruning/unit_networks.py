@@ -144,13 +144,14 @@ class Hourglass(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.down, self.norm, self.low = conv(1, 6), nn.BatchNorm2d(6), nn.Conv2d(6, 8, 3, padding=1)
-        self.up, self.join = nn.ConvTranspose2d(8, 7, 2, stride=2), conv(21, 6)
+        self.up, self.join = nn.ConvTranspose2d(8, 7, 2, stride=2, bias=False), conv(21, 6)
+        self.each, self.slope = nn.InstanceNorm2d(7), nn.PReLU(7)
         self.last = nn.Linear(6, 5)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.norm(self.down(x)))
         low = F.elu(self.low(F.avg_pool2d(x, 2)))
-        x = torch.cat((x, F.relu(self.up(low)), F.interpolate(low, scale_factor=2)), 1)
+        x = torch.cat((x, self.slope(self.each(self.up(low))), F.interpolate(low, scale_factor=2)), 1)
         return self.last(F.dropout2d(self.join(x), 0.0, self.training).flatten(2).mean(-1))
 
 

@@ -18,7 +18,7 @@ from tests.pruning.unit_networks import UNIT_NETWORKS, lived_in, thinned, unit_n
 from tests.workloads.training_toys import toy_task
 
 TASK = toy_task()
-PLAIN = Recipe(batch_size=30, max_steps=20, evaluation_interval=10, learning_rate=0.05, momentum=0.9, patience=99)
+PLAIN = Recipe(batch_size=30, max_steps=12, evaluation_interval=6, learning_rate=0.05, momentum=0.9, patience=99)
 DECAY = dataclasses.replace(PLAIN, weight_decay=0.01)
 
 
