@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from scratchcard.pruning.inputs import Inputs, each, placed, rows
-from scratchcard.pruning.known_layers import CONVOLUTIONS
+from scratchcard.pruning.example_inputs import two_examples
+from scratchcard.pruning.inputs import Inputs
 from scratchcard.pruning.mask import Mask
-from scratchcard.pruning.parameters import check_same_layout, inside, prunable, prunable_layers
+from scratchcard.pruning.parameters import check_same_layout, inside, prunable
 from scratchcard.pruning.small_network import (
     Index,
     folded_biases,
@@ -30,8 +30,6 @@ from scratchcard.words import said
 
 ATTEMPTS = 8
 """How often units that a small network turns out not to go without are put back, before all are."""
-SIDES = (32, 28, 8, 64, 224, *range(1, 64))
-"""Sides of images that are tried where no example is given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +172,7 @@ def compact(
     check_same_layout(own, mask.tensors, "the mask")
     network = inside(network)
     plan = _Plan(network, own, mask, constants == "fold")
-    examples = _examples(network, own, inputs)
+    examples = two_examples(network, own, inputs)
     graph, outputs, modes = _followed(network, examples, plan.masked, (False,) if plan.folds else (False, True))
     if plan.folds:
         mark_folding(network, graph)
@@ -247,7 +245,7 @@ def _followed(
     """The graph; of evaluation alone where the network cannot be called in training with so few examples."""
     try:
         return (*traced(network, examples, replaced=masked, modes=modes), modes)
-    except Exception as error:  # foreign code can raise anything
+    except (Exception, SystemExit) as error:  # foreign code can raise anything
         if modes == (False,):
             raise ValueError(
                 f"{type(network).__name__} cannot be compacted: called, it raised {said(error)}"
@@ -268,39 +266,8 @@ def _differs(
     found = UnitGraph()
     try:
         _, ends = traced(small.network, given, modes=modes, graph=found, like=graph)
-    except Exception:  # it was made for other sizes
+    except (Exception, SystemExit):  # it was made for other sizes
         place = first_difference(graph, found, keep)
         return len(found.steps) if place is None else place
     place = first_difference(graph, found, keep)
     return place if place is not None or same_outputs(outputs, ends) else -1
-
-
-def _examples(network: nn.Module, own: Mapping[str, nn.Parameter], inputs: Inputs | None) -> Inputs:
-    """Two examples that the network takes."""
-    weight = next(iter(own.values()))
-    if inputs is not None:
-        few = placed(rows(inputs, slice(2)), weight.device, weight.dtype)
-        return each(few, lambda t: t.repeat(2, *[1] * (t.ndim - 1)) if len(t) == 1 else t)
-    for example in _guesses(network, weight):
-        try:
-            traced(network, example, modes=(False,))
-        except Exception:  # noqa: S112 - foreign code can raise anything
-            continue
-        return example
-    raise ValueError(
-        f"no inputs were found that {type(network).__name__} takes; give a few examples: compact(network, mask, inputs)"
-    )
-
-
-def _guesses(network: nn.Module, weight: Tensor) -> Iterator[Tensor]:
-    layer = next(iter(prunable_layers(network).values()))
-    generator = torch.Generator().manual_seed(0)
-    shapes: list[tuple[int, ...]] = []
-    if isinstance(layer, nn.Linear):
-        shapes = [(2, layer.in_features)]
-    elif isinstance(layer, CONVOLUTIONS):
-        shapes = [(2, layer.in_channels, *[side] * len(layer.kernel_size)) for side in SIDES]
-    elif isinstance(layer, nn.Embedding | nn.EmbeddingBag):
-        yield torch.zeros(2, 8, dtype=torch.int64, device=weight.device)
-    for shape in shapes:
-        yield torch.randn(shape, generator=generator).to(weight)

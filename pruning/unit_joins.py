@@ -8,9 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from scratchcard.pruning.unit_call import Call
 from scratchcard.pruning.unit_graph import Flow, Step
 from scratchcard.pruning.unit_steps import Concatenation, Elementwise, Join, Kind
-from scratchcard.pruning.unit_trace import Call, Rule, UnitTrace
+from scratchcard.pruning.unit_trace import Rule, UnitTrace
 
 _PLAIN = {
     **dict.fromkeys(("add", "__iadd__"), "add"),

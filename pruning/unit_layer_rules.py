@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
+from scratchcard.pruning.unit_call import Call
 from scratchcard.pruning.unit_layers import Layer, Normalisation, Table
-from scratchcard.pruning.unit_trace import Call, Rule, UnitTrace
+from scratchcard.pruning.unit_trace import Rule, UnitTrace
 
 
 def linear(trace: UnitTrace, call: Call) -> None:

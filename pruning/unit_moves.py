@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from scratchcard.pruning.unit_call import Call
 from scratchcard.pruning.unit_graph import Flow
 from scratchcard.pruning.unit_steps import Elementwise, Move, Spatial
-from scratchcard.pruning.unit_trace import Call, Rule, UnitTrace
+from scratchcard.pruning.unit_trace import Rule, UnitTrace
 
 _DROPOUTS = ("dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout")
 PASSING = frozenset({*_DROPOUTS, "contiguous", "clone", "detach", ".data", "float", "double", "half", "bfloat16"})

@@ -7,7 +7,7 @@ has no rule keeps the units that it reads whole.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,52 +16,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from scratchcard.pruning.inputs import Inputs, tensors
-from scratchcard.pruning.signals import name_of
+from scratchcard.pruning.unit_call import Call, tensors_among
 from scratchcard.pruning.unit_graph import Flow, Step, UnitGraph
 
 Rule = Callable[..., None]
 """`(trace, call)`, of an operation that was called with at least one flow, or with parameters alone."""
-
-
-class Call:
-    """An operation as it was called, and its result.
-
-    Examples:
-        >>> call = Call(torch.relu_, (torch.ones(2),), {}, None)
-        >>> call.name, call.in_place
-        ('relu', True)
-    """
-
-    def __init__(self, function: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any], result: Any) -> None:
-        self.function, self.arguments, self.keywords, self.result = function, arguments, keywords, result
-        name = name_of(function)
-        changes = name.endswith("_") and not name.endswith("__")
-        self.name = name.removesuffix("_") if changes else name
-        marked = changes or name in ("__iadd__", "__isub__", "__imul__", "__itruediv__", "__idiv__", "__setitem__")
-        self.in_place = marked or keywords.get("inplace") is True or "out" in keywords
-
-    def get(self, place: int, name: str, otherwise: Any = None) -> Any:
-        """An argument by its place or its name."""
-        return self.arguments[place] if place < len(self.arguments) else self.keywords.get(name, otherwise)
-
-    def again(self, *first: Any) -> Any:
-        """The same with other first arguments, and not in place."""
-        keywords = {name: value for name, value in self.keywords.items() if name != "inplace"}
-        return self.function(*first, *self.arguments[len(first) :], **keywords)
-
-    def tensors(self) -> Iterator[Tensor]:
-        """All tensors among the arguments."""
-        return _tensors((*self.arguments, *self.keywords.values()))
-
-
-def _tensors(things: Iterable[Any]) -> Iterator[Tensor]:
-    for thing in things:
-        if isinstance(thing, Tensor):
-            yield thing
-        elif isinstance(thing, list | tuple):
-            yield from _tensors(thing)
-        elif isinstance(thing, Mapping):
-            yield from _tensors(thing.values())
 
 
 class UnitTrace(TorchFunctionMode):
@@ -212,7 +171,7 @@ class UnitTrace(TorchFunctionMode):
         """What an operation makes, or changes, is not followed, and what it reads stays whole."""
         self.opaque(*call.tensors())
         changed = call.arguments[:1] if call.in_place else ()
-        for tensor in _tensors((*changed, call.keywords.get("out"), call.result)):
+        for tensor in tensors_among((*changed, call.keywords.get("out"), call.result)):
             self._flows.pop(id(tensor), None)
 
 
