@@ -217,7 +217,7 @@ class Case:
 
     def compaction(self) -> float:
         """Weights that are left when what the ticket's mask makes useless is removed / prunable weights."""
-        small = compact(self.built, self.ticket.mask)
+        small = compact(self.built, self.ticket.mask, self.workload.scoring_batch(0)[0])
         return sum(weight.numel() for weight in prunable(small.network).values()) / self.weights()
 
     @property
