@@ -157,6 +157,13 @@ def test_the_seconds_before_count(tmp_path: Path) -> None:
     assert 500 < record.seconds < 600
 
 
+def test_a_disk_that_takes_nothing_ends_no_training(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.warns(UserWarning, match="the training cannot be kept in .*training"):
+        record = train(perceptron(), TASK, RECIPE, checkpoint=Checkpoint(tmp_path / "file" / "training", every=0))
+    assert record.steps == 40
+
+
 @pytest.fixture
 def broken_off(tmp_path: Path) -> Path:
     path = tmp_path / "training"

@@ -17,7 +17,7 @@ from scratchcard.workloads.engines.engine import (
     set_learning_rate,
 )
 from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_network
-from scratchcard.workloads.engines.mixed import Mixed
+from scratchcard.workloads.engines.mixed_precision import Mixed
 from scratchcard.workloads.learning_rates import learning_rates
 from scratchcard.workloads.objective import Objective, training_loss
 from scratchcard.workloads.recipe import Recipe
