@@ -268,7 +268,8 @@ def _workload(
     if recipe is None and recorded is not None:
         described: Any = recorded.provenance.get("workload")
         recipe = Recipe.from_json(described["recipe"]) if isinstance(described, Mapping) else None
-    return Workload(network, task, make_recipe(recipe or {}), weights)
+    recipe = make_recipe(recipe) if isinstance(recipe, str) else recipe or Recipe()
+    return Workload(network, task, recipe, weights)
 
 
 def _check_seed(seed: Any) -> None:

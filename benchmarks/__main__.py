@@ -7,7 +7,18 @@ import sys
 
 from benchmarks.data import LEFT_OUT
 
-BENCHMARKS = ("training", "scoring", "default", "trees", "features", "sweep", "together", "scale", "compaction")
+BENCHMARKS = (
+    "training",
+    "training_networks",
+    "scoring",
+    "default",
+    "trees",
+    "features",
+    "sweep",
+    "together",
+    "scale",
+    "compaction",
+)
 
 
 def main() -> int:

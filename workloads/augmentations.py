@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scratchcard.pruning.inputs import Inputs
+from scratchcard.workloads.recipe import Recipe
 
 NONE = "none"
 
@@ -78,25 +79,27 @@ def augment_by(name: str) -> Callable[[Any], Any]:
     return AUGMENTATIONS.get(name, lambda inputs: inputs)
 
 
-def check_images(name: str, inputs: Inputs, what: str) -> None:
-    """Refuse an augmentation of inputs that are no images; `what` names them.
+def check_images(recipe: Recipe, inputs: Inputs, what: str) -> None:
+    """Refuse what a recipe has for images only where the inputs are none; `what` names them.
 
     Raises:
         ValueError: not one floating tensor `(n, channels, height, width)`.
 
     Examples:
-        >>> check_images("crop_flip", torch.zeros(5, 3, 8, 8), "the inputs")
-        >>> check_images("crop_flip", torch.zeros(5, 64), "the inputs of own")
+        >>> check_images(Recipe(augmentation="crop_flip"), torch.zeros(5, 3, 8, 8), "the inputs")
+        >>> check_images(Recipe(augmentation="crop_flip"), torch.zeros(5, 64), "the inputs of own")
         Traceback (most recent call last):
             ...
-        ValueError: the recipe's augmentation crop_flip is for images (channels, height, width), and the inputs of ...
+        ValueError: the recipe's augmentation is for images (channels, height, width), and the inputs of own are ...
     """
-    if name == NONE or (isinstance(inputs, Tensor) and inputs.ndim == 4 and inputs.is_floating_point()):
+    if isinstance(inputs, Tensor) and inputs.ndim == 4 and inputs.is_floating_point():
         return
-    kind = f"{inputs.dtype} {tuple(inputs.shape[1:])}" if isinstance(inputs, Tensor) else "several tensors"
-    raise ValueError(
-        f"the recipe's augmentation {name} is for images (channels, height, width), and {what} are {kind}; leave it out"
-    )
+    for name, is_asked in (("augmentation", recipe.augmentation != NONE), ("channels_last", recipe.channels_last)):
+        if is_asked:
+            kind = f"{inputs.dtype} {tuple(inputs.shape[1:])}" if isinstance(inputs, Tensor) else "several tensors"
+            raise ValueError(
+                f"the recipe's {name} is for images (channels, height, width), and {what} are {kind}; leave it out"
+            )
 
 
 def _padding(side: int) -> int:

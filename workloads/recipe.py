@@ -47,6 +47,11 @@ class Recipe(Settings):
             none (Szegedy et al. 2016, arXiv 1512.00567). Of classification.
         augmentation: how the images of each step are changed at random, see `workloads.augmentations`; never while
             scoring or evaluating. `"crop_flip"`, or `"crop_flip_cutout"`, which changes more.
+        precision: mixed precision of a step's products and convolutions by `torch.autocast`, while weights, moments and
+            the evaluation are as they are. `"float16"` scales the loss (Micikevicius et al. 2018, arXiv 1710.03740) and
+            needs a GPU.
+        channels_last: images lie with their channels last in memory while they train, which is faster for most
+            convolutions and changes nothing but rounding; so it is asked for, not taken by itself.
         batch_size: examples a step; the incomplete last batch of an epoch is dropped.
         max_steps: training ends here at the latest; 12,885 are 15 epochs of MNIST's 55,000 examples at 64.
         evaluation_interval: steps between two looks at the validation split.
@@ -107,6 +112,10 @@ class Recipe(Settings):
     augmentation: Literal["none", "crop_flip", "crop_flip_cutout"] = setting(
         "none", help="How images are changed at random, in training only", example="crop_flip"
     )
+    precision: Literal["full", "bfloat16", "float16"] = setting(
+        "full", help="Of a step's products, the weights stay as they are", example="bfloat16"
+    )
+    channels_last: bool = setting(False, help="Images with their channels last in memory, in training", example=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -74,7 +74,7 @@ class Workload:
                 f"the recipe is {type(self.recipe).__name__}, expected a Recipe, such as Recipe(max_steps=500)"
             )
         training_loss(self.task.objective, self.recipe.label_smoothing)  # refuses it where it does not apply
-        check_images(self.recipe.augmentation, self.task.train.inputs, f"the inputs of {self.task.name}")
+        check_images(self.recipe, self.task.train.inputs, f"the inputs of {self.task.name}")
 
     def __repr__(self) -> str:
         return f"Workload({self.network_name} on {self.task.name})"

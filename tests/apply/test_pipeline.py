@@ -76,7 +76,7 @@ def test_the_training_is_recorded_with_its_recipe_data_and_history(workload: Wor
     other = dataclasses.replace(workload, recipe=dataclasses.replace(RECIPE, learning_rate=0.05))
     trained, record = train_ticket(ticket, other, seed=5)
     training = trained.provenance["training"]
-    assert training["recipe"] == dataclasses.asdict(other.recipe)
+    assert training["recipe"] == other.recipe.describe()
     assert training["data_digest"] == workload.task.digest
     assert training["data_seed"] == 5
     assert [entry[0] for entry in training["history"]] == [20, 40, 60]

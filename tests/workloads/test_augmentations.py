@@ -107,7 +107,7 @@ def test_engines_that_cannot_augment_leave_it_to_another(engine: Any) -> None:
 
 def test_networks_in_a_stack_go_one_after_another() -> None:
     networks = [convolutional(1), convolutional(2)]
-    with pytest.warns(UserWarning, match="the augmentation crop_flip cannot be trained together"):
+    with pytest.warns(UserWarning, match="the recipe's augmentation cannot be trained together"):
         train_stacked(networks, TASK, RECIPE, masks=[None, None], seeds=[0, 1])
     _, wanted = trained(network=convolutional(2), seed=1, compact=False)
     torch.testing.assert_close(networks[1].state_dict(), wanted, rtol=0, atol=0)
@@ -116,5 +116,7 @@ def test_networks_in_a_stack_go_one_after_another() -> None:
 @pytest.mark.parametrize("inputs", [torch.rand(60, 4), torch.randint(9, (60, 1, 4, 4)), {"a": torch.rand(60, 1, 4, 4)}])
 def test_what_is_no_image_is_refused(inputs: Any) -> None:
     task = Task.of(inputs, torch.arange(60) % 2)
-    with pytest.raises(ValueError, match=r"the recipe's augmentation crop_flip is for images .* the inputs of own are"):
+    with pytest.raises(ValueError, match=r"the recipe's augmentation is for images .* the inputs of own are"):
         Workload(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), task, RECIPE)
+    with pytest.raises(ValueError, match="the recipe's channels_last is for images"):
+        Workload(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), task, Recipe(channels_last=True))

@@ -28,6 +28,7 @@ RECIPES = {
     "cosine": replace(RECIPE, learning_rate_schedule="cosine", warmup_steps=5, momentum=0.9, weight_decay=1e-3),
     "adam": replace(RECIPE, optimizer="adam", learning_rate=0.01),
     "adamw": replace(RECIPE, optimizer="adamw", learning_rate=0.01, weight_decay=0.1),
+    "images": replace(RECIPE, augmentation="crop_flip", channels_last=True, precision="bfloat16"),
 }
 
 
@@ -78,13 +79,13 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
         ("sparse", perceptron, "cosine", 3),
         ("fused", perceptron, "adam", 3),
         ("fused", perceptron, "cosine", 5),
-        ("auto", with_dropout, "crop", 3),
+        ("auto", with_dropout, "images", 3),
     ],
 )
 def test_a_resumed_training_ends_as_one_that_was_not_broken_off(
     engine: Any, build: Any, recipe: str, call: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = replace(RECIPE, augmentation="crop_flip") if recipe == "crop" else RECIPES[recipe]
+    chosen = RECIPES[recipe]
     network = build()
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     how: dict[str, Any] = {"mask": random_mask(network, *_densities(network)), "engine": engine, "seed": 3}
@@ -154,6 +155,13 @@ def test_the_seconds_before_count(tmp_path: Path) -> None:
     load_state(network, start)
     record = train(network, TASK, RECIPE, checkpoint=Checkpoint(path, resume=True))
     assert 500 < record.seconds < 600
+
+
+def test_a_disk_that_takes_nothing_ends_no_training(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.warns(UserWarning, match="the training cannot be kept in .*training"):
+        record = train(perceptron(), TASK, RECIPE, checkpoint=Checkpoint(tmp_path / "file" / "training", every=0))
+    assert record.steps == 40
 
 
 @pytest.fixture

@@ -50,7 +50,6 @@ def steps_after_warmup(optimizer: Optimizer) -> lr_scheduler.LRScheduler:
 SGD_FAST = {"learning_rate": 0.03, "momentum": 0.9, "weight_decay": 1e-2}
 STEP = {"learning_rate_schedule": "step", "milestone_factor": 0.2}
 CASES: dict[str, tuple[dict[str, Any], Callable[[Any], Optimizer], Scheduler | None]] = {
-    "constant": ({}, lambda p: SGD(p, 0.05), None),
     "warmup": ({"warmup_steps": WARM, "weight_decay": 1e-2}, lambda p: SGD(p, 0.05, weight_decay=1e-2), warm),
     "cosine": (
         {"learning_rate_schedule": "cosine", **SGD_FAST},
@@ -80,7 +79,7 @@ CASES: dict[str, tuple[dict[str, Any], Callable[[Any], Optimizer], Scheduler | N
     "smoothed": ({"label_smoothing": 0.1}, lambda p: SGD(p, 0.05), None),
 }
 STACKS: dict[str, type[StackedEngine]] = {"stacked": StackedEngine, "stacked_dense": PerceptronEngine}
-FUSED = ("constant", "warmup", "cosine", "cosine_warm", "step")
+FUSED = ("warmup", "cosine", "cosine_warm", "step")
 
 
 def recipe_of(case: str) -> Recipe:

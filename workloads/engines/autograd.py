@@ -17,6 +17,7 @@ from scratchcard.workloads.engines.engine import (
     set_learning_rate,
 )
 from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_network
+from scratchcard.workloads.engines.mixed_precision import Mixed
 from scratchcard.workloads.learning_rates import learning_rates
 from scratchcard.workloads.objective import Objective, training_loss
 from scratchcard.workloads.recipe import Recipe
@@ -53,12 +54,17 @@ class AutogradEngine(Engine):
         self._network, self._objective, self._train = network, objective, train
         self.device = train.targets.device
         self._recipe, self._steps = recipe, 0
-        check_images(recipe.augmentation, train.inputs, "the inputs")
+        check_images(recipe, train.inputs, "the inputs")
         self._augment = augment_by(recipe.augmentation)
+        self._mixed = Mixed(recipe.precision, self.device)
+        if recipe.channels_last:
+            network.to(memory_format=torch.channels_last)
         self._loss = training_loss(objective, recipe.label_smoothing)
         parameters = {key: p for key, p in network.named_parameters() if p.requires_grad}
         kept = {} if mask is None else {name: tensor for name, tensor in mask.tensors.items() if not bool(tensor.all())}
         self._masked = [(p, kept[name].to(p.device, p.dtype)) for name, p in parameters.items() if name in kept]
+        if recipe.channels_last:  # as its gradient lies
+            self._masked = [(p, torch.empty_like(p).copy_(kept)) for p, kept in self._masked]
         self._optimizer = make_optimizer(list(parameters.values()), recipe)
 
     def run(self, order: Tensor) -> Tensor:
@@ -69,18 +75,22 @@ class AutogradEngine(Engine):
         self._network.train()
         rates = learning_rates(self._recipe, self._steps, len(order[0]))
         for index, rate in zip(order[0], rates, strict=True):
-            outputs = forward(self._network, self._augment(rows(self._train.inputs, index)))
-            if not outputs.requires_grad:
-                raise ValueError(f"{kind} gives outputs without a gradient in training, so that it cannot be trained")
-            loss = loss_of(self._loss, outputs, targets[index])
+            inputs = self._augment(rows(self._train.inputs, index))
+            if self._recipe.channels_last:
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
+            with self._mixed.products():
+                outputs = forward(self._network, inputs)
+                if not outputs.requires_grad:
+                    raise ValueError(f"{kind} gives outputs without a gradient in training: it cannot be trained")
+                loss = loss_of(self._loss, outputs, targets[index])
             self._optimizer.zero_grad()
             with told(lambda: f"the gradient of {kind} cannot be computed"):
-                loss.backward()  # type: ignore[no-untyped-call]
+                self._mixed.backward(loss)
             for weight, mask in self._masked:
                 if weight.grad is not None:
                     weight.grad.mul_(mask)
             set_learning_rate(self._optimizer, rate)
-            self._optimizer.step()
+            self._mixed.step(self._optimizer)
             total += loss.detach()
         self._steps += len(rates)
         return total.cpu()
@@ -96,7 +106,7 @@ class AutogradEngine(Engine):
     def standing(self) -> State:
         """See `Engine.standing`."""
         held = {f"network/{name}": tensor.detach().clone() for name, tensor in self._held().items()}
-        return held | optimizer_state(self._optimizer)
+        return held | optimizer_state(self._optimizer) | self._mixed.standing()
 
     def restore(self, standing: State, steps: int) -> None:
         """See `Engine.restore`."""
@@ -104,6 +114,7 @@ class AutogradEngine(Engine):
             for name, tensor in self._held().items():
                 tensor.copy_(standing[f"network/{name}"])
         load_optimizer_state(self._optimizer, standing)
+        self._mixed.restore(standing)
         self._steps = steps
 
     def _held(self) -> State:

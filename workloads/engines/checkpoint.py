@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -104,14 +105,18 @@ class Checkpoint:
     def write(self) -> None:
         """Write what was kept last, if there is something that was not written yet.
 
-        Raises:
-            OSError: nothing can be written there.
+        Warns:
+            UserWarning: nothing can be written there. That ends no training.
         """
-        if self._kept is not None:
-            about = {"seconds": self.seconds + self._spent(), "decided": self._decided}
+        if self._kept is None:
+            return
+        about = {"seconds": self.seconds + self._spent(), "decided": self._decided}
+        try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_tensors(self.path, self._kept, {"training": json.dumps(about)})
-            self._kept, self._written = None, time.monotonic()
+        except OSError as error:
+            warnings.warn(f"the training cannot be kept in {self.path} ({error})", stacklevel=2)
+        self._kept, self._written = None, time.monotonic()
 
     def remove(self) -> None:
         """Remove the file: the training is done, and its outcome lies elsewhere."""

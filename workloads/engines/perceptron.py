@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scratchcard.pruning.chain import NotAChainError, chain
+from scratchcard.settings import settings_of
 from scratchcard.workloads.engines.engine import State
 from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_split
 from scratchcard.workloads.engines.vmap import Masks, StackedEngine
@@ -67,9 +68,20 @@ def fused_lacks(recipe: Recipe) -> str:
         "the optimizer adamw": recipe.optimizer == "adamw",
         "nesterov": recipe.nesterov,
         "label_smoothing": recipe.label_smoothing > 0,
-        "augmentation": recipe.augmentation != "none",
     }
-    return ", ".join(name for name, lacks in lacking.items() if lacks)
+    return ", ".join(name for name in (*(name for name, lacks in lacking.items() if lacks), *plain_only(recipe)))
+
+
+def plain_only(recipe: Recipe) -> tuple[str, ...]:
+    """The settings of a recipe that only the autograd engine knows.
+
+    Examples:
+        >>> plain_only(Recipe(nesterov=True, momentum=0.9)), plain_only(Recipe(precision="bfloat16"))
+        ((), ('precision',))
+    """
+    usual = settings_of(Recipe)
+    names = ("augmentation", "precision", "channels_last")
+    return tuple(name for name in names if getattr(recipe, name) != usual[name].default)
 
 
 class PerceptronEngine(StackedEngine):

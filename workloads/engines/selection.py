@@ -8,11 +8,10 @@ from typing import Literal, get_args
 from torch import nn
 
 from scratchcard.pruning.mask import Mask
-from scratchcard.workloads.augmentations import NONE
 from scratchcard.workloads.engines.autograd import AutogradEngine
 from scratchcard.workloads.engines.engine import Engine, State
 from scratchcard.workloads.engines.loop import batches
-from scratchcard.workloads.engines.perceptron import PerceptronEngine, fused_lacks, perceptron_layers
+from scratchcard.workloads.engines.perceptron import PerceptronEngine, fused_lacks, perceptron_layers, plain_only
 from scratchcard.workloads.engines.sparse import SparseEngine, sparse_layers
 from scratchcard.workloads.engines.trial import differs, first_examples
 from scratchcard.workloads.engines.vmap import Masks, NotStackableError, StackedEngine
@@ -54,7 +53,8 @@ def make_engine(
         >>> make_engine("auto", network, few, *rest).name
         'autograd'
     """
-    perceptron = recipe.augmentation == NONE and bool(perceptron_layers(network, objective, train))
+    special = plain_only(recipe)
+    perceptron = not special and bool(perceptron_layers(network, objective, train))
     few = mask is not None and mask.density <= FUSED_DENSITY
     if name == "fused" or (name == "auto" and perceptron and few and not fused_lacks(recipe)):
         # numba takes a second to import: only where it is used.
@@ -66,7 +66,7 @@ def make_engine(
         return PerceptronEngine([network], [mask], objective, recipe, train)
     if name == "sparse":
         return SparseEngine(network, mask, objective, recipe, train)
-    if name == "auto" and mask is not None and sparse_layers(network, mask):
+    if name == "auto" and mask is not None and recipe.precision == "full" and sparse_layers(network, mask):
         try:
             return SparseEngine(network, mask, objective, recipe, train)
         except ValueError:
@@ -89,8 +89,8 @@ def make_stacked_engine(
         >>> engine.name, engine.size
         ('together', 3)
     """
-    if recipe.augmentation != NONE:
-        raise NotStackableError(f"networks with the augmentation {recipe.augmentation} cannot be trained together")
+    for name in plain_only(recipe):
+        raise NotStackableError(f"networks with the recipe's {name} cannot be trained together")
     # A perceptron is all in the shapes of its layers, and they are the same; a trial says whether it is one.
     if all(perceptron_layers(network, objective, train) for network in networks):
         few = first_examples(train)

@@ -151,6 +151,8 @@ class SparseEngine(AutogradEngine):
     def __init__(
         self, network: nn.Module, mask: Mask | None, objective: Objective, recipe: Recipe, train: Split
     ) -> None:
+        if recipe.precision != "full":
+            raise ValueError("the sparse engine does not know precision; use engine='auto' or 'autograd'")
         replaced = () if mask is None else sparse_layers(network, mask)
         if mask is None or not replaced:
             raise ValueError(

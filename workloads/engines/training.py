@@ -186,6 +186,8 @@ def train(
         snapshots = {step: sizing.full(state, step) for step, state in done.snapshots.items()}
         final = (runner.state(), done.step) if last else (done.best_state, done.best.step)
         load_state(network, sizing.full(*final))
+        if recipe.channels_last:
+            network.to(memory_format=torch.contiguous_format)
     seconds = spent(where) - started + (checkpoint.seconds if checkpoint is not None else 0)
     return TrainingRecord.of(done, recipe, runner.name, seconds, snapshots)
 
