@@ -171,6 +171,8 @@ def fit(
     if max_rows is not None and max_rows < 1:
         raise ValueError(f"max_rows must be at least 1, got {max_rows}")
     with open_cluster(dask) as cluster:
+        if cluster is not None:
+            table = ScoreTable.open(table.path.absolute())  # its workers have other working folders
         rows = Rows(
             table,
             names,

@@ -37,7 +37,19 @@ class _FilePath(click.Path):
         return super().convert(value, param, ctx)
 
 
+class _TablePath(_FilePath):
+    """A path, or an address in an object store."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The place."""
+        from scratchcard.score_tables.place import place_of
+
+        place = place_of(value) if isinstance(value, str) and value else value
+        return super().convert(str(place), param, ctx) if isinstance(place, str | Path) else place
+
+
 PATH = _FilePath(path_type=Path)
+TABLE = _TablePath(path_type=Path)
 SEED = click.IntRange(0, LARGEST)
 COUNT = click.IntRange(1)
 
