@@ -6,7 +6,7 @@ one such file, which describes itself. Keys (workload, seed, round, parameter, i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -111,7 +111,7 @@ class ScoreTable:
     @cached_property
     def digest(self) -> str:
         """sha256 over the files' sha256 in the order of workload and seed; their names do not matter."""
-        return sha256(["\n".join(file.digest for file in self.files)])
+        return digest_of(file.digest for file in self.files)
 
     def groups(
         self,
@@ -163,6 +163,16 @@ class ScoreTable:
         names = list(self.schema.names if columns is None else columns)
         self.schema.check(names)
         return read_groups(groups, names)
+
+
+def digest_of(files: Iterable[str]) -> str:
+    """A table's digest from its files', in the order of workload and seed.
+
+    Examples:
+        >>> digest_of(["ab", "cd"]) == sha256(["ab\\ncd"])
+        True
+    """
+    return sha256(["\n".join(files)])
 
 
 def check_known(what: str, asked: Collection[Any] | None, known: Sequence[Any]) -> None:
