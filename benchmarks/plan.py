@@ -145,8 +145,9 @@ def main(arguments: list[str] | None = None) -> int:
     for name, seconds in steps.items():
         print(f"| {name} | {1e-6 / seconds if seconds else math.inf:.2f} |")
     print(
-        f"\n{given.networks} networks of {given.weights:,} weights, {rates.columns} features and {rates.targets} "
-        f"targets: {rows:,} rows, {rows * rates.disk_bytes / 1e9:,.0f} GB on disk ({rates.disk_bytes:.0f} bytes a row)\n"
+        f"\n{given.networks} networks of {given.weights:,} weights, {rates.columns} features and "
+        f"{rates.targets} targets: {rows:,} rows, {rows * rates.disk_bytes / 1e9:,.0f} GB on disk "
+        f"({rates.disk_bytes:.0f} bytes a row)\n"
     )
     print("| workers | features | write | fit linear | fit LightGBM | evaluate | GB a worker for LightGBM |")
     print("|---|---|---|---|---|---|---|")
