@@ -1,9 +1,10 @@
 """What a large predictor costs on a cluster, from rates that are measured here: `python -m benchmarks.plan [--json]`.
 
 A small table is made as `build` makes it, with all features of a perceptron's weights, then fitted and evaluated, on
-one thread. From its rates follow rows, bytes, seconds and memory of the table and the predictors that are asked about,
-for several numbers of workers: seeds are built one by a worker, rows of a finished table are read a part by a worker.
-The slow regime's trainings are not in the plan: they are the workload's own, and mostly cost more than all else.
+one thread, in processor time. From its rates follow rows, bytes, seconds and memory of the table and the predictors
+that are asked about, for several numbers of workers: seeds are built one by a worker, rows of a finished table are read
+a part by a worker. The slow regime's trainings are not in the plan: they are the workload's own, and mostly cost more
+than all else.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import json
 import math
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from benchmarks.features import make_batch, make_network
 from scratchcard.artefacts.version import machine
+from scratchcard.clock import spent
 from scratchcard.dataset_builder.features import FEATURES, compute_features
 from scratchcard.dataset_builder.targets import TARGETS
 from scratchcard.meta.evaluation import evaluate_predictor
@@ -68,16 +69,16 @@ def measure(sizes: tuple[int, ...], examples: int) -> Rates:
             network, batch = make_network(*sizes), make_batch(examples, sizes[0])
             rng = np.random.default_rng(seed)
             with TableWriter(schema, Path(folder) / file_name("plan", seed), "plan", seed) as writer:
-                begin = time.perf_counter()
+                begin = spent("cpu")
                 for block in compute_features(network, batch, F.cross_entropy, density=KEPT):
-                    computing += time.perf_counter() - begin
+                    computing += spent("cpu") - begin
                     columns = {name: block.values[:, place] for place, name in enumerate(block.names)}
                     kept = (rng.random(block.rows) < KEPT).astype(np.float32)
                     columns |= {column.name: kept for column in TARGETS}
-                    begin = time.perf_counter()
+                    begin = spent("cpu")
                     writer.write(TableBlock("plan", seed, 0, block.parameter, block.indices, columns))
-                    writing += time.perf_counter() - begin
-                    begin = time.perf_counter()
+                    writing += spent("cpu") - begin
+                    begin = spent("cpu")
         table = ScoreTable.open(folder)
         size = sum(path.stat().st_size for path in Path(folder).glob("*.parquet"))
         how: dict[str, Any] = {"held_out_seeds": [], "evaluate": False, "objective": "regression", "target": "kept"}
@@ -92,9 +93,9 @@ def measure(sizes: tuple[int, ...], examples: int) -> Rates:
 
 
 def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    begin = time.perf_counter()
+    begin = spent("cpu")
     found = call()
-    return time.perf_counter() - begin, found
+    return spent("cpu") - begin, found
 
 
 def plan(rates: Rates, networks: int, weights: int, trees: int, workers: int) -> dict[str, float]:
