@@ -12,7 +12,7 @@ import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from scratchcard.words import counted
 
@@ -90,13 +90,13 @@ def check_destination(path: str | Path, kind: Literal["file", "folder"] = "file"
         raise PermissionError(f"cannot write {path}: nothing can be written to {above} ({error.strerror})") from error
 
 
-def check_own(folder: str | Path, what: str, is_ours: Callable[[Path], bool]) -> None:
+def check_own(folder: str | Path | Any, what: str, is_ours: Callable[[Any], bool]) -> None:
     """Refuse a folder that holds something and was not made by whoever is going to write into it.
 
     Hidden entries alone, such as a file browser's, leave a folder empty.
 
     Args:
-        folder: that is going to be written to.
+        folder: that is going to be written to; what is no path of this machine lists its entries by `iterdir`.
         what: it should be, in words: `a score table`.
         is_ours: whether a folder that is not empty is one.
 
@@ -111,9 +111,9 @@ def check_own(folder: str | Path, what: str, is_ours: Callable[[Path], bool]) ->
             ...
         FileExistsError: mine is not a score table but holds 1 file of another kind (notes.txt); choose another folder
     """
-    folder = Path(folder)
+    folder = Path(folder) if isinstance(folder, str) else folder
     try:
-        held = sorted(entry.name for entry in os.scandir(folder))
+        held = sorted(entry.name for entry in folder.iterdir())
     except FileNotFoundError:
         return
     except OSError as error:

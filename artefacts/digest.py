@@ -45,7 +45,7 @@ def sha256(parts: Iterable[str | bytes | memoryview]) -> str:
     return found.hexdigest()
 
 
-def file_digest(path: str | Path) -> str:
+def file_digest(path: str | Path | Any) -> str:
     """sha256 of a file's bytes, read piece by piece.
 
     Examples:
@@ -53,7 +53,7 @@ def file_digest(path: str | Path) -> str:
         >>> file_digest("note.txt") == sha256(["ab"])
         True
     """
-    with Path(path).open("rb") as file:
+    with (Path(path) if isinstance(path, str) else path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -13,12 +13,28 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from scratchcard.artefacts.files import written_beside
 from scratchcard.words import shortened
 
 Kind = TypeVar("Kind")
+
+
+class Readable(Protocol):
+    """What has bytes to read, though it may be no file of this machine.
+
+    Examples:
+        >>> _ = write_json("read.json", {"a": 1})
+        >>> source: Readable = Path("read.json")
+        >>> find_json(source)
+        {'a': 1}
+    """
+
+    def read_bytes(self) -> bytes:
+        """All of it."""
+
+
 CHECKSUM = "sha256 of this text"
 _BLANK = "0" * 64
 _WRITTEN = re.compile(f'"{CHECKSUM}": "([0-9a-f]{{64}})"'.encode())
@@ -86,7 +102,7 @@ def check_text(text: str | bytes) -> None:
         raise ValueError("its text is not what was written: the checksum is another")
 
 
-def read_json(path: str | Path, mend: str = "restore it from a copy") -> dict[str, Any]:
+def read_json(path: str | Path | Readable, mend: str = "restore it from a copy") -> dict[str, Any]:
     """The object in a file.
 
     Args:
@@ -104,14 +120,14 @@ def read_json(path: str | Path, mend: str = "restore it from a copy") -> dict[st
             ...
         ValueError: broken.json is damaged (...); run it again
     """
-    content = Path(path).read_bytes()
+    content = (Path(path) if isinstance(path, str) else path).read_bytes()
     try:
         return parse_object(content)
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({shortened(str(error))}); {mend}") from error
 
 
-def find_json(path: str | Path) -> dict[str, Any] | None:
+def find_json(path: str | Path | Readable) -> dict[str, Any] | None:
     """The object in a file; None if the file is missing or damaged, which is for work that can be done again.
 
     Examples:
@@ -121,7 +137,7 @@ def find_json(path: str | Path) -> dict[str, Any] | None:
         {'a': 1}
     """
     try:
-        return parse_object(Path(path).read_bytes())
+        return parse_object((Path(path) if isinstance(path, str) else path).read_bytes())
     except (FileNotFoundError, ValueError):
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -178,7 +179,9 @@ def prediction(place: Place) -> Iterator[Row]:
         rounds = place.pick(16, 2)
         return lambda: prune_upfront(network, there, F.cross_entropy, scorer, 0.05, rounds=rounds)
 
-    seconds, cpu, peak = place.both(make)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it was fitted on trained data sets, this is noise
+        seconds, cpu, peak = place.both(make)
     yield Row("pruned by the shipped predictor", f"{count(prunable(network)):,} weights", seconds, cpu, None, peak)
     predictor, cpu_device = make_predictor(), torch.device("cpu")
     blocks = list(compute_features(network.to("cpu"), batch, F.cross_entropy, density=0.05))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from scratchcard.artefacts.destination import check_own
-from scratchcard.artefacts.files import remove_unfinished, written_beside
+from scratchcard.artefacts.files import remove_unfinished
 from scratchcard.artefacts.leases import Leases
 from scratchcard.artefacts.share import Share
 from scratchcard.artefacts.store import Store
@@ -25,6 +25,7 @@ from scratchcard.dataset_builder.targets import TARGETS, Targets
 from scratchcard.pruning.modes import scored_by
 from scratchcard.pruning.state import load_state
 from scratchcard.score_tables.manifest import MANIFEST, read_seconds, write_seconds
+from scratchcard.score_tables.place import Place, place_of, written_whole
 from scratchcard.score_tables.schema import TABLE_VERSION, TableBlock, TableSchema
 from scratchcard.score_tables.table import ScoreTable
 from scratchcard.score_tables.writer import TableWriter, file_name
@@ -45,7 +46,7 @@ __all__ = ["REPEAT_OFFSET", "Recording", "build"]
 def build(
     workload: Workload,
     seeds: Sequence[int],
-    out: str | Path,
+    out: str | Place,
     recording: Recording | None = None,
     session: Session | None = None,
     **how: Any,
@@ -59,7 +60,9 @@ def build(
     Args:
         workload: network, task, recipe.
         seeds: of the initialisations.
-        out: folder of the table.
+        out: folder of the table, of this machine or in an object store (`s3://bucket/table`, see `place_of`). There
+            each file appears whole, and the manifest last; what a seed's slow regime has done so far is not kept, and
+            no two builds of one table may run at once.
         recording: the slow regime; IMS with SynFlow by default.
         session: where and how. Seeds are built at once by its `jobs` or `dask`: a cluster's workers that see `out`
             write there, others send what they built, so that a seed's file must fit their memory and this process's.
@@ -84,7 +87,7 @@ def build(
         >>> table.rows, len(table.schema.targets)
         (50200, 5)
     """
-    out, session = Path(out), Session.of(session, **how).without_memory("a table")
+    out, session = place_of(out), Session.of(session, **how).without_memory("a table")
     recording = recording or Recording()
     seeds = list(seeds)
     if session.dtype != torch.float32:
@@ -98,9 +101,10 @@ def build(
         )
     check_own(out, "a score table", is_table)
     with contextlib.ExitStack() as stack:
-        remove_unfinished(out)
-        stack.callback(remove_unfinished, out)  # what killed workers were writing
-        leases = stack.enter_context(Leases(out / LEASES))
+        desk = stack.enter_context(_desk(out))
+        remove_unfinished(desk)
+        stack.callback(remove_unfinished, desk)  # what killed workers were writing
+        leases = stack.enter_context(Leases(desk / LEASES))
         with leases.waited_for(MANIFEST):
             claim(out, workload, recording.describe())
         missing = [seed for seed in seeds if not is_whole(out / file_name(workload.name, seed))]
@@ -112,12 +116,22 @@ def build(
         if missing and (session.jobs != 1 or session.dask is not None):
             _build_apart(workload, share, len(missing), out, recording, session)
         else:
-            _build_here(workload, share, len(missing), out, recording, session)
+            _build_here(workload, share, len(missing), (out, desk), recording, session)
         if missing or not is_listed(out, [file_name(workload.name, seed) for seed in seeds]):
             with leases.waited_for(MANIFEST):
                 complete_manifest(out)
-        _clear(workload, set(seeds) - set(missing), out, leases)
+        _clear(workload, set(seeds) - set(missing), desk, leases)
     return ScoreTable.open(out)
+
+
+@contextlib.contextmanager
+def _desk(out: Place) -> Iterator[Path]:
+    """Where what a build needs while it lasts lies: in the table's folder, or in a temporary one beside a store."""
+    if isinstance(out, Path):
+        yield out
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 def _clear(workload: Workload, whole: Iterable[int], out: Path, leases: Leases) -> None:
@@ -136,7 +150,12 @@ def _clear(workload: Workload, whole: Iterable[int], out: Path, leases: Leases) 
 
 
 def _build_here(
-    workload: Workload, share: Share[int], number: int, out: Path, recording: Recording, session: Session
+    workload: Workload,
+    share: Share[int],
+    number: int,
+    places: tuple[Place, Path],
+    recording: Recording,
+    session: Session,
 ) -> None:
     """Build seeds one after the other, each unless another process builds it."""
     ended = 0
@@ -147,13 +166,13 @@ def _build_here(
             continue
         seed, whole = taken
         if not whole:
-            _build_seed(workload, seed, out, recording, session.part(ended, number))
+            _build_seed(workload, seed, *places, recording, session.part(ended, number))
         share.leases.give_back(file_name(workload.name, seed))
         ended += 1
 
 
 def _build_apart(
-    workload: Workload, share: Share[int], number: int, out: Path, recording: Recording, session: Session
+    workload: Workload, share: Share[int], number: int, out: Place, recording: Recording, session: Session
 ) -> None:
     """Build seeds in other processes, each on its own: one that dies costs only its seed."""
     manifest = None if session.dask is None else (out / MANIFEST).read_bytes()
@@ -174,7 +193,7 @@ def _build_apart(
                 if built is not None:
                     content, seconds = built
                     write_seconds(out, file_name(workload.name, seed), seconds)
-                    with written_beside(out / file_name(workload.name, seed)) as beside:
+                    with written_whole(out / file_name(workload.name, seed)) as beside:
                         beside.write_bytes(content)
             share.leases.give_back(file_name(workload.name, seed))
             if session.progress is not None:
@@ -187,31 +206,31 @@ def _build_apart(
 
 
 def _in_worker(
-    workload: Workload, seed: int, out: Path, recording: Recording, session: Session, manifest: bytes | None
+    workload: Workload, seed: int, out: Place, recording: Recording, session: Session, manifest: bytes | None
 ) -> tuple[WorkerWarnings, tuple[bytes, dict[str, Any]] | None]:
     """Build a seed; its warnings, and the file and its seconds where `out` is not the folder with this manifest."""
     with alone() as caught, contextlib.ExitStack() as stack:
         shared = manifest is None or _holds(out / MANIFEST, manifest)
-        folder = out if shared else Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        _build_seed(workload, seed, folder, recording, session)
+        folder: Place = out if shared else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        _build_seed(workload, seed, folder, stack.enter_context(_desk(folder)), recording, session)
         name = file_name(workload.name, seed)
         built = None if shared else ((folder / name).read_bytes(), read_seconds(folder, {})[name])
     return caught, built
 
 
-def _holds(path: Path, content: bytes) -> bool:
+def _holds(path: Place, content: bytes) -> bool:
     try:
         return path.read_bytes() == content
     except OSError:
         return False
 
 
-def _build_seed(workload: Workload, seed: int, out: Path, recording: Recording, session: Session) -> None:
+def _build_seed(workload: Workload, seed: int, out: Place, desk: Path, recording: Recording, session: Session) -> None:
     begin = time.perf_counter()
-    rounds = out / ROUNDS / workload.name
+    rounds = desk / ROUNDS / workload.name
     if session.store is None:
         with Store(rounds / f"seed{seed}").until_done() as own:
-            _build_seed(workload, seed, out, recording, replace(session, store=own))
+            _build_seed(workload, seed, out, desk, recording, replace(session, store=own))
         with contextlib.suppress(OSError):  # other seeds' rounds may still be there
             rounds.rmdir()
             rounds.parent.rmdir()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from scratchcard.artefacts.destination import check_own
@@ -13,16 +11,18 @@ from scratchcard.artefacts.version import RESULTS_VERSION, versions
 from scratchcard.dataset_builder.features import FEATURES
 from scratchcard.dataset_builder.targets import TARGETS
 from scratchcard.score_tables.manifest import MANIFEST, SECONDS, read_manifest, read_seconds, write_manifest
+from scratchcard.score_tables.place import Place, remove_folder
 from scratchcard.score_tables.schema import TABLE_VERSION, TableSchema
 from scratchcard.score_tables.table import ScoreTable
 from scratchcard.score_tables.table_file import TableFile
 from scratchcard.workloads.workload import Workload
 
 
-def is_whole(path: Path) -> bool:
+def is_whole(path: Place) -> bool:
     """Whether a seed's file is there and can be read; a damaged one is built again.
 
     Examples:
+        >>> from pathlib import Path
         >>> _ = Path("toy-seed0.parquet").write_bytes(b"half")
         >>> is_whole(Path("toy-seed0.parquet"))
         False
@@ -34,10 +34,11 @@ def is_whole(path: Path) -> bool:
     return True
 
 
-def is_table(folder: Path) -> bool:
+def is_table(folder: Place) -> bool:
     """Whether a folder holds the manifest of a score table.
 
     Examples:
+        >>> from pathlib import Path
         >>> is_table(Path("nowhere"))
         False
     """
@@ -45,10 +46,11 @@ def is_table(folder: Path) -> bool:
     return found is not None and isinstance(found.get("workloads"), dict)
 
 
-def is_listed(out: Path, files: Iterable[str]) -> bool:
+def is_listed(out: Place, files: Iterable[str]) -> bool:
     """Whether the manifest lists these files; not where a build was killed between the last of them and its end.
 
     Examples:
+        >>> from pathlib import Path
         >>> is_listed(Path("nowhere"), ["toy-seed0.parquet"])
         False
     """
@@ -56,17 +58,19 @@ def is_listed(out: Path, files: Iterable[str]) -> bool:
     return isinstance(listed, dict) and set(files) <= set(listed)
 
 
-def check_columns(out: Path) -> None:
+def check_columns(out: Place) -> None:
     """Refuse a table whose files have other columns than those that this release would add, before any is made.
 
     Raises:
         ValueError: names a file and how its columns differ.
 
     Examples:
+        >>> from pathlib import Path
         >>> check_columns(Path("nowhere"))
     """
     wanted = TableSchema(TABLE_VERSION, (*FEATURES, *TARGETS))
-    for path in sorted(out.glob("[!.]*.parquet")):
+    paths: list[Place] = sorted(out.glob("[!.]*.parquet"))
+    for path in paths:
         try:
             found = TableFile.open(path).schema
         except (FileNotFoundError, ValueError):  # a damaged one is built again
@@ -84,7 +88,7 @@ def check_columns(out: Path) -> None:
         )
 
 
-def claim(out: Path, workload: Workload, recording: Mapping[str, Any]) -> None:
+def claim(out: Place, workload: Workload, recording: Mapping[str, Any]) -> None:
     """Note in the manifest what this folder's table is made of.
 
     Args:
@@ -97,6 +101,7 @@ def claim(out: Path, workload: Workload, recording: Mapping[str, Any]) -> None:
         OSError: it holds something else.
 
     Examples:
+        >>> from pathlib import Path
         >>> workload = Workload("lenet_300_100", sc.load_task("digits"))
         >>> claim(Path("claimed"), workload, sc.Recording(density=0.02).describe())
         >>> claim(Path("claimed"), workload, sc.Recording(density=0.05).describe())
@@ -124,13 +129,14 @@ def claim(out: Path, workload: Workload, recording: Mapping[str, Any]) -> None:
         write_manifest(out, manifest | made_of)
 
 
-def complete_manifest(out: Path) -> None:
+def complete_manifest(out: Place) -> None:
     """Add to the manifest all whole files of the folder, with their digests and how long they took.
 
     Examples:
         >>> task = sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2)
         >>> recording = sc.Recording("USS", "magnitude", 0.5)
         >>> table = sc.build(sc.Workload(nn.Linear(4, 2), task), [0], "completed", recording)
+        >>> from pathlib import Path
         >>> complete_manifest(Path("completed"))  # as `build` does at its end
         >>> read_manifest("completed")["rows"], list(read_manifest("completed")["seeds"].values())
         (8, [[0]])
@@ -146,4 +152,4 @@ def complete_manifest(out: Path) -> None:
         "versions": versions(),
     }
     write_manifest(out, manifest | found)
-    shutil.rmtree(out / SECONDS, ignore_errors=True)
+    remove_folder(out / SECONDS)

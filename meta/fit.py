@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+from scratchcard.artefacts.digest import file_digest
 from scratchcard.artefacts.version import versions
 from scratchcard.meta.arrays import plain
 from scratchcard.meta.evaluation import evaluate_predictor
@@ -16,7 +17,7 @@ from scratchcard.meta.predictors import PREDICTORS, Family, Progress
 from scratchcard.meta.rows import Rows, networks_of
 from scratchcard.registry import lookup
 from scratchcard.score_tables.schema import THESIS_FEATURES
-from scratchcard.score_tables.table import ScoreTable, check_known
+from scratchcard.score_tables.table import ScoreTable, check_known, digest_of
 from scratchcard.settings import make
 from scratchcard.workers.cluster import open_cluster
 
@@ -171,6 +172,8 @@ def fit(
     if max_rows is not None and max_rows < 1:
         raise ValueError(f"max_rows must be at least 1, got {max_rows}")
     with open_cluster(dask) as cluster:
+        if cluster is not None:
+            table = ScoreTable.open(table.path.absolute())  # its workers have other working folders
         rows = Rows(
             table,
             names,
@@ -186,10 +189,10 @@ def fit(
             _check_classes(rows)
         settled = partial(made.fit, rows, chosen, seed=seed, threads=threads)
         apart = cluster is not None and not made.by_parts
-        arrays = rows.by_a_worker(settled) if apart else settled(progress=progress)
+        arrays = next(rows.by_workers([settled])) if apart else settled(progress=progress)
         columns = tuple(table.schema.column(name) for name in names)
         training = {
-            "table_digest": table.digest,
+            "table_digest": _digest(rows),
             "train": split.train,
             "held_out": split.held_out,
             "rounds": rounds,
@@ -225,6 +228,14 @@ def _features(table: ScoreTable, features: Sequence[str] | None) -> tuple[str, .
     if len(set(features)) != len(features):
         raise ValueError(f"a feature is named twice: {', '.join(features)}")
     return tuple(features)
+
+
+def _digest(rows: Rows) -> str:
+    """The table's; where there is a cluster its workers read the files."""
+    files = rows.table.files
+    if rows.cluster is None:
+        return rows.table.digest
+    return digest_of(rows.by_workers([partial(file_digest, file.path) for file in files]))
 
 
 def _check_classes(rows: Rows) -> None:

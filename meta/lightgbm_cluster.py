@@ -16,6 +16,8 @@ from scratchcard.meta.rows import Rows
 from scratchcard.workers.cluster import Cluster
 from scratchcard.workers.pool import MOST_DEATHS
 
+SOCKET_MINUTES = 1
+"""After which LightGBM takes a worker that does not answer for dead; its own default is two hours."""
 Taken = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 """Features `(n, F)` float32, target and weight `(n,)` float32 of a part."""
 
@@ -73,13 +75,14 @@ def train_on_cluster(
         except (ValueError, MemoryError):
             raise
         except Exception as error:  # of LightGBM's sockets, or Dask's word for a worker that is gone
-            if cluster.workers() == before:
+            if cluster.workers() == before and "Socket" not in str(error):
                 raise
             if attempt == MOST_DEATHS - 1:
                 raise OSError(
                     f"workers of the cluster died {MOST_DEATHS} times while the trees were grown (out of memory?): "
                     "give them more memory, or take fewer rows with max_rows"
                 ) from error
+            cluster.wait_until_idle(2 * 60.0 * SOCKET_MINUTES)  # the others notice it one by one
     raise AssertionError  # MOST_DEATHS is at least one
 
 
@@ -129,7 +132,7 @@ def _train(
     settings = {name: value for name, value in parameters.items() if name != "num_threads"}  # a worker's own
     # A regressor with the objective `binary`: a classifier would number the classes that each worker happens to hold.
     kind = DaskLGBMRegressor if groups is None else DaskLGBMRanker
-    model = kind(n_estimators=trees, client=cluster.client, **settings)
+    model = kind(n_estimators=trees, client=cluster.client, time_out=SOCKET_MINUTES, **settings)
     given: dict[str, Any] = {"sample_weight": column(2, lambda n: (n,)) if weighted else None}
     if groups is not None:
         sizes = [da.from_array(np.array(each, dtype=np.int64), chunks=-1) for each in groups]

@@ -112,17 +112,13 @@ class Rows:
         parts = parts_of(sizes)
         if sampled and self._quotas is not None:
             parts = [Part((network,)) for network in self.networks]
-        for done, found in enumerate(self._by_workers([partial(part, self, each) for each in parts]), start=1):
+        for done, found in enumerate(self.by_workers([partial(part, self, each) for each in parts]), start=1):
             yield found
             if progress is not None:
                 progress(done, len(parts))
 
-    def by_a_worker(self, call: Callable[[], Found]) -> Found:
-        """What a call returns that one worker of the cluster makes. Errors as of `over_parts`."""
-        (found,) = self._by_workers([call])
-        return found
-
-    def _by_workers(self, calls: Sequence[Callable[[], Found]]) -> Iterator[Found]:
+    def by_workers(self, calls: Sequence[Callable[[], Found]]) -> Iterator[Found]:
+        """What calls return that the cluster's workers make, in their order. Errors as of `over_parts`."""
         assert self.cluster is not None  # noqa: S101
         try:
             yield from ordered([partial(_alone, call) for call in calls], self.cluster, what="part of the fit")

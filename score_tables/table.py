@@ -6,17 +6,17 @@ one such file, which describes itself. Keys (workload, seed, round, parameter, i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from scratchcard.artefacts.digest import sha256
 from scratchcard.score_tables.manifest import MANIFEST, read_manifest
+from scratchcard.score_tables.place import Place, place_of
 from scratchcard.score_tables.schema import TableBlock, TableSchema
 from scratchcard.score_tables.table_file import RowGroup, TableFile, read_groups
 from scratchcard.words import counted
@@ -27,7 +27,7 @@ class ScoreTable:
     """A score table on disk; holds only the footers, reads a row group at a time.
 
     Attributes:
-        path: the folder or file.
+        path: the folder or file, of this machine or in an object store (see `place_of`).
         schema: the columns, the same in every file.
         manifest: the folder's `manifest.json` ({} if the build has not finished), or one file's own metadata.
         files: the whole files, sorted by workload and seed.
@@ -48,7 +48,7 @@ class ScoreTable:
         0.5
     """
 
-    path: Path
+    path: Place
     schema: TableSchema
     manifest: dict[str, Any]
     files: tuple[TableFile, ...]
@@ -58,7 +58,7 @@ class ScoreTable:
         return f"ScoreTable({str(self.path)!r}, {counted(self.rows, 'row')} of {networks}, {columns})"
 
     @classmethod
-    def open(cls, path: str | Path) -> ScoreTable:
+    def open(cls, path: str | Place) -> ScoreTable:
         """Open a folder of files or one file; unfinished files (`.part`) are not listed.
 
         Raises:
@@ -66,7 +66,7 @@ class ScoreTable:
             ValueError: no file, a damaged or foreign one, an unknown version, or files that do not
                 belong together.
         """
-        path = Path(path)
+        path = place_of(path)
         if not path.exists():
             raise FileNotFoundError(f"no score table at {path}: expected a folder that 'scratchcard build' wrote")
         if path.is_file():
@@ -111,7 +111,7 @@ class ScoreTable:
     @cached_property
     def digest(self) -> str:
         """sha256 over the files' sha256 in the order of workload and seed; their names do not matter."""
-        return sha256(["\n".join(file.digest for file in self.files)])
+        return digest_of(file.digest for file in self.files)
 
     def groups(
         self,
@@ -163,6 +163,16 @@ class ScoreTable:
         names = list(self.schema.names if columns is None else columns)
         self.schema.check(names)
         return read_groups(groups, names)
+
+
+def digest_of(files: Iterable[str]) -> str:
+    """A table's digest from its files', in the order of workload and seed.
+
+    Examples:
+        >>> digest_of(["ab", "cd"]) == sha256(["ab\\ncd"])
+        True
+    """
+    return sha256(["\n".join(files)])
 
 
 def check_known(what: str, asked: Collection[Any] | None, known: Sequence[Any]) -> None:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from scratchcard.artefacts.digest import file_digest
 from scratchcard.artefacts.json_file import declared, parse_object
 from scratchcard.artefacts.parquet_file import damage_told
+from scratchcard.score_tables.place import Place, place_of
 from scratchcard.score_tables.schema import KEYS, TableBlock, TableSchema
 from scratchcard.score_tables.writer import FORMAT, arrow_schema
 from scratchcard.words import quoted, shortened
@@ -46,7 +47,7 @@ class RowGroup:
         (1, 'bias')
     """
 
-    path: Path
+    path: Place
     number: int
     workload: str
     seed: int
@@ -77,7 +78,7 @@ class TableFile:
         ('toy', 0, 2)
     """
 
-    path: Path
+    path: Place
     workload: str
     seed: int
     schema: TableSchema
@@ -85,15 +86,15 @@ class TableFile:
     groups: tuple[RowGroup, ...]
 
     @classmethod
-    def open(cls, path: str | Path) -> TableFile:
+    def open(cls, path: str | Place) -> TableFile:
         """Read the footer of one file."""
-        path = Path(path)
+        path = place_of(path)
         if not path.is_file():
             raise FileNotFoundError(
                 f"no score table at {path}: expected a .parquet file that `scratchcard build` wrote"
             )
         with _parquet(path) as file:
-            with damage_told(path, _AGAIN):
+            with damage_told(str(path), _AGAIN):
                 arrow, footer = file.schema_arrow, file.metadata
             texts = arrow.metadata or {}
             try:
@@ -148,7 +149,7 @@ def read_groups(groups: Sequence[RowGroup], names: Sequence[str]) -> Iterator[Ta
     for path, of_file in itertools.groupby(groups, lambda group: group.path):
         with _parquet(path) as file:
             for group in of_file:
-                with damage_told(path, _AGAIN):
+                with damage_told(str(path), _AGAIN):
                     # `iter_batches` would buffer most of the file; `read_row_group` holds one group.
                     rows = file.read_row_group(group.number, columns=["index", *names], use_threads=False)
                 yield TableBlock(
@@ -161,15 +162,20 @@ def read_groups(groups: Sequence[RowGroup], names: Sequence[str]) -> Iterator[Ta
                 )
 
 
-def _parquet(path: Path) -> Any:
+def _parquet(path: Place) -> Any:
+    how: dict[str, Any] = {"page_checksum_verification": True}
     try:
-        with damage_told(path, _AGAIN):
-            return pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
+        if isinstance(path, Path):
+            with damage_told(path, _AGAIN):
+                return pq.ParquetFile(path, pre_buffer=False, **how)
+        file = path.open()  # one that cannot be reached is not damaged
+        with damage_told(str(path), _AGAIN):
+            return pq.ParquetFile(file, pre_buffer=True, **how)  # the columns of a row group in few requests
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} has gone since the table was opened") from None
 
 
-def _group(path: Path, workload: str, seed: int, number: int, footer: Any) -> RowGroup:
+def _group(path: Place, workload: str, seed: int, number: int, footer: Any) -> RowGroup:
     """The keys of a row group from its statistics, so that filters need not read it."""
     found: dict[str, Any] = {}
     for place, key in enumerate(KEYS[:4]):

@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
@@ -15,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scratchcard.artefacts.files import written_beside
+from scratchcard.score_tables.place import Place, place_of, written_whole
 from scratchcard.score_tables.schema import KEYS, TABLE_VERSION, TableBlock, TableSchema
 
 FORMAT = "scratchcard-table"
@@ -54,10 +53,10 @@ def arrow_schema(schema: TableSchema) -> pa.Schema:
 class TableWriter:
     """Writes the rows of one workload and seed; a context manager.
 
-    The file grows beside its place and is renamed when the block ends without an error, so `path` is whole or not
-    there; of two writers of one path the one that ends last stays. Floats are zstd level 1 with BYTE_STREAM_SPLIT and
-    no dictionary (noise-like mantissas do not repeat); pages carry checksums. Every `write` starts a row group, cut at
-    1M rows, so none crosses a parameter or a round.
+    The file grows beside its place (for an object store in a temporary folder) and goes there when the block ends
+    without an error, so `path` is whole or not there; of two writers of one path the one that ends last stays. Floats
+    are zstd level 1 with BYTE_STREAM_SPLIT and no dictionary (noise-like mantissas do not repeat); pages carry
+    checksums. Every `write` starts a row group, cut at 1M rows, so none crosses a parameter or a round.
 
     Args:
         metadata: plain JSON about the origin of these rows (recipe, versions ...), kept in the file.
@@ -79,11 +78,16 @@ class TableWriter:
     """
 
     def __init__(
-        self, schema: TableSchema, path: str | Path, workload: str, seed: int, metadata: Mapping[str, Any] | None = None
+        self,
+        schema: TableSchema,
+        path: str | Place,
+        workload: str,
+        seed: int,
+        metadata: Mapping[str, Any] | None = None,
     ) -> None:
         if schema.version != TABLE_VERSION:
             raise ValueError(f"this release writes score table version {TABLE_VERSION}, got {schema.version}")
-        self.schema, self.path, self.workload, self.seed = schema, Path(path), workload, int(seed)
+        self.schema, self.path, self.workload, self.seed = schema, place_of(path), workload, int(seed)
         self.rows = 0
         about = {"format": FORMAT, "workload": workload, "seed": self.seed, "metadata": dict(metadata or {})}
         texts = {"scratchcard.table": json.dumps(about, sort_keys=True), "scratchcard.schema": schema.to_json()}
@@ -94,7 +98,7 @@ class TableWriter:
 
     def __enter__(self) -> TableWriter:
         with contextlib.ExitStack() as stack:
-            part = stack.enter_context(written_beside(self.path))
+            part = stack.enter_context(written_whole(self.path))
             self._file = stack.enter_context(part.open("xb"))
             self._writer = pq.ParquetWriter(
                 self._file,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
-from scratchcard.workers.pool import Call, Died
+from scratchcard.workers.pool import POLL_SECONDS, Call, Died
 
 SCHEDULER_SECONDS = 5
 CLUSTER_SECONDS = 30
@@ -70,6 +71,14 @@ class Cluster:
         """Addresses of the workers that there are now."""
         with self._gone_told():
             return frozenset(self._client.scheduler_info(n_workers=-1)["workers"])
+
+    def wait_until_idle(self, seconds: float) -> None:
+        """Until no worker is at a call, but no longer than so many seconds, and until there is one."""
+        until = time.monotonic() + seconds
+        with self._gone_told():
+            while any(self._client.processing().values()) and time.monotonic() < until:
+                time.sleep(POLL_SECONDS)
+            self._client.wait_for_workers(1, timeout=CLUSTER_SECONDS)
 
     @staticmethod
     def does_not_see(error: FileNotFoundError) -> OSError:

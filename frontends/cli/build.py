@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -21,7 +22,13 @@ from scratchcard.frontends.cli.recipe_options import recipe_options
 @click.option(
     "--dask", help="Send the seeds to the workers of this Dask scheduler, e.g. tcp://10.0.0.5:8786. [default: none]"
 )
-@click.option("--out", type=opt.PATH, default="table", show_default=True, help="The table's folder, e.g. mnist-table.")
+@click.option(
+    "--out",
+    type=opt.TABLE,
+    default="table",
+    show_default=True,
+    help="The table's folder, or its address in an object store, e.g. mnist-table or s3://bucket/mnist-table.",
+)
 @opt.device_option
 @recipe_options
 @opt.json_option
@@ -34,14 +41,15 @@ def build(**options: Any) -> None:
     \b
     scratchcard build --task digits --seeds 0-3 --regime ISS --scorer magnitude --density 0.02 --out table
     scratchcard build --task mnist --data-dir ~/data --seeds 0-5 --repeat --jobs 2 --out mnist-table
-    scratchcard build --task mnist --data-dir ~/data --seeds 0-99 --dask tcp://10.0.0.5:8786 --out large-table
+    scratchcard build --task mnist --data-dir ~/data --seeds 0-99 --dask tcp://10.0.0.5:8786 --out s3://bucket/large-table
     """
     from scratchcard.artefacts.destination import check_destination
     from scratchcard.dataset_builder.build import build as build_table
     from scratchcard.workloads.device import choose_device
     from scratchcard.workloads.session import Session
 
-    check_destination(options["out"], "folder")
+    if isinstance(options["out"], Path):
+        check_destination(options["out"], "folder")
     device = choose_device(options["device"])
     workload = opt.make_workload(options)
     recording = Recording.of(**opt.given_settings(Recording, options))

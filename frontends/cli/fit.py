@@ -16,7 +16,7 @@ _PASSED = ("objective", "target", "train_seeds", "held_out_seeds", "rounds", "se
 
 
 @click.command()
-@click.argument("table", type=opt.PATH, default="table")
+@click.argument("table", type=opt.TABLE, default="table")
 @click.option(
     "--family",
     default="gbm",
@@ -65,13 +65,13 @@ _PASSED = ("objective", "target", "train_seeds", "held_out_seeds", "rounds", "se
 @click.option("--out", type=opt.PATH, default="predictor", show_default=True, help="The bundle's folder, e.g. imp-gbm.")
 @opt.overwrite_option
 @opt.json_option
-def fit(table: Path, out: Path, overwrite: bool, **options: Any) -> None:
+def fit(table: Any, out: Path, overwrite: bool, **options: Any) -> None:
     """Fit a predictor on a score table and save it as a bundle; splits by seed, never by row.
 
     \b
     scratchcard fit table --family gbm --objective classification --held-out-seeds 3
     scratchcard fit table --family linear --features thesis --out thesis-linear
-    scratchcard fit large-table --family linear --dask tcp://10.0.0.5:8786
+    scratchcard fit s3://bucket/large-table --family linear --dask tcp://10.0.0.5:8786
     scratchcard fit table --family mlp --option epochs=10 --option hidden=[64,32] --device auto
     """
     from scratchcard.artefacts.destination import check_destination

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import click
@@ -15,6 +14,8 @@ from scratchcard.frontends.cli.output import progress_bar as progress_bar
 from scratchcard.frontends.cli.output import took as took
 from scratchcard.frontends.cli.output import warn as warn
 from scratchcard.frontends.cli.output import when_interrupted as when_interrupted
+from scratchcard.frontends.cli.places import PATH as PATH
+from scratchcard.frontends.cli.places import TABLE as TABLE
 from scratchcard.number_list import LARGEST, whole_numbers
 from scratchcard.setting import Setting, shown
 from scratchcard.settings import parsed, settings_of
@@ -27,17 +28,6 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Option = Callable[[Any], Any]
 
 
-class _FilePath(click.Path):
-    """A path with a name: an empty text, which is what an unset variable of the shell leaves, is no folder."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path."""
-        if value == "":
-            self.fail("the path is empty, expected the name of a file or a folder", param, ctx)
-        return super().convert(value, param, ctx)
-
-
-PATH = _FilePath(path_type=Path)
 SEED = click.IntRange(0, LARGEST)
 COUNT = click.IntRange(1)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from scratchcard.frontends.cli.options import PATH, emit, json_option
+from scratchcard.frontends.cli.options import TABLE, emit, json_option
 from scratchcard.words import counted, printable
 
 FOLDED = ("features", "targets")
@@ -19,15 +19,16 @@ WIDTH = 110
 
 
 @click.command()
-@click.argument("file", type=PATH)
+@click.argument("file", type=TABLE)
 @click.option("--target", help="Of a table: how each feature goes with this target, e.g. kept. [default: not shown]")
 @json_option
-def show(file: Path, target: str | None, as_json: bool) -> None:
+def show(file: Any, target: str | None, as_json: bool) -> None:
     """Explain a table, a bundle, a ticket or a recipe: what it holds and where it came from.
 
     \b
     scratchcard show table
     scratchcard show table --target kept
+    scratchcard show s3://bucket/mnist-table
     scratchcard show predictor
     scratchcard show default
     scratchcard show ticket.safetensors
@@ -55,6 +56,8 @@ def show(file: Path, target: str | None, as_json: bool) -> None:
         return
     if is_table:
         result = _table(file)
+    elif not isinstance(file, Path):
+        raise ValueError(f"{file} is no table; bundles and tickets are read from files of this machine")
     elif file.is_dir():
         result = _bundle(file)
     elif file.suffix == ".safetensors":
@@ -78,7 +81,7 @@ def _recipe(name: str) -> dict[str, Any]:
     return {"kind": "recipe", "about": (made.__doc__ or "").partition("\n")[0], "settings": asdict(made())}
 
 
-def _table(path: Path) -> dict[str, Any]:
+def _table(path: Any) -> dict[str, Any]:
     from scratchcard.score_tables.table import ScoreTable
 
     table = ScoreTable.open(path)
@@ -97,7 +100,7 @@ def _table(path: Path) -> dict[str, Any]:
     }
 
 
-def _correlations(path: Path, target: str, as_json: bool) -> None:
+def _correlations(path: Any, target: str, as_json: bool) -> None:
     """A line a feature, the one that tells kept from pruned weights best first."""
     from scratchcard.analysis.correlations import feature_correlations
     from scratchcard.score_tables.table import ScoreTable

@@ -20,6 +20,7 @@ from scratchcard.scorers.pieces import scoring_memory
 from scratchcard.sweeps.grid import read_grid
 from scratchcard.sweeps.run_grid import run_grid
 from scratchcard.sweeps.sweep import sweep
+from scratchcard.workloads.engines.checkpoint import Checkpoint
 from scratchcard.workloads.engines.recalibration import recalibrate
 from scratchcard.workloads.engines.training import train
 from tests.scorers.toys import Everything
@@ -132,3 +133,35 @@ def test_training_there_takes_dropout_from_the_seed_and_leaves_the_generators(ta
         states.append(network.first.weight.detach().cpu())
     assert torch.allclose(*states, rtol=1e-4)
     assert torch.equal(torch.cuda.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_an_augmented_training_there_is_resumed_where_it_was_broken_off(
+    task: sc.Task, tmp_path: Path, optimizer: str
+) -> None:
+    recipe = sc.Recipe(
+        max_steps=30, evaluation_interval=10, batch_size=32, optimizer=optimizer, augmentation="crop_flip_cutout"
+    )
+
+    def fresh() -> Everything:
+        network = Everything()
+        for parameter in network.parameters():
+            nn.init.constant_(parameter, 0.02)
+        return network
+
+    def broken_off(step: int, _: int) -> None:
+        if step >= 20:
+            raise KeyboardInterrupt
+
+    whole, half = fresh(), fresh()
+    train(whole, task, recipe, device="cuda")
+    how: dict[str, Any] = {"device": "cuda", "checkpoint": Checkpoint(tmp_path / "half", every=0)}
+    with pytest.raises(KeyboardInterrupt):
+        train(half, task, recipe, progress=broken_off, **how)
+    resumed = Checkpoint(tmp_path / "half", resume=True)
+    again = fresh()
+    train(again, task, recipe, device="cuda", checkpoint=resumed)
+    assert resumed.resumed >= 10
+    for name, tensor in whole.state_dict().items():
+        assert again.state_dict()[name].device.type == "cuda"
+        torch.testing.assert_close(again.state_dict()[name].cpu(), tensor.cpu(), rtol=1e-4, atol=1e-6)

@@ -55,3 +55,9 @@ def test_unknown_settings_are_named() -> None:
 def test_values_that_no_recipe_has_are_refused(setting: str, value: Any) -> None:
     with pytest.raises(ValueError, match=setting):
         Recipe(**{setting: value})
+
+
+def test_milestones_are_no_matter_of_other_schedules() -> None:
+    assert Recipe(max_steps=3).max_steps == 3  # where both of the usual milestones would be its second step
+    with pytest.raises(ValueError, match="milestones are"):
+        Recipe(max_steps=3, learning_rate_schedule="step")
