@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from experiments.zoo.__main__ import known, networks, shape_of, undone
+from experiments.zoo.__main__ import known, networks, run, shape_of, undone
 from experiments.zoo.cells import FAULT, REFUSED, WORKS, Case, Cell, Wrong, measured
 from experiments.zoo.page import page
 from scratchcard.pruning.parameters import prunable
@@ -99,6 +99,22 @@ def test_the_zoo_has_every_kind() -> None:
     assert "torchvision:vgg16" not in found  # 138 million
     assert len(found) > 70
     assert shape_of("torchvision:convnext_base") == (3, 128, 128)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "gigabytes", "said"),
+    [(0.001, 8, "no answer within 0.001 minutes"), (1, 0.01, "the process ended with status ")],
+)
+def test_a_network_that_takes_too_much_is_at_fault_and_takes_nobody_with_it(
+    minutes: float, gigabytes: float, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    gru = "experiments.zoo.networks.recurrent:gru"
+    run(gru, ["snip", "grasp"], tmp_path, minutes, gigabytes)
+    (cell,) = known(tmp_path).values()
+    assert (cell.network, cell.cell, cell.outcome) == (gru, "snip", FAULT)
+    assert cell.said.startswith(said)
+    assert undone(gru, known(tmp_path), again=True)[:2] == ["prunable", "random"]
 
 
 @pytest.mark.slow
