@@ -87,8 +87,8 @@ def test_the_page_counts_and_quotes() -> None:
         Cell("a:b", "snip", REFUSED, "no | weights"),
         Cell("a:b", "grasp", FAULT, "died"),
     ]
-    text = page(cells, {"a:b": (3, 64, 64)})
-    assert "1 networks, 3 cells: 1 work (33.3 %), 1 are refused in a sentence, 1 are at fault." in text
+    text = page(cells, {"a:b": (3, 64, 64)}, 7)
+    assert "1 of 7 networks were run, 3 cells: 1 work (33.3 %), 1 are refused in a sentence, 1 are at fault." in text
     assert "| `a:b` | 3 x 64 x 64 | 1,234 | 0.500 | note 1 | FAULT 2 |" in text
     assert "| 1 | no \\| weights |" in text
 
@@ -132,4 +132,4 @@ def test_a_handful_of_networks_end_to_end(tmp_path: Path) -> None:
     works = {(cell["network"].rpartition(":")[2], cell["cell"]) for cell in table if cell["outcome"] == WORKS}
     for name in chosen:
         assert {(name, cell) for cell in ("snip", "grasp", "synflow", "features", "connectivity", "ticket")} <= works
-    assert "6 networks, 90 cells" in text.read_text()
+    assert "networks were run, 90 cells" in text.read_text()
