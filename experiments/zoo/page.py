@@ -24,8 +24,9 @@ def page(cells: Sequence[Cell], shapes: Mapping[str, tuple[int, ...]], whole: in
     refused = sum(cell.outcome == REFUSED for cell in cells)
     parts = [
         f"# The zoo\n\n{_ABOUT}",
-        f"{len(names)} of {whole} networks were run, {len(cells)} cells: {works} work ({100 * works / len(cells):.1f} %), {refused} are "
-        f"refused in a sentence, {len(cells) - works - refused} are at fault.",
+        f"{len(names)} of {whole} networks were run, {len(cells)} cells: {works} work "
+        f"({100 * works / len(cells):.1f} %), {refused} are refused in a sentence, {len(cells) - works - refused} are "
+        "at fault.",
         markdown_table(["network", "input", "prunable weights", *columns], rows),
     ]
     if sentences:
