@@ -48,7 +48,7 @@ classes where the network names classes. `make zoo` goes on with it and re-creat
 | connectivity | the effective density of the dense network is 1 |
 | Euler's identity | SynFlow's scores of each layer that all paths cross sum to the flow, within a millionth |
 | ticket | SNIP's of density 0.1 saved, loaded and trained ten steps, pruned weights still zero |
-| compaction | the share of prunable weights left when what that ticket makes useless is removed; outputs as before, within a thousandth |"""
+| compaction | the share of prunable weights left without what that ticket makes useless; the same outputs |"""
 
 
 def _said(cell: Cell | None, sentences: dict[str, int]) -> str:

@@ -131,5 +131,6 @@ def test_a_handful_of_networks_end_to_end(tmp_path: Path) -> None:
     assert not [cell for cell in table if cell["outcome"] == FAULT]
     works = {(cell["network"].rpartition(":")[2], cell["cell"]) for cell in table if cell["outcome"] == WORKS}
     for name in chosen:
-        assert {(name, cell) for cell in ("snip", "grasp", "synflow", "features", "connectivity", "ticket")} <= works
+        wanted = ("snip", "grasp", "synflow", "features", "connectivity", "Euler's identity", "ticket", "compaction")
+        assert {(name, cell) for cell in wanted} <= works
     assert "networks were run, 90 cells" in text.read_text()
