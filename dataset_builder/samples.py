@@ -48,10 +48,11 @@ class Samples:
 def take_samples(network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None) -> dict[str, Samples]:
     """One forward and backward pass at `w * mask`; by weight name.
 
-    Of a layer that is called several times the samples of all calls; of one that is never called as a module none.
+    Of a layer that is called several times the samples of all calls.
 
     Raises:
-        ValueError: a layer other than linear or 1d or 2d convolution, or what `loss_gradients` raises.
+        ValueError: a layer other than linear or 1d or 2d convolution, one that is never called as a module, so that
+            nothing is seen of it, or what `loss_gradients` raises.
 
     Examples:
         >>> network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2))
@@ -76,7 +77,15 @@ def take_samples(network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None
             found[name] = []
             watching.enter_context(layer.register_forward_hook(_hook(found[name], examples), with_kwargs=True))
         loss_gradients(network, batch, loss, mask, in_one_piece=True)
-    return {name: _joined(calls, layers[name]) for name, calls in found.items()}
+    unseen = next((name for name, calls in found.items() if not calls), None)
+    if unseen is not None:
+        raise ValueError(
+            f"features of pairs need what flows through each layer, and that of {unseen} is not called as a module: it "
+            "is unused, or a function takes its weight; use a predictor without them, or a criterion such as "
+            "synflow_l2_data"
+        )
+    joined = {name: zip(*calls, strict=True) for name, calls in found.items()}
+    return {name: Samples(*(torch.cat(parts, dim=2) for parts in each)) for name, each in joined.items()}
 
 
 def _hook(calls: list[tuple[Tensor, Tensor, Tensor]], examples: int) -> Callable[..., None]:
@@ -93,16 +102,6 @@ def _hook(calls: list[tuple[Tensor, Tensor, Tensor]], examples: int) -> Callable
             output.register_hook(backward)  # type: ignore[no-untyped-call]
 
     return hook
-
-
-def _joined(calls: list[tuple[Tensor, Tensor, Tensor]], layer: nn.Module) -> Samples:
-    if calls:
-        return Samples(*(torch.cat(parts, dim=2) for parts in zip(*calls, strict=True)))
-    weight = layer.get_parameter("weight")
-    groups = int(getattr(layer, "groups", 1))
-    none = weight.detach().new_zeros((groups, 0, 0))
-    outputs = none.new_zeros((groups, weight.shape[0] // groups, 0))
-    return Samples(none.new_zeros((groups, weight[0].numel(), 0)), outputs, outputs)
 
 
 def _patches(layer: nn.Module, given: Tensor) -> tuple[Tensor, Tensor | None]:

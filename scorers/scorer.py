@@ -150,7 +150,8 @@ def hand_over(tensors: Mapping[str, Tensor], mask: Mask | None, scorer: object) 
     if not _tells_apart(scores, mask):
         warnings.warn(
             f"{scorer} gives all kept weights the same score, so a mask made from it is a random one: look "
-            "for a dead network (zero gradient), a layer without kept weights, or a batch without variation",
+            "for a dead network (zero gradient, as behind a last layer of zeros), a layer without kept weights, or a "
+            "batch without variation",
             NoEffectWarning,
             stacklevel=3,
         )

@@ -133,7 +133,8 @@ def write(found: dict[tuple[str, str], Cell], parquet_file: Path, text: Path) ->
     columns = {field.name: [getattr(cell, field.name) for cell in cells] for field in fields(Cell)}
     parquet_file.parent.mkdir(parents=True, exist_ok=True)
     parquet.write_table(pa.table(columns), parquet_file, compression="zstd")
-    text.write_text(page(cells, {network: shape_of(network) for network in {cell.network for cell in cells}}))
+    shapes = {cell.network: shape_of(cell.network) for cell in cells}
+    text.write_text(page(cells, shapes, len(networks())))
 
 
 def undone(network: str, found: dict[tuple[str, str], Cell], again: bool) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import tempfile
 import time
@@ -37,7 +38,7 @@ from scratchcard.workloads.workload import Workload
 WORKS, REFUSED, FAULT = "works", "refused", "fault"
 CLASSES, EXAMPLES, DENSITY, STEPS = 10, 24, 0.1, 10
 RECIPE = Recipe(batch_size=4, max_steps=STEPS, evaluation_interval=STEPS, scoring_examples=4, learning_rate=0.001)
-_ROUNDING = 1e-6
+_ROUNDING, _CLOSE = 1e-6, 1e-3
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,14 @@ class Case:
 
     def compaction(self) -> float:
         """Weights that are left when what the ticket's mask makes useless is removed / prunable weights."""
-        small = compact(self.built, self.ticket.mask, self.workload.scoring_batch(0)[0])
+        inputs, mask = self.workload.scoring_batch(0)[0], self.ticket.mask
+        small = compact(self.built, mask, inputs)
+        whole = copy.deepcopy(self.built).eval()
+        mask.apply_to(whole)
+        with torch.no_grad():
+            wanted, found = whole(inputs), small.network.eval()(small.gather(inputs))
+        if not torch.allclose(found, wanted, rtol=_CLOSE, atol=_CLOSE * float(wanted.abs().max())):
+            raise Wrong(f"the small network's outputs are off by {float((found - wanted).abs().max()):.2g}")
         return sum(weight.numel() for weight in prunable(small.network).values()) / self.weights()
 
     @property

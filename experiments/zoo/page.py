@@ -8,8 +8,8 @@ from experiments.markdown import markdown_table
 from experiments.zoo.cells import REFUSED, WORKS, Cell
 
 
-def page(cells: Sequence[Cell], shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """Markdown."""
+def page(cells: Sequence[Cell], shapes: Mapping[str, tuple[int, ...]], whole: int) -> str:
+    """Markdown, of so many networks in all."""
     names = list(dict.fromkeys(cell.network for cell in cells))
     found = {(cell.network, cell.cell): cell for cell in cells}
     columns = max((list(dict.fromkeys(c.cell for c in cells if c.network == name)) for name in names), key=len)
@@ -24,8 +24,9 @@ def page(cells: Sequence[Cell], shapes: Mapping[str, tuple[int, ...]]) -> str:
     refused = sum(cell.outcome == REFUSED for cell in cells)
     parts = [
         f"# The zoo\n\n{_ABOUT}",
-        f"{len(names)} networks, {len(cells)} cells: {works} work ({100 * works / len(cells):.1f} %), {refused} are "
-        f"refused in a sentence, {len(cells) - works - refused} are at fault.",
+        f"{len(names)} of {whole} networks were run, {len(cells)} cells: {works} work "
+        f"({100 * works / len(cells):.1f} %), {refused} are refused in a sentence, {len(cells) - works - refused} are "
+        "at fault.",
         markdown_table(["network", "input", "prunable weights", *columns], rows),
     ]
     if sentences:
@@ -35,8 +36,8 @@ def page(cells: Sequence[Cell], shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 
 _ABOUT = """Networks of all kinds with random weights, on noise of their inputs' shape, batches of four examples, ten
-classes where the network names classes. `make zoo` re-creates the table; `results/zoo/cells.parquet` has a row for each
-cell.
+classes where the network names classes. `make zoo` goes on with it and re-creates the table;
+`results/zoo/cells.parquet` has a row for each cell. A note is what the product says in place of a result.
 
 | column | what works |
 |---|---|
@@ -47,7 +48,7 @@ cell.
 | connectivity | the effective density of the dense network is 1 |
 | Euler's identity | SynFlow's scores of each layer that all paths cross sum to the flow, within a millionth |
 | ticket | SNIP's of density 0.1 saved, loaded and trained ten steps, pruned weights still zero |
-| compaction | the share of prunable weights left when what that ticket makes useless is removed |"""
+| compaction | the share of prunable weights left without what that ticket makes useless; the same outputs |"""
 
 
 def _said(cell: Cell | None, sentences: dict[str, int]) -> str:

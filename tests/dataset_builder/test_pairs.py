@@ -82,6 +82,16 @@ def test_other_layers_are_refused_by_name() -> None:
         take_samples(network, batch, cross_entropy, None)
 
 
+def test_a_layer_whose_weight_a_function_takes_is_refused_by_name() -> None:
+    class Functional(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.linear(self[0](x), self[1].weight)
+
+    network = Functional(nn.Linear(4, 3), nn.Linear(3, 2))
+    with pytest.raises(ValueError, match=r"what flows through each layer, and that of 1\.weight is not called"):
+        take_samples(network, (torch.rand(6, 4), torch.arange(6) % 2), cross_entropy, None)
+
+
 def layer_of(seed: int = 0) -> tuple[LayerPairs, Samples, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     inputs, outputs, slopes = (torch.randn(1, n, 50, generator=generator, dtype=torch.float64) for n in (5, 3, 3))

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from experiments.zoo.__main__ import known, networks, shape_of, undone
+from experiments.zoo.__main__ import known, networks, run, shape_of, undone
 from experiments.zoo.cells import FAULT, REFUSED, WORKS, Case, Cell, Wrong, measured
 from experiments.zoo.page import page
 from scratchcard.pruning.parameters import prunable
@@ -87,8 +87,8 @@ def test_the_page_counts_and_quotes() -> None:
         Cell("a:b", "snip", REFUSED, "no | weights"),
         Cell("a:b", "grasp", FAULT, "died"),
     ]
-    text = page(cells, {"a:b": (3, 64, 64)})
-    assert "1 networks, 3 cells: 1 work (33.3 %), 1 are refused in a sentence, 1 are at fault." in text
+    text = page(cells, {"a:b": (3, 64, 64)}, 7)
+    assert "1 of 7 networks were run, 3 cells: 1 work (33.3 %), 1 are refused in a sentence, 1 are at fault." in text
     assert "| `a:b` | 3 x 64 x 64 | 1,234 | 0.500 | note 1 | FAULT 2 |" in text
     assert "| 1 | no \\| weights |" in text
 
@@ -99,6 +99,22 @@ def test_the_zoo_has_every_kind() -> None:
     assert "torchvision:vgg16" not in found  # 138 million
     assert len(found) > 70
     assert shape_of("torchvision:convnext_base") == (3, 128, 128)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "gigabytes", "said"),
+    [(0.001, 8, "no answer within 0.001 minutes"), (1, 0.01, "the process ended with status ")],
+)
+def test_a_network_that_takes_too_much_is_at_fault_and_takes_nobody_with_it(
+    minutes: float, gigabytes: float, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    gru = "experiments.zoo.networks.recurrent:gru"
+    run(gru, ["snip", "grasp"], tmp_path, minutes, gigabytes)
+    (cell,) = known(tmp_path).values()
+    assert (cell.network, cell.cell, cell.outcome) == (gru, "snip", FAULT)
+    assert cell.said.startswith(said)
+    assert undone(gru, known(tmp_path), again=True)[:2] == ["prunable", "random"]
 
 
 @pytest.mark.slow
@@ -115,5 +131,6 @@ def test_a_handful_of_networks_end_to_end(tmp_path: Path) -> None:
     assert not [cell for cell in table if cell["outcome"] == FAULT]
     works = {(cell["network"].rpartition(":")[2], cell["cell"]) for cell in table if cell["outcome"] == WORKS}
     for name in chosen:
-        assert {(name, cell) for cell in ("snip", "grasp", "synflow", "features", "connectivity", "ticket")} <= works
-    assert "6 networks, 90 cells" in text.read_text()
+        wanted = ("snip", "grasp", "synflow", "features", "connectivity", "Euler's identity", "ticket", "compaction")
+        assert {(name, cell) for cell in wanted} <= works
+    assert "networks were run, 90 cells" in text.read_text()
