@@ -131,10 +131,11 @@ class PredictedScorer(Scorer):
             scores[block.parameter][torch.from_numpy(block.indices)] = predicted.float()
         if seen is not None:
             seen.warn(self.source or self.predictor.family)
-        placed = {
-            name: scores.pop(name).reshape(w.shape).to(w.device) if name in scores else torch.zeros(w.shape, dtype=torch.float32, device=w.device)
-            for name, w in weights.items()
-        }
+        placed = {}
+        for name, weight in weights.items():
+            scored = scores.pop(name, None)
+            found = torch.zeros(weight.numel(), dtype=torch.float32) if scored is None else scored
+            placed[name] = found.reshape(weight.shape).to(weight.device)
         return hand_over(placed, mask, self)
 
 

@@ -146,6 +146,7 @@ class NetworkPicture:
                     warnings.simplefilter("ignore", NoEffectWarning)
                     scores = dict(scorer(network, batch, loss, mask=mask).tensors)
                 criteria[name] = _relative(scores, weights, shelf)
+                shelf.tidy()
         gradients: dict[str, Tensor] | None = None
         activity = None
         if "activity" in needs:
@@ -154,6 +155,7 @@ class NetworkPicture:
         elif "gradients" in needs:
             gradients = loss_gradients(network, batch, loss, mask).gradients
         found = None if gradients is None else _shelved(gradients, shelf)
+        shelf.tidy()
         detached = {name: weight.detach() for name, weight in weights.items()}
         pairs = Pairs.take(network, batch, loss, mask) if "pairs" in needs else None
         return cls(detached, mask, units, found, criteria, activity, density, pairs, shelf)
@@ -207,12 +209,12 @@ class NetworkPicture:
     def scale(self, what: str) -> Scale:
         """Extent of a number over all kept weights of the network, in the unit of `values` times `factor`."""
         if what not in self._scales:
-            self._scales[what] = Scale.joined(
-                [
-                    Scale.of(self.values(what, name, self.indices(name))).times(self.factor(what, name))
-                    for name in self.names
-                ]
-            )
+            found = []
+            for name in self.names:
+                values = self.values(what, name, self.indices(name))
+                found.append(Scale.of(values).times(self.factor(what, name)))
+                self.shelf.tidy()
+            self._scales[what] = Scale.joined(found)
         return self._scales[what]
 
     def unit_sums(self, what: str, name: str, indices: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -136,5 +136,5 @@ def _blocks(picture: NetworkPicture, features: list[Feature], rows: int) -> Iter
                         f"feature {names[place]!r} of {parameter!r} holds NaN; check the network's "
                         "activations on this batch"
                     )
-            picture.shelf.tidy()
+            picture.shelf.tidy(heap=False)
             yield FeatureBlock(parameter, layer.indices(part), names, values.T)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
+import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
@@ -57,13 +59,18 @@ class Shelf:
             _let_go(place)
         return place
 
-    def tidy(self) -> None:
-        """Let go what was read of the file."""
+    def tidy(self, *, heap: bool = True) -> None:
+        """Let go what was read of the file, and of the heap what the C library keeps though it was freed (300 MiB)."""
+        if not self.large:
+            return
         self._mapped = [known for known in self._mapped if known() is not None]
         for known in self._mapped:
             array = known()
             if array is not None:
                 _let_go(array)
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if heap and sys.platform == "linux" else None
+        if trim is not None:
+            trim(0)
 
     def _empty(self, size: int, dtype: np.dtype) -> np.memmap:
         with tempfile.TemporaryFile(prefix="scratchcard-") as file:  # the mapping holds on to it
