@@ -18,6 +18,8 @@ show what a weight costs: features and 200 trees. Linux only (/proc/self).
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import os
 import subprocess
@@ -196,6 +198,8 @@ def weight_cost(sizes: tuple[int, ...]) -> dict[str, Any]:
 
 
 def _measured(work: Callable[[], object]) -> dict[str, Any]:
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what earlier work freed must not stand below the peak
     before = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     begin, processor = time.perf_counter(), time.process_time()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from concurrent.futures import ThreadPoolExecutor
 
-_AT_ONCE = 2**24
-"""Numbers that are sorted at once; more are ranked in portions, which takes less memory."""
+import numpy as np
+import torch
+
+_AT_ONCE = 2**22
+"""Numbers that are sorted at once; more are ranked in portions, which takes less memory and, in the caches, less time."""
 _SAMPLE = 2**14
 
 
@@ -54,11 +57,13 @@ def _in_portions(values: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
         bounds = np.unique(np.searchsorted(held, values.size * np.arange(1, count) // count)).astype(groups.dtype)
         sorted_by = groups
     result = np.empty(values.size, dtype=np.float32)
-    before = 0
-    for number in range(len(bounds) + 1):
+
+    def rank(number: int) -> None:
         inside = np.ones(values.size, dtype=bool)
+        before = 0
         if number:
-            inside &= sorted_by > bounds[number - 1]
+            np.greater(sorted_by, bounds[number - 1], out=inside)
+            before = 0 if groups is not None else values.size - int(np.count_nonzero(inside))
         if number < len(bounds):
             inside &= sorted_by <= bounds[number]
         places = np.flatnonzero(inside)
@@ -67,7 +72,10 @@ def _in_portions(values: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
             some = values[places]
             own = None if groups is None else groups[places]
             result[places] = _ranks(some, np.argsort(some).astype(np.int32), own, before, values.size)
-            before += places.size
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # numpy works without the interpreter's lock
+        for done in [pool.submit(rank, number) for number in range(len(bounds) + 1)]:
+            done.result()
     return result
 
 
