@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 _AT_ONCE = 2**22
-"""Numbers that are sorted at once; more are ranked in portions, which takes less memory and, in the caches, less time."""
+"""Numbers that are sorted at once; more are ranked in portions: less memory and, in the caches, less time."""
 _SAMPLE = 2**14
 
 
