@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +61,36 @@ def test_a_shelf_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     shelf.tidy()
     assert not list(tmp_path.iterdir())
     assert np.array_equal(kept, np.arange(1000.0))
+
+
+MEASURED = """
+import sys, torch
+from torch.nn import functional as F
+from scratchcard.dataset_builder import shelf
+from scratchcard.dataset_builder.features import compute_features
+shelf.LARGE = int(sys.argv[1])
+torch.set_num_threads(1)
+def memory(field):
+    return next(int(line.split()[1]) // 1024 for line in open("/proc/self/status") if line.startswith(field))
+network = torch.nn.Sequential(torch.nn.Linear(3000, 3000), torch.nn.Linear(3000, 10))
+batch = torch.randn(8, 3000), torch.arange(8)
+names = [f"{what}_rank_{scope}" for what in ("magnitude", "saliency") for scope in ("layer", "row", "column")]
+names += ["synflow_log", "synflow_l2_data_log", "grasp_asinh", "grasp_rank_layer"]
+before = memory("VmRSS")
+open("/proc/self/clear_refs", "w").write("5")
+for block in compute_features(network, batch, F.cross_entropy, density=0.1, names=names):
+    pass
+print(memory("VmHWM") - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self")
+def test_features_of_a_large_network_take_less_memory() -> None:
+    """Nine million weights, 34 MiB: their gradients, criteria and ranks are 12 times that."""
+
+    def peak(large: int) -> int:
+        command = [sys.executable, "-c", MEASURED, str(large)]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    assert peak(1) < 0.75 * peak(2**40)
