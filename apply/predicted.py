@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from scratchcard.apply.shipped import FALLBACK, opened
 from scratchcard.apply.ticket_library import LaidTicket, TicketLibrary
@@ -118,7 +118,7 @@ class PredictedScorer(Scorer):
         if laid is not None:
             return laid(network, batch, loss)
         weights = prunable(network)
-        scores = {name: torch.zeros(w.numel(), dtype=torch.float32) for name, w in weights.items()}
+        scores: dict[str, Tensor] = {}  # each layer's memory as it comes, not while the criteria score
         seen = Seen.of(self.predictor) if mask is None else None
         names, scorers = self.predictor.features, self.scorers
         blocks = compute_features(network, batch, loss, mask=mask, density=self.density, names=names, scorers=scorers)
@@ -126,10 +126,16 @@ class PredictedScorer(Scorer):
             if seen is not None:
                 seen.look_at(block)
             predicted = torch.from_numpy(self.predictor.predict(block))
+            if block.parameter not in scores:
+                scores[block.parameter] = torch.zeros(weights[block.parameter].numel(), dtype=torch.float32)
             scores[block.parameter][torch.from_numpy(block.indices)] = predicted.float()
         if seen is not None:
             seen.warn(self.source or self.predictor.family)
-        placed = {name: scores[name].reshape(w.shape).to(w.device) for name, w in weights.items()}
+        placed = {}
+        for name, weight in weights.items():
+            scored = scores.pop(name, None)
+            found = torch.zeros(weight.numel(), dtype=torch.float32) if scored is None else scored
+            placed[name] = found.reshape(weight.shape).to(weight.device)
         return hand_over(placed, mask, self)
 
 

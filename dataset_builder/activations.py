@@ -165,7 +165,7 @@ class Activity:
         array([2., 0.])
     """
 
-    gradients: Mapping[str, Tensor]
+    gradients: dict[str, Tensor]
     layers: Mapping[str, LayerActivity]
 
     def outputs(self, name: str, units: Mapping[str, Units]) -> UnitStatistics:

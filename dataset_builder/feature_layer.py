@@ -11,8 +11,7 @@ from scratchcard.dataset_builder.activations import Activity, LayerActivity, Uni
 from scratchcard.dataset_builder.feature_network import NetworkPicture, Scale
 from scratchcard.dataset_builder.pairs import LayerPairs
 from scratchcard.dataset_builder.share_ranks import ascending, share_ranks
-
-_CHUNK = 2**20
+from scratchcard.dataset_builder.shelf import parts
 
 
 class LayerPicture:
@@ -40,17 +39,18 @@ class LayerPicture:
         self.units = network.units[name]
         self.kept = network.kept[name]
         self._indices = network.indices(name)
+        self._known: tuple[slice, tuple[np.ndarray, np.ndarray]] | None = None
         self._unit_numbers: dict[str, np.ndarray] = {}
         self._sums: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._scales: dict[str, Scale] = {}
         self._ranks: dict[tuple[str, str], np.ndarray] = {}
         for what in dict.fromkeys(what for what, _ in ranks):
             values = network.values(what, name, self._indices)
-            order = ascending(values)
+            order = ascending(values)  # of a large layer None: it is ranked in portions
             for scope in dict.fromkeys(scope for other, scope in ranks if other == what):
                 groups = {"layer": None, "row": 0, "column": 1}[scope]
-                units = None if groups is None else self._unit_of_weight[groups]
-                self._ranks[what, scope] = share_ranks(values, order, units)
+                units = None if groups is None else self._units_of_all(groups)
+                self._ranks[what, scope] = network.shelf.put(share_ranks(values, order, units))
 
     def indices(self, part: slice) -> np.ndarray:
         """Flat indices into the weight tensor, int64."""
@@ -76,16 +76,16 @@ class LayerPicture:
 
     def of_output(self, number: str, part: slice) -> np.ndarray:
         """A number of each weight's output unit."""
-        return np.asarray(self.unit_number(number)[self._unit_of_weight[0][part]])
+        return np.asarray(self.unit_number(number)[self._units_of(part)[0]])
 
     def of_input(self, number: str, part: slice) -> np.ndarray:
         """A number of each weight's input unit."""
-        return np.asarray(self.unit_number(number)[self._unit_of_weight[1][part]])
+        return np.asarray(self.unit_number(number)[self._units_of(part)[1]])
 
     def share(self, what: str, side: str, part: slice) -> np.ndarray:
         """Shares of weights in the sum over their `row` or `column`; 0 where that sum is 0."""
         place = 0 if side == "row" else 1
-        sums = self._sum(what)[place][self._unit_of_weight[place][part]]
+        sums = self._sum(what)[place][self._units_of(part)[place]]
         values = self.network.values(what, self.name, self._indices, part)
         return np.asarray(np.divide(values, sums, out=np.zeros_like(sums), where=sums > 0))
 
@@ -96,18 +96,19 @@ class LayerPicture:
             raise ValueError("pairs were not asked for")
         return self.network.pairs.layer(self.name, self._indices)
 
-    @cached_property
-    def _unit_of_weight(self) -> tuple[np.ndarray, np.ndarray]:
-        """Output and input unit of each kept weight, in the smallest type that holds them."""
-        found = tuple(
-            np.empty(self.kept, dtype=np.uint16 if units <= 2**16 else np.int32)
-            for units in (self.units.outputs, self.units.inputs)
-        )
-        for start in range(0, self.kept, _CHUNK):
-            part = slice(start, start + _CHUNK)
-            for whole, units in zip(found, self.units.of_weights(self.indices(part)), strict=True):
-                whole[part] = units
-        return found[0], found[1]
+    def _units_of(self, part: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Output and input unit of some weights; of the last ones asked for, they are known."""
+        if self._known is None or self._known[0] != part:
+            self._known = part, self.units.of_weights(self.indices(part))
+        return self._known[1]
+
+    def _units_of_all(self, place: int) -> np.ndarray:
+        """Output (0) or input unit (1) of each kept weight, in the smallest type that holds them."""
+        units = (self.units.outputs, self.units.inputs)[place]
+        found = np.empty(self.kept, dtype=np.uint16 if units <= 2**16 else np.int32)
+        for part in parts(self.kept):
+            found[part] = self.units.of_weights(self.indices(part))[place]
+        return found
 
     # Numbers of units.
 

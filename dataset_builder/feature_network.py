@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from scratchcard.dataset_builder.activations import Activity, observe
 from scratchcard.dataset_builder.pairs import Pairs
+from scratchcard.dataset_builder.shelf import Shelf, array, parts
 from scratchcard.dataset_builder.units import Units
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable, prunable_layers
@@ -25,8 +26,6 @@ from scratchcard.scorers.synflow_l2_data import SynFlowL2Data
 
 SCORED: dict[str, Scorer] = {"synflow": SynFlow(), "synflow_l2_data": SynFlowL2Data(), "grasp": GraSP()}
 """Criteria that come from a scorer; magnitude and SNIP are made from weight and gradient on the fly."""
-
-_CHUNK = 2**20
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,9 @@ class Scale:
         if not values.size:
             return cls(0, 0.0, 0.0, 0.0, 0.0)
         total, squares = 0.0, 0.0
-        largest = float(np.abs(values).max()) or 1.0
-        for start in range(0, values.size, _CHUNK):
-            part = np.abs(values[start : start + _CHUNK].astype(np.float64)) / largest
+        largest = max(abs(float(values.min())), abs(float(values.max()))) or 1.0
+        for chosen in parts(values.size):
+            part = np.abs(values[chosen].astype(np.float64)) / largest
             total += float(part.sum())
             squares += float(part @ part)
         n = values.size
@@ -98,6 +97,8 @@ class NetworkPicture:
             score of their layer, so that float64 scores of any size fit into float32.
         units: input and output units of each layer.
         density: asked for.
+        pairs: samples and Gauss-Newton step, or None if no feature needs them.
+        shelf: where the numbers lie.
 
     Examples:
         >>> network, batch = nn.Linear(2, 2), (torch.ones(2, 2), torch.tensor([0, 1]))
@@ -118,6 +119,7 @@ class NetworkPicture:
     activity: Activity | None
     density: float
     pairs: Pairs | None = None
+    shelf: Shelf = field(default_factory=lambda: Shelf(0))
 
     @classmethod
     def take(
@@ -135,22 +137,28 @@ class NetworkPicture:
         if mask is not None:
             check_same_layout(weights, mask.tensors, "the mask")
         units = {name: Units.of(layer, name) for name, layer in prunable_layers(network).items()}
+        shelf = Shelf(sum(weight.numel() for weight in weights.values()))
         criteria = {}
         for name, scorer in scorers.items():
             if name in needs:
                 with warnings.catch_warnings():
                     # Scores that are all alike make no mask, but they are features like any others.
                     warnings.simplefilter("ignore", NoEffectWarning)
-                    criteria[name] = _relative(scorer(network, batch, loss, mask=mask).tensors, weights)
-        gradients, activity = None, None
+                    scores = dict(scorer(network, batch, loss, mask=mask).tensors)
+                criteria[name] = _relative(scores, weights, shelf)
+                shelf.tidy()
+        gradients: dict[str, Tensor] | None = None
+        activity = None
         if "activity" in needs:
             activity = observe(network, batch, loss, mask, units)
             gradients = activity.gradients
         elif "gradients" in needs:
             gradients = loss_gradients(network, batch, loss, mask).gradients
+        found = None if gradients is None else _shelved(gradients, shelf)
+        shelf.tidy()
         detached = {name: weight.detach() for name, weight in weights.items()}
         pairs = Pairs.take(network, batch, loss, mask) if "pairs" in needs else None
-        return cls(detached, mask, units, gradients, criteria, activity, density, pairs)
+        return cls(detached, mask, units, found, criteria, activity, density, pairs, shelf)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -201,12 +209,12 @@ class NetworkPicture:
     def scale(self, what: str) -> Scale:
         """Extent of a number over all kept weights of the network, in the unit of `values` times `factor`."""
         if what not in self._scales:
-            self._scales[what] = Scale.joined(
-                [
-                    Scale.of(self.values(what, name, self.indices(name))).times(self.factor(what, name))
-                    for name in self.names
-                ]
-            )
+            found = []
+            for name in self.names:
+                values = self.values(what, name, self.indices(name))
+                found.append(Scale.of(values).times(self.factor(what, name)))
+                self.shelf.tidy()
+            self._scales[what] = Scale.joined(found)
         return self._scales[what]
 
     def unit_sums(self, what: str, name: str, indices: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -256,25 +264,33 @@ class UnitMagnitudes:
     column_counts: np.ndarray
 
 
-def array(tensor: Tensor) -> np.ndarray:
-    """A flat numpy view of a tensor (a copy if it is elsewhere, strided or half precision).
-
-    Examples:
-        >>> array(torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float16))
-        array([1., 2., 3., 4.], dtype=float32)
-    """
-    flat = tensor.detach().reshape(-1)
-    if flat.dtype in (torch.float16, torch.bfloat16):
-        flat = flat.float()
-    return np.asarray(flat.cpu().numpy())
-
-
-def _relative(scores: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, tuple[np.ndarray, float]]:
-    """Scores by weight name as `(scores / largest, largest)`."""
+def _relative(
+    scores: dict[str, Tensor], weights: Mapping[str, Tensor], shelf: Shelf
+) -> dict[str, tuple[np.ndarray, float]]:
+    """Scores by weight name as `(scores / largest, largest)`; each is let go as it is put away."""
     found = {}
-    for name, tensor in scores.items():
+    for name in list(scores):
+        flat = scores.pop(name).reshape(-1)
         precision = torch.float64 if weights[name].dtype is torch.float64 else torch.float32
-        largest = float(tensor.abs().max()) if tensor.numel() else 0.0
-        relative = tensor / largest if largest > 0 else torch.zeros_like(tensor)
-        found[name] = (array(relative.to(precision)), largest)
+        largest = max((float(flat[chosen].abs().max()) for chosen in parts(flat.numel())), default=0.0)
+
+        def part(
+            chosen: slice, flat: Tensor = flat, largest: float = largest, precision: torch.dtype = precision
+        ) -> np.ndarray:
+            values = flat[chosen]
+            return array((values / largest if largest > 0 else torch.zeros_like(values)).to(precision))
+
+        kind = np.dtype(np.float64 if precision is torch.float64 else np.float32)
+        found[name] = (shelf.filled(flat.numel(), kind, part), largest)
+    return found
+
+
+def _shelved(gradients: dict[str, Tensor], shelf: Shelf) -> dict[str, Tensor]:
+    """The gradients, of a large network in a file; each is let go as it is put away."""
+    if not shelf.large:
+        return gradients
+    found = {}
+    for name in list(gradients):
+        gradient = gradients.pop(name)
+        found[name] = torch.from_numpy(shelf.put(array(gradient))).reshape(gradient.shape)
     return found

@@ -123,6 +123,7 @@ def _blocks(picture: NetworkPicture, features: list[Feature], rows: int) -> Iter
     ranks = [feature.rank for feature in features if feature.rank is not None]
     for parameter in picture.names:
         layer = LayerPicture(picture, parameter, ranks)
+        picture.shelf.tidy()
         for start in range(0, layer.kept, rows):
             part = slice(start, min(start + rows, layer.kept))
             # One column after the other in memory, as tables store them; predictors take either order.
@@ -135,4 +136,5 @@ def _blocks(picture: NetworkPicture, features: list[Feature], rows: int) -> Iter
                         f"feature {names[place]!r} of {parameter!r} holds NaN; check the network's "
                         "activations on this batch"
                     )
+            picture.shelf.tidy(heap=False)
             yield FeatureBlock(parameter, layer.indices(part), names, values.T)

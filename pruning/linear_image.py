@@ -72,16 +72,13 @@ class LinearImage:
         """Set the leaves to `|w|^power * mask` (with `power` None to `w * mask`), in place."""
         with torch.no_grad():
             for name, leaf in self.leaves.items():
-                if power == 1 and mask is not None:  # in one pass less
-                    torch.mul(weights[name].abs(), mask.tensors[name].to(leaf.device), out=leaf)
-                    continue
-                leaf.copy_(weights[name])
-                if power is not None:
-                    leaf.abs_()
-                    if power != 1:
-                        leaf.pow_(power)
-                if mask is not None:
-                    leaf.mul_(mask.tensors[name].to(leaf.device))
+                if not leaf.untyped_storage().nbytes():
+                    leaf.untyped_storage().resize_(leaf.nbytes)  # it was let go
+                fill(leaf, weights[name], None if mask is None else mask.tensors[name].to(leaf.device), power)
+
+    def let_go(self, name: str) -> None:
+        """Give back the memory of a leaf that no backward pass needs any more, until the next `put`."""
+        self.leaves[name].untyped_storage().resize_(0)
 
     def __call__(self, features: Inputs, tokens: Inputs | None = None) -> Tensor:
         """The outputs for these inputs, float64; several tensors as one vector.
@@ -120,3 +117,24 @@ class LinearImage:
         _, once = joined(found)
         self.cuts = tuple(name for k, name in enumerate(self.leaves) if once >> k & 1) if once != -1 else ()
         return values[0] if len(values) == 1 else torch.cat([value.reshape(-1) for value in values])
+
+
+def fill(leaf: Tensor, weight: Tensor, mask: Tensor | None, power: float | None) -> None:
+    """Set a leaf, or a part of one, to `|w|^power * mask`; with `power` None to `w * mask`.
+
+    Examples:
+        >>> leaf = torch.empty(2, dtype=torch.float64)
+        >>> fill(leaf, torch.tensor([-3.0, 2.0]), torch.tensor([True, False]), power=2)
+        >>> leaf
+        tensor([9., 0.], dtype=torch.float64)
+    """
+    if power == 1 and mask is not None:  # in one pass less
+        torch.mul(weight.abs(), mask, out=leaf)
+        return
+    leaf.copy_(weight)
+    if power is not None:
+        leaf.abs_()
+        if power != 1:
+            leaf.pow_(power)
+    if mask is not None:
+        leaf.mul_(mask)

@@ -118,7 +118,8 @@ def prune_upfront(
     mask, lots = within, 0
     with scored_by(network, statistics):
         scorer = scorer.prepare(network, batch, loss, mask=mask)
-    survived = {name: torch.zeros_like(weight, dtype=torch.int32, device="cpu") for name, weight in weights.items()}
+    small = torch.int8 if rounds < 2**7 else torch.int32  # a byte a weight while the scorer needs the memory
+    survived: dict[str, Tensor] = {}
     for number, target in enumerate(densities, start=1):
         with scored_by(network, statistics):
             scores = scorer(network, batch, loss, mask=mask)
@@ -127,13 +128,16 @@ def prune_upfront(
             keep_top(scores, target, scope=scope, within=mask, exclude=excluded, floor=floor, seed=seed),
         )
         for name, tensor in mask.tensors.items():
-            survived[name] += tensor.cpu()
+            survived[name] = survived[name] + tensor.cpu() if name in survived else tensor.cpu().to(small)
         if number == len(densities):
             lots = by_lot(scores, mask, scope=scope, within=before)
+        else:
+            del scores  # the next round's need the memory
         if progress is not None:
             progress(number, rounds)
     assert mask is not None  # noqa: S101  (a schedule has at least one round)
-    return Pruned(mask, scores, survived, densities, lots)
+    counts = {name: survived.pop(name).to(torch.int32) for name in weights}
+    return Pruned(mask, scores, counts, densities, lots)
 
 
 def in_rounds(default: int) -> Any:

@@ -19,8 +19,9 @@ from scratchcard.scorers.detached_state import (
     own_generators,
     placed,
 )
+from scratchcard.scorers.gradient_sums import added
 from scratchcard.scorers.gradients import twice_differentiable
-from scratchcard.scorers.pieces import SECOND_ORDER, Piece, added, in_pieces
+from scratchcard.scorers.pieces import SECOND_ORDER, Piece, in_pieces
 from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over, without_pruned
 from scratchcard.setting import setting
 from scratchcard.settings import Settings

@@ -14,7 +14,8 @@ from torch.overrides import TorchFunctionMode
 
 from scratchcard.pruning.mask import Mask
 from scratchcard.scorers.detached_state import DetachedState, detached_state, outputs_at, own_generators, placed
-from scratchcard.scorers.pieces import Piece, added, in_pieces, whole
+from scratchcard.scorers.gradient_sums import summed_up
+from scratchcard.scorers.pieces import Piece, in_pieces, whole
 from scratchcard.scorers.scorer import Batch, Loss
 from scratchcard.words import said
 
@@ -83,14 +84,30 @@ def loss_gradients(
         batch = placed(batch, next(iter(state.leaves.values())))
 
         def summed(parts: list[Piece]) -> list[Tensor]:
-            total: list[Tensor] = []
             with own_generators(network), watched():
-                for piece in parts:
-                    total = added(total, piece_gradients(network, piece, state))
-            return total
+                return sum_of_gradients(network, parts, state)
 
         total = summed([whole(batch, loss)]) if in_one_piece else in_pieces(summed, network, batch, loss, state)
     return LossGradients(state.leaves, dict(zip(state.leaves, total, strict=True)))
+
+
+def sum_of_gradients(network: nn.Module, parts: list[Piece], state: DetachedState) -> list[Tensor]:
+    """The gradient of the batch's loss through all of its pieces, in the order of the state's leaves.
+
+    Examples:
+        >>> from scratchcard.scorers.pieces import whole
+        >>> network, batch = nn.Linear(3, 2), (torch.ones(2, 3), torch.tensor([0, 1]))
+        >>> state = detached_state(network)
+        >>> sum_of_gradients(network, [whole(batch, nn.functional.cross_entropy)], state)[0].shape
+        torch.Size([2, 3])
+    """
+    if len(parts) == 1:
+        return piece_gradients(network, parts[0], state)
+    total: list[Tensor] = []
+    for piece in parts:
+        with summed_up(list(state.leaves.values()), total):
+            piece_gradients(network, piece, state)
+    return total
 
 
 def piece_gradients(

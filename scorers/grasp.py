@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +13,9 @@ from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.detached_state import DetachedState, detached_state, own_generators, placed
 from scratchcard.scorers.few_examples import Tempered
-from scratchcard.scorers.gradients import piece_gradients, twice_differentiable
-from scratchcard.scorers.pieces import SECOND_ORDER, Piece, added, in_pieces
+from scratchcard.scorers.gradient_sums import hollow_gradients, summed_up
+from scratchcard.scorers.gradients import piece_gradients, sum_of_gradients, twice_differentiable
+from scratchcard.scorers.pieces import SECOND_ORDER, Piece, in_pieces
 from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over, without_pruned
 from scratchcard.setting import setting
 from scratchcard.settings import Settings
@@ -106,38 +108,47 @@ def gradient_flow(
         batch = placed(batch, next(iter(leaves.values())))
 
         def summed(parts: list[Piece]) -> list[Tensor]:
-            direction = None
-            if len(parts) > 1:  # H g needs all of g
-                whole_gradient: list[Tensor] = []
+            if len(parts) == 1:
                 with own_generators(network):
-                    for piece in parts:
-                        whole_gradient = added(whole_gradient, piece_gradients(network, piece, state))
-                direction = without_pruned(dict(zip(leaves, whole_gradient, strict=True)), mask)
+                    return _product(network, parts[0], state, None, mask)
+            with own_generators(network):  # H g needs all of g
+                whole_gradient = sum_of_gradients(network, parts, state)
+            direction = without_pruned(dict(zip(leaves, whole_gradient, strict=True)), mask)
+            del whole_gradient
             total: list[Tensor] = []
             with own_generators(network):
                 for piece in parts:
-                    found = _product(network, piece, state, direction, mask)
-                    total = added(total, found) if found else total
+                    _product(network, piece, state, direction, mask, total)
             return total
 
         total = in_pieces(summed, network, batch, tempered, state, SECOND_ORDER)
     if not total:
         return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
-    return {name: leaf.detach() * product for (name, leaf), product in zip(leaves.items(), total, strict=True)}
+    total.reverse()
+    return {name: leaf.detach() * total.pop() for name, leaf in leaves.items()}  # each is let go, not all kept beside
 
 
 def _product(
-    network: nn.Module, piece: Piece, state: DetachedState, direction: Mapping[str, Tensor] | None, mask: Mask | None
+    network: nn.Module,
+    piece: Piece,
+    state: DetachedState,
+    direction: Mapping[str, Tensor] | None,
+    mask: Mask | None,
+    total: list[Tensor] | None = None,
 ) -> list[Tensor]:
     """A piece's part of `H g`; nothing where its loss is linear in the weights. Without a direction the piece has all.
 
-    One graph serves both: g is differentiated again rather than computed twice, so H and g cannot disagree.
+    One graph serves both: g is differentiated again rather than computed twice, so H and g cannot disagree. With a
+    total it is added there, and of the piece's own gradient only the graph is kept.
     """
-    found = piece_gradients(network, piece, state, create_graph=True)
+    leaves = list(state.leaves.values())
+    with nullcontext() if direction is None else hollow_gradients(leaves):
+        found = piece_gradients(network, piece, state, create_graph=True)
     gradients = dict(zip(state.leaves, found, strict=True))
     along = without_pruned(gradients, mask) if direction is None else direction
     through = {name: gradient for name, gradient in gradients.items() if gradient.requires_grad}
     if not through:
         return []
-    leaves, ends = list(state.leaves.values()), [along[name] for name in through]
-    return list(torch.autograd.grad(list(through.values()), leaves, ends, materialize_grads=True))
+    with nullcontext() if total is None else summed_up(leaves, total):
+        ends = [along[name] for name in through]
+        return list(torch.autograd.grad(list(through.values()), leaves, ends, materialize_grads=True))

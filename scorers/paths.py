@@ -7,17 +7,21 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from scratchcard.pruning.inputs import Inputs, tensors
-from scratchcard.pruning.linear_image import LinearImage
+from scratchcard.pruning.linear_image import LinearImage, fill
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.detached_state import own_generators
 from scratchcard.scorers.scorer import Batch, Loss, Scorer, check_mask, hand_over
 
+_LARGE = 2**29
+"""Bytes of leaves from which on each is let go as soon as its slope is known, and made again for the product."""
+_CHUNK = 2**20
 _ROUNDING = 1e-6
 """Relative; far above what float64 leaves of sums of positive numbers."""
 
@@ -85,12 +89,15 @@ class Paths:
         own = check_mask(self.network, mask)
         image = self.image
         with torch.inference_mode(False), torch.enable_grad(), own_generators(self.network):
+            large = sum(leaf.nbytes for leaf in image.leaves.values()) > _LARGE
             image.put(own, mask, self.power)
             scores: dict[str, Tensor] = {}
             vanished, fault = False, ""
             for exponent in (0, -500, 500):
                 if vanished and exponent < 0:
                     continue
+                if large and exponent:
+                    image.put(own, mask, self.power)
                 scale = math.ldexp(1.0, exponent)
                 with torch.no_grad():
                     image.begin.fill_(scale)
@@ -98,21 +105,27 @@ class Paths:
                 if exponent and not bool(torch.isfinite(flow)):
                     continue
                 starts = [image.begin, *self.features.values()]
+                hooks = [
+                    leaf.register_hook(partial(_let_go, image, name))  # type: ignore[no-untyped-call]
+                    for name, leaf in image.leaves.items()
+                    if large
+                ]
                 slopes = torch.autograd.grad(
                     flow, [*starts, *image.leaves.values()], flow.new_tensor(scale), materialize_grads=True
                 )
-                products = slopes[len(starts) :]
+                for hook in hooks:
+                    hook.remove()
+                entries, products = slopes[: len(starts)], slopes[len(starts) :]
                 places = Counter(slope.data_ptr() for slope in slopes)
                 found = {
                     # In place where the gradient is memory of its own: fresh pages cost more than the product.
-                    name: product.mul_(leaf.detach())
-                    if product.is_contiguous() and places[product.data_ptr()] == 1
-                    else product * leaf.detach()
-                    for (name, leaf), product in zip(image.leaves.items(), products, strict=True)
+                    name: self._times(name, own[name], mask, product, places[product.data_ptr()] == 1)
+                    for name, product in zip(image.leaves, products, strict=True)
                 }
+                del slopes, products
                 begun = [
                     torch.vdot(start.detach().reshape(-1), slope.reshape(-1))
-                    for start, slope in zip(starts, slopes[: len(starts)], strict=True)
+                    for start, slope in zip(starts, entries, strict=True)
                 ]
                 entered = torch.stack(begun).sum()
                 sums = torch.stack([flow.detach() * scale, entered, *(part.sum() for part in found.values())]).tolist()
@@ -131,9 +144,27 @@ class Paths:
         if fault:
             raise ValueError(fault)
         # Beside a layer of zeros flow and slopes may be infinite, and 0 times infinity is no number; no path, no score.
+        if large:
+            image.put(own, mask, self.power)
         if vanished or not all(bool(image.leaves[name].any()) for name in image.cuts):
             return {name: torch.zeros_like(score) for name, score in scores.items()}
         return scores
+
+    def _times(self, name: str, weight: Tensor, mask: Mask | None, slope: Tensor, alone: bool) -> Tensor:
+        """A leaf's slope times the leaf: in place where the slope is memory of its own, as fresh pages cost more."""
+        leaf = self.image.leaves[name]
+        own = slope if slope.is_contiguous() and alone else None
+        if leaf.untyped_storage().nbytes():
+            return slope * leaf.detach() if own is None else own.mul_(leaf.detach())
+        own = slope.clone(memory_format=torch.contiguous_format) if own is None else own
+        kept = None if mask is None else mask.tensors[name].to(leaf.device).reshape(-1)
+        flat, weights = own.view(-1), weight.detach().reshape(-1)
+        for start in range(0, flat.numel(), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            values = torch.empty_like(flat[part])
+            fill(values, weights[part], None if kept is None else kept[part], self.power)
+            flat[part].mul_(values)
+        return own
 
     def _fault(self, flow: float, entered: float, sums: Mapping[str, float]) -> str:
         """What shows that the image is not linear, else nothing; at no cost: Euler's identity over cuts of all paths.
@@ -153,6 +184,10 @@ class Paths:
                     "autograd function?), so use a criterion that needs no paths, such as SNIP"
                 )
         return ""
+
+
+def _let_go(image: LinearImage, name: str, slope: Tensor) -> None:
+    image.let_go(name)
 
 
 @dataclass(frozen=True, eq=False)

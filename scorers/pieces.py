@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
@@ -200,19 +200,6 @@ def _pieces(
         Piece(part, partial(_beside, loss, targets=targets, before=outputs[:low], after=outputs[high:]))
         for part, (low, high) in zip(parts, itertools.pairwise(bounds), strict=True)
     ]
-
-
-def added(total: Sequence[Tensor], found: Sequence[Tensor]) -> list[Tensor]:
-    """A sum over pieces and what one more gives; of the first, that itself.
-
-    Examples:
-        >>> added(added([], [torch.ones(2)]), [torch.ones(2)])
-        [tensor([2., 2.])]
-    """
-    result = list(total or found)
-    for place, sum_ in enumerate(total):  # one by one: no third copy of all
-        result[place] = sum_ + found[place]
-    return result
 
 
 def _whole(loss: Loss, outputs: Tensor, *, targets: Tensor) -> Tensor:

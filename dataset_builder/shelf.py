@@ -1,0 +1,109 @@
+"""Shelf: numbers of every weight of a large network, which lie in a file until they are read."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import sys
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+LARGE = 2**24
+"""Weights of a network from which on its numbers lie in a file."""
+CHUNK = 2**20
+
+
+class Shelf:
+    """Arrays of one network: in memory, or, of a large network, in a file of the folder for temporary files.
+
+    The file has no name, so that nothing is left of it, whatever happens. What was read of it stays in memory until
+    `tidy`; the operating system may take that memory back earlier.
+
+    Args:
+        weights: of the network.
+
+    Examples:
+        >>> shelf = Shelf(weights=10)
+        >>> shelf.put(np.arange(3.0, dtype=np.float32))
+        array([0., 1., 2.], dtype=float32)
+        >>> shelf = Shelf(weights=LARGE)
+        >>> isinstance(shelf.put(np.zeros(3, np.float32)), np.memmap)
+        True
+        >>> shelf.tidy()
+    """
+
+    def __init__(self, weights: int) -> None:
+        self.large = weights >= LARGE
+        self._mapped: list[weakref.ref[np.memmap]] = []
+
+    def put(self, values: np.ndarray) -> np.ndarray:
+        """The same numbers `(n,)`, to be kept; they may be the array itself."""
+        if not self.large or not values.size:
+            return values
+        place = self._empty(values.size, values.dtype)
+        place[:] = values
+        _let_go(place)
+        return place
+
+    def filled(self, size: int, dtype: np.dtype, part: Callable[[slice], np.ndarray]) -> np.ndarray:
+        """Numbers that are made a part at a time."""
+        place = self._empty(size, dtype) if self.large and size else np.empty(size, dtype)
+        for chosen in parts(size):
+            place[chosen] = part(chosen)
+        if isinstance(place, np.memmap):
+            _let_go(place)
+        return place
+
+    def tidy(self, *, heap: bool = True) -> None:
+        """Let go what was read of the file, and of the heap what the C library keeps though it was freed (300 MiB)."""
+        if not self.large:
+            return
+        self._mapped = [known for known in self._mapped if known() is not None]
+        for known in self._mapped:
+            array = known()
+            if array is not None:
+                _let_go(array)
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if heap and sys.platform == "linux" else None
+        if trim is not None:
+            trim(0)
+
+    def _empty(self, size: int, dtype: np.dtype) -> np.memmap:
+        with tempfile.TemporaryFile(prefix="scratchcard-") as file:  # the mapping holds on to it
+            array = np.memmap(file, dtype=dtype, mode="w+", shape=(size,))
+        self._mapped.append(weakref.ref(array))
+        return array
+
+
+def parts(size: int) -> Iterator[slice]:
+    """Slices of so many numbers, which follow each other.
+
+    Examples:
+        >>> [*parts(3)]
+        [slice(0, 3, None)]
+    """
+    for start in range(0, size, CHUNK):
+        yield slice(start, min(start + CHUNK, size))
+
+
+def array(tensor: Tensor) -> np.ndarray:
+    """A flat numpy view of a tensor (a copy if it is elsewhere, strided or half precision).
+
+    Examples:
+        >>> array(torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float16))
+        array([1., 2., 3., 4.], dtype=float32)
+    """
+    flat = tensor.detach().reshape(-1)
+    if flat.dtype in (torch.float16, torch.bfloat16):
+        flat = flat.float()
+    return np.asarray(flat.cpu().numpy())
+
+
+def _let_go(array: np.memmap) -> None:
+    mapping = array._mmap  # type: ignore[attr-defined]
+    if hasattr(mmap, "MADV_DONTNEED"):  # the file keeps what was written
+        mapping.madvise(mmap.MADV_DONTNEED)
