@@ -55,3 +55,8 @@ def test_unknown_settings_are_named() -> None:
 def test_values_that_no_recipe_has_are_refused(setting: str, value: Any) -> None:
     with pytest.raises(ValueError, match=setting):
         Recipe(**{setting: value})
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_short_training_without_milestones_needs_none(steps: int) -> None:
+    assert Recipe(max_steps=steps).learning_rate_schedule == "constant"
