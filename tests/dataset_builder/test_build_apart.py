@@ -92,8 +92,8 @@ def test_workers_that_do_not_see_the_folder_send_what_they_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextlib.contextmanager
-    def elsewhere(jobs: int, dask: str | None) -> Iterator[Pool]:
-        assert (jobs, dask) == (1, "tcp://far.away:8786")
+    def elsewhere(jobs: int, dask: str | None, device: str) -> Iterator[Pool]:
+        assert (jobs, dask, device) == (1, "tcp://far.away:8786", "cpu")
         yield Here()
 
     lenet = workload("lenet_300_100")
