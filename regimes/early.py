@@ -19,6 +19,21 @@ if TYPE_CHECKING:
     from scratchcard.workloads.recipe import Recipe
 
 
+_FIRST: tuple[str, dict[str, Any]] = (
+    "Early",
+    {
+        "rounds": 1,
+        "shots": 1,
+        "schedule": "exponential",
+        "scope": "global",
+        "steps": 2000,
+        "search_learning_rate": None,
+        "pace": 1.0,
+        "rewind_step": 0,
+    },
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Early(Regime):
     """Train for some steps, looking at the weights and pruning as it goes; then back to the initial weights.
@@ -36,6 +51,7 @@ class Early(Regime):
     """
 
     trains: ClassVar[bool] = True
+    first = _FIRST
 
     steps: int = setting(2000, help="Training steps of the search", example=1000, low=1, label=", {} steps")
     search_learning_rate: float | None = setting(

@@ -129,7 +129,7 @@ class Recipe(Settings):
             told = f"warmup_steps is {self.warmup_steps}, expected fewer than the {self.max_steps} of max_steps"
             raise SettingError(told, "warmup_steps", self.called)
         steps = self.milestone_steps
-        if any(place >= 1 and place % 1 for place in self.milestones) or any(a >= b for a, b in pairwise(steps)):
+        if any(place >= 1 and place % 1 for place in self.milestones) or any(a > b for a, b in pairwise(steps)):
             told = (
                 f"milestones are {shown(self.milestones)}, expected ascending shares of max_steps below 1 or whole "
                 f"steps, such as [0.5, 0.75]"
