@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from scratchcard.regimes.early import EMS, ESS, Early
 from scratchcard.regimes.iterative import IMS, ISS, Iterative
 from scratchcard.regimes.regime import Found, Regime
 from scratchcard.regimes.upfront import UMS, USS, Upfront
@@ -12,7 +13,7 @@ from scratchcard.registry import lookup, members
 from scratchcard.setting import Setting
 from scratchcard.settings import make, settings_of
 
-REGIMES: dict[str, Callable[..., Regime]] = {"USS": USS, "UMS": UMS, "ISS": ISS, "IMS": IMS}
+REGIMES: dict[str, Callable[..., Regime]] = {"USS": USS, "UMS": UMS, "ISS": ISS, "IMS": IMS, "ESS": ESS, "EMS": EMS}
 
 
 def make_regime(name: str, /, **settings: Any) -> Regime:
@@ -68,11 +69,14 @@ def regime_settings() -> dict[str, dict[str, Setting]]:
 
 
 __all__ = [
+    "EMS",
+    "ESS",
     "IMS",
     "ISS",
     "REGIMES",
     "UMS",
     "USS",
+    "Early",
     "Found",
     "Iterative",
     "Regime",

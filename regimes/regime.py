@@ -202,7 +202,7 @@ class Regime(Settings, ABC):
         'IMS 10 x 5, cubic'
         """
         known = settings_of(type(self))
-        text = f"{self.name} {self.rounds}" if self.named else ""
+        text = f"{self.name} {self.rounds}" if "rounds" in known else self.name if self.named else ""
         for name in dict.fromkeys((*self.first[1], *known)):
             if name in known and name != "rounds" and getattr(self, name) != known[name].default:
                 value = getattr(self, name)

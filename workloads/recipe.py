@@ -137,11 +137,9 @@ class Recipe(Settings):
         if self.warmup_steps >= self.max_steps:
             told = f"warmup_steps is {self.warmup_steps}, expected fewer than the {self.max_steps} of max_steps"
             raise SettingError(told, "warmup_steps", self.called)
-        if self.learning_rate_schedule != "step":
-            return
-        steps = self.milestone_steps
         if self.learning_rate_schedule != "step":  # of a training of three steps the usual ones fall together
             return
+        steps = self.milestone_steps
         if any(place >= 1 and place % 1 for place in self.milestones) or any(a >= b for a, b in pairwise(steps)):
             told = (
                 f"milestones are {shown(self.milestones)}, expected ascending shares of max_steps below 1 or whole "

@@ -54,7 +54,7 @@ def test_each_setting_says_what_it_is_and_counts(name: str) -> None:
 @pytest.mark.parametrize("name", REGIMES)
 def test_the_callers_network_is_left_as_it_was(name: str) -> None:
     workload = Workload("lenet_300_100", load_task("digits"), Recipe(max_steps=20, evaluation_interval=10))
-    regime = make_regime(name) if name == "USS" else make_regime(name, rounds=2)
+    regime = make_regime(name, **({"rounds": 2} if name in owners("rounds") else {}))
     network = workload.build(1)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     found = regime.find(workload, make_scorer("magnitude"), 0.1, 1, network=network)
@@ -65,11 +65,17 @@ def test_the_callers_network_is_left_as_it_was(name: str) -> None:
 
 def test_regimes_are_identified_as_they_were_when_the_first_tables_were_recorded() -> None:
     iterative = "Iterative(rounds=10, shots={}, schedule='exponential', scope='global', rewind_step=0)"
+    early = (
+        "Early(rounds={}, shots=1, schedule='exponential', scope='global', steps=2000, search_learning_rate=None, "
+        "pace=1.0, rewind_step=0)"
+    )
     assert {name: make_regime(name).identity for name in REGIMES} == {
         "USS": "Upfront(rounds=1, schedule='exponential', scope='global')",
         "UMS": "Upfront(rounds=100, schedule='exponential', scope='global')",
         "ISS": iterative.format(1),
         "IMS": iterative.format(10),
+        "ESS": early.format(1),
+        "EMS": early.format(20),
     }
     first = {"shots": 10, "schedule": "exponential", "scope": "global", "rewind_step": 0}
     assert make_regime("ISS").describe() == first | {"regime": "ISS", "rounds": 10}

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import nn
 
 from scratchcard.clock import spent
-from scratchcard.pruning.compaction import Compacted, compact
-from scratchcard.pruning.inputs import rows
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.modes import modes_kept
 from scratchcard.pruning.state import load_state
-from scratchcard.workloads.augmentations import NONE
 from scratchcard.workloads.device import choose_device
-from scratchcard.workloads.engines.autograd import AutogradEngine
 from scratchcard.workloads.engines.checkpoint import Checkpoint, deciding
-from scratchcard.workloads.engines.engine import Engine, State, check_runs, place_split, seeded
+from scratchcard.workloads.engines.engine import State, place_split, seeded
 from scratchcard.workloads.engines.evaluator import Evaluated, evaluate_network
+from scratchcard.workloads.engines.fitting import check_takes, fitted
 from scratchcard.workloads.engines.loop import Evaluation, Training, run_trainings
 from scratchcard.workloads.engines.selection import ENGINES, EngineName, make_engine
 from scratchcard.workloads.engines.sizing import Sizing
-from scratchcard.workloads.engines.trial import differs, first_examples, without_dropout
 from scratchcard.workloads.recipe import Recipe, check_batch_size
-from scratchcard.workloads.task import Split, Task
+from scratchcard.workloads.task import Task
 
 __all__ = ["ENGINES", "Evaluated", "Evaluation", "Recipe", "TrainingRecord", "evaluate", "train"]
 
@@ -147,24 +141,14 @@ def train(
     if mask is not None:
         mask.apply_to(network)
         mask = None if mask.kept == mask.total else mask.to(where)
-    shrinks = compact and mask is not None and engine != "sparse"
-    compacted = _compacted(network, mask, recipe, task) if shrinks and mask is not None else None
     with modes_kept(network):
         network.train()
-        fault = _fault(network, mask, compacted, engine, task, recipe, where)
-        if fault and engine in ("sparse", "fused"):
-            raise ValueError(
-                f"the {engine} engine does not compute what this network computes ({fault}); use engine='auto' or "
-                "'autograd'"
-            )
-        if fault:
-            compacted, engine = None, "autograd"
-        small, small_mask = (network, mask) if compacted is None else (compacted.network, compacted.mask)
-        small.train()
-        training = _prepared(task.train, compacted, small, where)
-        validation = _prepared(task.validation, compacted, small, where)
-        _check_takes(small, training, task)
-        runner = make_engine(engine, small, small_mask, task.objective, recipe, training)
+        fit = fitted(network, mask, task, recipe, where, engine=engine, compact=compact)
+        small, compacted = fit.network.train(), fit.compacted
+        training = fit.prepared(task.train, where)
+        validation = fit.prepared(task.validation, where)
+        check_takes(small, training, task)
+        runner = make_engine(fit.engine, small, fit.mask, task.objective, recipe, training)
         if checkpoint is not None:
             decided = deciding(network, mask, task, recipe, seed, snapshot_steps) | {"the device": where.type}
             checkpoint.begin(
@@ -218,64 +202,5 @@ def evaluate(
     where = choose_device(str(device))
     network.to(where)
     data = place_split(getattr(task, split), network, where)
-    _check_takes(network, data, task)
+    check_takes(network, data, task)
     return evaluate_network(network, data, task.objective)
-
-
-def _fault(
-    network: nn.Module,
-    mask: Mask | None,
-    compacted: Compacted | None,
-    engine: EngineName,
-    task: Task,
-    recipe: Recipe,
-    device: torch.device,
-) -> str:
-    """What the engine would do otherwise than the network itself, see `trial`; empty where nothing.
-
-    Engines know a network by its layers; what else it does (hooks, weights that are used past their layer, branches by
-    the layers' types, layers that are subclasses) shows in a trial alone.
-    """
-    small, small_mask = (network, mask) if compacted is None else (compacted.network, compacted.mask)
-    few = first_examples(task.train)
-    prepared = _prepared(few, compacted, small, device)
-    examples = place_split(few, network, device)
-    _check_takes(network, examples, task)
-    recipe = dataclasses.replace(recipe, batch_size=len(few))
-    chosen = make_engine(engine, small.train(), small_mask, task.objective, recipe, prepared)
-    if compacted is None and type(chosen) is AutogradEngine:
-        return ""
-    sizing, name = Sizing(network, compacted, Recipe()), cast(EngineName, chosen.name)
-
-    def make(recipe: Recipe) -> tuple[Engine, Split, Callable[[State], State]]:
-        worked = without_dropout(copy.deepcopy(small)).train()
-        made = make_engine(name, worked, small_mask, task.objective, recipe, prepared)
-        return made, prepared, lambda state: sizing.full(state, 1)
-
-    return differs(network, mask, task.objective, examples, make)
-
-
-def _check_takes(network: nn.Module, data: Split, task: Task) -> None:
-    """Refuse a network that cannot take two of the inputs, in evaluation mode."""
-    with modes_kept(network):
-        network.eval()
-        check_runs(network, rows(data.inputs, slice(2)), f"the network cannot take the inputs of {task.name}")
-
-
-def _compacted(network: nn.Module, mask: Mask, recipe: Recipe, task: Task) -> Compacted | None:
-    """The small network; None where nothing can be removed, or the network cannot be followed at all."""
-    try:
-        small = compact(network, mask, task.train.inputs, decay=recipe.weight_decay > 0)
-    except ValueError:
-        return None
-    if small.inputs is not None and recipe.augmentation != NONE:
-        return None  # images are changed as a whole: none of their pixels may be left out before
-    sizes = [sum(p.numel() for p in each.parameters()) for each in (small.network, network)]
-    return small if sizes[0] < sizes[1] else None
-
-
-def _prepared(split: Split, compacted: Compacted | None, network: nn.Module, device: torch.device) -> Split:
-    """The split on the device, in the network's dtype, with the inputs that a compacted network takes."""
-    if compacted is not None and compacted.inputs is not None:
-        split = dataclasses.replace(split, inputs=compacted.gather(split.tensor))
-    return place_split(split, network, device)

@@ -1,0 +1,238 @@
+"""Early regimes: one short training, looked at as it goes; the mask is taken there, and training then begins anew.
+
+The network is pruned as it trains, with no rewinding in between. At the end the kept weights go back to their initial
+values: what the search hands over is a ticket like any other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from scratchcard.pruning.schedules import MOST_ROUNDS, SCHEDULES
+from scratchcard.regimes.regime import Found, Regime, Search
+from scratchcard.regimes.upfront import by_schedule, in_rounds, prune_upfront
+from scratchcard.registry import lookup
+from scratchcard.setting import setting
+
+if TYPE_CHECKING:
+    from scratchcard.workloads.recipe import Recipe
+
+
+_FIRST: tuple[str, dict[str, Any]] = (
+    "Early",
+    {
+        "rounds": 1,
+        "shots": 1,
+        "schedule": "exponential",
+        "scope": "global",
+        "steps": 2000,
+        "search_learning_rate": None,
+        "pace": 1.0,
+        "rewind_step": 0,
+    },
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Early(Regime):
+    """Train for some steps, looking at the weights and pruning as it goes; then back to the initial weights.
+
+    Attributes:
+        steps: training steps of the search; its last look is after them.
+        search_learning_rate: the search's own, constant; None: the recipe's, without its schedule.
+        rewind_step: the ticket starts from the weights after this many steps of the search, not from the initial ones.
+
+    Examples:
+        >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
+        >>> found = EMS(rounds=4, steps=40).find(workload, sc.make_scorer("magnitude"), density=0.0625, seed=0)
+        >>> [(look["steps"], look["density"]) for look in found.training]
+        [(10, 0.5), (10, 0.25), (10, 0.125), (10, 0.0625)]
+    """
+
+    trains: ClassVar[bool] = True
+    first = _FIRST
+
+    steps: int = setting(2000, help="Training steps of the search", example=1000, low=1, label=", {} steps")
+    search_learning_rate: float | None = setting(
+        None,
+        help="Of the search's training, constant",
+        example=0.2,
+        above=0,
+        unset="the recipe's",
+        label=", rate {:g}",
+    )
+    rewind_step: int = setting(
+        0,
+        help="Rewind to the weights after this many steps of the first training",
+        example=100,
+        low=0,
+        label=", rewind {}",
+    )
+
+    def looks(self, density: float) -> tuple[tuple[int, float], ...]:
+        """The steps after which it looks, and the density after each look."""
+        return ((self.steps, density),)
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """How the search trains, for tickets that are trained by `recipe`."""
+        rate = self.search_learning_rate or recipe.learning_rate
+        return recipe.changed(learning_rate=rate, learning_rate_schedule="constant", warmup_steps=0)
+
+    def check(self, recipe: Recipe, density: float) -> None:
+        """See `Regime.check`; refuses a step to rewind to that the search does not reach, too."""
+        super().check(recipe, density)
+        if self.rewind_step >= self.steps:
+            raise ValueError(
+                f"cannot rewind to step {self.rewind_step}: the search has {self.steps} steps; take an earlier step or "
+                "a longer search"
+            )
+        self.looks(density)
+
+    def _search(self, asked: Search) -> Found:
+        import torch
+
+        from scratchcard.clock import spent
+        from scratchcard.pruning.parameters import prunable
+        from scratchcard.pruning.scores import Scores
+        from scratchcard.pruning.state import copy_state
+        from scratchcard.workloads.engines.trajectory import Trajectory
+        from scratchcard.workloads.session import shifted
+
+        network, session, task = asked.network, asked.session, asked.workload.task
+        recipe = self.recipe(asked.workload.recipe)
+        trajectory = Trajectory(network, task, recipe, seed=asked.data_seed, device=session.device)
+        looks = self.looks(asked.density)
+        survived = {n: torch.zeros_like(w, dtype=torch.int32, device="cpu") for n, w in prunable(network).items()}
+        start, mask, scores, lots = copy_state(network), None, None, 0
+        training: list[dict[str, Any]] = []
+        for step, target in looks:
+            begin, before = spent(session.device), trajectory.step
+            if before < self.rewind_step <= step:
+                trajectory.advance(self.rewind_step - before, mask)
+                start = copy_state(network)
+            if trajectory.step < step:
+                trajectory.advance(step - trajectory.step, mask)
+            pruned, scores, _, _, lots = prune_upfront(
+                network,
+                asked.batch,
+                task.loss,
+                asked.scorer,
+                target,
+                rounds=self.scorings,
+                scope=self.scope,
+                within=mask,
+                exclude=asked.excluded,
+                floor=self.floor,
+                seed=asked.seed,
+                statistics=self.statistics,
+            )
+            mask = pruned.to("cpu")
+            for name, tensor in mask.tensors.items():
+                survived[name] += tensor
+            seconds = spent(session.device) - begin
+            training.append({"density": mask.density, "steps": trajectory.step - before, "seconds": seconds})
+            done = shifted(session.progress, 0, self.steps)
+            if done is not None:
+                done(trajectory.step, self.steps)
+        assert mask is not None and scores is not None  # noqa: S101, PT018  (there is at least one look)
+        last = Scores({name: tensor.detach().cpu() for name, tensor in scores.tensors.items()}, repr(asked.scorer))
+        spent_all = sum(float(entry["seconds"]) for entry in training)
+        densities = tuple(target for _, target in looks)
+        return Found(mask, last, survived, densities, start, spent_all, tuple(training), lots)
+
+    @property
+    def scorings(self) -> int:
+        """Scoring and pruning steps at each look."""
+        return 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ESS(Early):
+    """Early single-shot: a single look, at the end of the search.
+
+    With the magnitude scorer the mask of a network that is drawn early in training (You et al. 2020, arXiv 1909.11957,
+    for channels).
+
+    Examples:
+        >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
+        >>> ESS(steps=40).find(workload, sc.make_scorer("snip"), density=0.1, seed=0).mask
+        Mask(5,020 of 50,200 weights in 3 layers, density 0.1)
+    """
+
+    @property
+    def rounds(self) -> int:
+        """One."""
+        return 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class EMS(Early):
+    """Early multi-shot: looks along the search, each of which prunes; pruned weights take no part from then on.
+
+    With `rounds` looks k = 1 ... K over S steps, look k comes after `round(S (k / K)^pace)` steps.
+
+    Attributes:
+        rounds: number of looks.
+        schedule: density after each look.
+        pace: 1 looks at even distances; above 1 more often at first.
+        shots: scoring and pruning steps at each look.
+        towards: the density that the schedule leads to; a search for a higher density leaves that path where it would
+            pass it, and prunes to its own density there. None: each density has a path of its own.
+
+    Examples:
+        >>> EMS(rounds=4, steps=800).looks(0.0625)
+        ((200, 0.5), (400, 0.25), (600, 0.125), (800, 0.0625))
+        >>> [step for step, _ in EMS(rounds=4, steps=800, pace=2).looks(0.0625)]
+        [50, 200, 450, 800]
+        >>> EMS(rounds=4, steps=800, towards=0.0625).looks(0.3)
+        ((200, 0.5), (400, 0.3))
+    """
+
+    rounds: int = in_rounds(20)
+    schedule: str = by_schedule()
+    pace: float = setting(
+        1.0,
+        help="Looks come at even distances (1), or more often at first (above 1)",
+        example=1.5,
+        above=0,
+        high=4,
+        label=", pace {:g}",
+    )
+    shots: int = setting(
+        1, help="Scoring and pruning steps at each look", example=5, low=1, high=MOST_ROUNDS, label=" x {}"
+    )
+    towards: float | None = setting(
+        None,
+        help="One path of rounds down to this density, which all densities leave at their place",
+        example=0.005,
+        above=0,
+        high=1,
+        label=" towards {:g}",
+    )
+
+    @property
+    def scorings(self) -> int:
+        """See `shots`."""
+        return self.shots
+
+    def looks(self, density: float) -> tuple[tuple[int, float], ...]:
+        """See `Early.looks`.
+
+        Raises:
+            ValueError: more looks than steps, or a density below the path's last.
+        """
+        steps = [round(self.steps * (look / self.rounds) ** self.pace) for look in range(1, self.rounds + 1)]
+        if steps[0] < 1 or len(set(steps)) < len(steps):
+            raise ValueError(
+                f"{self.rounds} looks at a pace of {self.pace:g} do not fit into {self.steps} steps; take fewer rounds "
+                "or more steps"
+            )
+        last = density if self.towards is None else self.towards
+        if density < last:
+            raise ValueError(f"a path towards density {last} never reaches {density}; take a lower `towards`")
+        path = lookup(SCHEDULES, "schedules", self.schedule)(last, self.rounds)
+        passed = sum(share > density for share in path)
+        return (
+            (*zip(steps[:passed], path[:passed], strict=True), (steps[passed], density)) if passed < len(path) else ()
+        )

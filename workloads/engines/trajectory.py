@@ -1,0 +1,114 @@
+"""Trajectory: one training that is looked at, masked and gone on with; it evaluates nothing and stops for nothing."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from scratchcard.pruning.inputs import rows
+from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.modes import modes_kept
+from scratchcard.pruning.state import load_state
+from scratchcard.workloads.device import choose_device
+from scratchcard.workloads.engines.engine import seeded
+from scratchcard.workloads.engines.fitting import Fitted, fitted
+from scratchcard.workloads.engines.loop import batches
+from scratchcard.workloads.engines.selection import make_engine
+from scratchcard.workloads.engines.sizing import Sizing
+from scratchcard.workloads.recipe import Recipe, check_batch_size
+from scratchcard.workloads.task import Split, Task
+
+
+class Trajectory:
+    """The training of one network, in stretches between which its weights may be looked at and pruned.
+
+    Data comes as in `train`: one permutation of the training examples an epoch, seeded, over all stretches. Each
+    stretch trains what the mask leaves, compacted where that is less, by the engine that is fastest for it; only the
+    examples of its own steps are read. The optimiser's moments begin anew in each stretch. The learning rate is the
+    recipe's, without a schedule: those are for a whole training.
+
+    Attributes:
+        network: trained in place; on the device.
+        step: steps taken.
+        engine: the one of the last stretch; empty before there is one.
+
+    Raises:
+        ValueError: a batch larger than the training split, or a recipe with a schedule.
+
+    Examples:
+        >>> task = sc.load_task("digits")
+        >>> network = sc.Workload("lenet_300_100", task).build(seed=0)
+        >>> trajectory = Trajectory(network, task, Recipe(learning_rate=0.2), seed=0)
+        >>> first, later = trajectory.advance(20), trajectory.advance(20)
+        >>> trajectory.step, trajectory.engine, first > later
+        (40, 'dense', True)
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        task: Task,
+        recipe: Recipe,
+        *,
+        seed: int,
+        device: str | torch.device = "cpu",
+        compact: bool = True,
+    ) -> None:
+        check_batch_size(task, recipe)
+        if recipe.learning_rate_schedule != "constant" or recipe.warmup_steps:
+            raise ValueError("the search's recipe has a schedule or a warm-up, expected a constant learning rate")
+        self._device = choose_device(str(device))
+        self.network = network.to(self._device)
+        self.step, self.engine = 0, ""
+        self._task, self._recipe, self._seed, self._compact = task, recipe, seed, compact
+        self._order = batches(len(task.train), recipe.batch_size, seed)
+        self._tried: set[tuple[str, bool]] = set()
+
+    def advance(self, steps: int, mask: Mask | None = None) -> float:
+        """Train for some steps, the pruned weights at zero; the mean loss of the steps, each before it.
+
+        Raises:
+            ValueError: no steps, a mask of another layout, or a loss that is no number any more.
+        """
+        if steps < 1:
+            raise ValueError(f"a trajectory goes on by at least one step, got {steps}")
+        if mask is not None:
+            mask.apply_to(self.network)
+            mask = None if mask.kept == mask.total else mask.to(self._device)
+        order = torch.stack([next(self._order) for _ in range(steps)])
+        with modes_kept(self.network):
+            self.network.train()
+            fit = self._fitted(mask)
+            sizing = Sizing(self.network, fit.compacted, self._recipe)
+            split, order = self._read(order)
+            prepared = fit.prepared(split, self._device)
+            runner = make_engine(
+                fit.engine, fit.network.train(), fit.mask, self._task.objective, self._recipe, prepared
+            )
+            with seeded(self._seed + self.step, self._device):
+                loss = float(runner.run(order.unsqueeze(0)))
+            self.step, self.engine = self.step + steps, runner.name
+            if not math.isfinite(loss):
+                raise ValueError(f"the search's training diverged before step {self.step}; take a lower learning rate")
+            load_state(self.network, sizing.full(runner.state(), steps))
+            if self._recipe.channels_last:
+                self.network.to(memory_format=torch.contiguous_format)
+        return loss / steps
+
+    def _read(self, order: Tensor) -> tuple[Split, Tensor]:
+        """The examples of an order `(steps, batch)`, and the order of those."""
+        train = self._task.train
+        if order.numel() >= len(train):
+            return train, order
+        places = order.reshape(-1).to(train.targets.device)
+        return Split(rows(train.inputs, places), train.targets[places]), torch.arange(order.numel()).view(order.shape)
+
+    def _fitted(self, mask: Mask | None) -> Fitted:
+        """What is trained of the network under a mask, and by which engine; each kind is tried once."""
+        found = fitted(
+            self.network, mask, self._task, self._recipe, self._device, compact=self._compact, tried=self._tried
+        )
+        self._tried.add(found.kind)
+        return found
