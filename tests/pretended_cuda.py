@@ -189,7 +189,6 @@ def pretended_cuda(devices: int = 1) -> Iterator[None]:
         "current_device": lambda: 0,
         "synchronize": lambda *_: None,
         "empty_cache": lambda: None,
-        "mem_get_info": lambda *_: (2**31, 2**31),
         "get_device_name": lambda *_: "pretended",
         "mem_get_info": lambda *_: (2**30, 2**31),
         "memory_reserved": lambda *_: 0,
