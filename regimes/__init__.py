@@ -24,7 +24,7 @@ def make_regime(name: str, /, **settings: Any) -> Regime:
         >>> make_regime("ISS", shots=3)
         Traceback (most recent call last):
         ...
-        scratchcard.setting.SettingError: ISS has no setting shots (IMS has it); it has scope, floor, ...
+        scratchcard.setting.SettingError: ISS has no setting shots (IMS, EMS have it); it has scope, floor, ...
 
     Raises:
         ValueError: an unknown name, a setting that the regime does not have, or a value that the setting cannot have.
@@ -38,7 +38,7 @@ def owners(setting: str) -> tuple[str, ...]:
 
     Examples:
         >>> owners("shots"), owners("rounds")
-        (('IMS',), ('UMS', 'ISS', 'IMS'))
+        (('IMS', 'EMS'), ('UMS', 'ISS', 'IMS', 'EMS'))
     """
     return tuple(name for name, regime in members(REGIMES, "regimes").items() if setting in settings_of(regime))
 
@@ -48,7 +48,7 @@ def by_words(setting: str, kind: type) -> str:
 
     Examples:
         >>> by_words("shots", sc.Method)
-        ' (IMS has it: say Method.of(..., shots=...))'
+        ' (IMS, EMS have it: say Method.of(..., shots=...))'
     """
     who = ", ".join(owners(setting))
     return f" ({who} {'have' if ', ' in who else 'has'} it: say {kind.__name__}.of(..., {setting}=...))" if who else ""
@@ -59,7 +59,7 @@ def regime_settings() -> dict[str, dict[str, Setting]]:
 
     Examples:
         >>> sorted(regime_settings()["rounds"]), regime_settings()["shots"]["IMS"].default
-        (['IMS', 'ISS', 'UMS'], 10)
+        (['EMS', 'IMS', 'ISS', 'UMS'], 10)
     """
     found: dict[str, dict[str, Setting]] = {}
     for name, regime in members(REGIMES, "regimes").items():

@@ -46,7 +46,7 @@ class Early(Regime):
     Examples:
         >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
         >>> found = EMS(rounds=4, steps=40).find(workload, sc.make_scorer("magnitude"), density=0.0625, seed=0)
-        >>> [(look["steps"], look["density"]) for look in found.training]
+        >>> [(look["steps"], round(look["density"], 4)) for look in found.training]
         [(10, 0.5), (10, 0.25), (10, 0.125), (10, 0.0625)]
     """
 
