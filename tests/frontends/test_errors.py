@@ -32,7 +32,7 @@ from tests.frontends.calls import FAST, refused, run
         (["prune", "--density", "many"], "is not a valid float"),
         (["prune", "--scorer", "predicted"], "needs a predictor"),
         (["prune", "--rounds", "0"], "UMS's --rounds is 0, expected a whole number in [1, 1000000]"),
-        (["prune", "--regime", "USS", "--rewind-step", "5"], "USS has no setting --rewind-step (ISS, IMS, ESS, EMS have it)"),
+        (["prune", "--regime", "USS", "--rewind-step", "5"], "no setting --rewind-step (ISS, IMS, ESS, EMS have it)"),
         (["prune", "--regime", "ISS", "--shots", "5"], "ISS has no setting --shots (IMS, EMS have it)"),
         (["build", "--regime", "ISS", "--shots", "5"], "ISS has no setting --shots (IMS, EMS have it)"),
         (["prune", "--scorer", "snip", "--rounds", "5"], "USS has no setting --rounds"),
