@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.pipeline import find_ticket
-from scratchcard.regimes import UMS, Iterative
+from scratchcard.regimes import UMS, Early, Iterative
 from scratchcard.workloads.session import Session
 
 STEP = 3
@@ -31,12 +31,14 @@ def passes(experiment: Experiment, record: Mapping[str, Any]) -> float:
         record: its result.
     """
     workload, method, recipe = experiment.workload, experiment.method, experiment.workload.recipe
-    trained = [int(entry["steps"]) for entry in record["rounds"]]
+    trained, evaluations = [int(entry["steps"]) for entry in record["rounds"]], 0
     if trained:  # scored as often at the initial weights: the products have the same shapes
         regime = method.make_regime()
-        assert isinstance(regime, Iterative)  # noqa: S101
-        rounds = len(trained) * regime.scorings
-        method = dataclasses.replace(method, regime=UMS(rounds=rounds, schedule=regime.schedule, scope=regime.scope))
+        assert isinstance(regime, Iterative | Early)  # noqa: S101
+        rounds, schedule = len(trained) * regime.scorings, getattr(regime, "schedule", "exponential")
+        method = dataclasses.replace(method, regime=UMS(rounds=rounds, schedule=schedule, scope=regime.scope))
+        if isinstance(regime, Iterative):  # early searches evaluate nothing
+            evaluations = sum(steps // recipe.evaluation_interval for steps in trained)
     with FlopCounterMode(display=False) as counter:
         session = Session(dtype=experiment.dtype)
         find_ticket(workload, method, experiment.density, experiment.seed, session, check=False)
@@ -44,6 +46,5 @@ def passes(experiment: Experiment, record: Mapping[str, Any]) -> float:
     with FlopCounterMode(display=False) as once:
         network(workload.task.train.inputs[:1].to(experiment.dtype))
     examples = counter.get_total_flops() / once.get_total_flops()
-    evaluations = sum(steps // recipe.evaluation_interval for steps in trained)
     examples += STEP * recipe.batch_size * sum(trained) + len(workload.task.validation) * evaluations
     return examples / len(workload.task.train)
