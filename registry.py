@@ -52,6 +52,10 @@ def members(family: Mapping[str, Member], group: str) -> dict[str, Member]:
     return {point.name: point.load() for point in _added(f"scratchcard.{group}")} | dict(family)
 
 
+MOST_NAMED = 60
+"""So many names at most are listed where one is not known."""
+
+
 def lookup(family: Mapping[str, Member], group: str, name: str) -> Member:
     """The member called `name`.
 
@@ -68,10 +72,12 @@ def lookup(family: Mapping[str, Member], group: str, name: str) -> Member:
     known = members(family, group)
     if name in known:
         return known[name]
-    nearest = difflib.get_close_matches(name[:QUOTED], known, n=1, cutoff=0.4)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    few = len(known) <= MOST_NAMED
+    nearest = difflib.get_close_matches(name[:QUOTED], known, n=1 if few else 3, cutoff=0.4)
+    hint = f"; did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
     one = f"{group.removesuffix('ies')}y" if group.endswith("ies") else group.rstrip("s")
-    raise ValueError(f"unknown {one} {quoted(name)}, known are {', '.join(sorted(known))}{hint}")
+    names = f"are {', '.join(sorted(known))}" if few else f"are {len(known):,} others"
+    raise ValueError(f"unknown {one} {quoted(name)}, known {names}{hint}")
 
 
 @lru_cache

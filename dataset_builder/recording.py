@@ -52,7 +52,7 @@ class Recording(Settings):
     """
 
     regime: str | Regime = setting(
-        "IMS", help="Slow regime: ISS, IMS (USS and UMS work too)", example="ISS", choices=lambda: (REGIMES, "regimes")
+        "IMS", help="Slow regime: ISS, IMS (the others work too)", example="ISS", choices=lambda: (REGIMES, "regimes")
     )
     scorer: str | Scorer = setting(
         "synflow", help="Its scorer; magnitude in ISS is IMP", example="magnitude", choices=registered_scorers

@@ -26,7 +26,7 @@ _FIRST: tuple[str, dict[str, Any]] = (
         "shots": 1,
         "schedule": "exponential",
         "scope": "global",
-        "steps": 2000,
+        "search_steps": 2000,
         "search_learning_rate": None,
         "pace": 1.0,
         "rewind_step": 0,
@@ -38,22 +38,26 @@ _FIRST: tuple[str, dict[str, Any]] = (
 class Early(Regime):
     """Train for some steps, looking at the weights and pruning as it goes; then back to the initial weights.
 
+    With a store, stretches between two looks that take more than a second are kept, so that the next call goes on
+    after them and other densities of the same path share them.
+
     Attributes:
-        steps: training steps of the search; its last look is after them.
+        search_steps: training steps of the search; its last look is after them.
         search_learning_rate: the search's own, constant; None: the recipe's, without its schedule.
         rewind_step: the ticket starts from the weights after this many steps of the search, not from the initial ones.
 
     Examples:
         >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
-        >>> found = EMS(rounds=4, steps=40).find(workload, sc.make_scorer("magnitude"), density=0.0625, seed=0)
+        >>> found = EMS(rounds=4, search_steps=40).find(workload, sc.make_scorer("magnitude"), density=0.0625, seed=0)
         >>> [(look["steps"], round(look["density"], 4)) for look in found.training]
         [(10, 0.5), (10, 0.25), (10, 0.125), (10, 0.0625)]
     """
 
     trains: ClassVar[bool] = True
+    keeps = "stretches of the search that took over a second"
     first = _FIRST
 
-    steps: int = setting(2000, help="Training steps of the search", example=1000, low=1, label=", {} steps")
+    search_steps: int = setting(2000, help="Training steps of the search", example=1000, low=1, label=", {} steps")
     search_learning_rate: float | None = setting(
         None,
         help="Of the search's training, constant",
@@ -72,7 +76,7 @@ class Early(Regime):
 
     def looks(self, density: float) -> tuple[tuple[int, float], ...]:
         """The steps after which it looks, and the density after each look."""
-        return ((self.steps, density),)
+        return ((self.search_steps, density),)
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """How the search trains, for tickets that are trained by `recipe`."""
@@ -82,12 +86,12 @@ class Early(Regime):
     def check(self, recipe: Recipe, density: float) -> None:
         """See `Regime.check`; refuses a step to rewind to that the search does not reach, too."""
         super().check(recipe, density)
-        if self.rewind_step >= self.steps:
+        last = self.looks(density)[-1][0]
+        if self.rewind_step >= last:
             raise ValueError(
-                f"cannot rewind to step {self.rewind_step}: the search has {self.steps} steps; take an earlier step or "
-                "a longer search"
+                f"cannot rewind to step {self.rewind_step}: the search for density {density:g} has {last} steps; take "
+                "an earlier step or a longer search"
             )
-        self.looks(density)
 
     def _search(self, asked: Search) -> Found:
         import torch
@@ -98,21 +102,23 @@ class Early(Regime):
         from scratchcard.pruning.state import copy_state
         from scratchcard.workloads.engines.trajectory import Trajectory
         from scratchcard.workloads.session import shifted
+        from scratchcard.workloads.stored_training import advance_once
 
         network, session, task = asked.network, asked.session, asked.workload.task
         recipe = self.recipe(asked.workload.recipe)
         trajectory = Trajectory(network, task, recipe, seed=asked.data_seed, device=session.device)
-        looks = self.looks(asked.density)
+        looks, described = self.looks(asked.density), asked.workload.describe() if session.store is not None else {}
         survived = {n: torch.zeros_like(w, dtype=torch.int32, device="cpu") for n, w in prunable(network).items()}
         start, mask, scores, lots = copy_state(network), None, None, 0
         training: list[dict[str, Any]] = []
         for step, target in looks:
             begin, before = spent(session.device), trajectory.step
+            stored = 0.0
             if before < self.rewind_step <= step:
-                trajectory.advance(self.rewind_step - before, mask)
+                stored += advance_once(trajectory, self.rewind_step - before, mask, session.store, described)
                 start = copy_state(network)
             if trajectory.step < step:
-                trajectory.advance(step - trajectory.step, mask)
+                stored += advance_once(trajectory, step - trajectory.step, mask, session.store, described)
             pruned, scores, _, _, lots = prune_upfront(
                 network,
                 asked.batch,
@@ -130,11 +136,11 @@ class Early(Regime):
             mask = pruned.to("cpu")
             for name, tensor in mask.tensors.items():
                 survived[name] += tensor
-            seconds = spent(session.device) - begin
+            seconds = spent(session.device) - begin + stored
             training.append({"density": mask.density, "steps": trajectory.step - before, "seconds": seconds})
-            done = shifted(session.progress, 0, self.steps)
+            done = shifted(session.progress, 0, self.search_steps)
             if done is not None:
-                done(trajectory.step, self.steps)
+                done(trajectory.step, self.search_steps)
         assert mask is not None and scores is not None  # noqa: S101, PT018  (there is at least one look)
         last = Scores({name: tensor.detach().cpu() for name, tensor in scores.tensors.items()}, repr(asked.scorer))
         spent_all = sum(float(entry["seconds"]) for entry in training)
@@ -156,7 +162,7 @@ class ESS(Early):
 
     Examples:
         >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
-        >>> ESS(steps=40).find(workload, sc.make_scorer("snip"), density=0.1, seed=0).mask
+        >>> ESS(search_steps=40).find(workload, sc.make_scorer("snip"), density=0.1, seed=0).mask
         Mask(5,020 of 50,200 weights in 3 layers, density 0.1)
     """
 
@@ -181,11 +187,11 @@ class EMS(Early):
             pass it, and prunes to its own density there. None: each density has a path of its own.
 
     Examples:
-        >>> EMS(rounds=4, steps=800).looks(0.0625)
+        >>> EMS(rounds=4, search_steps=800).looks(0.0625)
         ((200, 0.5), (400, 0.25), (600, 0.125), (800, 0.0625))
-        >>> [step for step, _ in EMS(rounds=4, steps=800, pace=2).looks(0.0625)]
+        >>> [step for step, _ in EMS(rounds=4, search_steps=800, pace=2).looks(0.0625)]
         [50, 200, 450, 800]
-        >>> EMS(rounds=4, steps=800, towards=0.0625).looks(0.3)
+        >>> EMS(rounds=4, search_steps=800, towards=0.0625).looks(0.3)
         ((200, 0.5), (400, 0.3))
     """
 
@@ -222,11 +228,11 @@ class EMS(Early):
         Raises:
             ValueError: more looks than steps, or a density below the path's last.
         """
-        steps = [round(self.steps * (look / self.rounds) ** self.pace) for look in range(1, self.rounds + 1)]
+        steps = [round(self.search_steps * (look / self.rounds) ** self.pace) for look in range(1, self.rounds + 1)]
         if steps[0] < 1 or len(set(steps)) < len(steps):
             raise ValueError(
-                f"{self.rounds} looks at a pace of {self.pace:g} do not fit into {self.steps} steps; take fewer rounds "
-                "or more steps"
+                f"{self.rounds} looks at a pace of {self.pace:g} do not fit into {self.search_steps} steps; take fewer "
+                "rounds or more steps"
             )
         last = density if self.towards is None else self.towards
         if density < last:

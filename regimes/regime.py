@@ -111,6 +111,7 @@ class Regime(Settings, ABC):
 
     Attributes:
         trains: whether the network is trained between rounds.
+        keeps: what of a search is kept in a store, in words.
         named: whether labels name it.
         first: how the regime was described when the first tables were recorded, which `identity` keeps: a name, and the
             settings in their order with what stands for those that it does not have.
@@ -132,6 +133,7 @@ class Regime(Settings, ABC):
     """
 
     trains: ClassVar[bool] = False
+    keeps: ClassVar[str] = "finished rounds"
     named: ClassVar[bool] = True
     first: ClassVar[tuple[str, Mapping[str, Any]]] = ("", {})
 

@@ -162,6 +162,8 @@ def place_of(path: str | Path | StorePath) -> Place:
     scheme, mark, _ = path.partition("://")
     if not mark or not scheme.isalnum():
         return Path(path)
+    if scheme == "file" and urlsplit(path).netloc not in ("", "localhost"):
+        raise ValueError(f"{path} names another machine; a file of this one is file:///, with three strokes")
     if scheme == "file":
         return Path(unquote(urlsplit(path).path))
     if scheme not in STORES:

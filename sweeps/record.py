@@ -59,6 +59,9 @@ class _Method(_Part):
     towards: Share | None = None
     restack: bool | None = None
     rewind_step: Count | None = None
+    search_steps: Count | None = None
+    search_learning_rate: Number | None = None
+    pace: Number | None = None
     initial: str | None = None
     initial_scorer: str | None = None
 

@@ -105,7 +105,7 @@ class Recipe(Settings):
     milestone_factor: float = setting(
         0.1, help="Of the step schedule: times what it falls", example=0.2, above=0, below=1
     )
-    nesterov: bool = setting(False, help="Nesterov's momentum, of SGD", example=True)
+    nesterov: bool = setting(False, help="Momentum as Nesterov has it, of SGD", example=True)
     label_smoothing: float = setting(
         0.0, help="Share of a target that is spread over all classes, in training", example=0.1, low=0, below=1
     )
@@ -142,8 +142,8 @@ class Recipe(Settings):
         steps = self.milestone_steps
         if any(place >= 1 and place % 1 for place in self.milestones) or any(a >= b for a, b in pairwise(steps)):
             told = (
-                f"milestones are {shown(self.milestones)}, expected ascending shares of max_steps below 1 or whole "
-                f"steps, such as [0.5, 0.75]"
+                f"milestones are {shown(self.milestones)}, which are the steps {shown(steps)} of {self.max_steps}; "
+                "expected ascending steps, or shares of max_steps below 1, such as [0.5, 0.75]"
             )
             raise SettingError(told, "milestones", self.called)
 

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scratchcard.artefacts.store import Stored, content_key
+from scratchcard.artefacts.store import Store, Stored, content_key
+from scratchcard.clock import spent
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.network_code import network_code
 from scratchcard.pruning.state import copy_state, load_state
@@ -19,6 +20,7 @@ from scratchcard.workloads.device import choose_device
 from scratchcard.workloads.engines.checkpoint import Checkpoint
 from scratchcard.workloads.engines.loop import Evaluation
 from scratchcard.workloads.engines.training import TrainingRecord, train
+from scratchcard.workloads.engines.trajectory import Trajectory
 from scratchcard.workloads.session import Session
 from scratchcard.workloads.workload import Workload
 
@@ -96,6 +98,60 @@ def train_once(
                 record = compute()
                 store.put(key, _pack(network, mask, record))
     return record
+
+
+WORTH_KEEPING = 1.0
+"""Seconds; a shorter stretch of a trajectory is trained again sooner than it is looked for, and is not kept."""
+
+
+def advance_once(
+    trajectory: Trajectory, steps: int, mask: Mask | None, store: Store | None, described: Mapping[str, Any]
+) -> float:
+    """`Trajectory.advance`, unless the store holds this very stretch: the same weights, equal to the bit.
+
+    Args:
+        trajectory: from where it stands.
+        steps: to train.
+        mask: the kept weights.
+        store: where stretches of more than `WORTH_KEEPING` seconds are kept; None keeps nothing.
+        described: the workload's description, which decides the data.
+
+    Returns:
+        The seconds that the stretch took when it was trained, if it was read; else 0.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from scratchcard.artefacts.store import Store
+        >>> task, store = sc.load_task("digits"), Store(Path("stretches"))
+        >>> network = Workload("lenet_300_100", task).build(0)
+        >>> advance_once(Trajectory(network, task, sc.Recipe(), seed=0), 10, None, store, {})
+        0.0
+    """
+    if store is None:
+        trajectory.advance(steps, mask)
+        return 0.0
+    network, device = trajectory.network, trajectory.device
+    decided = {
+        "workload": dict(described),
+        "network": network_code(network, learning=True),
+        "recipe": trajectory.recipe.describe(),
+        "seed": trajectory.seed,
+        "from": trajectory.step,
+        "steps": steps,
+        "device": device.type,
+    }
+    key = content_key("stretch", decided, state=copy_state(network), mask={} if mask is None else dict(mask.tensors))
+    found = store.get(key)
+    if found is not None and isinstance(found.about.get("seconds"), float):
+        load_state(network, dict(found.tensors))
+        trajectory.skip(steps)
+        return float(found.about["seconds"])
+    begin = spent(device)
+    trajectory.advance(steps, mask)
+    seconds = spent(device) - begin
+    if seconds > WORTH_KEEPING:
+        store.put(key, Stored(copy_state(network), {"seconds": seconds}))
+    return 0.0
 
 
 def _pack(network: nn.Module, mask: Mask | None, record: TrainingRecord) -> Stored:

@@ -14,7 +14,14 @@ from scratchcard.analysis.statistics import pareto
 if TYPE_CHECKING:
     import pandas as pd
 
-REGIMES = {"USS": "circle", "UMS": "square", "ISS": "triangle-up", "IMS": "diamond"}
+REGIMES = {
+    "USS": "circle",
+    "UMS": "square",
+    "ISS": "triangle-up",
+    "IMS": "diamond",
+    "ESS": "triangle-left",
+    "EMS": "triangle-down",
+}
 """Regime to the shape of its marks."""
 POINTS = {"rule": {"strokeWidth": 1.4}, "point": MEANS["point"] | {"size": 60}}
 

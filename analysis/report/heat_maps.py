@@ -12,7 +12,10 @@ from scratchcard.analysis.statistics import Headline
 if TYPE_CHECKING:
     import pandas as pd
 
-SETTINGS = ("rounds", "shots", "schedule", "scope", "rewind_step", "towards", "scoring_examples", "max_steps", "device")
+SETTINGS = (
+    *("rounds", "shots", "schedule", "scope", "rewind_step", "towards", "search_steps", "search_learning_rate", "pace"),
+    *("scoring_examples", "max_steps", "device"),
+)
 """What a map does not show of a method."""
 _SCALE = "Each panel has its own colour scale."
 

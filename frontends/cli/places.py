@@ -15,6 +15,8 @@ class _FilePath(click.Path):
         """The path."""
         if value == "":
             self.fail("the path is empty, expected the name of a file or a folder", param, ctx)
+        if isinstance(value, str) and "://" in value:
+            self.fail(f"{value} is an address, expected a path: score tables alone may have addresses", param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -30,7 +30,7 @@ from scratchcard.frontends.cli.size import Size
 @click.option(
     "--rounds-dir",
     type=opt.PATH,
-    help="ISS, IMS: keep finished trainings here, e.g. rounds; an interrupted search goes on, and other searches "
+    help="ISS, IMS, ESS, EMS: keep finished trainings here, e.g. rounds; an interrupted search goes on, and others "
     "share them. [default: a hidden folder beside --out, removed at the end]",
 )
 @click.option(
@@ -73,9 +73,10 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **opti
     method = Method.of(**opt.given_settings(Method, options))
     workload = opt.make_workload(options)
     hidden = out.with_name(f".{out.name}.rounds")
-    kept_in = (rounds_dir or hidden) if method.make_regime().trains else None
+    regime = method.make_regime()
+    kept_in = (rounds_dir or hidden) if regime.trains else None
     if kept_in is not None:
-        opt.when_interrupted(f"finished rounds are kept in {kept_in}, the same command goes on")
+        opt.when_interrupted(f"{regime.keeps} are kept in {kept_in}, the same command goes on")
     with contextlib.ExitStack() as stack:
         store = None
         if kept_in is not None:

@@ -67,6 +67,12 @@ def train(ticket: Path, overwrite: bool, resume: bool, **options: Any) -> None:
             f"{ticket} holds a training already; choose another --out, or add --overwrite to replace it"
         )
     checkpoint = Checkpoint(out.with_name(f".{out.name}.training"), resume=resume)
+    if checkpoint.path.exists() and not resume and not overwrite:
+        raise FileExistsError(
+            f"{checkpoint.path} holds a training that was broken off: --resume goes on with it, --overwrite begins anew"
+        )
+    if resume and not checkpoint.path.exists():
+        opt.warn(f"there is no {checkpoint.path}, where a training that was broken off would be: it begins anew")
     with opt.progress_bar(f"training {ticket}") as progress:
         how: dict[str, Any] = {"network_changed": options["network_changed"], "checkpoint": checkpoint}
         try:

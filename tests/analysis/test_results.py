@@ -33,6 +33,7 @@ from tests.analysis.recorded import failure, record, write, write_grid
 NAMES = [
     *("digest", "label", "network", "task", "data_digest", "density", "seed", "scorer", "on", "predictor"),
     *("regime", "rounds", "shots", "schedule", "scope", "towards", "restack", "rewind_step"),
+    *("search_steps", "search_learning_rate", "pace"),
     *("initial", "initial_scorer"),
     *("scoring_examples", "max_steps", "kept", "prunable", "effective_density", "test_accuracy", "test_loss"),
     *("metric", "test_metrics"),
@@ -43,8 +44,19 @@ NAMES = [
 
 # Whatever dtype text has in the installed pandas.
 TEXT = str(pd.Series(["text"]).dtype)
-INTEGERS = {"rounds", "shots", "rewind_step", "scoring_examples", "max_steps", "steps", "best_step", "results_version"}
+INTEGERS = {
+    "rounds",
+    "shots",
+    "rewind_step",
+    "search_steps",
+    "scoring_examples",
+    "max_steps",
+    "steps",
+    "best_step",
+    "results_version",
+}
 REALS = {
+    *("search_learning_rate", "pace"),
     *("density", "towards", "effective_density", "test_accuracy", "test_loss", "validation_accuracy"),
     *("validation_loss", "pruning_seconds", "training_seconds", "wall_seconds"),
 }

@@ -144,6 +144,7 @@ def test_train_goes_on_with_resume(job: Path, tmp_path: Path, monkeypatch: pytes
     assert result.exit_code == 143
     truth = f"terminated; {hidden} holds the training, the same command with --resume goes on"
     assert result.stderr == f"scratchcard: {truth}\n"
+    assert "--resume goes on with it, --overwrite begins anew" in run(*command, out).stderr
     assert "learning_rate was another" in run(*command, out, "--resume", "--learning-rate", 0.05).stderr
     assert f"resumed at step {calls[1]})" in run(*command, out, "--resume").stdout
     one, other = (Ticket.load(path).trained for path in (whole, out))
@@ -151,3 +152,4 @@ def test_train_goes_on_with_resume(job: Path, tmp_path: Path, monkeypatch: pytes
     assert other is not None
     assert all(one[name].equal(tensor) for name, tensor in other.items())
     assert not hidden.exists()
+    assert "it begins anew" in run(*command, tmp_path / "new.safetensors", "--resume").stderr

@@ -66,8 +66,8 @@ def test_the_callers_network_is_left_as_it_was(name: str) -> None:
 def test_regimes_are_identified_as_they_were_when_the_first_tables_were_recorded() -> None:
     iterative = "Iterative(rounds=10, shots={}, schedule='exponential', scope='global', rewind_step=0)"
     early = (
-        "Early(rounds={}, shots=1, schedule='exponential', scope='global', steps=2000, search_learning_rate=None, "
-        "pace=1.0, rewind_step=0)"
+        "Early(rounds={}, shots=1, schedule='exponential', scope='global', search_steps=2000, "
+        "search_learning_rate=None, pace=1.0, rewind_step=0)"
     )
     assert {name: make_regime(name).identity for name in REGIMES} == {
         "USS": "Upfront(rounds=1, schedule='exponential', scope='global')",

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from scratchcard.artefacts.store import Store
 from scratchcard.pruning.cut import keep_top
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.regimes import EMS, ESS, UMS, USS
 from scratchcard.scorers import make_scorer
+from scratchcard.workloads import stored_training
 from scratchcard.workloads.engines.training import train
 from scratchcard.workloads.engines.trajectory import Trajectory
 from scratchcard.workloads.recipe import Recipe
@@ -72,10 +75,10 @@ def test_a_search_that_does_not_move_finds_what_upfront_regimes_find() -> None:
     workload, scorer = Workload(nn.Sequential(*layers), load_task("digits"), RECIPE), make_scorer("snip")
     layerwise = {"schedule": "cubic", "scope": "layer"}
     for density, upfront, early in (
-        (0.1, USS(), ESS(steps=3, search_learning_rate=still)),
-        (0.05, UMS(rounds=4), EMS(rounds=4, steps=8, search_learning_rate=still)),
-        (0.05, UMS(rounds=4, **layerwise), EMS(rounds=4, steps=8, search_learning_rate=still, **layerwise)),
-        (0.05, UMS(rounds=5), EMS(rounds=1, shots=5, steps=8, search_learning_rate=still)),
+        (0.1, USS(), ESS(search_steps=3, search_learning_rate=still)),
+        (0.05, UMS(rounds=4), EMS(rounds=4, search_steps=8, search_learning_rate=still)),
+        (0.05, UMS(rounds=4, **layerwise), EMS(rounds=4, search_steps=8, search_learning_rate=still, **layerwise)),
+        (0.05, UMS(rounds=5), EMS(rounds=1, shots=5, search_steps=8, search_learning_rate=still)),
     ):
         assert (
             early.find(workload, scorer, density, seed=2).mask == upfront.find(workload, scorer, density, seed=2).mask
@@ -84,7 +87,7 @@ def test_a_search_that_does_not_move_finds_what_upfront_regimes_find() -> None:
 
 def test_the_search_by_hand(workload: Workload) -> None:
     """Two looks of magnitude: train, cut, train what is left from where it stands, cut."""
-    found = EMS(rounds=2, steps=20).find(workload, make_scorer("magnitude"), 0.04, seed=5)
+    found = EMS(rounds=2, search_steps=20).find(workload, make_scorer("magnitude"), 0.04, seed=5)
     network = workload.build(5)
     trajectory = Trajectory(network, workload.task, RECIPE, seed=5)
     mask = None
@@ -100,7 +103,7 @@ def test_the_search_by_hand(workload: Workload) -> None:
 
 
 def test_masks_are_nested_and_counts_exact(workload: Workload) -> None:
-    found = EMS(rounds=4, steps=20, pace=1.5).find(workload, make_scorer("synflow_l2_data"), 0.02, seed=0)
+    found = EMS(rounds=4, search_steps=20, pace=1.5).find(workload, make_scorer("synflow_l2_data"), 0.02, seed=0)
     for number, density in enumerate(found.densities, start=1):
         assert found.mask_after(number).kept == round(density * found.mask.total)
         assert found.mask_after(number - 1).contains(found.mask_after(number))
@@ -109,9 +112,9 @@ def test_masks_are_nested_and_counts_exact(workload: Workload) -> None:
 def test_a_ticket_may_start_from_an_early_step(workload: Workload) -> None:
     """At a look, between looks, and before the first one: always the weights of that step of the search."""
     scorer = make_scorer("magnitude")
-    plain = EMS(rounds=2, steps=20).find(workload, scorer, 0.1, seed=0)
+    plain = EMS(rounds=2, search_steps=20).find(workload, scorer, 0.1, seed=0)
     for step in (4, 10, 13):
-        found = EMS(rounds=2, steps=20, rewind_step=step).find(workload, scorer, 0.1, seed=0)
+        found = EMS(rounds=2, search_steps=20, rewind_step=step).find(workload, scorer, 0.1, seed=0)
         assert found.mask == plain.mask  # where the ticket starts is no matter to the search
         network = workload.build(0)
         trajectory = Trajectory(network, workload.task, RECIPE, seed=0)
@@ -123,7 +126,7 @@ def test_a_ticket_may_start_from_an_early_step(workload: Workload) -> None:
 
 
 def test_all_densities_of_a_path_share_its_looks(workload: Workload) -> None:
-    regime, scorer = EMS(rounds=4, steps=40, towards=0.01), make_scorer("magnitude")
+    regime, scorer = EMS(rounds=4, search_steps=40, towards=0.01), make_scorer("magnitude")
     found = {density: regime.find(workload, scorer, density, seed=0) for density in (0.2, 0.05, 0.01)}
     for high, low in itertools.pairwise(found.values()):
         assert high.mask.contains(low.mask_after(high.rounds))
@@ -135,20 +138,21 @@ def test_all_densities_of_a_path_share_its_looks(workload: Workload) -> None:
 
 def test_the_search_has_a_rate_of_its_own(workload: Workload) -> None:
     scorer = make_scorer("magnitude")
-    own = EMS(rounds=2, steps=20, search_learning_rate=0.05).find(workload, scorer, 0.1, seed=0)
+    own = EMS(rounds=2, search_steps=20, search_learning_rate=0.05).find(workload, scorer, 0.1, seed=0)
     slow = Workload("lenet_300_100", workload.task, Recipe(max_steps=60, learning_rate=0.05))
-    assert own.mask == EMS(rounds=2, steps=20).find(slow, scorer, 0.1, seed=0).mask
+    assert own.mask == EMS(rounds=2, search_steps=20).find(slow, scorer, 0.1, seed=0).mask
     cosine = Workload("lenet_300_100", workload.task, Recipe(learning_rate=0.05, learning_rate_schedule="cosine"))
-    assert own.mask == EMS(rounds=2, steps=20).find(cosine, scorer, 0.1, seed=0).mask
+    assert own.mask == EMS(rounds=2, search_steps=20).find(cosine, scorer, 0.1, seed=0).mask
 
 
 @pytest.mark.parametrize(
     ("regime", "told"),
     [
-        (EMS(rounds=50, steps=20), "50 looks at a pace of 1 do not fit into 20 steps"),
-        (EMS(rounds=10, steps=20, pace=4), "do not fit into 20 steps"),
-        (EMS(steps=200, rewind_step=200), "cannot rewind to step 200: the search has 200 steps"),
-        (ESS(steps=20, search_learning_rate=1e30), "diverged before step 20; take a lower learning rate"),
+        (EMS(rounds=50, search_steps=20), "50 looks at a pace of 1 do not fit into 20 steps"),
+        (EMS(rounds=10, search_steps=20, pace=4), "do not fit into 20 steps"),
+        (EMS(search_steps=200, rewind_step=200), "cannot rewind to step 200: the search for density 0.1 has 200 steps"),
+        (EMS(rounds=4, search_steps=40, towards=0.01, rewind_step=35), "cannot rewind to step 35: .* has 20 steps"),
+        (ESS(search_steps=20, search_learning_rate=1e30), "diverged before step 20; take a lower search_learning_rate"),
     ],
 )
 def test_what_cannot_be_is_refused(workload: Workload, regime: EMS | ESS, told: str) -> None:
@@ -159,7 +163,7 @@ def test_what_cannot_be_is_refused(workload: Workload, regime: EMS | ESS, told: 
 def test_progress_is_told_in_steps(workload: Workload) -> None:
     said: list[tuple[int, int]] = []
     session = Session(progress=lambda done, total: said.append((done, total)))
-    EMS(rounds=3, steps=30).find(workload, make_scorer("magnitude"), 0.1, seed=0, session=session)
+    EMS(rounds=3, search_steps=30).find(workload, make_scorer("magnitude"), 0.1, seed=0, session=session)
     assert said == [(10, 30), (20, 30), (30, 30)]
 
 
@@ -174,3 +178,37 @@ def test_the_network_is_pruned_while_it_trains_and_modes_are_kept() -> None:
         weight = network.get_parameter(name)
         assert not bool(weight[~kept].any())
         assert bool(weight[kept].any())
+
+
+def test_a_search_goes_on_where_it_was_broken_off(
+    workload: Workload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_training, "WORTH_KEEPING", 0.0)
+    regime, scorer = EMS(rounds=3, search_steps=30, rewind_step=15), make_scorer("magnitude")
+    whole = regime.find(workload, scorer, 0.05, seed=0)
+
+    def stop(done: int, _: int) -> None:
+        if done == 20:
+            raise KeyboardInterrupt
+
+    store, trained = Store(tmp_path / "rounds"), []
+    with pytest.raises(KeyboardInterrupt):
+        regime.find(workload, scorer, 0.05, seed=0, session=Session(store=store, progress=stop))
+    advance = Trajectory.advance
+    monkeypatch.setattr(Trajectory, "advance", lambda self, *given: trained.append(given[0]) or advance(self, *given))
+    again = regime.find(workload, scorer, 0.05, seed=0, session=Session(store=store))
+    assert trained == [10]  # the last stretch alone
+    assert again.mask == whole.mask
+    for name, tensor in whole.start.items():
+        assert torch.equal(again.start[name], tensor)
+    other = EMS(rounds=3, search_steps=30, search_learning_rate=0.05).find(
+        workload, scorer, 0.05, seed=0, session=Session(store=store)
+    )
+    assert trained == [10, 10, 10, 10]  # another rate is another search
+    assert other.mask != whole.mask
+
+
+def test_short_stretches_are_not_kept(workload: Workload, tmp_path: Path) -> None:
+    store = Store(tmp_path / "rounds")
+    EMS(rounds=2, search_steps=4).find(workload, make_scorer("magnitude"), 0.1, seed=0, session=Session(store=store))
+    assert not list(tmp_path.rglob("*.safetensors"))

@@ -82,6 +82,44 @@ def test_given_splits_are_kept_and_the_others_cut_from_training(tmp_path: Path) 
     assert [len(part) for part in (task.train, task.validation, task.test)] == [36, 4, 10]
 
 
+@pytest.mark.parametrize(
+    "words", [("train", "val", "test"), ("Train", "Valid", "Test"), ("training", "dev", "testing")]
+)
+def test_splits_have_several_names_and_stand_alone(tmp_path: Path, words: tuple[str, str, str]) -> None:
+    for word, count in zip(words, (10, 2, 3), strict=True):
+        paint(tmp_path / "set" / word, count)
+    task = load_task(f"image_folder:{tmp_path / 'set'}")
+    assert [len(part) for part in (task.train, task.validation, task.test)] == [20, 4, 6]
+    assert task.outputs == 2
+    paint(tmp_path / "set" / "extra", 2)
+    with pytest.raises(ValueError, match="has a folder train beside 'extra': expected splits alone"):
+        load_task(f"image_folder:{tmp_path / 'set'}")
+
+
+def test_what_is_transparent_is_white(tmp_path: Path) -> None:
+    for kind, alpha in (("cat", 0), ("dog", 255)):
+        (tmp_path / "set" / kind).mkdir(parents=True)
+        for number in range(10):
+            Image.new("RGBA", (2, 2), (0, 0, 0, alpha)).save(tmp_path / "set" / kind / f"{number}.png")
+    task = load_task(f"image_folder:{tmp_path / 'set'}")
+    assert task.input_shape == (3, 2, 2)
+    for images, kind in zip(task.train.tensor, task.train.targets.tolist(), strict=True):
+        assert bool((images > 0).all() if kind == 0 else (images < 0).all())
+
+
+def test_names_in_zips_are_read_as_they_are_and_stand_once(tmp_path: Path) -> None:
+    paint(tmp_path / "pets")
+    with zipfile.ZipFile(tmp_path / "dotted.zip", "w") as archive:
+        for path in sorted((tmp_path / "pets").rglob("*.png")):
+            archive.writestr(f"./pets/{path.parent.name}/{path.name}", path.read_bytes())
+    plain = load_task(f"image_folder:{tmp_path / 'pets'}")
+    assert load_task(f"image_folder:{tmp_path / 'dotted.zip'}").digest == plain.digest
+    with zipfile.ZipFile(tmp_path / "dotted.zip", "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("./pets/cat/000.png", b"again")
+    with pytest.raises(ValueError, match=r"holds \./pets/cat/000\.png twice"):
+        load_task(f"image_folder:{tmp_path / 'dotted.zip'}")
+
+
 def test_sizes_differ_unless_one_is_named(tmp_path: Path) -> None:
     paint(tmp_path / "pets", 10, size=6)
     paint(tmp_path / "pets", 10, size=6, classes=("bird",), mode="L")
@@ -92,6 +130,8 @@ def test_sizes_differ_unless_one_is_named(tmp_path: Path) -> None:
     assert task.input_shape == (3, 8, 8)
     with pytest.raises(ValueError, match=r"the size of the images is '0'.*\[1, 4096\]"):
         load_task(f"image_folder:{tmp_path / 'pets'},size=0")
+    with pytest.raises(ValueError, match="has no setting 'sizes'; it has size"):
+        load_task(f"image_folder:{tmp_path / 'pets'},sizes=8")
 
 
 def test_grey_images_stay_grey_and_a_camera_s_turn_is_kept(tmp_path: Path) -> None:

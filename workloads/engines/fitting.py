@@ -147,7 +147,7 @@ def _compacted(network: nn.Module, mask: Mask, recipe: Recipe, task: Task) -> Co
         small = compact_network(network, mask, task.train.inputs, decay=recipe.weight_decay > 0)
     except ValueError:
         return None
-    if small.inputs is not None and recipe.augmentation != NONE:
-        return None  # images are changed as a whole: none of their pixels may be left out before
+    if small.inputs is not None and (recipe.augmentation != NONE or recipe.channels_last):
+        return None  # images are taken as a whole: none of their pixels may be left out before
     sizes = [sum(p.numel() for p in each.parameters()) for each in (small.network, network)]
     return small if sizes[0] < sizes[1] else None

@@ -42,7 +42,9 @@ class Sizing:
     def __init__(self, network: nn.Module, compacted: Compacted | None, recipe: Recipe) -> None:
         self._compacted, self._recipe = compacted, recipe
         self._before = copy_state(network) if compacted is not None else {}
-        self._parameters = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+        self._parameters = {
+            name for name, parameter in network.named_parameters(remove_duplicate=False) if parameter.requires_grad
+        }
 
     def full(self, state: State, step: int) -> State:
         """The full-size state on the CPU, after `step` steps; shares no memory with `state`."""

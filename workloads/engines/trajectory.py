@@ -33,6 +33,7 @@ class Trajectory:
         network: trained in place; on the device.
         step: steps taken.
         engine: the one of the last stretch; empty before there is one.
+        recipe, seed, device: as given.
 
     Raises:
         ValueError: a batch larger than the training split, or a recipe with a schedule.
@@ -59,10 +60,11 @@ class Trajectory:
         check_batch_size(task, recipe)
         if recipe.learning_rate_schedule != "constant" or recipe.warmup_steps:
             raise ValueError("the search's recipe has a schedule or a warm-up, expected a constant learning rate")
-        self._device = choose_device(str(device))
-        self.network = network.to(self._device)
+        self.device = choose_device(str(device))
+        self.network = network.to(self.device)
         self.step, self.engine = 0, ""
-        self._task, self._recipe, self._seed, self._compact = task, recipe, seed, compact
+        self.recipe, self.seed = recipe, seed
+        self._task, self._compact = task, compact
         self._order = batches(len(task.train), recipe.batch_size, seed)
         self._tried: set[tuple[str, bool]] = set()
 
@@ -76,26 +78,32 @@ class Trajectory:
             raise ValueError(f"a trajectory goes on by at least one step, got {steps}")
         if mask is not None:
             mask.apply_to(self.network)
-            mask = None if mask.kept == mask.total else mask.to(self._device)
+            mask = None if mask.kept == mask.total else mask.to(self.device)
         order = torch.stack([next(self._order) for _ in range(steps)])
         with modes_kept(self.network):
             self.network.train()
             fit = self._fitted(mask)
-            sizing = Sizing(self.network, fit.compacted, self._recipe)
+            sizing = Sizing(self.network, fit.compacted, self.recipe)
             split, order = self._read(order)
-            prepared = fit.prepared(split, self._device)
-            runner = make_engine(
-                fit.engine, fit.network.train(), fit.mask, self._task.objective, self._recipe, prepared
-            )
-            with seeded(self._seed + self.step, self._device):
+            prepared = fit.prepared(split, self.device)
+            runner = make_engine(fit.engine, fit.network.train(), fit.mask, self._task.objective, self.recipe, prepared)
+            with seeded(self.seed + self.step, self.device):
                 loss = float(runner.run(order.unsqueeze(0)))
             self.step, self.engine = self.step + steps, runner.name
             if not math.isfinite(loss):
-                raise ValueError(f"the search's training diverged before step {self.step}; take a lower learning rate")
+                raise ValueError(
+                    f"the search's training diverged before step {self.step}; take a lower search_learning_rate"
+                )
             load_state(self.network, sizing.full(runner.state(), steps))
-            if self._recipe.channels_last:
+            if self.recipe.channels_last:
                 self.network.to(memory_format=torch.contiguous_format)
         return loss / steps
+
+    def skip(self, steps: int) -> None:
+        """Stand so many steps further without training: the network is given its weights otherwise."""
+        for _ in range(steps):
+            next(self._order)
+        self.step += steps
 
     def _read(self, order: Tensor) -> tuple[Split, Tensor]:
         """The examples of an order `(steps, batch)`, and the order of those."""
@@ -108,7 +116,7 @@ class Trajectory:
     def _fitted(self, mask: Mask | None) -> Fitted:
         """What is trained of the network under a mask, and by which engine; each kind is tried once."""
         found = fitted(
-            self.network, mask, self._task, self._recipe, self._device, compact=self._compact, tried=self._tried
+            self.network, mask, self._task, self.recipe, self.device, compact=self._compact, tried=self._tried
         )
         self._tried.add(found.kind)
         return found

@@ -9,6 +9,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,12 +18,17 @@ from PIL import Image, ImageOps
 
 from scratchcard.artefacts.digest import sha256
 from scratchcard.pruning.inputs import told
-from scratchcard.words import shortened
+from scratchcard.words import quoted, shortened
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 """What Pillow may read: decoders of pixels alone. Some of its others start programs."""
-SPLITS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
+SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid", "dev"),
+    "test": ("test", "testing"),
+}
+_SPLIT_OF = {word: split for split, words in SPLITS.items() for word in words}
 GREY = ("1", "L", "LA")
 DEEP = ("I", "F", "I;16", "I;16B", "I;16L")
 MOST_OF_A_FILE = 2**28
@@ -69,26 +75,39 @@ def listed(path: Path) -> Listed:
         (('', 'cat', 'cat/1.png'), ('', 'dog', 'dog/1.png'))
     """
     if not path.exists():
-        raise FileNotFoundError(f"no folder or zip {path}: expected one folder of images a class in it")
+        raise FileNotFoundError(
+            f"no folder or zip {path}, expected one folder of images a class in it; one that is not seen from the "
+            "working folder is looked for where SCRATCHCARD_DATA names a folder, and a ticket's can be named by --task"
+        )
     found = sorted(_files_of_zip(path) if path.is_file() else _files_of_folder(path))
     state = sha256([f"{name}\0{size}\0{mark}\0" for name, size, mark in found])
-    names = [PurePosixPath(name) for name, _, _ in found]
-    names = [name for name in names if name.suffix.lower() in ENDINGS and not _is_hidden(name)]
-    outer = {name.parts[0] for name in names if len(name.parts) > 1}
+    for one, other in pairwise(found):
+        if one[0] == other[0]:
+            raise ValueError(f"{path} holds {shortened(one[0])} twice; make the zip anew")
+    files = {name: PurePosixPath(name) for name, _, _ in found}
+    names = {name: file for name, file in files.items() if file.suffix.lower() in ENDINGS and not _is_hidden(file)}
+    outer = {name.parts[0] for name in names.values() if len(name.parts) > 1}
     # A zip of one folder, such as an archive of `pets`, is that folder.
-    skipped = 1 if len(outer) == 1 and outer.isdisjoint(SPLITS) and all(len(name.parts) > 2 for name in names) else 0
-    inner = {name.parts[skipped] for name in names if len(name.parts) > skipped + 1}
-    in_splits = "train" in inner and inner <= SPLITS.keys()
+    single = len(outer) == 1 and all(len(name.parts) > 2 for name in names.values())
+    skipped = 1 if single and min(outer).lower() not in _SPLIT_OF else 0
+    inner = {name.parts[skipped].lower() for name in names.values() if len(name.parts) > skipped + 1}
+    in_splits = not inner.isdisjoint(SPLITS["train"])
+    others = sorted(inner - _SPLIT_OF.keys())
+    if in_splits and others:
+        raise ValueError(
+            f"{path} has a folder train beside {quoted(others[0])}: expected splits alone ({', '.join(_SPLIT_OF)}), or "
+            "classes alone"
+        )
     images = []
-    for name in names:
+    for file, name in names.items():
         place = name.parts[skipped:]
-        split, place = (SPLITS[place[0]], place[1:]) if in_splits and len(place) > 1 else ("", place)
+        split, place = (_SPLIT_OF[place[0].lower()], place[1:]) if in_splits and len(place) > 1 else ("", place)
         if len(place) < 2:
             raise ValueError(
                 f"the image {shortened(str(name))} of {path} lies in no folder of a class; expected CLASS/NAME or "
                 "train/CLASS/NAME"
             )
-        images.append((split, place[0], str(name)))
+        images.append((split, place[0], file))
     kinds = len({kind for _, kind, _ in images})
     if kinds < 2:
         raise ValueError(
@@ -144,7 +163,10 @@ class ImageReader:
     def pixels(self, name: str, size: int | None, channels: int) -> np.ndarray:
         """The bytes of an image, `(channels, height, width)`."""
         with self._opened(name) as opened, told(lambda: self._undecoded(name)):
-            image = ImageOps.exif_transpose(opened).convert("L" if channels == 1 else "RGB")
+            image = ImageOps.exif_transpose(opened)
+            if image.has_transparency_data:
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+            image = image.convert("L" if channels == 1 else "RGB")
             if size is not None:
                 image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
             return np.asarray(image).reshape(image.height, image.width, channels).transpose(2, 0, 1)

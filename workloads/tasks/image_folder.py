@@ -50,6 +50,9 @@ def path_and_size(named: str) -> tuple[Path, int | None]:
     """
     found = _SIZE.match(named)
     if found is None:
+        other = re.search(r",(\w+)=[^,/]*$", named)
+        if other is not None and not Path(named).exists():
+            raise ValueError(f"a folder of images has no setting {quoted(other[1])}; it has size, as in ...,size=64")
         return Path(named), None
     size = found["size"]
     if not size.isascii() or not size.isdecimal() or not 1 <= int(size) <= 4096:
