@@ -79,7 +79,7 @@ def look_at_a_few(network: nn.Module, batch: Batch, loss: Loss, state: DetachedS
     if not one_each:
         together = f"{type(own).__name__} does not return one output an example"
     elif watch.found:
-        together = "batch normalisation by the statistics of each piece; the running ones (statistics=running) are one for all"
+        together = "batch normalisation by the statistics of each piece (statistics=running has one for all)"
     elif draws:
         together = "random numbers (dropout?) are drawn for each piece; evaluation mode draws none"
     elif not bool((among[-2:] - alone).abs().max() <= _ROUNDING * among.abs().max()):  # NaN equals nothing
