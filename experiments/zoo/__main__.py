@@ -1,6 +1,7 @@
 """The zoo: everything that is done with a network, done with a hundred of all kinds.
 
-    python -m experiments.zoo                       # all that is not yet in runs/zoo, then the page
+    python -m experiments.zoo                       # all that is not yet there, then the page
+    python -m experiments.zoo --anew                # all of it, whatever there is
     python -m experiments.zoo --networks bert lstm  # these alone
     python -m experiments.zoo --again               # once more what did not work
     python -m experiments.zoo --page                # the page alone, of what there is
@@ -89,9 +90,12 @@ def networks(largest: int = MOST) -> list[str]:
     return [*OWN, *(f"timm:{name}" for name in TIMM), *chosen]
 
 
-def known(folder: Path) -> dict[tuple[str, str], Cell]:
-    """What there is, the latest of each cell."""
+def known(folder: Path, parquet_file: Path | None = None) -> dict[tuple[str, str], Cell]:
+    """What there is, the latest of each cell: of the Parquet file that was kept, and of the folder."""
     found = {}
+    if parquet_file is not None and parquet_file.exists():
+        for row in parquet.read_table(parquet_file).to_pylist():
+            found[row["network"], row["cell"]] = Cell(**row)
     for file in sorted(folder.glob("*.jsonl")):
         for line in file.read_text().splitlines():
             cell = Cell(**json.loads(line))
@@ -153,6 +157,7 @@ def main() -> int:
     parser.add_argument("--networks", nargs="+", help="whose names end so [default: all]")
     parser.add_argument("--cells", nargs="+", help="these alone [default: all]")
     parser.add_argument("--again", action="store_true", help="do once more what did not work")
+    parser.add_argument("--anew", action="store_true", help="begin with nothing")
     parser.add_argument("--page", action="store_true", help="run nothing, write the page")
     parser.add_argument("--largest", type=int, default=MOST, help="parameters that a network may have [default: 100 M]")
     parser.add_argument("--jobs", type=int, default=1, help="networks at once")
@@ -168,11 +173,15 @@ def main() -> int:
             print(cell.line(), end="", flush=True)
         return 0
     given.folder.mkdir(parents=True, exist_ok=True)
+    if given.anew:
+        given.parquet.unlink(missing_ok=True)
+        for file in given.folder.glob("*.jsonl"):
+            file.unlink()
     with ThreadPoolExecutor(given.jobs) as pool:  # of processes, each of which its thread waits for
         how = (given.folder, given.minutes, given.gigabytes)
         for _ in pool.map(lambda case: run(*case, *how), [] if given.page else _work(given)):
             pass
-    found = known(given.folder)
+    found = known(given.folder, given.parquet)
     write(found, given.parquet, given.text)
     faults = [cell for cell in found.values() if cell.outcome == FAULT]
     for cell in faults:
@@ -181,7 +190,7 @@ def main() -> int:
 
 
 def _work(given: argparse.Namespace) -> list[tuple[str, list[str]]]:
-    found, work = known(given.folder), []
+    found, work = known(given.folder, given.parquet), []
     named = given.networks or [""]
     chosen = networks(given.largest)
     for network in dict.fromkeys(network for name in named for network in chosen if network.endswith(name)):

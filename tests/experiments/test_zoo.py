@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from experiments.zoo.__main__ import known, networks, run, shape_of, undone
+from experiments.zoo.__main__ import known, networks, run, shape_of, undone, write
 from experiments.zoo.cells import FAULT, REFUSED, WORKS, Case, Cell, Wrong, measured
 from experiments.zoo.page import page
 from scratchcard.pruning.parameters import prunable
@@ -79,6 +79,17 @@ def test_what_did_not_work_is_done_once_more_and_the_latest_counts(tmp_path: Pat
     with file.open("a") as out:
         out.write(Cell(network, "grasp", WORKS).line())
     assert "grasp" not in undone(network, known(tmp_path), again=True)
+
+
+def test_what_was_kept_is_not_done_again_and_what_came_later_counts(tmp_path: Path) -> None:
+    kept, network = tmp_path / "kept" / "cells.parquet", "torchvision:resnet18"
+    cells = {(network, name): Cell(network, name, outcome) for name, outcome in (("snip", WORKS), ("grasp", FAULT))}
+    write(cells, kept, tmp_path / "page.md")
+    assert known(tmp_path, kept) == cells
+    (tmp_path / "later.jsonl").write_text(Cell(network, "grasp", WORKS).line())
+    found = known(tmp_path, kept)
+    assert found[network, "grasp"].outcome == WORKS
+    assert not {"snip", "grasp"} & set(undone(network, found, again=True))
 
 
 def test_the_page_counts_and_quotes() -> None:
