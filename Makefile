@@ -14,8 +14,9 @@ PACKAGES = $(filter-out %/tests %/experiments %/benchmarks,$(patsubst %/__init__
 GRIDS := last_table baselines regimes combined stacks saw meta features
 RUNS ?= runs/results
 OURS ?= runs/ours
+CIFAR ?= runs/cifar
 
-.PHONY: help setup demo test test-all torture bench zoo gpu lint format results thesis publish report example predictor ours table docs clean
+.PHONY: help setup demo test test-all torture bench zoo gpu lint format results thesis publish report example predictor ours cifar table docs clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -100,6 +101,12 @@ ours: setup ## the shipped predictor beside all rivals, and its ablation: grids,
 	$(MAKE) table
 	$(BIN)/python -m experiments.publish experiments/ours_fashion.toml --runs $(OURS) --density 0.005 --floor 70 --passes --results results/cost
 	$(MAKE) report
+
+cifar: setup ## Conv-4 and ResNet-20 on a subset of CIFAR-10 (a night; SCRATCHCARD_DATA names the folder above cifar10/cifar10-subset.zip)
+	for network in conv_4 resnet_20; do \
+		$(BIN)/scratchcard sweep experiments/cifar_$$network.toml --out $(CIFAR) --jobs $(JOBS) || exit 1; done
+	$(BIN)/scratchcard results $(CIFAR) --overwrite --out results/cifar/runs.parquet
+	$(BIN)/python -m experiments.tables $(CIFAR) --out results/cifar
 
 table: setup ## the table and the picture of README (needs MNIST; finished runs are reused)
 	$(BIN)/python -m experiments.publish experiments/ours_mnist.toml --runs $(OURS) --density 0.005 --floor 80 --passes --results results/cost --jobs $(JOBS)
