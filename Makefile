@@ -46,7 +46,7 @@ torture: setup ## damaged files for every reader; kills, full disks, flipped bit
 bench: setup ## speed and memory, as ratios in one run
 	$(BIN)/python -m benchmarks
 
-zoo: setup ## everything done with a hundred networks of all kinds: docs/zoo.md (hours; goes on where it stopped)
+zoo: setup ## everything done with 85 networks of all kinds: docs/zoo.md (hours; goes on where it stopped)
 	$(BIN)/python -m experiments.zoo --jobs $(JOBS)
 
 gpu: ## on a machine with a GPU: its tests and what it is worth, on one page (WHEELS=folder where packages are missing)

@@ -1,4 +1,4 @@
-"""The zoo: everything that is done with a network, done with a hundred of all kinds.
+"""The zoo: everything that is done with a network, done with 85 of all kinds.
 
     python -m experiments.zoo                       # all that is not yet there, then the page
     python -m experiments.zoo --anew                # all of it, whatever there is

@@ -35,9 +35,10 @@ def page(cells: Sequence[Cell], shapes: Mapping[str, tuple[int, ...]], whole: in
     return "\n\n".join(parts) + "\n"
 
 
-_ABOUT = """Networks of all kinds with random weights, on noise of their inputs' shape, batches of four examples, ten
-classes where the network names classes. `make zoo` goes on with it and re-creates the table;
-`results/zoo/cells.parquet` has a row for each cell. A note is what the product says in place of a result.
+_ABOUT = """All that is done with a network was tried on networks of many kinds. They have random weights, and ten
+classes where they have classes; the batches are four examples of noise. `make zoo` runs what has not been run yet and
+writes this page, and `results/zoo/cells.parquet` has a row for each cell. A cell of the table says that it works, or
+which sentence came in place of a result.
 
 | column | what works |
 |---|---|
