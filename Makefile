@@ -15,8 +15,9 @@ GRIDS := last_table baselines regimes combined stacks saw meta features
 RUNS ?= runs/results
 OURS ?= runs/ours
 CIFAR ?= runs/cifar
+EARLY ?= runs/early
 
-.PHONY: help setup demo test test-all torture bench zoo gpu lint format results thesis publish report example predictor ours cifar table docs clean
+.PHONY: help setup demo test test-all torture bench zoo gpu lint format results thesis publish report example predictor ours early cifar table docs clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -101,6 +102,12 @@ ours: setup ## the shipped predictor beside all rivals, and its ablation: grids,
 	$(MAKE) table
 	$(BIN)/python -m experiments.publish experiments/ours_fashion.toml --runs $(OURS) --density 0.005 --floor 70 --passes --results results/cost
 	$(MAKE) report
+
+early: setup ## early searches by hand, on MNIST and Fashion-MNIST (minutes)
+	for task in mnist fashion; do \
+		$(BIN)/scratchcard sweep experiments/early_$$task.toml --out $(EARLY) --jobs $(JOBS) || exit 1; done
+	$(BIN)/scratchcard results $(EARLY) --overwrite --out results/early/runs.parquet
+	$(BIN)/python -m experiments.tables $(EARLY) --out results/early
 
 cifar: setup ## Conv-4 and ResNet-20 on a subset of CIFAR-10 (a night; SCRATCHCARD_DATA names the folder above cifar10/cifar10-subset.zip)
 	for network in conv_4 resnet_20; do \
