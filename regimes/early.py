@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from scratchcard.pruning.schedules import MOST_ROUNDS, SCHEDULES
+from scratchcard.regimes.cuts import Cuts
 from scratchcard.regimes.regime import Found, Regime, Search
-from scratchcard.regimes.upfront import by_schedule, in_rounds, prune_upfront
+from scratchcard.regimes.upfront import by_schedule, in_rounds
 from scratchcard.registry import lookup
 from scratchcard.setting import setting
 
@@ -94,22 +95,16 @@ class Early(Regime):
             )
 
     def _search(self, asked: Search) -> Found:
-        import torch
-
         from scratchcard.clock import spent
-        from scratchcard.pruning.parameters import prunable
-        from scratchcard.pruning.scores import Scores
         from scratchcard.pruning.state import copy_state
         from scratchcard.workloads.engines.trajectory import Trajectory
-        from scratchcard.workloads.session import shifted
         from scratchcard.workloads.stored_training import advance_once
 
         network, session, task = asked.network, asked.session, asked.workload.task
         recipe = self.recipe(asked.workload.recipe)
         trajectory = Trajectory(network, task, recipe, seed=asked.data_seed, device=session.device)
         looks, described = self.looks(asked.density), asked.workload.describe() if session.store is not None else {}
-        survived = {n: torch.zeros_like(w, dtype=torch.int32, device="cpu") for n, w in prunable(network).items()}
-        start, mask, scores, lots = copy_state(network), None, None, 0
+        cuts, start, mask = Cuts(self, asked, self.scorings), copy_state(network), None
         training: list[dict[str, Any]] = []
         for step, target in looks:
             begin, before = spent(session.device), trajectory.step
@@ -119,33 +114,12 @@ class Early(Regime):
                 start = copy_state(network)
             if trajectory.step < step:
                 stored += advance_once(trajectory, step - trajectory.step, mask, session.store, described)
-            pruned, scores, _, _, lots = prune_upfront(
-                network,
-                asked.batch,
-                task.loss,
-                asked.scorer,
-                target,
-                rounds=self.scorings,
-                scope=self.scope,
-                within=mask,
-                exclude=asked.excluded,
-                floor=self.floor,
-                seed=asked.seed,
-                statistics=self.statistics,
-            )
-            mask = pruned.to("cpu")
-            for name, tensor in mask.tensors.items():
-                survived[name] += tensor
+            mask = cuts.cut(target)
             seconds = spent(session.device) - begin + stored
             training.append({"density": mask.density, "steps": trajectory.step - before, "seconds": seconds})
-            done = shifted(session.progress, 0, self.search_steps)
-            if done is not None:
-                done(trajectory.step, self.search_steps)
-        assert mask is not None and scores is not None  # noqa: S101, PT018  (there is at least one look)
-        last = Scores({name: tensor.detach().cpu() for name, tensor in scores.tensors.items()}, repr(asked.scorer))
-        spent_all = sum(float(entry["seconds"]) for entry in training)
-        densities = tuple(target for _, target in looks)
-        return Found(mask, last, survived, densities, start, spent_all, tuple(training), lots)
+            if session.progress is not None:
+                session.progress(trajectory.step, self.search_steps)
+        return cuts.found(tuple(target for _, target in looks), start, training)
 
     @property
     def scorings(self) -> int:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from scratchcard.pruning.schedules import MOST_ROUNDS, SCHEDULES
+from scratchcard.regimes.cuts import Cuts
 from scratchcard.regimes.regime import Found, Regime, Search
-from scratchcard.regimes.upfront import by_schedule, in_rounds, prune_upfront
+from scratchcard.regimes.upfront import by_schedule, in_rounds
 from scratchcard.registry import lookup
 from scratchcard.setting import setting
 
@@ -105,11 +106,7 @@ class Iterative(Regime):
 
     def _search(self, asked: Search) -> Found:
         """With a store each finished training is kept, so that the next call goes on after it."""
-        import torch
-
         from scratchcard.clock import spent
-        from scratchcard.pruning.parameters import prunable
-        from scratchcard.pruning.scores import Scores
         from scratchcard.pruning.state import copy_state, load_state
         from scratchcard.workloads.session import shifted
         from scratchcard.workloads.stored_training import train_once
@@ -119,8 +116,7 @@ class Iterative(Regime):
             workload = replace(workload, recipe=replace(workload.recipe, max_steps=self.round_steps))
         densities = self.densities(asked.density)
         rounds, steps = len(densities), workload.recipe.max_steps
-        survived = {n: torch.zeros_like(w, dtype=torch.int32, device="cpu") for n, w in prunable(network).items()}
-        rewind, mask, scores, lots = copy_state(network), None, None, 0
+        cuts, rewind, mask = Cuts(self, asked, self.scorings), copy_state(network), None
         training: list[dict[str, Any]] = []
         for number, target in enumerate(densities, start=1):
             load_state(network, rewind)
@@ -136,23 +132,7 @@ class Iterative(Regime):
                     )
                 rewind = dict(record.snapshots[self.rewind_step])
             begin = spent(session.device)
-            pruned, scores, _, _, lots = prune_upfront(
-                network,
-                asked.batch,
-                workload.task.loss,
-                asked.scorer,
-                target,
-                rounds=self.scorings,
-                scope=self.scope,
-                within=mask,
-                exclude=asked.excluded,
-                floor=self.floor,
-                seed=asked.seed,
-                statistics=self.statistics,
-            )
-            mask = pruned.to("cpu")
-            for name, tensor in mask.tensors.items():
-                survived[name] += tensor
+            mask = cuts.cut(target)
             training.append(
                 {
                     "density": mask.density,
@@ -165,11 +145,7 @@ class Iterative(Regime):
             )
             if done is not None:
                 done(steps, steps)
-        assert mask is not None and scores is not None  # noqa: S101, PT018  (a schedule has at least one round)
-        last = {name: tensor.detach().cpu() for name, tensor in scores.tensors.items()}
-        seconds = sum(float(entry["seconds"]) for entry in training)
-        scores = Scores(last, repr(asked.scorer))
-        return Found(mask, scores, survived, densities, rewind, seconds, tuple(training), lots)
+        return cuts.found(densities, rewind, training)
 
 
 @dataclass(frozen=True, kw_only=True)

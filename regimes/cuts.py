@@ -1,0 +1,74 @@
+"""Cuts: what regimes do that train between their scorings, at each of their looks or rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from scratchcard.regimes.regime import Found, Regime, Search
+from scratchcard.regimes.upfront import Pruned, prune_upfront
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scratchcard.pruning.mask import Mask
+
+
+class Cuts:
+    """The cuts of a regime that trains in between: each at the weights that the network has, within the last one.
+
+    Examples:
+        >>> from scratchcard.regimes import USS
+        >>> task = sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task)
+        >>> batch, scorer, session = workload.scoring_batch(0), sc.make_scorer("magnitude"), sc.Session()
+        >>> cuts = Cuts(USS(), Search(workload, workload.build(0), batch, scorer, 0.25, 0, 0, session), scorings=1)
+        >>> cuts.cut(0.5).kept, cuts.cut(0.25).kept
+        (4, 2)
+        >>> cuts.found((0.5, 0.25), {}, [{"seconds": 0.5}, {"seconds": 1.0}]).seconds
+        1.5
+    """
+
+    def __init__(self, regime: Regime, asked: Search, scorings: int) -> None:
+        self._regime, self._asked, self._scorings = regime, asked, scorings
+        self._last: Pruned | None = None
+        self._survived: dict[str, Tensor] = {}
+
+    def cut(self, density: float) -> Mask:
+        """Score and prune to `density`, in so many scorings; the mask, on the CPU."""
+        regime, asked = self._regime, self._asked
+        pruned = prune_upfront(
+            asked.network,
+            asked.batch,
+            asked.workload.task.loss,
+            asked.scorer,
+            density,
+            rounds=self._scorings,
+            scope=regime.scope,
+            within=None if self._last is None else self._last.mask,
+            exclude=asked.excluded,
+            floor=regime.floor,
+            seed=asked.seed,
+            statistics=regime.statistics,
+        )
+        self._last = pruned._replace(mask=pruned.mask.to("cpu"))
+        for name, kept in self._last.mask.tensors.items():
+            self._survived[name] = self._survived.get(name, 0) + kept.int()
+        return self._last.mask
+
+    def found(
+        self, densities: tuple[float, ...], start: Mapping[str, Tensor], training: Sequence[Mapping[str, Any]]
+    ) -> Found:
+        """What the regime found: the last cut, and what was trained before each, with its seconds.
+
+        Raises:
+            ValueError: there was no cut.
+        """
+        from scratchcard.pruning.scores import Scores
+
+        if self._last is None:
+            raise ValueError("nothing was cut; a search has one round at least")
+        tensors = {name: tensor.detach().cpu() for name, tensor in self._last.scores.tensors.items()}
+        scores, seconds = Scores(tensors, repr(self._asked.scorer)), sum(float(each["seconds"]) for each in training)
+        lots = self._last.by_lot
+        return Found(self._last.mask, scores, self._survived, densities, start, seconds, tuple(training), lots)
