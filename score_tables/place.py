@@ -156,6 +156,10 @@ def place_of(path: str | Path | StorePath) -> Place:
         Traceback (most recent call last):
             ...
         ValueError: ftp://host/table is an address of an unknown kind: expected s3://, gs:// or file://, or a path
+        >>> place_of("file://data/table")
+        Traceback (most recent call last):
+            ...
+        ValueError: file://data/table names another machine; a file of this one is file:///, with three strokes
     """
     if not isinstance(path, str):
         return path

@@ -31,6 +31,10 @@ from tests.frontends.calls import FAST, refused, run
         (["prune", "--density", "1.2"], "density must lie in (0, 1]"),
         (["prune", "--density", "many"], "is not a valid float"),
         (["prune", "--scorer", "predicted"], "needs a predictor"),
+        (
+            ["prune", "--scorer", "snip", "--out", "file:///nowhere/t.safetensors"],
+            "score tables alone may have addresses",
+        ),
         (["prune", "--rounds", "0"], "UMS's --rounds is 0, expected a whole number in [1, 1000000]"),
         (["prune", "--regime", "USS", "--rewind-step", "5"], "no setting --rewind-step (ISS, IMS, ESS, EMS have it)"),
         (["prune", "--regime", "ISS", "--shots", "5"], "ISS has no setting --shots (IMS, EMS have it)"),

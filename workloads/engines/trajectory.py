@@ -55,7 +55,6 @@ class Trajectory:
         *,
         seed: int,
         device: str | torch.device = "cpu",
-        compact: bool = True,
     ) -> None:
         check_batch_size(task, recipe)
         if recipe.learning_rate_schedule != "constant" or recipe.warmup_steps:
@@ -64,7 +63,7 @@ class Trajectory:
         self.network = network.to(self.device)
         self.step, self.engine = 0, ""
         self.recipe, self.seed = recipe, seed
-        self._task, self._compact = task, compact
+        self._task = task
         self._order = batches(len(task.train), recipe.batch_size, seed)
         self._tried: set[tuple[str, bool]] = set()
 
@@ -115,8 +114,6 @@ class Trajectory:
 
     def _fitted(self, mask: Mask | None) -> Fitted:
         """What is trained of the network under a mask, and by which engine; each kind is tried once."""
-        found = fitted(
-            self.network, mask, self._task, self.recipe, self.device, compact=self._compact, tried=self._tried
-        )
+        found = fitted(self.network, mask, self._task, self.recipe, self.device, tried=self._tried)
         self._tried.add(found.kind)
         return found
