@@ -49,6 +49,7 @@ _FACE = {
     "meta.predictor": "Predictor",
     "meta.fit": "fit",
     "meta.bundle": "load_bundle save_bundle",
+    "apply.density_path": "find_tickets",
     "apply.experiment": "Experiment",
     "apply.method": "Method",
     "sweeps.grid": "read_grid",

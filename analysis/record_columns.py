@@ -71,7 +71,7 @@ COLUMNS = (
     *_columns(f"{_WORKLOAD}recipe.", "scoring_examples max_steps"),
     *_columns("", "kept! prunable! effective_density test_accuracy! test_loss metric test_metrics"),
     *_columns("training.", "validation_accuracy validation_loss"),
-    *_columns("", "pruning_seconds"),
+    *_columns("", "pruning_seconds passes"),
     RecordColumn("training_seconds", "training.seconds", _declared("training.seconds")),
     *_columns("", "wall_seconds"),
     *_columns("training.", "steps best_step early_stopped diverged engine"),

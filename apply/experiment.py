@@ -104,6 +104,7 @@ class Experiment:
             "layer_density": {name: int(kept.sum()) / kept.numel() for name, kept in ticket.mask.tensors.items()},
             "live_units": known.get("live_units", {}),
             "pruning_seconds": ticket.provenance["pruning_seconds"],
+            "passes": ticket.provenance.get("passes"),
             "rounds": ticket.provenance.get("rounds", []),
             "training": training_summary(record),
             "history": history(record),

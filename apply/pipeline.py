@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from torch import nn
 
+from scratchcard.apply.bill import passes
 from scratchcard.apply.method import Method
 from scratchcard.apply.ticket_workload import check_unchanged
 from scratchcard.apply.training_summary import finite, history, training_summary
 from scratchcard.artefacts.version import versions
-from scratchcard.clock import spent
+from scratchcard.clock import counted_reads, spent
 from scratchcard.pruning.findings import observe
 from scratchcard.pruning.network_code import network_code
 from scratchcard.pruning.state import copy_state
@@ -71,7 +72,7 @@ def find_ticket(
     described = workload.describe()
     known: dict[str, Any] = {name: described[name] for name in ("network_code", "objective") if name in described}
     shared = None if session.store is None else Shared(session.store, known)
-    with scoring_memory(session.memory):
+    with scoring_memory(session.memory), counted_reads() as reads:
         network = method.start(workload, density, seed, shared=shared, **session.placement)
         code = network_code(network)
         # Weights as built cost the method nothing; weights made from scores are part of it.
@@ -92,6 +93,7 @@ def find_ticket(
         "data_seed": seed if data_seed is None else data_seed,
         "scoring_batch": workload.scoring(seed),
         "pruning_seconds": preparation + found.seconds + (0.0 if shared is None else shared.saved),
+        "passes": passes(reads.examples, found.training, workload),
         "versions": versions(),
     }
     if session.memory is not None:

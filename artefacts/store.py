@@ -45,6 +45,10 @@ class Store:
     the same key at once wait for each other (`claim`), so that neither computes in vain; a process that is killed
     leaves its lock to the next. Nothing is removed by itself: a folder grows by what is computed for it.
 
+    Attributes:
+        folder: where the files lie.
+        brief: keep also what is made again almost as fast as it is found, such as short stretches of a training.
+
     Examples:
         >>> import tempfile
         >>> store = Store(Path(tempfile.mkdtemp()))
@@ -57,6 +61,7 @@ class Store:
     """
 
     folder: Path
+    brief: bool = False
 
     def get(self, key: str) -> Stored | None:
         """What is stored under `key`, or None."""

@@ -65,7 +65,7 @@ ONLY = {"synflow_100": "resnet50", "top": "vgg16", "table": "vgg16"}
 PASSES = dict.fromkeys(SCORERS, 1.3) | {"grasp": 3.0}
 SECONDS = {"synflow_100": 60.0, "top": 1.5, "tree": 300.0, "default": 300.0}
 PEAK = {"synflow_100": 1536.0, "table": 2048.0}
-CHUNK = 4
+CHUNK, WATCHED = 4, 8
 SIDE = 224
 
 
@@ -74,7 +74,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__.split("\n")[0])
     parser.add_argument("--networks", nargs="+", default=[*NETWORKS, *PERCEPTRONS], help="of torchvision; perceptrons")
     parser.add_argument("--steps", nargs="+", default=STEPS, choices=STEPS)
-    parser.add_argument("--examples", type=int, default=8, help="in the batch, of 3 x 224 x 224 [default: 8]")
+    parser.add_argument("--examples", type=int, default=32, help="in a scorer's batch, 3 x 224 x 224 [default: 32]")
     parser.add_argument("--threads", type=int, default=2, help="of torch [default: 2]")
     parser.add_argument("--limit", type=float, default=900, help="of a step, in seconds [default: 900]")
     parser.add_argument("--out", type=Path, help="a file that rows are appended to, one JSON object a line")
@@ -152,7 +152,7 @@ def measure(name: str, step: str, examples: int) -> dict[str, Any]:
     else:
         del network
         with tempfile.TemporaryDirectory() as folder:
-            found = _pruned(name, step, examples, Path(folder))
+            found = _pruned(name, step, Path(folder))
         found["peak"] -= own  # it builds the network itself
     asked = {"passes": PASSES.get(step), "s": SECONDS.get(step), "peak": PEAK.get(step, 2 * own + 1024)}
     known = {"passes": passes, "s": found["seconds"], "peak": found["peak"]}
@@ -162,22 +162,22 @@ def measure(name: str, step: str, examples: int) -> dict[str, Any]:
     return found | {"weights": weights, "passes": passes, "asked": ", ".join(texts), "reached": reached}
 
 
-def _pruned(name: str, step: str, examples: int, folder: Path) -> dict[str, Any]:
-    """A table, or a ticket by a predictor; of a network that the workload builds."""
-    targets = torch.arange(4 * examples) % 1000
+def _pruned(name: str, step: str, folder: Path) -> dict[str, Any]:
+    """A table, or a ticket by a predictor, from eight examples; of a network that the workload builds."""
+    targets = torch.arange(4 * WATCHED) % 1000
     targets[-1] = 999
-    task = Task.of(torch.randn(4 * examples, 3, SIDE, SIDE), targets, outputs=1000)
-    workload = Workload(f"benchmarks.scale:{name}", task, Recipe(scoring_examples=examples))
+    task = Task.of(torch.randn(4 * WATCHED, 3, SIDE, SIDE), targets, outputs=1000)
+    workload = Workload(f"benchmarks.scale:{name}", task, Recipe(scoring_examples=WATCHED))
     if step == "table":
         recording = Recording("USS", "magnitude", 0.01)
         found = _measured(lambda: build(workload, [0], folder / "table", recording))
         size = sum(file.stat().st_size for file in (folder / "table").glob("*.parquet"))
         return found | {"table": size / MEGABYTE}
-    method = Method("predicted", predictor="default")
+    method = Method.of("predicted", predictor="default", statistics="running")
     if step == "tree":
         small = build(Workload("lenet_300_100", load_task("digits")), [0, 1], folder / "small", _small())
         save_bundle(fit(small, "gbm", train_seeds=[0], held_out_seeds=[1]), folder / "tree")
-        method = Method("predicted", predictor=str(folder / "tree"))
+        method = Method.of("predicted", predictor=str(folder / "tree"), statistics="running")
     return _measured(lambda: find_ticket(workload, method, 0.01))
 
 

@@ -1,4 +1,4 @@
-"""What finding a ticket reads: passes over the training split."""
+"""What finding the tickets of recorded runs read, in passes over the training split."""
 
 from __future__ import annotations
 
@@ -6,45 +6,29 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from torch.utils.flop_counter import FlopCounterMode
-
+from scratchcard.apply import bill
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.pipeline import find_ticket
 from scratchcard.regimes import UMS, Early, Iterative
 from scratchcard.workloads.session import Session
 
-STEP = 3
-"""A training step's forward and backward pass, in forward passes."""
-
 
 def passes(experiment: Experiment, record: Mapping[str, Any]) -> float:
-    r"""Forward passes of the dense network over the training split that finding the ticket is worth.
-
-    `(F / f + sum over trainings of (3 * batch size * steps + validation examples * evaluations)) / training examples`,
-    with `F` the floating-point operations of PyTorch's products and convolutions while the network is scored, counted
-    (`torch.utils.flop_counter`) as the method is run once more, and `f` those of one example's forward pass. Trainings,
-    whose engines PyTorch cannot count, are taken from the record, and as dense ones. What works on scores and weights
-    alone (matching, predictors) reads no data and is not in it: see the seconds.
+    """As the record has it; of an earlier release's record, whose scoring is done once more for it.
 
     Args:
-        experiment: the run; of its method only the scoring is done again.
+        experiment: the run.
         record: its result.
     """
-    workload, method, recipe = experiment.workload, experiment.method, experiment.workload.recipe
-    trained, evaluations = [int(entry["steps"]) for entry in record["rounds"]], 0
-    if trained:  # scored as often at the initial weights: the products have the same shapes
+    known = record.get("passes")
+    if known is not None:
+        return float(known)
+    method, workload = experiment.method, experiment.workload
+    if record["rounds"]:  # scored as often at the initial weights: so much is read either way
         regime = method.make_regime()
         assert isinstance(regime, Iterative | Early)  # noqa: S101
-        rounds, schedule = len(trained) * regime.scorings, getattr(regime, "schedule", "exponential")
+        rounds, schedule = len(record["rounds"]) * regime.scorings, getattr(regime, "schedule", "exponential")
         method = dataclasses.replace(method, regime=UMS(rounds=rounds, schedule=schedule, scope=regime.scope))
-        if isinstance(regime, Iterative):  # early searches evaluate nothing
-            evaluations = sum(steps // recipe.evaluation_interval for steps in trained)
-    with FlopCounterMode(display=False) as counter:
-        session = Session(dtype=experiment.dtype)
-        find_ticket(workload, method, experiment.density, experiment.seed, session, check=False)
-    network = workload.build(experiment.seed, dtype=experiment.dtype)
-    with FlopCounterMode(display=False) as once:
-        network(workload.task.train.inputs[:1].to(experiment.dtype))
-    examples = counter.get_total_flops() / once.get_total_flops()
-    examples += STEP * recipe.batch_size * sum(trained) + len(workload.task.validation) * evaluations
-    return examples / len(workload.task.train)
+    session = Session(dtype=experiment.dtype)
+    scored = find_ticket(workload, method, experiment.density, experiment.seed, session, check=False)
+    return bill.passes(scored.provenance["passes"] * len(workload.task.train), record["rounds"], workload)

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from scratchcard.pruning.inputs import Inputs, each, forward
+from scratchcard.clock import note_reads
+from scratchcard.pruning.inputs import Inputs, each, examples, forward
 from scratchcard.pruning.inputs import placed as inputs_placed
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import inside
@@ -109,6 +110,7 @@ def outputs_at(network: nn.Module, inputs: Inputs, state: DetachedState, room: f
     """
     with counted_kept(held(state), room) if room < math.inf else nullcontext():
         outputs = forward(inside(network), inputs, tuple(copied(state)))
+    note_reads(examples(inputs))
     if not outputs.requires_grad:
         raise ValueError(
             f"{type(network).__name__} gives outputs without a gradient in its prunable weights, so that none can be "

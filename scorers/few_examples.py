@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from scratchcard.clock import note_reads
 from scratchcard.pruning.inputs import Inputs, each, examples, forward, loss_of, rows, tensors
 from scratchcard.pruning.parameters import inside
 from scratchcard.scorers.detached_state import DetachedState, copied, held, own_generators
@@ -71,6 +72,7 @@ def look_at_a_few(network: nn.Module, batch: Batch, loss: Loss, state: DetachedS
             draws = any(not one.equal(other) for one, other in zip(begun, _random_state(network), strict=True))
         with torch.no_grad(), own_generators(network):
             alone = forward(own, rows(few, slice(-2, None)), tuple(copied(state)))
+        note_reads(_PROBE + 2)
         is_mean, is_sum = _is_mean(loss, among, targets, batch[1]), _is_sum(loss, among, targets)
     except ValueError:  # said, if it is no matter of a few, where the whole batch is computed
         return None

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from scratchcard.clock import note_reads
 from scratchcard.pruning.inputs import rows
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
@@ -158,12 +159,14 @@ class _Linearised(NamedTuple):
         outputs = outputs_at(network, piece.inputs, state, piece.room)
         direction = outputs.detach().new_zeros(outputs.shape).requires_grad_()
         pulled = torch.autograd.grad(outputs, free, direction, create_graph=True, materialize_grads=True)
+        note_reads(2 * len(outputs))
         top = outputs.detach().requires_grad_()
         (slope,) = torch.autograd.grad(piece.loss(top), top, create_graph=True)
         return cls(free, outputs, direction, pulled, top, slope)
 
     def transposed(self, vector: Tensor) -> list[Tensor]:
         """`J^T u`."""
+        note_reads(2 * len(self.outputs))
         return list(torch.autograd.grad(self.outputs, self.free, vector, retain_graph=True, materialize_grads=True))
 
     def curved(self, vector: list[Tensor]) -> list[Tensor]:
@@ -172,6 +175,7 @@ class _Linearised(NamedTuple):
             return [torch.zeros_like(tensor) for tensor in self.free]
         through = [k for k, tensor in enumerate(self.pulled) if tensor.requires_grad]
         chosen = [self.pulled[k] for k in through]
+        note_reads(2 * len(self.outputs))
         (pushed,) = torch.autograd.grad(chosen, self.direction, [vector[k] for k in through], retain_graph=True)
         (curved,) = torch.autograd.grad(self.slope, self.top, pushed, retain_graph=True)
         return self.transposed(curved)

@@ -48,8 +48,10 @@ def summed_up(leaves: Sequence[Tensor], total: list[Tensor]) -> Iterator[None]:
     seen = [not first] * len(leaves)
 
     def add(place: int, gradient: Tensor) -> Tensor:
-        total[place] = total[place] + gradient if seen[place] else gradient
-        seen[place] = True
+        if seen[place]:
+            total[place] += gradient
+        else:  # a copy, as two leaves may be given one tensor
+            total[place], seen[place] = gradient.clone(), True
         return gradient.new_zeros(()).expand(gradient.shape)
 
     handles = [

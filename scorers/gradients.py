@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from scratchcard.clock import note_reads
+from scratchcard.pruning.inputs import examples
 from scratchcard.pruning.mask import Mask
 from scratchcard.scorers.detached_state import DetachedState, detached_state, outputs_at, own_generators, placed
 from scratchcard.scorers.gradient_sums import summed_up
@@ -127,6 +129,7 @@ def piece_gradients(
     """
     value = piece.loss(outputs_at(network, piece.inputs, state, piece.room))
     leaves = list(state.leaves.values())
+    note_reads(2 * examples(piece.inputs))
     return list(torch.autograd.grad(value, leaves, create_graph=create_graph, materialize_grads=True))
 
 

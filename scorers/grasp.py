@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from scratchcard.clock import note_reads
+from scratchcard.pruning.inputs import examples
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.detached_state import DetachedState, detached_state, own_generators, placed
@@ -151,4 +153,5 @@ def _product(
         return []
     with nullcontext() if total is None else summed_up(leaves, total):
         ends = [along[name] for name in through]
+        note_reads(6 * examples(piece.inputs))
         return list(torch.autograd.grad(list(through.values()), leaves, ends, materialize_grads=True))

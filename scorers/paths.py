@@ -12,7 +12,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from scratchcard.pruning.inputs import Inputs, tensors
+from scratchcard.clock import note_reads
+from scratchcard.pruning.inputs import Inputs, examples, tensors
 from scratchcard.pruning.linear_image import LinearImage, fill
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
@@ -101,6 +102,7 @@ class Paths:
                 scale = math.ldexp(1.0, exponent)
                 with torch.no_grad():
                     image.begin.fill_(scale)
+                note_reads(3 * examples(self.features))
                 flow = image({name: given * scale for name, given in self.features.items()}, self.tokens).sum()
                 if exponent and not bool(torch.isfinite(flow)):
                     continue

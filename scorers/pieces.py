@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
+from scratchcard.clock import note_reads
 from scratchcard.pruning.inputs import Inputs, examples, forward, loss_of, rows
 from scratchcard.pruning.parameters import inside
 from scratchcard.scorers.detached_state import DetachedState, copied, own_generators
@@ -194,6 +195,7 @@ def _pieces(
             Piece(part, partial(_share, loss, targets=own, share=len(own) / number))
             for part, own in zip(parts, wanted, strict=True)
         ]
+    note_reads(number)
     with torch.no_grad(), own_generators(network):
         outputs = torch.cat([forward(inside(network), part, tuple(copied(state))) for part in parts])
     return [

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from scratchcard.artefacts.fingerprint import fingerprint
 from scratchcard.artefacts.store import Store, Stored, content_key
-from scratchcard.clock import spent
+from scratchcard.clock import counted_reads, note_reads, spent
 from scratchcard.pruning.inputs import tensors
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.network_code import network_code
@@ -140,21 +140,23 @@ class SharedScorer(Scorer):
         try:
             held = {weight: found.tensors[weight].to(device) for weight in weights}
             check_same_layout(weights, held, "the stored scores")
-            return Scores(held, repr(self.scorer)), float(found.about["seconds"])
+            seconds, reads = float(found.about["seconds"]), float(found.about["reads"])
+            note_reads(reads)
+            return Scores(held, repr(self.scorer)), seconds
         except (KeyError, TypeError, ValueError):
             return None  # a whole file that holds something else: as good as none
 
     def _scored(self, network: nn.Module, batch: Batch, loss: Loss, key: str) -> tuple[Scores, float]:
         device = next(network.parameters()).device
         begin = spent(device)
-        with warnings.catch_warnings(record=True) as caught:
+        with warnings.catch_warnings(record=True) as caught, counted_reads() as reads:
             warnings.simplefilter("always")
             scores = self.scorer(network, batch, loss)
         seconds = spent(device) - begin
         for warning in caught:
             warnings.warn(warning.message, warning.category, stacklevel=4)
         if not caught:  # what was warned of once is warned of again
-            self.shared.store.put(key, Stored(scores.tensors, {"seconds": seconds}))
+            self.shared.store.put(key, Stored(scores.tensors, {"seconds": seconds, "reads": reads.examples}))
         return scores, seconds
 
 

@@ -124,6 +124,7 @@ class Record(_Part):
     live_units: dict[str, Count] | None = None
     checks: dict[str, str] | None = None
     pruning_seconds: Seconds | None = None
+    passes: Seconds | None = None
     rounds: list[_Round] | None = None
     training: _Training = _Training()
     history: list[tuple[Count, Number | None, Number | None, Number | None]] | None = None

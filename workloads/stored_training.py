@@ -113,7 +113,7 @@ def advance_once(
         trajectory: from where it stands.
         steps: to train.
         mask: the kept weights.
-        store: where stretches of more than `WORTH_KEEPING` seconds are kept; None keeps nothing.
+        store: where stretches of more than `WORTH_KEEPING` seconds are kept, or all; None keeps nothing.
         described: the workload's description, which decides the data.
 
     Returns:
@@ -149,7 +149,7 @@ def advance_once(
     begin = spent(device)
     trajectory.advance(steps, mask)
     seconds = spent(device) - begin
-    if seconds > WORTH_KEEPING:
+    if seconds > WORTH_KEEPING or store.brief:
         store.put(key, Stored(copy_state(network), {"seconds": seconds}))
     return 0.0
 

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from scratchcard.apply.method import Method
 from scratchcard.frontends.cli import options as opt
 from scratchcard.frontends.cli.recipe_options import recipe_options
-from scratchcard.frontends.cli.size import Size
+from scratchcard.frontends.cli.size import Densities, Size
+
+if TYPE_CHECKING:
+    from scratchcard.pruning.ticket import Ticket
 
 
 @click.command()
 @opt.workload_options
 @click.option(
-    "--density", type=float, default=0.02, show_default=True, help="Share of weights to keep, in (0, 1], e.g. 0.005."
+    "--density",
+    type=Densities(),
+    default="0.02",
+    show_default=True,
+    help="Share of weights to keep, in (0, 1], e.g. 0.005; several (0.05,0.02,0.005) come from one search.",
 )
 @click.option(
     "--seed", type=opt.SEED, default=0, show_default=True, help="Of initial weights, scoring batch and ties, e.g. 7."
@@ -38,7 +45,7 @@ from scratchcard.frontends.cli.size import Size
     type=opt.PATH,
     default="ticket.safetensors",
     show_default=True,
-    help="The ticket's file, e.g. imp.safetensors.",
+    help="The ticket's file, e.g. imp.safetensors; of several densities imp-0.05.safetensors and so on.",
 )
 @opt.overwrite_option
 @opt.device_option
@@ -57,16 +64,21 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **opti
     scratchcard prune --task mnist --scorer snip --density 0.01
     scratchcard prune --predictor default --task mnist --density 0.005
     scratchcard prune --scorer grasp --set temperature=1
+    scratchcard prune --task mnist --regime EMS --density 0.05,0.02,0.01,0.005
     scratchcard prune --predictor predictor --scorer synflow --on predicted --regime UMS --density 0.02
     scratchcard prune --network my_package.nets:small_cnn --weights init.safetensors --task mnist --scorer grasp
     """
-    from scratchcard.apply.pipeline import find_ticket
+    from scratchcard.apply.density_path import find_tickets
     from scratchcard.artefacts.destination import check_destination
     from scratchcard.artefacts.store import Store
     from scratchcard.workloads.device import choose_device
     from scratchcard.workloads.session import Session
 
-    opt.check_new(out, overwrite)
+    densities = options["density"]
+    several = len(densities) > 1
+    files = {density: out.with_stem(f"{out.stem}-{density:g}") if several else out for density in densities}
+    for file in files.values():
+        opt.check_new(file, overwrite)
     if rounds_dir is not None:
         check_destination(rounds_dir, "folder")
     device = choose_device(options["device"])
@@ -80,30 +92,43 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **opti
     with contextlib.ExitStack() as stack:
         store = None
         if kept_in is not None:
-            store = stack.enter_context(Store(hidden).until_done()) if kept_in == hidden else Store.of_user(kept_in)
+            own = Store(hidden, brief=several)
+            store = stack.enter_context(own.until_done()) if kept_in == hidden else Store.of_user(kept_in)
         with opt.progress_bar(f"pruning with {method.label}") as progress:
             session = Session(device, store=store, progress=progress, memory=options["memory"])
-            ticket = find_ticket(workload, method, options["density"], seed, session)
-        opt.check_new(out, overwrite)  # it may have come there meanwhile; finished rounds are kept
-        ticket.save(out)
+            tickets = find_tickets(workload, method, densities, seed, session)
+        for density, file in files.items():
+            opt.check_new(file, overwrite)  # it may have come there meanwhile; finished rounds are kept
+            tickets[density].save(file)
+    results = [_told(tickets[density], file) for density, file in files.items()]
+    text = "\n".join(
+        f"{told['ticket']}: {told['method']} keeps {told['kept']:,} of {told['prunable']:,} weights (density "
+        f"{told['density']:.4g}{_effective(told['effective_density'])}) after {told['seconds']:.2f} s and "
+        f"{told['passes']:.3g} passes over the data"
+        for told in results
+    )
+    opt.emit(results if several else results[0], options["as_json"], f"{text}{opt.took()}")
+
+
+def _effective(density: float | None) -> str:
+    return "" if density is None else f", effective {density:.4g}"
+
+
+def _told(ticket: Ticket, file: Path) -> dict[str, Any]:
+    """What is said of a ticket; warns of what is odd about it."""
     odd = ticket.check()
     told = [finding.text for finding in odd if finding.kind != "not_prunable"]  # of these a warning has told
     if told:
-        opt.warn(f"{out}: {'; '.join(told)}")
-    effective = ticket.provenance["checks"]["effective_density"]
-    result = {
-        "ticket": str(out),
-        "method": method.label,
+        opt.warn(f"{file}: {'; '.join(told)}")
+    known = ticket.provenance
+    return {
+        "ticket": str(file),
+        "method": known["label"],
         "kept": ticket.mask.kept,
         "prunable": ticket.mask.total,
         "density": ticket.mask.density,
-        "effective_density": effective,
+        "effective_density": known["checks"]["effective_density"],
         "checks": {finding.kind: finding.text for finding in odd},
-        "seconds": ticket.provenance["pruning_seconds"],
+        "seconds": known["pruning_seconds"],
+        "passes": known["passes"],
     }
-    also = "" if effective is None else f", effective {effective:.4g}"
-    text = (
-        f"{out}: {method.label} keeps {ticket.mask.kept:,} of {ticket.mask.total:,} weights (density "
-        f"{ticket.mask.density:.4g}{also}) after {result['seconds']:.2f} s{opt.took()}"
-    )
-    opt.emit(result, options["as_json"], text)

@@ -1,4 +1,4 @@
-"""Sizes in bytes on the command line."""
+"""Sizes in bytes, and lists of densities, on the command line."""
 
 from __future__ import annotations
 
@@ -26,3 +26,20 @@ class Size(click.ParamType[int]):
         if size < 1:
             self.fail(f"{value!r} is no size with a unit, such as 2GiB or 500MB", param, ctx)
         return int(size)
+
+
+class Densities(click.ParamType[tuple[float, ...]]):
+    """One density or several, with commas.
+
+    >>> Densities().convert("0.05,0.01", None, None)
+    (0.05, 0.01)
+    """
+
+    name = "densities"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """The numbers, as they were given."""
+        try:
+            return tuple(float(word) for word in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is no density and no list of them, such as 0.02 or 0.05,0.02,0.01", param, ctx)

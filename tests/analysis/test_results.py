@@ -37,7 +37,7 @@ NAMES = [
     *("initial", "initial_scorer"),
     *("scoring_examples", "max_steps", "kept", "prunable", "effective_density", "test_accuracy", "test_loss"),
     *("metric", "test_metrics"),
-    *("validation_accuracy", "validation_loss", "pruning_seconds", "training_seconds", "wall_seconds"),
+    *("validation_accuracy", "validation_loss", "pruning_seconds", "passes", "training_seconds", "wall_seconds"),
     *("steps", "best_step", "early_stopped", "diverged", "engine", "device", "results_version", "torch"),
     *("python", "scratchcard", "machine", "finished", "layer_density", "live_units", "checks", "grids"),
 ]
@@ -58,7 +58,7 @@ INTEGERS = {
 REALS = {
     *("search_learning_rate", "pace"),
     *("density", "towards", "effective_density", "test_accuracy", "test_loss", "validation_accuracy"),
-    *("validation_loss", "pruning_seconds", "training_seconds", "wall_seconds"),
+    *("validation_loss", "pruning_seconds", "passes", "training_seconds", "wall_seconds"),
 }
 TYPES = (
     dict.fromkeys(NAMES, TEXT)
