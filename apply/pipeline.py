@@ -94,6 +94,8 @@ def find_ticket(
         "pruning_seconds": preparation + found.seconds + (0.0 if shared is None else shared.saved),
         "versions": versions(),
     }
+    if regime.starts_from:
+        provenance["starts_from"] = regime.starts_from
     if session.memory is not None:
         provenance["scoring_memory"] = session.memory
     if check:
