@@ -42,9 +42,9 @@ class Early(OneTraining):
     Attributes:
         search_steps: training steps of the search; its last look is after them.
         rewind_step: the ticket starts from the weights after this many steps of the search, not from the initial ones
-            (late rewinding: Frankle et al. 2020, arXiv 1912.05671). `search_steps` itself: it is not rewound, but starts
-            from the weights that the search ends with, whatever look that is. By magnitude on a cubic schedule that is
-            gradual pruning (Zhu & Gupta 2017, arXiv 1710.01878).
+            (late rewinding: Frankle et al. 2020, arXiv 1912.05671). `search_steps` itself: it is not rewound, but
+            starts from the weights that the search ends with, whatever look that is. By magnitude on a cubic schedule
+            that is gradual pruning (Zhu & Gupta 2017, arXiv 1710.01878).
 
     Examples:
         >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"))

@@ -73,6 +73,15 @@ def test_trainings_count_their_steps_and_evaluations(workload: Workload) -> None
     assert counted(workload, shots, 25, 9, 20) == pytest.approx(trained + 4 * scored)
 
 
+def test_searches_of_one_training_evaluate_nothing(workload: Workload) -> None:
+    steps, gradient = 3 * RECIPE.batch_size, 128 * (1 + backward(workload))
+    early = Method.of("snip", regime="EMS", rounds=2, shots=3, search_steps=40)
+    assert counted(workload, early, 20, 20) == pytest.approx(40 * steps + 6 * gradient)
+    rigl = {"regime": "RigL", "search_steps": 40, "update_steps": 10}  # two updates, and a last look
+    assert counted(workload, Method.of("magnitude", **rigl), 10, 10, 20) == pytest.approx(40 * steps + 2 * gradient)
+    assert counted(workload, Method.of("snip", **rigl), 10, 10, 20) == pytest.approx(40 * steps + 5 * gradient)
+
+
 def test_a_convolution_counts_as_often_as_it_is_applied(workload: Workload) -> None:
     conv = replace(workload, network="experiments.networks.conv:small_conv")
     sizes = [1 * 16 * 9 * 64, 16 * 32 * 9 * 64, 512 * 64, 64 * 10]  # products at 8 x 8 places
