@@ -41,7 +41,7 @@ _FACE = {
     "workloads.recipes": "RECIPES make_recipe",
     "workloads.task": "Split Task",
     "workloads.workload": "Workload",
-    "regimes": "EMS ESS IMS ISS REGIMES UMS USS Found",
+    "regimes": "EMS ESS IMS ISS REGIMES RigL UMS USS Found",
     "workloads.session": "Session",
     "dataset_builder.build": "Recording build",
     "dataset_builder.features": "compute_features",

@@ -96,6 +96,8 @@ def find_ticket(
         "passes": passes(reads.examples, found.training, workload),
         "versions": versions(),
     }
+    if regime.starts_from:
+        provenance["starts_from"] = regime.starts_from
     if session.memory is not None:
         provenance["scoring_memory"] = session.memory
     if check:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from scratchcard.regimes.early import EMS, ESS, Early
 from scratchcard.regimes.iterative import IMS, ISS, Iterative
+from scratchcard.regimes.one_training import OneTraining
 from scratchcard.regimes.regime import Found, Regime
+from scratchcard.regimes.rigl import RigL
 from scratchcard.regimes.upfront import UMS, USS, Upfront
 from scratchcard.registry import lookup, members
 from scratchcard.setting import Setting
 from scratchcard.settings import make, settings_of
 
-REGIMES: dict[str, Callable[..., Regime]] = {"USS": USS, "UMS": UMS, "ISS": ISS, "IMS": IMS, "ESS": ESS, "EMS": EMS}
+REGIMES: dict[str, Callable[..., Regime]] = {
+    "USS": USS,
+    "UMS": UMS,
+    "ISS": ISS,
+    "IMS": IMS,
+    "ESS": ESS,
+    "EMS": EMS,
+    "RigL": RigL,
+}
 
 
 def make_regime(name: str, /, **settings: Any) -> Regime:
@@ -68,6 +78,25 @@ def regime_settings() -> dict[str, dict[str, Setting]]:
     return found
 
 
+def default_told(declared: Mapping[str, Setting]) -> str | None:
+    """The defaults of a setting in words where regimes differ, what most of them have first; None where all agree.
+
+    Examples:
+        >>> default_told(regime_settings()["rounds"]), default_told(regime_settings()["scope"])
+        ('10 for ISS and IMS, 100 for UMS, 20 for EMS', 'global, erk for RigL')
+        >>> default_told(regime_settings()["towards"]) is None
+        True
+    """
+    who: dict[str, list[str]] = {}
+    for name, each in declared.items():
+        who.setdefault(each.told, []).append(name)
+    if len(who) == 1:
+        return None
+    most, *others = sorted(who, key=lambda told: -len(who[told]))
+    first = most if len(who[most]) > len(declared) / 2 else f"{most} for {' and '.join(who[most])}"
+    return ", ".join([first, *(f"{told} for {' and '.join(who[told])}" for told in others)])
+
+
 __all__ = [
     "EMS",
     "ESS",
@@ -79,8 +108,11 @@ __all__ = [
     "Early",
     "Found",
     "Iterative",
+    "OneTraining",
     "Regime",
+    "RigL",
     "Upfront",
+    "default_told",
     "make_regime",
     "owners",
     "regime_settings",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from scratchcard.regimes.regime import Found, Regime, Search
 from scratchcard.regimes.upfront import Pruned, prune_upfront
+from scratchcard.setting import setting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,3 +73,20 @@ class Cuts:
         scores, seconds = Scores(tensors, repr(self._asked.scorer)), sum(float(each["seconds"]) for each in training)
         lots = self._last.by_lot
         return Found(self._last.mask, scores, self._survived, densities, start, seconds, tuple(training), lots)
+
+
+def to_step() -> Any:
+    """The setting of the step that kept weights are rewound to (late rewinding: Frankle et al. 2020, arXiv 1912.05671).
+
+    Examples:
+        >>> to_step().default
+        0
+    """
+    return setting(
+        0,
+        help="Rewind to the weights after this many steps of the first training; in ESS and EMS as many as "
+        "search_steps: do not rewind",
+        example=100,
+        low=0,
+        label=", rewind {}",
+    )

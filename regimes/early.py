@@ -7,18 +7,18 @@ values: what the search hands over is a ticket like any other.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from scratchcard.pruning.schedules import MOST_ROUNDS, SCHEDULES
-from scratchcard.regimes.cuts import Cuts
-from scratchcard.regimes.regime import Found, Regime, Search
+from scratchcard.regimes.cuts import Cuts, to_step
+from scratchcard.regimes.one_training import END, OneTraining
+from scratchcard.regimes.regime import Found, Search
 from scratchcard.regimes.upfront import by_schedule, in_rounds
 from scratchcard.registry import lookup
 from scratchcard.setting import setting
 
 if TYPE_CHECKING:
     from scratchcard.workloads.recipe import Recipe
-
 
 _FIRST: tuple[str, dict[str, Any]] = (
     "Early",
@@ -36,16 +36,15 @@ _FIRST: tuple[str, dict[str, Any]] = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Early(Regime):
+class Early(OneTraining):
     """Train for some steps, looking at the weights and pruning as it goes; then back to the initial weights.
-
-    With a store, stretches between two looks that take more than a second are kept, so that the next call goes on
-    after them and other densities of the same path share them.
 
     Attributes:
         search_steps: training steps of the search; its last look is after them.
-        search_learning_rate: the search's own, constant; None: the recipe's, without its schedule.
-        rewind_step: the ticket starts from the weights after this many steps of the search, not from the initial ones.
+        rewind_step: the ticket starts from the weights after this many steps of the search, not from the initial ones
+            (late rewinding: Frankle et al. 2020, arXiv 1912.05671). `search_steps` itself: it is not rewound, but
+            starts from the weights that the search ends with, whatever look that is. By magnitude on a cubic schedule
+            that is gradual pruning (Zhu & Gupta 2017, arXiv 1710.01878).
 
     Examples:
         >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
@@ -54,44 +53,37 @@ class Early(Regime):
         [(10, 0.5), (10, 0.25), (10, 0.125), (10, 0.0625)]
     """
 
-    trains: ClassVar[bool] = True
-    keeps = "stretches of the search that took over a second"
     first = _FIRST
 
-    search_steps: int = setting(2000, help="Training steps of the search", example=1000, low=1, label=", {} steps")
-    search_learning_rate: float | None = setting(
-        None,
-        help="Of the search's training, constant",
-        example=0.2,
-        above=0,
-        unset="the recipe's",
-        label=", rate {:g}",
-    )
-    rewind_step: int = setting(
-        0,
-        help="Rewind to the weights after this many steps of the first training",
-        example=100,
-        low=0,
-        label=", rewind {}",
-    )
+    rewind_step: int = to_step()
+
+    @property
+    def rewinds(self) -> bool:
+        """Whether the ticket goes back to earlier weights than the search's last."""
+        return self.rewind_step != self.search_steps
+
+    @property
+    def label(self) -> str:
+        """See `Regime.label`; a ticket that is not rewound is called so."""
+        return super().label if self.rewinds else super().label.replace(f", rewind {self.rewind_step}", ", not rewound")
+
+    @property
+    def starts_from(self) -> str:
+        """See `Regime.starts_from`."""
+        return END if not self.rewinds else f"step {self.rewind_step} of the search" if self.rewind_step else ""
 
     def looks(self, density: float) -> tuple[tuple[int, float], ...]:
         """The steps after which it looks, and the density after each look."""
         return ((self.search_steps, density),)
 
-    def recipe(self, recipe: Recipe) -> Recipe:
-        """How the search trains, for tickets that are trained by `recipe`."""
-        rate = self.search_learning_rate or recipe.learning_rate
-        return recipe.changed(learning_rate=rate, learning_rate_schedule="constant", warmup_steps=0)
-
     def check(self, recipe: Recipe, density: float) -> None:
         """See `Regime.check`; refuses a step to rewind to that the search does not reach, too."""
         super().check(recipe, density)
         last = self.looks(density)[-1][0]
-        if self.rewind_step >= last:
+        if self.rewinds and self.rewind_step >= last:
             raise ValueError(
                 f"cannot rewind to step {self.rewind_step}: the search for density {density:g} has {last} steps; take "
-                "an earlier step or a longer search"
+                f"an earlier step or a longer search, or {self.search_steps} to start from the search's last weights"
             )
 
     def _search(self, asked: Search) -> Found:
@@ -109,7 +101,7 @@ class Early(Regime):
         for step, target in looks:
             begin, before = spent(session.device), trajectory.step
             stored = 0.0
-            if before < self.rewind_step <= step:
+            if self.rewinds and before < self.rewind_step <= step:
                 stored += advance_once(trajectory, self.rewind_step - before, mask, session.store, described)
                 start = copy_state(network)
             if trajectory.step < step:
@@ -119,6 +111,9 @@ class Early(Regime):
             training.append({"density": mask.density, "steps": trajectory.step - before, "seconds": seconds})
             if session.progress is not None:
                 session.progress(trajectory.step, self.search_steps)
+        if not self.rewinds and mask is not None:
+            mask.apply_to(network)
+            start = copy_state(network)
         return cuts.found(tuple(target for _, target in looks), start, training)
 
     @property

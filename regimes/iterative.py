@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from scratchcard.pruning.schedules import MOST_ROUNDS, SCHEDULES
-from scratchcard.regimes.cuts import Cuts
+from scratchcard.regimes.cuts import Cuts, to_step
 from scratchcard.regimes.regime import Found, Regime, Search
 from scratchcard.regimes.upfront import by_schedule, in_rounds
 from scratchcard.registry import lookup
@@ -45,13 +45,7 @@ class Iterative(Regime):
 
     rounds: int = in_rounds(10)
     schedule: str = by_schedule()
-    rewind_step: int = setting(
-        0,
-        help="Rewind to the weights after this many steps of the first training",
-        example=100,
-        low=0,
-        label=", rewind {}",
-    )
+    rewind_step: int = to_step()
     towards: float | None = setting(
         None,
         help="One path of rounds down to this density, which all densities leave at their place",
@@ -73,6 +67,11 @@ class Iterative(Regime):
     def scorings(self) -> int:
         """Scoring and pruning steps after each training."""
         return 1
+
+    @property
+    def starts_from(self) -> str:
+        """See `Regime.starts_from`."""
+        return f"step {self.rewind_step} of the first training" if self.rewind_step else ""
 
     @property
     def begins_dense(self) -> bool:

@@ -213,6 +213,11 @@ class Regime(Settings, ABC):
         return text.removeprefix(", ")
 
     @property
+    def starts_from(self) -> str:
+        """What the ticket starts from, in words; empty where that is the initial weights."""
+        return ""
+
+    @property
     def begins_dense(self) -> bool:
         """Whether it begins with the dense network's whole training, which other searches of the same begin with."""
         return False

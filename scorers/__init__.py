@@ -11,6 +11,7 @@ from scratchcard.registry import lookup, members
 from scratchcard.scorers.gauss_newton import GaussNewton
 from scratchcard.scorers.grasp import GraSP, GraSPAbs
 from scratchcard.scorers.magnitude import Magnitude
+from scratchcard.scorers.prospr import ProsPr
 from scratchcard.scorers.random import Random
 from scratchcard.scorers.scorer import Batch, Loss, NoEffectWarning, Scorer
 from scratchcard.scorers.snip import SNIP
@@ -25,6 +26,7 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
     "grasp": GraSP,
     "grasp_abs": GraSPAbs,
     "gauss_newton": GaussNewton,
+    "prospr": ProsPr,
     "synflow": SynFlow,
     "synflow_l2_data": SynFlowL2Data,
 }
@@ -94,6 +96,7 @@ __all__ = [
     "Loss",
     "Magnitude",
     "NoEffectWarning",
+    "ProsPr",
     "Random",
     "Scorer",
     "SynFlow",

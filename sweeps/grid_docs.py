@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scratchcard.apply.method import Method
 from scratchcard.dataset_builder.recording import Recording
-from scratchcard.regimes import REGIMES, regime_settings
+from scratchcard.regimes import REGIMES, default_told, regime_settings
 from scratchcard.setting import Setting, shown
 from scratchcard.settings import settings_of
 from scratchcard.sweeps.grid_file import method_keys
@@ -54,10 +54,8 @@ def written(page: str) -> str:
 
 
 def _regime_row(declared: Mapping[str, Setting], lists: bool) -> str:
-    told = {name: each.told for name, each in declared.items()}
-    default = None if len(set(told.values())) == 1 else f"{', '.join(told.values())} for {', '.join(told)}"
     only = "" if len(declared) == len(REGIMES) else f"{', '.join(declared)}: "
-    return _row(next(iter(declared.values())), only, default, " or list" if lists else "")
+    return _row(next(iter(declared.values())), only, default_told(declared), " or list" if lists else "")
 
 
 def _row(declared: Setting, only: str = "", default: str | None = None, more: str = "") -> str:

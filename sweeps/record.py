@@ -62,6 +62,9 @@ class _Method(_Part):
     search_steps: Count | None = None
     search_learning_rate: Number | None = None
     pace: Number | None = None
+    update_steps: Count | None = None
+    drop_fraction: Number | None = None
+    update_share: Number | None = None
     initial: str | None = None
     initial_scorer: str | None = None
 

@@ -21,6 +21,7 @@ REGIMES = {
     "IMS": "diamond",
     "ESS": "triangle-left",
     "EMS": "triangle-down",
+    "RigL": "triangle-right",
 }
 """Regime to the shape of its marks."""
 POINTS = {"rule": {"strokeWidth": 1.4}, "point": MEANS["point"] | {"size": 60}}

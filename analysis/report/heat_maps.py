@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SETTINGS = (
     *("rounds", "shots", "schedule", "scope", "rewind_step", "towards", "search_steps", "search_learning_rate", "pace"),
+    *("update_steps", "drop_fraction", "update_share"),
     *("scoring_examples", "max_steps", "device"),
 )
 """What a map does not show of a method."""

@@ -171,13 +171,11 @@ def regime_options(command: Any) -> Any:
     >>> {option.name: option.opts for option in command.params}["rounds"]
     ['--rounds']
     """
-    from scratchcard.regimes import REGIMES, regime_settings
+    from scratchcard.regimes import REGIMES, default_told, regime_settings
 
     for declared in reversed(regime_settings().values()):
-        told = {name: each.told for name, each in declared.items()}
-        default = None if len(set(told.values())) == 1 else f"{', '.join(told.values())} for {', '.join(told)}"
         only = () if len(declared) == len(REGIMES) else tuple(declared)
-        command = _setting_option(next(iter(declared.values())), default=default, only=only)(command)
+        command = _setting_option(next(iter(declared.values())), default=default_told(declared), only=only)(command)
     return command
 
 

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 @click.option(
     "--rounds-dir",
     type=opt.PATH,
-    help="ISS, IMS, ESS, EMS: keep finished trainings here, e.g. rounds; an interrupted search goes on, and others "
-    "share them. [default: a hidden folder beside --out, removed at the end]",
+    help="ISS, IMS, ESS, EMS, RigL: keep finished trainings here, e.g. rounds; an interrupted search goes on, and "
+    "others share them. [default: a hidden folder beside --out, removed at the end]",
 )
 @click.option(
     "--out",

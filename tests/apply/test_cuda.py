@@ -26,6 +26,7 @@ from scratchcard.pruning.connectivity import Connectivity
 from scratchcard.pruning.cut import keep_top
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
+from scratchcard.regimes import REGIMES, owners
 from scratchcard.regimes.upfront import prune_upfront
 from scratchcard.scorers import SCORERS, Magnitude, make_scorer
 from scratchcard.workloads.engines.training import Recipe, train
@@ -67,11 +68,11 @@ def cpu_mask(network: nn.Module, workload: Workload, batch: tuple[Tensor, Tensor
     return keep_top(Magnitude()(network, batch, workload.task.loss), 0.3).to("cpu")
 
 
-@pytest.mark.parametrize("regime", ["USS", "UMS", "ISS", "IMS"])
+@pytest.mark.parametrize("regime", REGIMES)
 @pytest.mark.parametrize("scorer", ["magnitude", "snip", "synflow"])
 def test_every_regime_finds_trains_and_evaluates(workload: Workload, regime: str, scorer: str) -> None:
-    settings = {"rounds": 2} if regime != "USS" else {}
-    settings |= {"shots": 2} if regime == "IMS" else {}
+    few = {"rounds": 2, "shots": 2, "search_steps": 20, "update_steps": 5}
+    settings = {name: value for name, value in few.items() if regime in owners(name)}
     ticket = find_ticket(workload, Method.of(scorer, regime=regime, **settings), 0.05, 3, Session(DEVICE))
     assert ticket.mask.kept == round(0.05 * ticket.mask.total)
     assert all(tensor.device.type == "cpu" for tensor in ticket.mask.tensors.values())

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from experiments.bill import passes
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
+from scratchcard.apply.pipeline import find_ticket
 from scratchcard.artefacts.store import Store
 from scratchcard.clock import counted_reads
 from scratchcard.scorers import make_scorer
@@ -75,6 +76,19 @@ def test_a_record_has_what_is_counted_from_an_earlier_ones_rounds(workload: Work
     record, _ = experiment.run()
     earlier = {name: value for name, value in record.items() if name != "passes"}
     assert record["passes"] == pytest.approx(passes(experiment, earlier))
+
+
+def test_searches_of_one_training_evaluate_nothing(workload: Workload) -> None:
+    def found(**settings: Any) -> float:
+        ticket = find_ticket(workload, Method.of(**settings), 0.1, 0)
+        return float(ticket.provenance["passes"]) * len(workload.task.train)
+
+    steps, gradient = 3 * RECIPE.batch_size, 128 * 3
+    early = {"scorer": "snip", "regime": "EMS", "rounds": 2, "shots": 3, "search_steps": 40}
+    assert found(**early) == pytest.approx(40 * steps + 6 * gradient)
+    rigl = {"regime": "RigL", "search_steps": 40, "update_steps": 10}  # two updates, and a last look
+    assert found(scorer="magnitude", **rigl) == pytest.approx(40 * steps + 2 * gradient)
+    assert found(scorer="snip", **rigl) == pytest.approx(40 * steps + 5 * gradient)
 
 
 def test_scores_that_were_stored_are_as_dear_as_new_ones(workload: Workload, tmp_path: Path) -> None:

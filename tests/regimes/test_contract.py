@@ -76,6 +76,7 @@ def test_regimes_are_identified_as_they_were_when_the_first_tables_were_recorded
         "IMS": iterative.format(10),
         "ESS": early.format(1),
         "EMS": early.format(20),
+        "RigL": "RigL()",
     }
     first = {"shots": 10, "schedule": "exponential", "scope": "global", "rewind_step": 0}
     assert make_regime("ISS").describe() == first | {"regime": "ISS", "rounds": 10}

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from scratchcard.apply.method import Method
+from scratchcard.apply.pipeline import find_ticket
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.cut import keep_top
 from scratchcard.pruning.mask import Mask
@@ -125,6 +127,46 @@ def test_a_ticket_may_start_from_an_early_step(workload: Workload) -> None:
             torch.testing.assert_close(found.start[name], tensor, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("density", [0.1, 0.01])
+def test_a_ticket_that_is_not_rewound_starts_from_the_searchs_last_weights(workload: Workload, density: float) -> None:
+    """Gradual pruning (Zhu & Gupta 2017): what is left goes on from where it stands, and nothing else is left."""
+    settings = {"rounds": 4, "schedule": "cubic", "search_steps": 20, "towards": 0.01}
+    regime, scorer = EMS(**settings, rewind_step=20), make_scorer("magnitude")
+    found = regime.find(workload, scorer, density, seed=0)
+    assert found.mask == EMS(**settings).find(workload, scorer, density, seed=0).mask
+    network = workload.build(0)
+    trajectory, mask = Trajectory(network, workload.task, RECIPE, seed=0), None
+    assert found.rounds == (3 if density == 0.1 else 4)
+    for number in range(1, found.rounds + 1):
+        trajectory.advance(5, mask)
+        mask = found.mask_after(number)
+    assert trajectory.step == 5 * found.rounds < 20 * (1 + (density == 0.01))
+    for name, tensor in network.state_dict().items():
+        last = tensor.where(found.mask.tensors[name], 0.0) if name in found.mask.tensors else tensor
+        assert torch.equal(found.start[name], last)
+    for name, kept in found.mask.tensors.items():
+        assert not bool(found.start[name][~kept].any())
+
+
+def test_a_ticket_says_what_it_starts_from(workload: Workload) -> None:
+    short = {"regime": "EMS", "rounds": 2, "search_steps": 8}
+    told = {
+        Method.of("magnitude", **short): ("magnitude, EMS 2, 8 steps", None),
+        Method.of("magnitude", **short, rewind_step=3): ("magnitude, EMS 2, 8 steps, rewind 3", "step 3 of the search"),
+        Method.of("magnitude", **short, rewind_step=8): (
+            "magnitude, EMS 2, 8 steps, not rewound",
+            "the weights at the end of the search",
+        ),
+        Method.of("magnitude", regime="ISS", rounds=1, round_steps=9, rewind_step=7): (
+            "magnitude, ISS 1, rewind 7, 9 steps a round",
+            "step 7 of the first training",
+        ),
+    }
+    for method, (label, start) in told.items():
+        provenance = find_ticket(workload, method, 0.1).provenance
+        assert (provenance["label"], provenance.get("starts_from")) == (label, start)
+
+
 def test_all_densities_of_a_path_share_its_looks(workload: Workload) -> None:
     regime, scorer = EMS(rounds=4, search_steps=40, towards=0.01), make_scorer("magnitude")
     found = {density: regime.find(workload, scorer, density, seed=0) for density in (0.2, 0.05, 0.01)}
@@ -150,7 +192,8 @@ def test_the_search_has_a_rate_of_its_own(workload: Workload) -> None:
     [
         (EMS(rounds=50, search_steps=20), "50 looks at a pace of 1 do not fit into 20 steps"),
         (EMS(rounds=10, search_steps=20, pace=4), "do not fit into 20 steps"),
-        (EMS(search_steps=200, rewind_step=200), "cannot rewind to step 200: the search for density 0.1 has 200 steps"),
+        (EMS(search_steps=200, rewind_step=201), "cannot rewind to step 201: the search for density 0.1 has 200 steps"),
+        (ESS(search_steps=200, rewind_step=300), "or a longer search, or 200 to start from the search's last weights"),
         (EMS(rounds=4, search_steps=40, towards=0.01, rewind_step=35), "cannot rewind to step 35: .* has 20 steps"),
         (ESS(search_steps=20, search_learning_rate=1e30), "diverged before step 20; take a lower search_learning_rate"),
     ],

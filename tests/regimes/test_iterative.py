@@ -13,7 +13,7 @@ import torch
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.cut import keep_top
 from scratchcard.pruning.scores import Scores
-from scratchcard.regimes import IMS, ISS, Found
+from scratchcard.regimes import IMS, ISS, Found, Iterative
 from scratchcard.scorers import make_scorer
 from scratchcard.workloads.engines.training import Recipe, train
 from scratchcard.workloads.session import Session
@@ -49,8 +49,10 @@ def test_masks_are_nested_and_counts_exact(workload: Workload, shots: int, score
     assert len(found.training) == 3
 
 
-def test_rewinding_to_an_early_step(workload: Workload) -> None:
-    found = ISS(rounds=2, rewind_step=10).find(workload, make_scorer("magnitude"), 0.1, seed=0)
+@pytest.mark.parametrize("kind", [ISS, IMS])
+def test_rewinding_to_an_early_step(workload: Workload, kind: type[Iterative]) -> None:
+    """Late rewinding (Frankle et al. 2020)."""
+    found = kind(rounds=2, rewind_step=10).find(workload, make_scorer("magnitude"), 0.1, seed=0)
     network = workload.build(0)
     record = train(network, workload.task, workload.recipe, seed=0, snapshot_steps=(10,))
     early = record.snapshots[10]

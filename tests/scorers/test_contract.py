@@ -240,14 +240,14 @@ def test_an_activation_in_place_changes_no_score(name: str, inplace: Callable[[t
     assert equal(dict(found.tensors), dict(expected.tensors))
 
 
-@pytest.mark.parametrize("name", ["snip", "grasp", "grasp_abs", "synflow_l2_data"])
+@pytest.mark.parametrize("name", ["snip", "grasp", "grasp_abs", "prospr", "synflow_l2_data"])
 def test_refuses_a_batch_that_is_not_finite(name: str) -> None:
     network, (inputs, targets) = case("mlp")
     with pytest.raises(ValueError, match="hold NaN or infinity"):
         make_scorer(name)(network, (inputs * float("nan"), targets), cross_entropy)
 
 
-@pytest.mark.parametrize("name", ["snip", "grasp", "grasp_abs"])
+@pytest.mark.parametrize("name", ["snip", "grasp", "grasp_abs", "prospr"])
 def test_warns_when_the_gradient_is_zero(name: str) -> None:
     network, batch = case("mlp")
     with pytest.warns(NoEffectWarning, match="same score"):
