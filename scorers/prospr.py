@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from scratchcard.clock import note_reads
 from scratchcard.pruning.inputs import loss_of, rows
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
@@ -62,6 +63,7 @@ class ProsPr(Settings, Scorer):
             for part in before:
                 now = stepped(network, part, loss, now, self.learning_rate, mask)
             value = loss_of(loss, outputs_at(network, after[0], now), after[1])
+            note_reads(2 * len(after[1]) + sum(6 * len(targets) for _, targets in before))
             slopes = torch.autograd.grad(value, leaves, materialize_grads=True)
         named = {
             name: (leaf.detach() * slope).abs()
@@ -104,6 +106,7 @@ def stepped(
     """
     value = loss_of(loss, outputs_at(network, batch[0], state), batch[1])
     free = state.leaves | {name: other for name, other in state.others.items() if other.requires_grad}
+    note_reads(2 * len(batch[1]))
     slopes = torch.autograd.grad(value, list(free.values()), create_graph=True, materialize_grads=True)
     moved: dict[str, Tensor] = {}
     for (name, tensor), slope in zip(free.items(), slopes, strict=True):

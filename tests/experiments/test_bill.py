@@ -99,7 +99,7 @@ def test_scores_that_were_stored_are_as_dear_as_new_ones(workload: Workload, tmp
 
 
 @pytest.mark.parametrize("network", ["lenet_300_100", "experiments.networks.conv:small_conv"])
-@pytest.mark.parametrize("scorer", ["snip", "grasp", "gauss_newton", "synflow", "synflow_l2_data"])
+@pytest.mark.parametrize("scorer", ["snip", "grasp", "gauss_newton", "synflow", "synflow_l2_data", "prospr"])
 def test_what_is_noted_is_what_pytorch_counts(workload: Workload, network: str, scorer: str) -> None:
     """Floating-point operations of products and convolutions, in those of one example's forward pass."""
     workload = replace(workload, network=network)
