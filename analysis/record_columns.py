@@ -67,7 +67,9 @@ COLUMNS = (
     *_columns(_METHOD, "scorer! on"),
     RecordColumn("predictor", ""),
     *_columns(_METHOD, "regime! rounds shots schedule scope towards restack rewind_step"),
-    *_columns(_METHOD, "search_steps search_learning_rate pace update_steps drop_fraction update_share"),
+    *_columns(
+        _METHOD, "search_steps search_learning_rate search_last_rate pace update_steps drop_fraction update_share"
+    ),
     *_columns(_METHOD, "initial initial_scorer"),
     *_columns(f"{_WORKLOAD}recipe.", "scoring_examples max_steps"),
     *_columns("", "kept! prunable! effective_density test_accuracy! test_loss metric test_metrics"),

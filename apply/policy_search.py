@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import json
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -18,9 +20,12 @@ from scratchcard.artefacts.version import versions
 from scratchcard.dataset_builder.features import column
 from scratchcard.meta.predictor import Predictor
 from scratchcard.meta.predictors.multishot import CLOCK, arrays
-from scratchcard.regimes.upfront import prune_upfront
+from scratchcard.pruning.state import load_state
+from scratchcard.regimes import make_regime
+from scratchcard.settings import settings_of
 from scratchcard.workers.pool import open_pool, ordered
 from scratchcard.workloads.engines.training import train
+from scratchcard.workloads.engines.trajectory import Diverged
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.session import Session
 from scratchcard.workloads.tasks import load_task
@@ -65,6 +70,11 @@ class PolicySearch:
 
     Attributes:
         tasks, network: of the workloads.
+        networks: of each task's workload, where they differ; empty: all have `network`.
+        recipe: of the tickets' training, where it is not the default one.
+        regime: in which the coefficients are used, with its settings, such as `{"regime": "EMS", "search_steps": 1080}`;
+            empty: UMS.
+        tuned: settings of the regime that are searched too, in logarithms: where each begins, and its scale.
         density: of the tickets.
         rounds: pruning rounds.
         generations, population: of the search.
@@ -93,6 +103,15 @@ class PolicySearch:
     features: dict[str, float] = field(default_factory=lambda: dict(SCALES))
     start: dict[str, float] = field(default_factory=lambda: dict(START))
     drift: bool = True
+    networks: tuple[str, ...] = ()
+    recipe: dict[str, Any] = field(default_factory=dict)
+    regime: dict[str, Any] = field(default_factory=dict)
+    tuned: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.networks and len(self.networks) != len(self.tasks):
+            raise ValueError(f"{len(self.networks)} networks for {len(self.tasks)} tasks; name one for each")
+        self._regime({})
 
     def run(
         self,
@@ -112,10 +131,12 @@ class PolicySearch:
         from cmaes import CMA
 
         file, session = Path(file), Session.of(session, **how)
-        scales = np.array([*self.features.values()] * (2 if self.drift else 1))
+        widths = [scale for _, scale in self.tuned.values()]
+        scales = np.array([*self.features.values()] * (2 if self.drift else 1) + widths)
         begin = np.zeros(len(scales))
         for name, value in self.start.items():
             begin[list(self.features).index(name)] = value
+        begin[len(begin) - len(self.tuned) :] = [math.log(value) for value, _ in self.tuned.values()]
         search = CMA(mean=begin / scales, sigma=self.sigma, population_size=self.population, seed=self.seed)
         self._read(file)  # refuses another search's
         draw = np.random.default_rng(self.seed)
@@ -129,7 +150,8 @@ class PolicySearch:
                 candidates = [search.ask() for _ in range(self.population)]
                 seeds = self.first_seed + draw.choice(self.seeds, len(self.tasks), replace=False)
                 if generation >= len(done):
-                    meets = list(zip(self.tasks, seeds.tolist(), strict=True))
+                    networks = self.networks or (self.network,) * len(self.tasks)
+                    meets = list(zip(self.tasks, networks, seeds.tolist(), strict=True))
                     calls = [
                         partial(self._accuracy, data_dir, str(session.device), scales * candidate, *meet)
                         for candidate in candidates
@@ -153,28 +175,53 @@ class PolicySearch:
         return self.predictor(scales * search.mean, training | {"versions": versions()})
 
     def predictor(self, theta: np.ndarray, training: dict[str, Any] | None = None) -> Predictor:
-        """The predictor of coefficients and drift, `(2 F,)`, or `(F,)` without drift."""
+        """The predictor of coefficients, drift where it is searched, and logarithms of tuned settings, in this order."""
         names, half = list(self.features), len(self.features)
         columns = tuple(column(name) for name in (*names, CLOCK))
-        drift = theta[half:] if self.drift else np.zeros(half)
+        drift = theta[half : 2 * half] if self.drift else np.zeros(half)
         found = arrays(np.append(theta[:half], 0.0), np.append(drift, 0.0), half)
-        options = {"regime": "UMS", "rounds": self.rounds}
+        tuned = dict(zip(self.tuned, np.exp(theta[len(theta) - len(self.tuned) :]).tolist(), strict=True))
+        options = self._regime(tuned)
         return Predictor("multishot", "regression", "kept", columns, found, options, training or {})
 
     def accuracy(self, predictor: Predictor, workload: Workload, seed: int, device: str = "cpu") -> float:
-        """Validation accuracy of the ticket that a predictor finds, after training."""
+        """Validation accuracy of the ticket that a predictor finds in its own regime, after training.
+
+        Nought where the search's training diverges.
+        """
+        settings = dict(predictor.options)
+        regime = make_regime(settings.pop("regime"), **settings)
+        session, scorer = Session(device), PredictedScorer(predictor, self.density)
+        try:
+            found = regime.find(workload, scorer, self.density, seed, session)
+        except Diverged:
+            return 0.0
         network = workload.build(seed, device=device)
-        batch = workload.scoring_batch(seed, device=device)
-        scorer = PredictedScorer(predictor, self.density)
-        mask, *_ = prune_upfront(
-            network, batch, workload.task.loss, scorer, self.density, rounds=self.rounds, seed=seed
-        )
+        load_state(network, dict(found.start))
         return train(
-            network, workload.task, workload.recipe, mask=mask, seed=seed, device=device
+            network, workload.task, workload.recipe, mask=found.mask.to(device), seed=seed, device=device
         ).best_validation_metric
 
-    def _accuracy(self, data_dir: str | None, device: str, theta: np.ndarray, task: str, seed: int) -> float:
-        return self.accuracy(self.predictor(theta), _workload(task, self.network, data_dir), seed, device)
+    def _regime(self, tuned: Mapping[str, float]) -> dict[str, Any]:
+        """Name and settings of the regime, as a bundle has them.
+
+        Raises:
+            ValueError: a regime or a setting that there is not, or a value that it cannot have.
+        """
+        settings: dict[str, Any] = {"regime": "UMS", "rounds": self.rounds} | self.regime
+        name = settings.pop("regime")
+        known = {setting: value for setting, (value, _) in self.tuned.items()} | dict(tuned)
+        for setting, value in known.items():
+            limit = settings_of(type(make_regime(name, **settings)))[setting].high
+            settings[setting] = value if limit is None else min(value, limit)
+        make_regime(name, **settings)
+        return {"regime": name} | settings
+
+    def _accuracy(
+        self, data_dir: str | None, device: str, theta: np.ndarray, task: str, network: str, seed: int
+    ) -> float:
+        workload = _workload(task, network, data_dir, json.dumps(self.recipe))
+        return self.accuracy(self.predictor(theta), workload, seed, device)
 
     def _read(self, file: Path) -> list[list[list[float]]]:
         if not file.exists():
@@ -191,11 +238,13 @@ class PolicySearch:
         return list(done)
 
     def _settings(self) -> dict[str, Any]:
-        """All but how long to search: a longer search goes on from a shorter one."""
-        settings = {name: value for name, value in asdict(self).items() if name != "generations"}
-        return as_read(settings)
+        """All but how long to search, which a longer search goes on from, and what came later and is not used."""
+        later = ("networks", "recipe", "regime", "tuned")
+        known = {name: value for name, value in asdict(self).items() if value or name not in later}
+        known.pop("generations")
+        return as_read(known)
 
 
 @lru_cache(maxsize=8)
-def _workload(task: str, network: str, data_dir: str | None) -> Workload:
-    return Workload(network, load_task(task, data_dir), Recipe())
+def _workload(task: str, network: str, data_dir: str | None, recipe: str) -> Workload:
+    return Workload(network, load_task(task, data_dir), Recipe(**json.loads(recipe)))

@@ -101,6 +101,7 @@ class Early(OneTraining):
         for step, target in looks:
             begin, before = spent(session.device), trajectory.step
             stored = 0.0
+            trajectory.recipe = self.recipe(asked.workload.recipe, (before + step) / 2 / self.search_steps)
             if self.rewinds and before < self.rewind_step <= step:
                 stored += advance_once(trajectory, self.rewind_step - before, mask, session.store, described)
                 start = copy_state(network)

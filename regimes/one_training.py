@@ -24,7 +24,9 @@ class OneTraining(Regime):
 
     Attributes:
         search_steps: training steps of the search.
-        search_learning_rate: the search's own, constant; None: the recipe's, without its schedule.
+        search_learning_rate: the search's own; None: the recipe's, without its schedule.
+        search_last_rate: where the rate goes until the end, by an equal factor a step (constant between two changes of
+            the mask); None: it is constant. A network that loses weights loses curvature, and bears larger steps.
 
     Examples:
         >>> from scratchcard.regimes import EMS
@@ -40,14 +42,24 @@ class OneTraining(Regime):
     search_steps: int = setting(2000, help="Training steps of the search", example=1000, low=1, label=", {} steps")
     search_learning_rate: float | None = setting(
         None,
-        help="Of the search's training, constant",
+        help="Of the search's training, from its beginning",
         example=0.2,
         above=0,
         unset="the recipe's",
         label=", rate {:g}",
     )
 
-    def recipe(self, recipe: Recipe) -> Recipe:
-        """How the search trains, for tickets that are trained by `recipe`."""
+    search_last_rate: float | None = setting(
+        None,
+        help="Of the search's training, at its end; it goes there by an equal factor a step",
+        example=0.8,
+        above=0,
+        unset="as at its beginning",
+        label=" to {:g}",
+    )
+
+    def recipe(self, recipe: Recipe, share: float = 0.0) -> Recipe:
+        """How the search trains after a share of its steps, for tickets that are trained by `recipe`."""
         rate = self.search_learning_rate or recipe.learning_rate
+        rate *= ((self.search_last_rate or rate) / rate) ** share
         return recipe.changed(learning_rate=rate, learning_rate_schedule="constant", warmup_steps=0)

@@ -107,6 +107,7 @@ class RigL(OneTraining):
         training: list[dict[str, Any]] = []
         for step in (*self.updates, self.search_steps):
             steps = step - trajectory.step
+            trajectory.recipe = self.recipe(asked.workload.recipe, (trajectory.step + step) / 2 / self.search_steps)
             stored = advance_once(trajectory, steps, mask, session.store, described)
             with scored_by(network, self.statistics):
                 scores = asked.scorer(network, batch, loss, mask=mask)

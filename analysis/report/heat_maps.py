@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SETTINGS = (
-    *("rounds", "shots", "schedule", "scope", "rewind_step", "towards", "search_steps", "search_learning_rate", "pace"),
+    *("rounds", "shots", "schedule", "scope", "rewind_step", "towards", "search_steps", "search_learning_rate"),
+    *("search_last_rate", "pace"),
     *("update_steps", "drop_fraction", "update_share"),
     *("scoring_examples", "max_steps", "device"),
 )

@@ -33,7 +33,15 @@ from tests.analysis.recorded import failure, record, write, write_grid
 NAMES = [
     *("digest", "label", "network", "task", "data_digest", "density", "seed", "scorer", "on", "predictor"),
     *("regime", "rounds", "shots", "schedule", "scope", "towards", "restack", "rewind_step"),
-    *("search_steps", "search_learning_rate", "pace", "update_steps", "drop_fraction", "update_share"),
+    *(
+        "search_steps",
+        "search_learning_rate",
+        "search_last_rate",
+        "pace",
+        "update_steps",
+        "drop_fraction",
+        "update_share",
+    ),
     *("initial", "initial_scorer"),
     *("scoring_examples", "max_steps", "kept", "prunable", "effective_density", "test_accuracy", "test_loss"),
     *("metric", "test_metrics"),
@@ -57,7 +65,7 @@ INTEGERS = {
     "results_version",
 }
 REALS = {
-    *("search_learning_rate", "pace", "drop_fraction", "update_share"),
+    *("search_learning_rate", "search_last_rate", "pace", "drop_fraction", "update_share"),
     *("density", "towards", "effective_density", "test_accuracy", "test_loss", "validation_accuracy"),
     *("validation_loss", "pruning_seconds", "passes", "training_seconds", "wall_seconds"),
 }

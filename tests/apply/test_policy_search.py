@@ -13,6 +13,9 @@ from scratchcard.apply.policy_search import SCALES, PolicySearch
 from scratchcard.artefacts.leases import Leases
 from scratchcard.dataset_builder.features import PAIR_FEATURES
 from scratchcard.meta.predictor import Predictor
+from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.workload import Workload
 
 pytest.importorskip("cmaes")
 
@@ -25,7 +28,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
 
     def accuracy(
-        self: PolicySearch, data_dir: str | None, device: str, theta: np.ndarray, task: str, seed: int
+        self: PolicySearch, data_dir: str | None, device: str, theta: np.ndarray, task: str, network: str, seed: int
     ) -> float:
         seen.append(seed)
         return float(1 - 0.01 * ((theta[:2] - [3.0, -1.0]) ** 2).sum())
@@ -118,3 +121,47 @@ def test_two_searches_do_not_write_one_file(quick: list[int], tmp_path: Path) ->
     assert not quick
     SEARCH.run(file)
     assert [path.name for path in tmp_path.iterdir()] == ["search.json"]
+
+
+EARLY = replace(
+    SEARCH,
+    regime={"regime": "EMS", "rounds": 4, "search_steps": 40},
+    tuned={"search_learning_rate": (0.1, 0.5), "pace": (1.0, 0.3)},
+    recipe={"max_steps": 30},
+)
+
+
+def test_settings_of_the_regime_are_searched_with_the_coefficients(tmp_path: Path, quick: list[int]) -> None:
+    found = replace(EARLY, generations=0).run(tmp_path / "search.json")
+    beginning = {"regime": "EMS", "rounds": 4, "search_steps": 40}
+    assert found.options == beginning | {"search_learning_rate": pytest.approx(0.1), "pace": pytest.approx(1.0)}
+    theta = np.array([1.0, 2.0, 0.5, 0.0, np.log(0.3), np.log(9.0)])
+    made = EARLY.predictor(theta)
+    assert made.options["search_learning_rate"] == pytest.approx(0.3)
+    assert made.options["pace"] == 4  # the highest that there is
+    assert made.arrays["coefficients"].tolist() == [1.0, 2.0, 0.0]
+    assert made.arrays["drift"].tolist() == [0.5, 0.0, 0.0]
+
+
+def test_an_early_search_is_judged_by_its_tickets(tmp_path: Path) -> None:
+    search = replace(EARLY, tasks=("digits", "digits"), networks=("lenet_300_100", "lenet_300_100"), density=0.05)
+    found = replace(search, generations=1, population=2).run(tmp_path / "search.json")
+    accuracies = json.loads((tmp_path / "search.json").read_text())["generations"][0]
+    assert np.shape(accuracies) == (2, 2)
+    assert np.min(accuracies) > 0.3
+    wild = search.predictor(np.array([1.0, 1.0, 0.0, 0.0, np.log(1e30), 0.0]))
+    workload = Workload("lenet_300_100", load_task("digits"), Recipe(max_steps=30))
+    assert search.accuracy(wild, workload, 0) == 0.0  # it diverges
+    assert search.accuracy(found, workload, 0) > 0.3
+
+
+def test_the_record_of_an_earlier_search_is_one_of_the_same_settings() -> None:
+    known = json.loads(Path("results/default/search.json").read_text())["settings"]
+    assert PolicySearch()._settings() == known
+
+
+def test_a_regime_that_there_is_not_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="EMSS"):
+        replace(EARLY, regime={"regime": "EMSS"})
+    with pytest.raises(ValueError, match="1 networks for 2 tasks"):
+        replace(EARLY, tasks=("digits", "mnist"), networks=("lenet_5",))

@@ -21,6 +21,15 @@ from scratchcard.workloads.recipe import Recipe, check_batch_size
 from scratchcard.workloads.task import Split, Task
 
 
+class Diverged(ValueError):
+    """A training whose loss is no number any more.
+
+    Examples:
+        >>> issubclass(Diverged, ValueError)
+        True
+    """
+
+
 class Trajectory:
     """The training of one network, in stretches between which its weights may be looked at and pruned.
 
@@ -71,7 +80,8 @@ class Trajectory:
         """Train for some steps, the pruned weights at zero; the mean loss of the steps, each before it.
 
         Raises:
-            ValueError: no steps, a mask of another layout, or a loss that is no number any more.
+            ValueError: no steps, or a mask of another layout.
+            Diverged: the loss is no number any more.
         """
         if steps < 1:
             raise ValueError(f"a trajectory goes on by at least one step, got {steps}")
@@ -90,7 +100,7 @@ class Trajectory:
                 loss = float(runner.run(order.unsqueeze(0)))
             self.step, self.engine = self.step + steps, runner.name
             if not math.isfinite(loss):
-                raise ValueError(
+                raise Diverged(
                     f"the search's training diverged before step {self.step}; take a lower search_learning_rate"
                 )
             load_state(self.network, sizing.full(runner.state(), steps))
