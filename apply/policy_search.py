@@ -72,8 +72,8 @@ class PolicySearch:
         tasks, network: of the workloads.
         networks: of each task's workload, where they differ; empty: all have `network`.
         recipe: of the tickets' training, where it is not the default one.
-        regime: in which the coefficients are used, with its settings, such as `{"regime": "EMS", "search_steps": 1080}`;
-            empty: UMS.
+        regime: in which the coefficients are used, with its settings, such as `{"regime": "EMS", "rounds": 15}`; empty:
+            UMS.
         tuned: settings of the regime that are searched too, in logarithms: where each begins, and its scale.
         density: of the tickets.
         rounds: pruning rounds.
@@ -175,7 +175,7 @@ class PolicySearch:
         return self.predictor(scales * search.mean, training | {"versions": versions()})
 
     def predictor(self, theta: np.ndarray, training: dict[str, Any] | None = None) -> Predictor:
-        """The predictor of coefficients, drift where it is searched, and logarithms of tuned settings, in this order."""
+        """The predictor of coefficients, drift if it is searched, and logarithms of tuned settings, in this order."""
         names, half = list(self.features), len(self.features)
         columns = tuple(column(name) for name in (*names, CLOCK))
         drift = theta[half : 2 * half] if self.drift else np.zeros(half)

@@ -145,9 +145,9 @@ def test_settings_of_the_regime_are_searched_with_the_coefficients(tmp_path: Pat
 
 def test_an_early_search_is_judged_by_its_tickets(tmp_path: Path) -> None:
     search = replace(EARLY, tasks=("digits", "digits"), networks=("lenet_300_100", "lenet_300_100"), density=0.05)
-    found = replace(search, generations=1, population=2).run(tmp_path / "search.json")
+    found = replace(search, generations=1, population=4).run(tmp_path / "search.json")
     accuracies = json.loads((tmp_path / "search.json").read_text())["generations"][0]
-    assert np.shape(accuracies) == (2, 2)
+    assert np.shape(accuracies) == (4, 2)
     assert np.min(accuracies) > 0.3
     wild = search.predictor(np.array([1.0, 1.0, 0.0, 0.0, np.log(1e30), 0.0]))
     workload = Workload("lenet_300_100", load_task("digits"), Recipe(max_steps=30))
