@@ -246,7 +246,11 @@ def _workload(
 ) -> Workload:
     if isinstance(network, Workload):
         if task is not None or recipe is not None or weights is not None:
-            raise ValueError("a workload has its task, recipe and weights; give them there, or the network alone")
+            said = task if isinstance(task, str) else "snip"
+            raise ValueError(
+                "a workload has its task, recipe and weights; give them there, or the network alone, and a method by "
+                f"name: sc.prune(workload, method={said!r}, density=0.05)"
+            )
         return network
     if not isinstance(network, nn.Module | str):
         raise ValueError(f"the network is {type(network).__name__}, expected a torch.nn.Module, a name or a Workload")

@@ -201,6 +201,38 @@ def test_relative_files_are_looked_for_in_the_data_folder(tmp_path: Path, monkey
     assert pickle.loads(pickle.dumps(task)).digest == task.digest  # noqa: S301
 
 
+def test_a_named_folder_is_where_relative_files_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was refused, though the variable of the same meaning was taken."""
+    paint(tmp_path / "data" / "pets")
+    (tmp_path / "pets").mkdir()  # of another set: only the named folder is searched
+    monkeypatch.chdir(tmp_path)
+    task = load_task("image_folder:pets", "data")
+    assert (task.name, task.outputs) == ("image_folder:pets", 2)
+    monkeypatch.chdir(tmp_path / "data")
+    assert pickle.loads(pickle.dumps(task)).digest == task.digest  # noqa: S301
+    with pytest.raises(FileNotFoundError, match=r"no folder or zip .*/data/dogs"):
+        load_task("image_folder:dogs", tmp_path / "data")
+
+
+def test_linked_folders_are_refused_and_links_back_are_left_out(tmp_path: Path) -> None:
+    """Their images counted twice, under two classes."""
+    folder = tmp_path / "pets"
+    paint(folder)
+    (folder / "cat" / "back").symlink_to(folder)
+    (folder / "cat" / "round.png").symlink_to(folder / "cat" / "round.png")
+    (tmp_path / "owls").mkdir()
+    shutil.copytree(folder / "dog", tmp_path / "owls", dirs_exist_ok=True)
+    (folder / "owl").symlink_to(tmp_path / "owls")
+    assert {kind: sum(k == kind for _, k, _ in listed(folder).images) for kind in ("cat", "dog", "owl")} == {
+        "cat": 20,
+        "dog": 20,
+        "owl": 20,
+    }
+    (folder / "puppy").symlink_to(folder / "dog")
+    with pytest.raises(ValueError, match=r"'dog' and 'puppy' of .*/pets are one folder, linked; remove the link"):
+        listed(folder)
+
+
 @pytest.mark.parametrize(
     "break_it", ["text", "cut", "deep", "loose", "one class", "no zip", "encrypted", "bomb", "untrained"]
 )

@@ -338,7 +338,7 @@ def test_a_factory_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(task.code) == 64
     assert pickle.loads(pickle.dumps(task)) is task  # noqa: S301
     assert load_task("my_tasks:placed", tmp_path).digest == task.digest
-    for name in ("my_tasks:mine", f"tensors:{tmp_path / 'mine.npz'}"):
+    for name in ("my_tasks:mine", f"tensors:{tmp_path / 'mine.npz'}", f"image_folder:{tmp_path / 'pets'}"):
         with pytest.raises(ValueError, match="has no setting data_dir, it looks in no folder"):
             load_task(name, tmp_path)
     for name, message in (
