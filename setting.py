@@ -167,7 +167,7 @@ class Setting:
         return self.help if self.help[:2].upper() == self.help[:2] else self.help[0].lower() + self.help[1:]
 
     def checked(self, value: Any, owner: str) -> Any:
-        """The value, as the field's type has it (3 for a number is 3.0; a list, one number or the text `a,b` is a tuple).
+        """The value, as the field's type has it (3 for a number is 3.0; a list, a number or the text `a,b` is a tuple).
 
         Raises:
             SettingError: of another type or out of range; `owner` begins the sentence.

@@ -75,7 +75,7 @@ def resnet_cifar_warmup() -> Recipe:
     """
     return Recipe(
         learning_rate=0.03,
-        warmup_steps=20_000,
+        warmup_steps=2 / 3,
         milestones=(2 / 3, 5 / 6),
         weight_decay=1e-4,
         batch_size=128,
@@ -137,7 +137,7 @@ def vit() -> Recipe:
         optimizer="adamw",
         learning_rate=1.25e-4,
         learning_rate_schedule="cosine",
-        warmup_steps=1_755,
+        warmup_steps=1 / 60,
         weight_decay=0.05,
         label_smoothing=0.1,
         augmentation="crop_flip_cutout",
