@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from scratchcard.settings import settings_of
+from scratchcard.words import quoted, shortened
+
+_LARGEST = 3e38
 
 
 @dataclass(frozen=True)
@@ -42,13 +46,15 @@ class Encoding:
         for name in ("mean", "std", "classes"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         numbers = (*self.mean, *self.std, self.scale)
-        if len(self.mean) != len(self.std) or not all(map(math.isfinite, numbers)) or min((*self.std, self.scale)) <= 0:
+        finite = all(isinstance(number, int | float) and abs(number) < _LARGEST for number in numbers)
+        if len(self.mean) != len(self.std) or not finite or min((*self.std, self.scale)) <= 0:
             raise ValueError(
-                f"an encoding has mean {list(self.mean)}, std {list(self.std)} and scale {self.scale}, expected as "
-                "many finite means as standard deviations, and a scale and deviations above 0"
+                f"an encoding has mean {quoted(list(self.mean))}, std {quoted(list(self.std))} and scale "
+                f"{quoted(self.scale)}, expected as many finite means as standard deviations, and a scale and "
+                "deviations above 0"
             )
         if not all(isinstance(name, str) for name in self.classes):
-            raise ValueError(f"an encoding's classes are {list(self.classes)}, expected their names")
+            raise ValueError(f"an encoding's classes are {quoted(list(self.classes))}, expected their names")
 
     def check_fits(self, outputs: int, shape: object, task: str) -> None:
         """Refuse names for another number of outputs, or means for another number of channels.
@@ -73,6 +79,33 @@ class Encoding:
                 f"{task} has inputs of the shape {shape}, and its encoding {len(self.mean)} means; give one for each "
                 "channel, or one for all"
             )
+
+    @classmethod
+    def from_json(cls, described: object) -> Encoding:
+        """The encoding that `to_json` described.
+
+        Raises:
+            ValueError: not an object, other keys, or values that no encoding has.
+
+        Examples:
+            >>> Encoding.from_json({"classes": ["cat", "dog"]}).classes
+            ('cat', 'dog')
+            >>> Encoding.from_json({"labels": ["cat", "dog"]})
+            Traceback (most recent call last):
+                ...
+            ValueError: an encoding has labels, expected mean, std, scale and classes
+        """
+        if not isinstance(described, Mapping):
+            raise ValueError(
+                f"an encoding is {quoted(described)}, expected an object with mean, std, scale and classes"
+            )
+        known = settings_of(cls)
+        for name, value in described.items():
+            if name not in known:
+                raise ValueError(f"an encoding has {shortened(str(name))}, expected mean, std, scale and classes")
+            if name != "scale" and not isinstance(value, list | tuple):
+                raise ValueError(f"an encoding's {name} is {quoted(value)}, expected a list")
+        return cls(**described)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON of what is known."""

@@ -31,7 +31,7 @@ def task_of(
     name: str = "own",
     objective: str | Mapping[str, Any] | Objective | None = None,
     outputs: int | None = None,
-    encoding: Encoding | None = None,
+    encoding: Encoding | Mapping[str, Any] | None = None,
     validation_size: float = VALIDATION,
     test_size: float = TEST,
     seed: int = SPLIT_SEED,
@@ -51,7 +51,8 @@ def task_of(
         objective: a name such as `"multi_label"`, or an `Objective`; None takes classification for whole numbers `(n,)`
             and regression for floats. Where more than one fits, it must be named.
         outputs: how many outputs a network needs; None takes it from the targets.
-        encoding: how raw values became the inputs, and the classes' names: tickets and exports then tell them.
+        encoding: how raw values became the inputs, and the classes' names, such as `{"classes": ["cat", "dog"]}`:
+            tickets and exports then tell them.
         validation_size, test_size: of a split that is cut: a share of the given examples, or, from 1 on, their number.
         seed: of the cut.
 
@@ -73,7 +74,7 @@ def task_of(
     splits = [Split(parts[which][0], _fitting(parts[which][1], chosen)) for which in ("train", "validation", "test")]
     if outputs is None:
         outputs = max(chosen.outputs_of(split.targets) for split in splits)
-    known = encoding or Encoding()
+    known = encoding if isinstance(encoding, Encoding) else Encoding.from_json({} if encoding is None else encoding)
     train, held, tested = splits
     return Task(name, train, held, tested, outputs, task_digest(*splits), objective=chosen, encoding=known)
 

@@ -99,7 +99,7 @@ def vgg_cifar() -> Recipe:
 def vgg_cifar_warmup() -> Recipe:
     """VGG-19 on CIFAR-10 (Frankle & Carbin 2019, arXiv 1803.03635): SGD at 0.1 with a warm-up of 10,000 steps.
 
-    >>> vgg_cifar_warmup().warmup_steps
+    >>> vgg_cifar_warmup().warmup
     10000
     """
     return vgg_cifar().changed(warmup_steps=10_000)
