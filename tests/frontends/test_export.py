@@ -114,7 +114,8 @@ def test_a_program_says_what_its_reader_must_know(trained: sc.Ticket) -> None:
     """The exported network had nameless inputs and classes, and nothing said how to make its inputs."""
     known = sc.load_task("digits").encoding.to_json()
     assert trained.provenance["encoding"] == known
-    assert sc.Ticket.load("ticket.safetensors").provenance["encoding"] == known
+    for name in ("ticket", "residual"):  # trained, and untrained
+        assert sc.Ticket.load(f"{name}.safetensors").provenance["encoding"] == known
     for name in ("onnx", "torch-export", "safetensors"):
         assert as_json("export", "ticket.safetensors", "--as", name, *CHAIN)["encoding"] == known
     found = {"about.json": ""}
