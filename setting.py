@@ -167,7 +167,7 @@ class Setting:
         return self.help if self.help[:2].upper() == self.help[:2] else self.help[0].lower() + self.help[1:]
 
     def checked(self, value: Any, owner: str) -> Any:
-        """The value, as the field's type has it (3 for a number is 3.0, a list or the text `a,b` for a tuple a tuple).
+        """The value, as the field's type has it (3 for a number is 3.0; a list, a number or the text `a,b` is a tuple).
 
         Raises:
             SettingError: of another type or out of range; `owner` begins the sentence.
@@ -176,6 +176,8 @@ class Setting:
 
         if self.plain_type == tuple[str, ...] and isinstance(value, str):
             value = [word.strip() for word in value.split(",") if word.strip()]
+        if self.plain_type in (tuple[int, ...], tuple[float, ...]) and type(value) in (int, float):
+            value = (value,)
         if not isinstance(value, int) and isinstance(value, numbers.Integral):
             value = int(value)  # NumPy's, as loops over `np.arange` give them
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any, Literal
 
 from torch import nn
@@ -11,15 +12,20 @@ from scratchcard.apply.bill import passes
 from scratchcard.apply.method import Method
 from scratchcard.apply.ticket_workload import check_unchanged
 from scratchcard.apply.training_summary import finite, history, training_summary
+from scratchcard.artefacts.destination import check_destination
 from scratchcard.artefacts.version import versions
 from scratchcard.clock import counted_reads, spent
+from scratchcard.pruning.export import FORMATS
 from scratchcard.pruning.findings import observe
 from scratchcard.pruning.network_code import network_code
+from scratchcard.pruning.shrunk import Shrunk
 from scratchcard.pruning.state import copy_state
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.regimes.regime import Found
+from scratchcard.registry import lookup
 from scratchcard.scorers.pieces import scoring_memory
 from scratchcard.scorers.stored_scores import Shared
+from scratchcard.workloads.encoding import encoding_kept
 from scratchcard.workloads.engines.checkpoint import Checkpoint
 from scratchcard.workloads.engines.recalibration import recalibrate as recalibrate_norms
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord, evaluate
@@ -107,7 +113,7 @@ def find_ticket(
             {name: finite(value) if isinstance(value, float) else value for name, value in entry.items()}
             for entry in found.training
         ]
-    return Ticket(dict(found.start), found.mask, provenance)
+    return Ticket(dict(found.start), found.mask, encoding_kept(provenance, workload.task.encoding))
 
 
 def _checks(found: Found, network: nn.Module, workload: Workload, seed: int) -> dict[str, Any]:
@@ -181,7 +187,7 @@ def with_training(ticket: Ticket, network: nn.Module, record: TrainingRecord, wo
     }
     headline = workload.task.objective.metric_names[0]
     training |= {} if headline == "accuracy" else {"metric": headline}
-    provenance = dict(ticket.provenance) | {"training": training}
+    provenance = encoding_kept(ticket.provenance, workload.task.encoding) | {"training": training}
     return dataclasses.replace(ticket, trained=copy_state(network), provenance=provenance)
 
 
@@ -213,6 +219,30 @@ def evaluate_ticket(
         ticket, workload, session, trained=trained, recalibrate=recalibrate, network_changed=network_changed
     )
     return evaluate(network, workload.task, split, device=session.device)
+
+
+def export_ticket(
+    ticket: Ticket, workload: Workload, format: str, path: Path, session: Session | None = None, **which: bool
+) -> Shrunk | None:
+    """Write a ticket's network for other tools; arguments as of `scratchcard.export`.
+
+    The file says what its reader must know, where the format has a place for it: the task's encoding and objective.
+
+    Returns:
+        What compaction removed; None where the format is a state of the full size.
+
+    Examples:
+        >>> task = sc.Task.of(torch.rand(60, 4), torch.arange(60) % 2)
+        >>> workload = sc.Workload(nn.Linear(4, 2), task)
+        >>> ticket = find_ticket(workload, Method("magnitude"), density=0.25)
+        >>> export_ticket(ticket, workload, "torch-export", Path("half.pt2"), trained=False)
+        Shrunk(parameters=..., before=10)
+    """
+    written = lookup(FORMATS, "formats", format)
+    check_destination(path)
+    network, task = network_of(ticket, workload, session, **which), workload.task
+    about = {"objective": task.objective.name} | task.encoding.to_json()
+    return written.write(network, ticket.mask, task.example, path, about)
 
 
 def network_of(

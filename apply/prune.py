@@ -25,14 +25,11 @@ from typing import Any, Literal
 from torch import nn
 
 from scratchcard.apply.method import PREDICTED, Method
-from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, network_of, train_ticket
+from scratchcard.apply.pipeline import evaluate_ticket, export_ticket, find_ticket, train_ticket
 from scratchcard.apply.shipped import SHIPPED
-from scratchcard.artefacts.destination import check_destination
 from scratchcard.number_list import LARGEST
-from scratchcard.pruning.export import FORMATS
 from scratchcard.pruning.findings import TicketWarning
 from scratchcard.pruning.ticket import Ticket
-from scratchcard.registry import lookup
 from scratchcard.workloads.engines.checkpoint import Checkpoint
 from scratchcard.workloads.engines.training import Evaluated, TrainingRecord
 from scratchcard.workloads.recipe import Recipe
@@ -234,14 +231,9 @@ def export(
     4
     """
     _check_ticket(ticket)
-    written = lookup(FORMATS, "formats", format)
-    path = Path(path)
-    check_destination(path)
-    workload = _workload(network, task)
-    placed = Session.of(session, **placement)
+    path, workload = Path(path), _workload(network, task)
     which = {"trained": trained, "recalibrate": recalibrate, "network_changed": network_changed}
-    made = network_of(ticket, workload, placed, **which)
-    written.write(made, ticket.mask, workload.task.example, path)
+    export_ticket(ticket, workload, format, path, Session.of(session, **placement), **which)
     return path
 
 
@@ -254,7 +246,11 @@ def _workload(
 ) -> Workload:
     if isinstance(network, Workload):
         if task is not None or recipe is not None or weights is not None:
-            raise ValueError("a workload has its task, recipe and weights; give them there, or the network alone")
+            said = task if isinstance(task, str) else "snip"
+            raise ValueError(
+                "a workload has its task, recipe and weights; give them there, or the network alone, and a method by "
+                f"name: sc.prune(workload, method={said!r}, density=0.05)"
+            )
         return network
     if not isinstance(network, nn.Module | str):
         raise ValueError(f"the network is {type(network).__name__}, expected a torch.nn.Module, a name or a Workload")

@@ -15,6 +15,7 @@ from scratchcard.score_tables.place import Place, remove_folder
 from scratchcard.score_tables.schema import TABLE_VERSION, TableSchema
 from scratchcard.score_tables.table import ScoreTable
 from scratchcard.score_tables.table_file import TableFile
+from scratchcard.words import counted, shortened
 from scratchcard.workloads.workload import Workload
 
 
@@ -107,7 +108,7 @@ def claim(out: Place, workload: Workload, recording: Mapping[str, Any]) -> None:
         >>> claim(Path("claimed"), workload, sc.Recording(density=0.05).describe())
         Traceback (most recent call last):
             ...
-        ValueError: claimed holds a table made with another recording; choose another folder or delete it
+        ValueError: claimed holds an unfinished table (0 seeds built) made with another recording (density ...
     """
     check_own(out, "a score table", is_table)
     versions_asked = {"table_version": TABLE_VERSION, "results_version": RESULTS_VERSION}
@@ -119,14 +120,36 @@ def claim(out: Place, workload: Workload, recording: Mapping[str, Any]) -> None:
     } | {name: manifest.get(name, asked[name]) for name in versions_asked}
     differs = [key for key in asked if stored[key] != asked[key]]
     if differs:
+        how = [text for key in differs for text in _differences(stored[key], asked[key])]
+        more = "" if len(how) <= SHOWN else f" and {len(how) - SHOWN} more"
         raise ValueError(
-            f"{out} holds a table made with another {' and '.join(differs)}; choose another folder or delete it"
+            f"{out} holds {_progress(out, manifest)} made with another {' and '.join(differs)} "
+            f"({'; '.join(how[:SHOWN])}{more}); go on with its settings, choose another folder, or delete it"
         )
     check_columns(out)
     if not manifest or workload.name not in manifest["workloads"]:
         workloads = manifest.get("workloads", {}) | {workload.name: asked["workload"]}
         made_of = {"recording": asked["recording"], "workloads": workloads} | versions_asked
         write_manifest(out, manifest | made_of)
+
+
+SHOWN = 3
+"""So many differences between settings are told."""
+
+
+def _progress(out: Place, manifest: Mapping[str, Any]) -> str:
+    """What lies there: a table, or one whose building was broken off."""
+    built = counted(len(list(out.glob("[!.]*.parquet"))), "seed")
+    return f"a table of {built}" if "files" in manifest else f"an unfinished table ({built} built)"
+
+
+def _differences(there: Any, asked: Any, name: str = "") -> list[str]:
+    """Where two descriptions differ: `density 0.02 there, 0.05 asked`."""
+    if isinstance(there, Mapping) and isinstance(asked, Mapping):
+        keys = dict.fromkeys((*there, *asked))
+        return [text for key in keys for text in _differences(there.get(key), asked.get(key), str(key))]
+    told = [shortened("none" if value is None else str(value), 20) for value in (there, asked)]
+    return [] if there == asked else [f"{name} {told[0]} there, {told[1]} asked".strip()]
 
 
 def complete_manifest(out: Place) -> None:

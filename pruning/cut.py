@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, count, matching
-from scratchcard.pruning.schedules import check_density
+from scratchcard.pruning.schedules import check_density, check_floor
 from scratchcard.pruning.scopes import SCOPES, Scope
 from scratchcard.pruning.scores import Scores
 from scratchcard.pruning.top import top as _top
@@ -152,7 +152,7 @@ def _global(
     lowest = [_room(tensor, allowed[name], floor) for name, tensor in live.items()]
     forced = [_top([flat], least, [room], rng)[0] for flat, least, room in zip(flats, lowest, rooms, strict=True)]
     needed = sum(int(np.count_nonzero(best)) for best in forced)
-    _check_floor(floor, needed, keep)
+    check_floor(floor, needed, keep)
     left = [~best if room is None else room & ~best for room, best in zip(rooms, forced, strict=True)]
     more = _top(flats, keep - needed, left, rng)
     return _shaped([one | other for one, other in zip(forced, more, strict=True)], live)
@@ -195,17 +195,9 @@ def _room(tensor: Tensor, allowed: np.ndarray | None, floor: int) -> int:
     return min(floor, tensor.numel() if allowed is None else int(allowed.sum()))
 
 
-def _check_floor(floor: int, needed: int, keep: int) -> None:
-    if needed > keep:
-        raise ValueError(
-            f"a floor of {floor} weights in each layer needs {needed} weights, but the density keeps {keep}; take a "
-            "lower floor or a higher density"
-        )
-
-
 def _lifted(counts: Mapping[str, int], floors: Mapping[str, int], floor: int) -> dict[str, int]:
     """Counts of the same sum, none below its floor; the largest layers give what is missing."""
-    _check_floor(floor, sum(floors.values()), sum(counts.values()))
+    check_floor(floor, sum(floors.values()), sum(counts.values()))
     lifted = {name: max(number, floors[name]) for name, number in counts.items()}
     for _ in range(sum(lifted.values()) - sum(counts.values())):
         lifted[max(lifted, key=lambda name: lifted[name] - floors[name])] -= 1

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import json
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +23,13 @@ from scratchcard.pruning.compaction import compact
 from scratchcard.pruning.inputs import Inputs
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, inside, prunable, prunable_layers
+from scratchcard.pruning.shrunk import Shrunk
 from scratchcard.words import said
+
+About = Mapping[str, Any]
+"""What a file says beside the network, as plain JSON by name: how its inputs are normalised, its classes."""
+_NOTHING: About = {}
+_EXTRA = "about.json"
 
 
 def to_torch_prune(network: nn.Module, mask: Mask) -> nn.Module:
@@ -100,8 +108,10 @@ class _Gathering(nn.Module):
         return out
 
 
-def write_safetensors(network: nn.Module, mask: Mask, example: Inputs, path: Path) -> None:
+def write_safetensors(network: nn.Module, mask: Mask, example: Inputs, path: Path, about: About = _NOTHING) -> None:
     """The network's plain state, pruned weights zero; `safetensors.torch.load_file` reads it.
+
+    Its metadata hold `about`.
 
     Examples:
         >>> from safetensors.torch import load_file
@@ -110,10 +120,10 @@ def write_safetensors(network: nn.Module, mask: Mask, example: Inputs, path: Pat
         >>> load_file("network.safetensors")["weight"] != 0
         tensor([[ True, False]])
     """
-    write_tensors(path, _masked(network, mask), {})
+    write_tensors(path, _masked(network, mask), _texts(about))
 
 
-def write_pt(network: nn.Module, mask: Mask, example: Inputs, path: Path) -> None:
+def write_pt(network: nn.Module, mask: Mask, example: Inputs, path: Path, about: About = _NOTHING) -> None:
     """The network's plain state, pruned weights zero; `torch.load(path, weights_only=True)` reads it.
 
     Examples:
@@ -125,7 +135,7 @@ def write_pt(network: nn.Module, mask: Mask, example: Inputs, path: Path) -> Non
     _save({name: tensor.detach().cpu().clone() for name, tensor in _masked(network, mask).items()}, path)
 
 
-def write_torch_prune(network: nn.Module, mask: Mask, example: Inputs, path: Path) -> None:
+def write_torch_prune(network: nn.Module, mask: Mask, example: Inputs, path: Path, about: About = _NOTHING) -> None:
     """The state under torch's pruning: `weight_orig`, `weight_mask`; `torch.load(path, weights_only=True)` reads it.
 
     Examples:
@@ -137,8 +147,10 @@ def write_torch_prune(network: nn.Module, mask: Mask, example: Inputs, path: Pat
     _save(to_torch_prune(network, mask).cpu().state_dict(), path)
 
 
-def write_program(network: nn.Module, mask: Mask, example: Inputs, path: Path) -> None:
+def write_program(network: nn.Module, mask: Mask, example: Inputs, path: Path, about: About = _NOTHING) -> Shrunk:
     """The compacted network as a program of any batch size; `torch.export.load` reads it.
+
+    Its extra file `about.json` holds `about`.
 
     Raises:
         ValueError: inputs by name, or torch makes no program of the network; says what to do.
@@ -146,16 +158,20 @@ def write_program(network: nn.Module, mask: Mask, example: Inputs, path: Path) -
     Examples:
         >>> network, mask = nn.Linear(2, 1), Mask({"weight": torch.tensor([[True, False]])})
         >>> write_program(network, mask, torch.zeros(1, 2), Path("network.pt2"))
+        Shrunk(parameters=2, before=3)
         >>> torch.export.load("network.pt2").module()(torch.ones(5, 2)).shape
         torch.Size([5, 1])
     """
-    program = _program(network, mask, example)
+    program, shrunk = _program(network, mask, example)
     with written_beside(path) as beside, _quiet():
-        torch.export.save(program, beside)
+        torch.export.save(program, beside, extra_files={_EXTRA: json.dumps(dict(about))})
+    return shrunk
 
 
-def write_onnx(network: nn.Module, mask: Mask, example: Inputs, path: Path) -> None:
+def write_onnx(network: nn.Module, mask: Mask, example: Inputs, path: Path, about: About = _NOTHING) -> Shrunk:
     """The compacted network as ONNX, of any batch size; ONNX Runtime and many others read it.
+
+    Its input is called `inputs`, its output `outputs`, their first axis `batch`. Its metadata hold `about`, as JSON.
 
     Raises:
         ValueError: as of `write_program`, or the packages for ONNX are not installed; says what to do.
@@ -168,13 +184,26 @@ def write_onnx(network: nn.Module, mask: Mask, example: Inputs, path: Path) -> N
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ValueError("ONNX needs packages of its own: pip install 'scratchcard[onnx]'") from error
-    program = _program(network, mask, example)
+    program, shrunk = _program(network, mask, example)
     with _quiet():
-        made = torch.onnx.export(program, (), dynamo=True, verbose=False)
+        names: dict[str, Any] = {"input_names": ["inputs"], "output_names": ["outputs"]}
+        made = torch.onnx.export(program, (), dynamo=True, verbose=False, **names)
     if made is None:
         raise ValueError("torch.onnx made no program of this network")
+    _name_batch(made.model.graph)
+    made.model.metadata_props.update(_texts(about))
     with written_beside(path) as beside:
         made.save(str(beside))
+    return shrunk
+
+
+def _name_batch(graph: Any) -> None:
+    """Call the first axis `batch`, wherever torch's name of it stands."""
+    (symbol,) = {dim.value for each in graph.inputs for dim in each.shape if not isinstance(dim, int)}
+    for value in (*graph.inputs, *(out for node in graph.all_nodes() for out in node.outputs)):
+        for axis, dim in enumerate(value.shape or ()):
+            if not isinstance(dim, int) and dim.value is not None:
+                value.shape[axis] = re.sub(rf"\b{symbol}\b", "batch", dim.value)
 
 
 class Format(NamedTuple):
@@ -182,7 +211,9 @@ class Format(NamedTuple):
 
     Attributes:
         ending: the usual one of its files.
-        write: from the network, the mask, an example batch and a path; plain states need no example.
+        write: from the network, the mask, an example batch, a path, and what the file shall say beside the network; how
+            much compaction removed, where it is done. Plain states need no example; `pt` and `torch-prune` are weights
+            alone.
 
     Examples:
         >>> FORMATS["onnx"].ending
@@ -190,7 +221,7 @@ class Format(NamedTuple):
     """
 
     ending: str
-    write: Callable[[nn.Module, Mask, Inputs, Path], None]
+    write: Callable[[nn.Module, Mask, Inputs, Path, About], Shrunk | None]
 
 
 FORMATS = {
@@ -210,6 +241,10 @@ def _masked(network: nn.Module, mask: Mask) -> Mapping[str, Tensor]:
     return state
 
 
+def _texts(about: About) -> dict[str, str]:
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in about.items()}
+
+
 def _save(state: Mapping[str, Tensor], path: Path) -> None:
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
@@ -217,7 +252,7 @@ def _save(state: Mapping[str, Tensor], path: Path) -> None:
         beside.write_bytes(buffer.getvalue())
 
 
-def _program(network: nn.Module, mask: Mask, example: Inputs) -> torch.export.ExportedProgram:
+def _program(network: nn.Module, mask: Mask, example: Inputs) -> tuple[torch.export.ExportedProgram, Shrunk]:
     if isinstance(example, Mapping):
         raise ValueError(
             f"the network takes inputs by name ({', '.join(example)}), which torch-export and onnx cannot; export its "
@@ -229,12 +264,13 @@ def _program(network: nn.Module, mask: Mask, example: Inputs) -> torch.export.Ex
     inputs = example[:1].cpu().repeat(2, *[1] * (example.ndim - 1))
     try:
         with _quiet():
-            return torch.export.export(small, (inputs,), dynamic_shapes=({0: batch},))
+            made = torch.export.export(small, (inputs,), dynamic_shapes=({0: batch},))
     except Exception as error:  # foreign code can raise anything
         raise ValueError(
             f"torch.export makes no program of {type(network).__name__} ({said(error)}); export its state instead: "
             "safetensors, pt or torch-prune"
         ) from error
+    return made, Shrunk.of(small, network)
 
 
 @contextlib.contextmanager

@@ -60,6 +60,30 @@ def check_count(density: float, total: int) -> None:
         )
 
 
+def check_floor(floor: int, needed: int, kept: int) -> None:
+    """Refuse a floor that needs more weights than a density keeps.
+
+    Args:
+        floor: weights that each layer keeps at least.
+        needed: weights in all for that; a smaller layer keeps what it has.
+        kept: weights that the density keeps.
+
+    Raises:
+        ValueError: saying both counts.
+
+    Examples:
+        >>> check_floor(8, needed=11, kept=10)
+        Traceback (most recent call last):
+            ...
+        ValueError: a floor of 8 weights in each layer needs 11 weights, but the density keeps 10; take a lower ...
+    """
+    if needed > kept:
+        raise ValueError(
+            f"a floor of {floor} weights in each layer needs {needed} weights, but the density keeps {kept}; take a "
+            "lower floor or a higher density"
+        )
+
+
 def _check(final_density: float, rounds: int) -> None:
     check_density(final_density)
     if rounds < 1:

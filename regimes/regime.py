@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from scratchcard.pruning.modes import Statistics
-from scratchcard.pruning.schedules import check_count, check_density
+from scratchcard.pruning.schedules import check_count, check_density, check_floor
 from scratchcard.pruning.scopes import Scope
 from scratchcard.setting import setting, shown
 from scratchcard.settings import Settings, described, settings_of
@@ -254,9 +254,10 @@ class Regime(Settings, ABC):
             data_seed: of the data order in training; `seed` if not given. Upfront regimes do not train.
 
         Raises:
-            ValueError: a density outside (0, 1], or what the regime cannot do (`check`).
+            ValueError: a density outside (0, 1] or that keeps too few weights for the floor, or what the regime cannot
+                do (`check`).
         """
-        from scratchcard.pruning.parameters import count, prunable
+        from scratchcard.pruning.parameters import prunable
         from scratchcard.workloads.module_copy import module_copy
         from scratchcard.workloads.session import Session
 
@@ -267,7 +268,10 @@ class Regime(Settings, ABC):
         else:
             network = module_copy(network).to(session.device)
         weights, excluded = prunable(network), self.left_out(network)
-        check_count(density, count({name: weight for name, weight in weights.items() if name not in excluded}))
+        sizes = [weight.numel() for name, weight in weights.items() if name not in excluded]
+        check_count(density, sum(sizes))
+        kept = sum(round(density * size) for size in (sizes if self.scope == "layer" else [sum(sizes)]))
+        check_floor(self.floor, sum(min(self.floor, size) for size in sizes), kept)
         batch = workload.scoring_batch(seed, **session.placement)
         data_seed = seed if data_seed is None else data_seed
         return self._search(Search(workload, network, batch, scorer, density, seed, data_seed, session, excluded))

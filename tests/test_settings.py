@@ -97,6 +97,20 @@ def test_no_type_is_shown_as_python_writes_it() -> None:
     assert not any(word in kind for kind in kinds for word in ("Callable", "Regime", "typing", "[", "<"))
 
 
+@pytest.mark.parametrize("milestones", [0.5, [0.5], (0.5,), 100])
+def test_a_single_number_stands_for_a_list_of_one(milestones: Any) -> None:
+    """`--milestones 0.5` was no list, and `0.5,0.75` was one."""
+    recipe = Recipe(learning_rate_schedule="step", milestones=milestones, max_steps=200)
+    assert recipe.milestone_steps == (100,)
+    assert parsed(Recipe, "the recipe", ["milestones=0.5"]) == {"milestones": (0.5,)}
+    for wrong, told in (
+        ({"betas": 0.5}, r"betas is 0\.5, expected two numbers"),
+        ({"milestones": True}, "is True, exp"),
+    ):
+        with pytest.raises(SettingError, match=told):
+            Recipe(**wrong)
+
+
 def test_several_numbers_without_brackets() -> None:
     milestones, betas = (settings_of(Recipe)[name] for name in ("milestones", "betas"))
     assert milestones.parsed("0.5,0.75", "the recipe") == milestones.parsed("[0.5, 0.75]", "the recipe") == (0.5, 0.75)

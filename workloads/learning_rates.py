@@ -31,7 +31,7 @@ def learning_rates(recipe: Recipe, first: int, count: int) -> list[float]:
 
 
 def _share(recipe: Recipe, step: int) -> float:
-    warm, share = recipe.warmup_steps, 1.0
+    warm, share = recipe.warmup, 1.0
     if recipe.learning_rate_schedule == "step":
         share = recipe.milestone_factor ** bisect_right(recipe.milestone_steps, step)
     elif recipe.learning_rate_schedule == "cosine" and step > warm:

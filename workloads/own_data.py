@@ -13,6 +13,7 @@ from torch import Tensor
 from scratchcard.number_list import LARGEST
 from scratchcard.pruning.inputs import Inputs, rows, tensors
 from scratchcard.words import said
+from scratchcard.workloads.encoding import Encoding
 from scratchcard.workloads.objective import Objective
 from scratchcard.workloads.objectives import make_objective
 from scratchcard.workloads.task import Split, Task, task_digest
@@ -30,6 +31,7 @@ def task_of(
     name: str = "own",
     objective: str | Mapping[str, Any] | Objective | None = None,
     outputs: int | None = None,
+    encoding: Encoding | Mapping[str, Any] | None = None,
     validation_size: float = VALIDATION,
     test_size: float = TEST,
     seed: int = SPLIT_SEED,
@@ -49,6 +51,8 @@ def task_of(
         objective: a name such as `"multi_label"`, or an `Objective`; None takes classification for whole numbers `(n,)`
             and regression for floats. Where more than one fits, it must be named.
         outputs: how many outputs a network needs; None takes it from the targets.
+        encoding: how raw values became the inputs, and the classes' names, such as `{"classes": ["cat", "dog"]}`:
+            tickets and exports then tell them.
         validation_size, test_size: of a split that is cut: a share of the given examples, or, from 1 on, their number.
         seed: of the cut.
 
@@ -70,7 +74,9 @@ def task_of(
     splits = [Split(parts[which][0], _fitting(parts[which][1], chosen)) for which in ("train", "validation", "test")]
     if outputs is None:
         outputs = max(chosen.outputs_of(split.targets) for split in splits)
-    return Task(name, splits[0], splits[1], splits[2], outputs, task_digest(*splits), objective=chosen)
+    known = encoding if isinstance(encoding, Encoding) else Encoding.from_json({} if encoding is None else encoding)
+    train, held, tested = splits
+    return Task(name, train, held, tested, outputs, task_digest(*splits), objective=chosen, encoding=known)
 
 
 def _inferred(targets: Tensor) -> str:

@@ -36,7 +36,8 @@ class Recipe(Settings):
         learning_rate: the highest of the training; of all its steps under the constant schedule without warm-up.
         learning_rate_schedule: `"constant"`, `"step"` (times `milestone_factor` at each milestone) or `"cosine"` (half
             a cosine, from the learning rate to zero at `max_steps`; Loshchilov & Hutter 2017, arXiv 1608.03983).
-        warmup_steps: so many steps at first, over which the learning rate rises in a straight line.
+        warmup_steps: so many steps at first, over which the learning rate rises in a straight line; below 1 a share of
+            `max_steps`.
         milestones: of the step schedule, ascending: below 1 a share of `max_steps`, else a step.
         milestone_factor: of the step schedule.
         momentum: of SGD; Adam does not read it.
@@ -95,7 +96,12 @@ class Recipe(Settings):
     learning_rate_schedule: Literal["constant", "step", "cosine"] = setting(
         "constant", help="How the learning rate goes on", example="cosine"
     )
-    warmup_steps: int = setting(0, help="Steps over which the learning rate rises at first", example=500, low=0)
+    warmup_steps: float = setting(
+        0,
+        help="Over how much the learning rate rises at first, in steps or in a share of max_steps",
+        example=500,
+        low=0,
+    )
     milestones: tuple[float, ...] = setting(
         (0.5, 0.75),
         help="Of the step schedule: where the learning rate falls, in shares of max_steps or in steps",
@@ -134,8 +140,11 @@ class Recipe(Settings):
                 raise SettingError(told, name, self.called)
 
     def _check_schedule(self) -> None:
-        if self.warmup_steps >= self.max_steps:
-            told = f"warmup_steps is {self.warmup_steps}, expected fewer than the {self.max_steps} of max_steps"
+        if self.warmup >= self.max_steps or (self.warmup_steps > 1 and self.warmup_steps % 1):
+            told = (
+                f"warmup_steps is {self.warmup_steps:.12g}, expected fewer than the {self.max_steps} of max_steps, or "
+                "a share of them below 1"
+            )
             raise SettingError(told, "warmup_steps", self.called)
         if self.learning_rate_schedule != "step":  # of a training of three steps the usual ones fall together
             return
@@ -146,6 +155,16 @@ class Recipe(Settings):
                 "expected ascending steps, or shares of max_steps below 1, such as [0.5, 0.75]"
             )
             raise SettingError(told, "milestones", self.called)
+
+    @property
+    def warmup(self) -> int:
+        """The warm-up in steps.
+
+        >>> Recipe(warmup_steps=0.1, max_steps=200).warmup, Recipe(warmup_steps=50).warmup
+        (20, 50)
+        """
+        share = self.warmup_steps
+        return round(share * self.max_steps) if share < 1 else int(share)
 
     @property
     def milestone_steps(self) -> tuple[int, ...]:
@@ -160,7 +179,7 @@ class Recipe(Settings):
         """Plain JSON for digests and records; settings that came later only where not at their default.
 
         >>> list(Recipe().describe())[-1], Recipe(warmup_steps=5).describe()["warmup_steps"]
-        ('scoring_balanced', 5)
+        ('scoring_balanced', 5.0)
         """
         return described(self, dict.fromkeys(_FIRST.split()))
 

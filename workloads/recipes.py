@@ -75,7 +75,7 @@ def resnet_cifar_warmup() -> Recipe:
     """
     return Recipe(
         learning_rate=0.03,
-        warmup_steps=20_000,
+        warmup_steps=2 / 3,
         milestones=(2 / 3, 5 / 6),
         weight_decay=1e-4,
         batch_size=128,
@@ -99,7 +99,7 @@ def vgg_cifar() -> Recipe:
 def vgg_cifar_warmup() -> Recipe:
     """VGG-19 on CIFAR-10 (Frankle & Carbin 2019, arXiv 1803.03635): SGD at 0.1 with a warm-up of 10,000 steps.
 
-    >>> vgg_cifar_warmup().warmup_steps
+    >>> vgg_cifar_warmup().warmup
     10000
     """
     return vgg_cifar().changed(warmup_steps=10_000)
@@ -137,7 +137,7 @@ def vit() -> Recipe:
         optimizer="adamw",
         learning_rate=1.25e-4,
         learning_rate_schedule="cosine",
-        warmup_steps=1_755,
+        warmup_steps=1 / 60,
         weight_decay=0.05,
         label_smoothing=0.1,
         augmentation="crop_flip_cutout",

@@ -15,6 +15,7 @@ from scratchcard.artefacts.store import Store, Stored, content_key
 from scratchcard.clock import spent
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.network_code import network_code
+from scratchcard.pruning.shrunk import Shrunk
 from scratchcard.pruning.state import copy_state, load_state
 from scratchcard.workloads.device import choose_device
 from scratchcard.workloads.engines.checkpoint import Checkpoint
@@ -186,4 +187,6 @@ def _unpack(network: nn.Module, mask: Mask | None, found: Stored) -> TrainingRec
     about = dict(copy.deepcopy(found.about))
     about["best_validation_metric"] = about.pop("best_validation_accuracy")
     history = tuple(Evaluation(*entry) for entry in about.pop("history"))
-    return TrainingRecord(**about, history=history, snapshots=snapshots)
+    shrunk = about.pop("compacted", None)
+    shrunk = None if shrunk is None else Shrunk(*shrunk)
+    return TrainingRecord(**about, history=history, snapshots=snapshots, compacted=shrunk)

@@ -14,6 +14,7 @@ from torch import Tensor
 from scratchcard.artefacts.digest import sha256
 from scratchcard.number_list import LARGEST
 from scratchcard.pruning.inputs import Inputs, check_finite, device_of, each, one_tensor, rows, tensors
+from scratchcard.workloads.encoding import Encoding
 from scratchcard.workloads.objective import Classification, Objective
 
 # So many bytes at once, where all data is read: data that is mapped from a file stays there.
@@ -87,6 +88,8 @@ class Task:
             that process loads the data itself, instead of hundreds of megabytes in a pickle.
         code: digest of the code that made it, of a task of the user's own.
         objective: loss, metrics, checks of targets and outputs.
+        encoding: how raw values became inputs, and what the outputs are called, as far as it is known; no part of the
+            data's identity.
 
     Raises:
         ValueError: inputs that are not finite or differ in shape or type between splits, or targets that the objective
@@ -110,6 +113,7 @@ class Task:
     loader: tuple[Callable[..., Task], tuple[Any, ...]] | None = None
     code: str | None = None
     objective: Objective = field(default_factory=Classification)
+    encoding: Encoding = field(default_factory=Encoding)
 
     def __post_init__(self) -> None:
         if isinstance(self.outputs, bool) or not isinstance(self.outputs, int) or not 1 <= self.outputs <= LARGEST:
@@ -117,6 +121,7 @@ class Task:
                 f"the outputs of {self.name} are {self.outputs!r}, expected a whole number in [1, {LARGEST}]: of "
                 "classes, labels or numbers"
             )
+        self.encoding.check_fits(self.outputs, self.train.shapes, self.name)
         kinds = self._kinds(self.train)
         for which in ("train", "validation", "test"):
             split: Split = getattr(self, which)
@@ -134,7 +139,8 @@ class Task:
         if self.loader is not None:
             return self.loader
         splits = (self.train, self.validation, self.test)
-        return (Task, (self.name, *splits, self.outputs, self.digest, None, self.code, self.objective))
+        made = (self.outputs, self.digest, None, self.code, self.objective, self.encoding)
+        return (Task, (self.name, *splits, *made))
 
     def __repr__(self) -> str:
         sizes = f"{len(self.train)} + {len(self.validation)} + {len(self.test)}"

@@ -48,7 +48,7 @@ def overview(inputs: Inputs) -> str:
     methods, densities = (counted(runs[name].nunique(), name) for name in ("method", "density"))
     return (
         f"{counted(len(runs), 'finished run')} ({places}) of {methods} at {densities}, seeds {ranges(runs['seed'])}; "
-        f"{len(inputs.failures) or 'no'} failed. They took {duration(seconds)}, added up over processes{end}."
+        f"{len(inputs.failures) or 'none'} failed. They took {duration(seconds)}, added up over processes{end}."
     )
 
 

@@ -47,7 +47,7 @@ def export(ticket: Path, format_: str, out: Path | None, overwrite: bool, initia
     scratchcard export ticket.safetensors --as pt --initial --out init.pt
     scratchcard export ticket.safetensors --as torch-prune --network my_package.nets:small_cnn
     """
-    from scratchcard.apply.prune import export as write
+    from scratchcard.apply.pipeline import export_ticket
     from scratchcard.pruning.export import FORMATS
     from scratchcard.pruning.ticket import Ticket
     from scratchcard.registry import lookup
@@ -62,7 +62,7 @@ def export(ticket: Path, format_: str, out: Path | None, overwrite: bool, initia
     recalibrate = options["recalibrate"]
     workload = workload_of(loaded, ticket, options)
     how = {"recalibrate": recalibrate, "network_changed": options["network_changed"]}
-    write(loaded, workload, format_, out, trained=not initial, **how)
+    shrunk = export_ticket(loaded, workload, format_, out, trained=not initial, **how)
     weights = "initial" if initial else "trained"
     result = {
         "ticket": str(ticket),
@@ -71,8 +71,13 @@ def export(ticket: Path, format_: str, out: Path | None, overwrite: bool, initia
         "weights": weights,
         "recalibrate": recalibrate,
         "bytes": out.stat().st_size,
+        "compacted": shrunk._asdict() if shrunk else None,
+        "encoding": workload.task.encoding.to_json(),
     }
-    text = f"{out}: the {weights} weights of {ticket} as {format_}, {counted(result['bytes'], 'byte')}{opt.took()}"
+    size = str(shrunk or "not compacted: a state of the whole network")
+    text = (
+        f"{out}: the {weights} weights of {ticket} as {format_}, {size}, {counted(result['bytes'], 'byte')}{opt.took()}"
+    )
     opt.emit(result, options["as_json"], text)
 
 

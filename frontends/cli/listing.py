@@ -25,6 +25,21 @@ FAMILIES = registry.FAMILIES | {
     "recipe": "scratchcard.workloads.recipe:Recipe",
 }
 """What can be named, and where it is declared."""
+_OWN = "package.module:factory"
+FORMS = {
+    "networks": {
+        "torchvision:NAME": "A classifier of torchvision's, built for the task, without trained weights, e.g. "
+        "torchvision:resnet18.",
+        "timm:NAME": "One of timm's, with pip install 'scratchcard[timm]', e.g. timm:resnet10t.",
+        _OWN: "A network of your own: a function of nothing, or of the task, that returns a module.",
+    },
+    "tasks": {
+        "tensors:FILE": "The arrays of a .npz or .safetensors, e.g. tensors:mine.npz.",
+        "image_folder:PATH": "A folder or zip of images, one folder a class, e.g. image_folder:photos.zip,size=64.",
+        _OWN: "A task of your own: a function of nothing, or of data_dir, that returns a Task.",
+    },
+}
+"""Names that are no members of a family, by their form."""
 
 
 @click.command("list")
@@ -42,6 +57,8 @@ def list_(family: str | None, as_json: bool) -> None:
     scratchcard list scorers --json
     """
     found = {name: listed(name) for name in ([family] if family else FAMILIES)}
+    for name in FORMS.keys() & found:
+        found[name] |= {form: {"about": about} for form, about in FORMS[name].items()}
     if as_json:
         emit(found, True, "")
         return

@@ -72,6 +72,7 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **opti
     from scratchcard.artefacts.destination import check_destination
     from scratchcard.artefacts.store import Store
     from scratchcard.workloads.device import choose_device
+    from scratchcard.workloads.recipe import check_batch_size
     from scratchcard.workloads.session import Session
 
     densities = options["density"]
@@ -84,6 +85,8 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **opti
     device = choose_device(options["device"])
     method = Method.of(**opt.given_settings(Method, options))
     workload = opt.make_workload(options)
+    if options["recipe"] or options["batch_size"]:  # whoever asks for no recipe may train elsewhere
+        check_batch_size(workload.task, workload.recipe)
     hidden = out.with_name(f".{out.name}.rounds")
     regime = method.make_regime()
     kept_in = (rounds_dir or hidden) if regime.trains else None

@@ -156,8 +156,20 @@ def _ticket(path: Path) -> dict[str, Any]:
         "trained": ticket.trained is not None,
         "checks": {finding.kind: finding.text for finding in ticket.check()},
         "layers": layers,
-        "provenance": {name: value for name, value in ticket.provenance.items() if name != "checks"},
+        "provenance": {name: _applying(value) for name, value in ticket.provenance.items() if name != "checks"},
     }
+
+
+def _applying(value: Any) -> Any:
+    """A described method without settings that its regime does not have: descriptions hold some of others, too."""
+    from scratchcard.regimes import REGIMES, regime_settings
+    from scratchcard.settings import settings_of
+
+    regime = value.get("regime") if isinstance(value, dict) else None
+    if not isinstance(regime, str) or regime not in REGIMES:
+        return value
+    foreign = regime_settings().keys() - settings_of(REGIMES[regime])
+    return {name: entry for name, entry in value.items() if name not in foreign}
 
 
 def _lines(value: Any, depth: int = 0) -> list[str]:

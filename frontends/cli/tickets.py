@@ -92,13 +92,16 @@ def train(ticket: Path, overwrite: bool, resume: bool, **options: Any) -> None:
             f", lowest validation loss {record.best_validation_loss:.4f} at step {record.best_step}, where validation "
             + _measured(workload.task.objective.metric_names[0], "was", record.best_validation_metric)
         )
+    text += f"; {record.compacted or 'not compacted: trained at its full size'}"
     if record.diverged:
         kept = f"those of step {record.best_step}" if record.best_step else "those before training"
         opt.warn(
             f"the training diverged (a loss became NaN or infinite by step {record.steps}): the weights saved are "
             f"{kept}; try a lower --learning-rate"
         )
-    opt.emit({"ticket": str(out)} | training_summary(record), options["as_json"], text + opt.took())
+    result = {"ticket": str(out)} | training_summary(record)
+    result["compacted"] = None if record.compacted is None else record.compacted._asdict()
+    opt.emit(result, options["as_json"], text + opt.took())
 
 
 @click.command()

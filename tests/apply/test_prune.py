@@ -148,6 +148,8 @@ def test_the_default_is_the_best_fixed_criterion_and_the_old_calls_go_on() -> No
         (lambda n, t: sc.prune(n), "the task is NoneType, expected a Task"),
         (lambda n, t: sc.prune(t, t), "the network is Task, expected a torch.nn.Module"),
         (lambda n, t: sc.prune(sc.Workload(n, t), t), "a workload has its task"),
+        (lambda n, t: sc.prune(sc.Workload(n, t), "snip"), r"sc\.prune\(workload, method='snip', density=0\.05\)"),
+        (lambda n, t: sc.prune(n, t, method=3), "cannot be a method's scorer: expected a registered name"),
         (lambda n, t: sc.prune(n, t, method="snap"), "unknown scorer 'snap'"),
         (lambda n, t: sc.prune(n, sc.Method("snip"), method="snip"), "two methods"),
     ],

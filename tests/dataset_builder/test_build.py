@@ -17,6 +17,7 @@ import scratchcard.dataset_builder.build as module
 from scratchcard.artefacts.store import Store, Stored
 from scratchcard.dataset_builder.build import REPEAT_OFFSET, Recording, build
 from scratchcard.dataset_builder.features import FEATURES, compute_features
+from scratchcard.dataset_builder.table_folder import claim
 from scratchcard.dataset_builder.targets import TARGETS
 from scratchcard.pruning.parameters import prunable
 from scratchcard.score_tables.manifest import read_manifest
@@ -107,8 +108,16 @@ def test_a_second_call_does_nothing_and_other_settings_are_refused(workload: Wor
     with pytest.raises(ValueError, match="another recording"):
         build(workload, [0], tmp_path, Recording.of("ISS", "magnitude", 0.04, rounds=2))
     other = Workload("lenet_300_100", load_task("digits"), Recipe(max_steps=30))
-    with pytest.raises(ValueError, match="another workload"):
+    told = (
+        "holds a table of 1 seed made with another workload .*max_steps 40 there, 30 asked.*; go on with its settings, "
+        "choose another folder, or delete it"
+    )
+    with pytest.raises(ValueError, match=told):
         build(other, [1], tmp_path, IMP)
+    unfinished = tmp_path / "unfinished"
+    claim(unfinished, workload, IMP.describe())  # as it is after Ctrl-C in the first seed
+    with pytest.raises(ValueError, match=r"holds an unfinished table \(0 seeds built\) made with another workload"):
+        build(other, [1], unfinished, IMP)
     with pytest.raises(ValueError, match="each only once"):
         build(workload, [1, 1], tmp_path, IMP)
 

@@ -104,8 +104,8 @@ from tests.frontends.calls import FAST, refused, run
         (["fit", "table", "--option", "trees=many"], "gbm's trees is 'many', expected a whole number"),
         (["fit", "table", "--option", "seed=3"], "gbm has no setting seed; it has trees"),
         (
-            ["fit", "table", "--family", "mlp", "--option", "hidden=3"],
-            "mlp's hidden is '3', expected a list",
+            ["fit", "table", "--family", "mlp", "--option", "hidden=wide"],
+            "mlp's hidden is 'wide', expected a list",
         ),
         (["fit", "table", "--family", "gbm", "--device", "cpu"], "gbm has no setting --device"),
         (["fit", "table", "--rounds", "first"], "no list of rounds"),

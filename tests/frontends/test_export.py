@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
+from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 
@@ -102,6 +107,64 @@ def test_each_format_computes_what_the_ticket_computes(name: str, trained: sc.Ti
     assert torch.allclose(READERS[name](path)(INPUTS), expected, atol=1e-5)
     assert not torch.allclose(network_of(trained, trained=False)(INPUTS), expected, atol=1e-2)
     assert Path("ticket.safetensors").read_bytes() == before
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_program_says_what_its_reader_must_know(trained: sc.Ticket) -> None:
+    """The exported network had nameless inputs and classes, and nothing said how to make its inputs."""
+    known = sc.load_task("digits").encoding.to_json()
+    assert trained.provenance["encoding"] == known
+    for name in ("ticket", "residual"):  # trained, and untrained
+        assert sc.Ticket.load(f"{name}.safetensors").provenance["encoding"] == known
+    for name in ("onnx", "torch-export", "safetensors"):
+        assert as_json("export", "ticket.safetensors", "--as", name, *CHAIN)["encoding"] == known
+    found = {"about.json": ""}
+    torch.export.load(Path("ticket.pt2"), extra_files=found)
+    assert json.loads(found["about.json"]) == known | {"objective": "classification"}
+    with safe_open("ticket-network.safetensors", "pt") as opened:
+        assert json.loads(opened.metadata()["classes"]) == known["classes"]
+    runtime = pytest.importorskip("onnxruntime")
+    session = runtime.InferenceSession("ticket.onnx", providers=["CPUExecutionProvider"])
+    texts = session.get_modelmeta().custom_metadata_map
+    assert texts.pop("objective") == "classification"
+    assert {name: json.loads(text) for name, text in texts.items()} == known
+    (taken,), (given,) = session.get_inputs(), session.get_outputs()
+    assert (taken.name, taken.shape) == ("inputs", ["batch", 1, 8, 8])
+    assert (given.name, given.shape) == ("outputs", ["batch", 10])
+    # A reader who has the file alone, and scikit-learn's raw digits, finds the classes.
+    raw = load_digits()
+    inputs = (raw.images[:, None] / known["scale"] - known["mean"]) / known["std"]
+    (outputs,) = session.run(None, {"inputs": inputs.astype(np.float32)})
+    expected = network_of(trained)(torch.from_numpy(inputs).float()).argmax(1)
+    assert [known["classes"][place] for place in outputs.argmax(1)] == [str(int(place)) for place in expected]
+
+
+def test_a_ticket_without_an_encoding_loads_and_is_exported(trained: sc.Ticket) -> None:
+    old = {name: value for name, value in trained.provenance.items() if name != "encoding"}
+    dataclasses.replace(trained, provenance=old).save("old.safetensors")
+    assert "encoding" not in sc.Ticket.load("old.safetensors").provenance
+    assert as_json("export", "old.safetensors", "--as", "torch-export", *CHAIN)["encoding"]["scale"] == 16.0
+
+
+def test_export_and_train_say_whether_they_compacted(trained: sc.Ticket) -> None:
+    whole = sum(p.numel() for p in network_of(trained).parameters())
+    told = as_json("export", "ticket.safetensors", "--as", "torch-export", *CHAIN)["compacted"]
+    program = torch.export.load(Path("ticket.pt2")).module()
+    assert told == {"parameters": sum(p.numel() for p in program.parameters()), "before": whole}
+    call = ("export", "ticket.safetensors", "--as", "torch-export", "--overwrite", *CHAIN)
+    line = f"not compacted: it keeps its {whole} parameters"
+    if told["parameters"] < whole:
+        line = f"compacted to {told['parameters']} of {whole} parameters"
+    assert line in run(*call).stdout
+    assert "not compacted: a state of the whole network" in run("export", "--as", "pt", *CHAIN).stdout
+    run("prune", "--density", "0.003", "--scorer", "snip", "--max-steps", "20", "--out", "thin.safetensors")
+    trained_thin = as_json("train", "thin.safetensors", "--max-steps", "20")["compacted"]
+    assert 0 < trained_thin["parameters"] < 5000 < trained_thin["before"]
+    small = f"; compacted to {trained_thin['parameters']:,} of {trained_thin['before']:,} parameters"
+    assert small in run("train", "thin.safetensors", "--max-steps", "20", "--overwrite").stdout
+    run("prune", "--density", "1", "--scorer", "magnitude", "--out", "whole.safetensors")
+    dense = run("train", "whole.safetensors", "--max-steps", "20").stdout
+    assert "not compacted: trained at its full size" in dense
 
 
 def test_the_initial_weights_are_asked_for_and_an_untrained_ticket_has_no_others(trained: sc.Ticket) -> None:

@@ -154,6 +154,23 @@ def test_what_cannot_be_is_refused(settings: dict[str, Any], message: str) -> No
         pruned(network(), 0.5, **settings)
 
 
+@pytest.mark.parametrize("regime", ["UMS", "ISS", "IMS", "EMS"])
+def test_an_unmeetable_floor_is_refused_before_any_search(regime: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was found at the last look, where the weights that were left made the count another."""
+    method = sc.Method.of("magnitude", regime=regime, floor=15)
+    monkeypatch.setattr(type(method.make_regime()), "_search", None)
+    with pytest.raises(ValueError, match="a floor of 15 weights in each layer needs 30 weights, but the density keeps"):
+        sc.prune(network(), task(), 0.1, method=method, recipe=RECIPE)
+
+
+def test_a_floor_that_layers_of_their_own_density_meet_is_taken() -> None:
+    """Each layer's share is rounded by itself: half of three weights are two, twice; half of six are three."""
+    made = nn.Sequential(nn.Linear(3, 1), nn.Linear(1, 3))
+    rows = sc.Task.of(torch.randn(40, 3), torch.arange(40) % 3)
+    ticket = sc.prune(made, rows, 0.5, method=sc.Method.of("magnitude", scope="layer", floor=2))
+    assert [int(kept.sum()) for kept in ticket.mask.tensors.values()] == [2, 2]
+
+
 @pytest.mark.parametrize("initial", ["saw", "bimodal"])
 def test_what_is_left_out_of_pruning_keeps_its_initial_values(initial: str) -> None:
     made = network()

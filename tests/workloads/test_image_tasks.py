@@ -61,6 +61,23 @@ def test_a_folder_is_cut_normalised_and_labelled(tmp_path: Path) -> None:
         assert int(labels[distances.argmin()]) == ["cat", "dog"].index(path.parent.name)
 
 
+def test_a_task_of_images_says_how_its_inputs_were_made(tmp_path: Path) -> None:
+    """Whoever had the network alone could not know what to feed it, nor what it answered."""
+    paint(tmp_path / "pets", 20)
+    task = load_task(f"image_folder:{tmp_path / 'pets'}")
+    known = task.encoding
+    assert known.classes == ("cat", "dog")
+    mean, std = (torch.tensor(numbers)[:, None, None] for numbers in (known.mean, known.std))
+    inputs = []
+    for path in sorted((tmp_path / "pets").rglob("*.png")):
+        pixels = torch.from_numpy(np.asarray(Image.open(path)).copy()).permute(2, 0, 1)
+        inputs.append((pixels / known.scale - mean) / std)
+    raw = torch.stack(inputs)
+    distances = (task.train.tensor[:, None] - raw[None]).abs().amax((2, 3, 4)).amin(1)
+    assert distances.max() < 1e-5
+    assert pickle.loads(pickle.dumps(task)).encoding == known  # noqa: S301
+
+
 def test_a_zip_has_the_data_of_its_folder(tmp_path: Path) -> None:
     paint(tmp_path / "pets")
     (tmp_path / "pets" / "README.txt").write_text("not an image")
@@ -156,11 +173,12 @@ def test_what_is_too_large_is_mapped_from_the_cache_with_the_same_digest(
     monkeypatch.setattr(image_folder, "MOST_IN_MEMORY", 1000)
     mapped = image_folder.image_folder_task("pets", listed(tmp_path / "pets"))
     files = sorted((tmp_path / "cache").rglob("*"))
-    assert sum(file.suffix == ".npy" for file in files) == 3
+    assert sum(file.suffix == ".npy" for file in files) == 4  # three splits, mean and std
     assert not [file for file in files if ".part" in file.name]
-    assert mapped.digest == plain.digest
+    assert (mapped.digest, mapped.encoding) == (plain.digest, plain.encoding)
     monkeypatch.setattr(image_folder.ImageReader, "pixels", None)  # not decoded again
-    assert image_folder.image_folder_task("pets", listed(tmp_path / "pets")).digest == plain.digest
+    again = image_folder.image_folder_task("pets", listed(tmp_path / "pets"))
+    assert (again.digest, again.encoding) == (plain.digest, plain.encoding)
 
 
 def test_a_changed_file_is_other_data(tmp_path: Path) -> None:
@@ -181,6 +199,38 @@ def test_relative_files_are_looked_for_in_the_data_folder(tmp_path: Path, monkey
     assert task.name == "image_folder:pets"
     monkeypatch.chdir(tmp_path)
     assert pickle.loads(pickle.dumps(task)).digest == task.digest  # noqa: S301
+
+
+def test_a_named_folder_is_where_relative_files_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was refused, though the variable of the same meaning was taken."""
+    paint(tmp_path / "data" / "pets")
+    (tmp_path / "pets").mkdir()  # of another set: only the named folder is searched
+    monkeypatch.chdir(tmp_path)
+    task = load_task("image_folder:pets", "data")
+    assert (task.name, task.outputs) == ("image_folder:pets", 2)
+    monkeypatch.chdir(tmp_path / "data")
+    assert pickle.loads(pickle.dumps(task)).digest == task.digest  # noqa: S301
+    with pytest.raises(FileNotFoundError, match=r"no folder or zip .*/data/dogs"):
+        load_task("image_folder:dogs", tmp_path / "data")
+
+
+def test_linked_folders_are_refused_and_links_back_are_left_out(tmp_path: Path) -> None:
+    """Their images counted twice, under two classes."""
+    folder = tmp_path / "pets"
+    paint(folder)
+    (folder / "cat" / "back").symlink_to(folder)
+    (folder / "cat" / "round.png").symlink_to(folder / "cat" / "round.png")
+    (tmp_path / "owls").mkdir()
+    shutil.copytree(folder / "dog", tmp_path / "owls", dirs_exist_ok=True)
+    (folder / "owl").symlink_to(tmp_path / "owls")
+    assert {kind: sum(k == kind for _, k, _ in listed(folder).images) for kind in ("cat", "dog", "owl")} == {
+        "cat": 20,
+        "dog": 20,
+        "owl": 20,
+    }
+    (folder / "puppy").symlink_to(folder / "dog")
+    with pytest.raises(ValueError, match=r"'dog' and 'puppy' of .*/pets are one folder, linked; remove the link"):
+        listed(folder)
 
 
 @pytest.mark.parametrize(
@@ -271,5 +321,6 @@ def test_cifar_is_read_from_torchvision_s_files_and_checked(
         task = getattr(cifar, name)(place)
         assert (len(task.train), len(task.validation), task.outputs) == (1000, 5000, outputs)
         assert task.input_shape == (3, 32, 32)
+        assert (task.encoding.classes[-1], len(task.encoding.mean)) == (str(outputs - 1), 3)
     with pytest.raises(FileNotFoundError, match=f"no {name} data in"):
         load_task(name, tmp_path / "empty")

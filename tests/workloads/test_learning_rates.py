@@ -158,6 +158,7 @@ def test_the_rate_at_the_edges() -> None:
     rates = learning_rates(step, 0, STEPS)
     assert [rates[i] for i in (0, 1, 2, 9, 10, 29, 30, 59)] == pytest.approx([0.5, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
     assert learning_rates(step, 8, 5) == rates[8:13]
+    assert learning_rates(replace(step, warmup_steps=2 / STEPS), 0, STEPS) == rates  # a share of the same length
     cosine = learning_rates(step.changed(learning_rate_schedule="cosine"), 0, STEPS)
     assert cosine[:3] == [0.5, 1.0, 1.0]
     assert cosine == cosine[:2] + sorted(cosine[2:], reverse=True)
@@ -187,6 +188,8 @@ def test_the_validation_loss_is_not_smoothed() -> None:
         ({"learning_rate_schedule": "step", "milestones": (0.5, 1.5)}, "expected ascending steps"),
         ({"learning_rate_schedule": "step", "milestones": (0,)}, "milestones is"),
         ({"warmup_steps": 100, "max_steps": 100}, "warmup_steps is 100, expected fewer than the 100 of max_steps"),
+        ({"warmup_steps": 2.5, "max_steps": 100}, r"warmup_steps is 2\.5, expected .* or a share of them below 1"),
+        ({"warmup_steps": 0.9, "max_steps": 2}, r"warmup_steps is 0\.9, expected fewer than the 2 of max_steps"),
         ({"label_smoothing": 1.0}, "label_smoothing is 1.0"),
         ({"learning_rate_schedule": "linear"}, "expected one of constant, step, cosine"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import subprocess
@@ -322,6 +323,35 @@ def test_files_that_are_no_task(tmp_path: Path) -> None:
         Task.of(X, X, objective=OwnObjective(torch.nn.functional.l1_loss)).save(tmp_path / "t.safetensors")
 
 
+def test_an_encoding_goes_with_its_task(tmp_path: Path) -> None:
+    inputs, targets = torch.rand(60, 3, 4, 4), torch.arange(60) % 2
+    known: dict[str, Any] = {"mean": [0.1, 0.2, 0.3], "std": [1.0, 2.0, 3.0], "scale": 255.0, "classes": ["cat", "dog"]}
+    task = Task.of(inputs, targets, encoding=known)
+    plain = Task.of(inputs, targets)
+    assert (plain.encoding.to_json(), plain.digest) == ({}, task.digest)
+    task.save(tmp_path / "pets.safetensors")
+    named = json.dumps({"classes": ["cat", "dog"]})
+    np.savez(tmp_path / "pets.npz", train_inputs=inputs, train_targets=targets, encoding=named)
+    for other in (task.to("cpu"), pickle.loads(pickle.dumps(task)), load_task(f"tensors:{tmp_path}/pets.safetensors")):  # noqa: S301
+        assert other.encoding.to_json() == known
+    assert load_task(f"tensors:{tmp_path}/pets.npz").encoding.classes == ("cat", "dog")
+    for wrong, told in (
+        ({"classes": ["cat"]}, "own has 2 outputs, and its encoding names 1 classes; name each output, or none"),
+        ({"classes": "cats"}, "an encoding's classes is 'cats', expected a list"),
+        ({"classes": [1, 2]}, r"classes are \[1, 2\], expected their names"),
+        ({"labels": []}, "an encoding has labels, expected mean, std, scale and classes"),
+        ({"mean": [0.1, 0.2], "std": [1.0, 2.0]}, "and its encoding 2 means; give one for each channel"),
+        ({"mean": [10**400], "std": [1]}, "expected as many finite means as standard deviations"),
+        ({"mean": [0.1], "std": [0]}, "a scale and deviations above 0"),
+        (["cat"], "an encoding is .*, expected an object"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            Task.of(inputs, targets, encoding=wrong)  # type: ignore[arg-type]
+    np.savez(tmp_path / "pets.npz", train_inputs=inputs, train_targets=targets, encoding="[")
+    with pytest.raises(ValueError, match="names no objective, number of outputs or encoding that can be read"):
+        load_task(f"tensors:{tmp_path}/pets.npz")
+
+
 def test_a_factory_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_tasks.py").write_text(
         "import torch, scratchcard as sc\n"
@@ -338,7 +368,7 @@ def test_a_factory_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(task.code) == 64
     assert pickle.loads(pickle.dumps(task)) is task  # noqa: S301
     assert load_task("my_tasks:placed", tmp_path).digest == task.digest
-    for name in ("my_tasks:mine", f"tensors:{tmp_path / 'mine.npz'}"):
+    for name in ("my_tasks:mine", f"tensors:{tmp_path / 'mine.npz'}", f"image_folder:{tmp_path / 'pets'}"):
         with pytest.raises(ValueError, match="has no setting data_dir, it looks in no folder"):
             load_task(name, tmp_path)
     for name, message in (

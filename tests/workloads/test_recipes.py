@@ -56,8 +56,9 @@ def test_single_settings_override_a_named_recipe() -> None:
     assert make_recipe("wide_resnet", optimizer="adam").nesterov is False
     with pytest.raises(SettingError, match=r"milestones is \[0.5\], which is for the step schedule only"):
         make_recipe("wide_resnet", learning_rate_schedule="cosine", milestones=(0.5,))
-    with pytest.raises(SettingError, match="warmup_steps is 20000, expected fewer than the 500"):
-        make_recipe("resnet_cifar_warmup", max_steps=500)
+    assert make_recipe("resnet_cifar_warmup", max_steps=600).warmup == 400
+    with pytest.raises(SettingError, match="warmup_steps is 10000, expected fewer than the 500"):
+        make_recipe("vgg_cifar_warmup", max_steps=500)
     assert make_recipe({}) == Recipe()
     with pytest.raises(ValueError, match=r"unknown recipe 'lennet', .* did you mean 'lenet'"):
         make_recipe("lennet")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -12,6 +12,7 @@ from torch import nn
 from scratchcard.clock import spent
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.modes import modes_kept
+from scratchcard.pruning.shrunk import Shrunk
 from scratchcard.pruning.state import load_state
 from scratchcard.workloads.device import choose_device
 from scratchcard.workloads.engines.checkpoint import Checkpoint, deciding
@@ -43,6 +44,7 @@ class TrainingRecord:
         diverged: stopped because a loss was NaN or infinite.
         snapshots: the full-size network's state on the CPU after the steps asked for, as far as they were
             reached.
+        compacted: how small the network was that was trained; None where it was trained at its full size.
 
     Examples:
         >>> record = TrainingRecord(200, 150, 0.31, 0.9, (), seconds=1.5, engine="fused", early_stopped=True)
@@ -60,15 +62,23 @@ class TrainingRecord:
     early_stopped: bool
     diverged: bool = False
     snapshots: Mapping[int, State] = field(default_factory=dict, repr=False)
+    compacted: Shrunk | None = None
 
     @classmethod
     def of(
-        cls, done: Training, recipe: Recipe, engine: str, seconds: float, snapshots: Mapping[int, State]
+        cls,
+        done: Training,
+        recipe: Recipe,
+        engine: str,
+        seconds: float,
+        snapshots: Mapping[int, State],
+        compacted: Shrunk | None = None,
     ) -> TrainingRecord:
         """The record of a training that has ended."""
         best = (done.best.step, done.best.validation_loss, done.best.validation_metric)
         stopped = done.step < recipe.max_steps or done.diverged
-        return cls(done.step, *best, tuple(done.history), seconds, engine, stopped, done.diverged, snapshots)
+        ended: dict[str, Any] = {"diverged": done.diverged, "snapshots": snapshots, "compacted": compacted}
+        return cls(done.step, *best, tuple(done.history), seconds, engine, stopped, **ended)
 
 
 def train(
@@ -173,7 +183,8 @@ def train(
         if recipe.channels_last:
             network.to(memory_format=torch.contiguous_format)
     seconds = spent(where) - started + (checkpoint.seconds if checkpoint is not None else 0)
-    return TrainingRecord.of(done, recipe, runner.name, seconds, snapshots)
+    shrunk = None if compacted is None else Shrunk.of(small, network)
+    return TrainingRecord.of(done, recipe, runner.name, seconds, snapshots, shrunk)
 
 
 def evaluate(

@@ -66,7 +66,7 @@ class Trajectory:
         device: str | torch.device = "cpu",
     ) -> None:
         check_batch_size(task, recipe)
-        if recipe.learning_rate_schedule != "constant" or recipe.warmup_steps:
+        if recipe.learning_rate_schedule != "constant" or recipe.warmup:
             raise ValueError("the search's recipe has a schedule or a warm-up, expected a constant learning rate")
         self.device = choose_device(str(device))
         self.network = network.to(self.device)

@@ -12,7 +12,7 @@ from scratchcard.workloads.networks.convolutional import conv, lenet_5, vgg
 from scratchcard.workloads.networks.lenet import lenet_300_100
 from scratchcard.workloads.networks.mlp import mlp
 from scratchcard.workloads.networks.of_package import is_of_package, package_network
-from scratchcard.workloads.networks.residual import resnet, wide_resnet
+from scratchcard.workloads.networks.residual import resnet, resnet_18, wide_resnet
 from scratchcard.workloads.networks.takes import Factory, Shape
 from scratchcard.workloads.networks.transformer import vit_small
 
@@ -26,6 +26,7 @@ NETWORKS: dict[str, Factory] = {
     "conv_6": conv(64, 128, 256),
     **{f"vgg_{depth}": vgg(depth, normalised=False) for depth in (11, 13, 16, 19)},
     **{f"vgg_{depth}_bn": vgg(depth, normalised=True) for depth in (11, 13, 16, 19)},
+    "resnet_18": resnet_18,
     **{f"resnet_{depth}": resnet(depth) for depth in (20, 32, 56, 110)},
     "wide_resnet_16_4": wide_resnet(16, 4),
     "wide_resnet_28_10": wide_resnet(28, 10),

@@ -1,4 +1,4 @@
-"""Residual networks for small images: ResNet-20 to ResNet-110, and Wide-ResNet."""
+"""Residual networks for small images: ResNet-18, ResNet-20 to ResNet-110, and Wide-ResNet."""
 
 from __future__ import annotations
 
@@ -77,6 +77,26 @@ def resnet(depth: int) -> Callable[..., nn.Module]:
         Linear(in_features=64, out_features=10, bias=True)
     """
     return build
+
+
+@takes((1, 6, 8), sizes=(None, None, None))
+def resnet_18(input_shape: Shape, outputs: int, *, generator: torch.Generator) -> nn.Module:
+    """ResNet-18 (He et al. 2016, arXiv 1512.03385, table 1) with the first layer that small images have.
+
+    torchvision's, but for a 3 x 3 convolution of stride 1 in place of the 7 x 7 one of stride 2 and the max pooling, as
+    the networks that are compared on CIFAR have it.
+
+    Examples:
+        >>> network = resnet_18((3, 32, 32), 10, generator=torch.Generator().manual_seed(0))
+        >>> network.conv1.kernel_size, sum(weight.numel() for weight in sc.prunable(network).values())
+        ((3, 3), 11164352)
+    """
+    from torchvision.models import resnet18
+
+    network: nn.Module = resnet18(num_classes=outputs)
+    network.conv1, network.maxpool = nn.Conv2d(input_shape[0], 64, 3, padding=1, bias=False), nn.Identity()
+    initialise(network, generator)
+    return network
 
 
 class WideBlock(nn.Module):

@@ -69,7 +69,7 @@ def load_task(name: str, data_dir: str | Path | None = None) -> Task:
     if data_dir is not None and not takes_data_dir(name):
         raise SettingError(f"the task {name} has no setting data_dir, it looks in no folder; leave it out", "data_dir")
     if is_of_files(name):
-        return load_files(name, _folder_of(name))
+        return load_files(name, _folder_of(name) if data_dir is None else Path(data_dir).resolve())
     # Where no folder is named, the variable and the working folder say where data and code are found.
     return _load(
         name, None if data_dir is None else Path(data_dir).resolve(), os.environ.get("SCRATCHCARD_DATA"), Path.cwd()
@@ -83,11 +83,11 @@ def takes_data_dir(name: str) -> bool:
         ValueError: unknown name.
 
     Examples:
-        >>> takes_data_dir("mnist"), takes_data_dir("digits")
-        (True, False)
+        >>> takes_data_dir("mnist"), takes_data_dir("digits"), takes_data_dir("image_folder:photos")
+        (True, False, True)
     """
     if is_of_files(name):
-        return False
+        return not _named(name)[0].is_absolute()
     if ":" in name:
         return factory_takes_data_dir(name)
     return bool(inspect.signature(_registered(name)).parameters)

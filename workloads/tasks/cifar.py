@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scratchcard.workloads.encoding import Encoding
 from scratchcard.workloads.task import Split, Task
 from scratchcard.workloads.tasks.published import cache_folder, found_or_downloaded, published_task
 
@@ -80,5 +81,5 @@ def _build(name: str, data_dir: Path | None, mean: tuple[float, ...], std: tuple
         name,
         Split(normalised(train.data), torch.tensor(train.targets)),
         Split(normalised(test.data), torch.tensor(test.targets)),
-        outputs=len(train.classes),
+        Encoding(mean, std, 255.0, tuple(train.classes)),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from scratchcard.workloads.encoding import Encoding
 from scratchcard.workloads.task import Split, Task, task_digest
 
 SPLIT_SEED = 2022
@@ -32,4 +33,6 @@ def digits() -> Task:
     test, validation, train = order[:TEST], order[TEST : TEST + VALIDATION], order[TEST + VALIDATION :]
     mean, std = images[train].mean(), images[train].std()
     first, second, third = (Split((images[part] - mean) / std, targets[part]) for part in (train, validation, test))
-    return Task("digits", first, second, third, outputs=10, digest=task_digest(first, second, third))
+    encoding = Encoding((float(mean),), (float(std),), 16.0, tuple("0123456789"))
+    digest = task_digest(first, second, third)
+    return Task("digits", first, second, third, outputs=10, digest=digest, encoding=encoding)

@@ -195,14 +195,26 @@ class ImageReader:
 
 
 def _files_of_folder(folder: Path) -> Iterator[tuple[str, int, int]]:
-    """Name, size and time of each file; links to folders are followed, once each."""
-    seen = set()
+    """Name, size and time of each file; links to folders are followed, but not back to where they lie.
+
+    Raises:
+        ValueError: two folders are one, by a link: its images would count twice, under both names.
+    """
+    seen: dict[str, str] = {}
     for place, inner, files in os.walk(folder, followlinks=True):
-        seen.add(os.path.realpath(place))
-        inner[:] = [name for name in inner if os.path.realpath(os.path.join(place, name)) not in seen]
+        here = os.path.realpath(place)
+        known = seen.setdefault(here, place)
+        if known != place:
+            one, other = (quoted(os.path.relpath(name, folder)) for name in sorted((known, place)))
+            raise ValueError(f"{one} and {other} of {folder} are one folder, linked; remove the link")
+        inner[:] = [
+            name
+            for name in inner
+            if not name.startswith(".") and not f"{here}/".startswith(f"{os.path.realpath(f'{place}/{name}')}/")
+        ]
         for name in files:
             file = Path(place, name)
-            with contextlib.suppress(FileNotFoundError):  # a link to nothing
+            if file.exists():  # no link to nothing
                 about = file.stat()
                 yield file.relative_to(folder).as_posix(), about.st_size, about.st_mtime_ns
 

@@ -23,6 +23,7 @@ import torch
 from scratchcard.artefacts.digest import sha256
 from scratchcard.artefacts.files import written_beside
 from scratchcard.words import quoted
+from scratchcard.workloads.encoding import Encoding
 from scratchcard.workloads.own_data import SPLIT_SEED, TEST, VALIDATION, cut_places
 from scratchcard.workloads.task import Split, Task, task_digest
 from scratchcard.workloads.tasks.image_files import ImageReader, Listed
@@ -31,7 +32,7 @@ from scratchcard.workloads.tasks.published import cache_folder
 MOST_IN_MEMORY = 2**30
 """Bytes of all images, as floats; more are mapped from the cache."""
 _SIZE = re.compile(r"^(?P<path>.+?),size=(?P<size>[^,/]*)$")
-_VERSION = "1"
+_VERSION = "2"
 
 
 def path_and_size(named: str) -> tuple[Path, int | None]:
@@ -87,12 +88,14 @@ def image_folder_task(name: str, found: Listed, size: int | None = None) -> Task
             f"the class {quoted(min(lacking))} of {found.path} has no training image; give each class some"
         )
     with ImageReader(found.path) as reader:
-        arrays = _arrays(found, parts, reader, size)
+        arrays, (mean, std) = _arrays(found, parts, reader, size)
     train, validation, test = (
         Split(torch.from_numpy(arrays[which]), torch.tensor([classes[kind] for kind, _ in part]))
         for which, part in parts.items()
     )
-    return Task(name, train, validation, test, outputs=len(classes), digest=task_digest(train, validation, test))
+    encoding = Encoding(mean.tolist(), std.tolist(), 255.0, tuple(classes))
+    digest = task_digest(train, validation, test)
+    return Task(name, train, validation, test, outputs=len(classes), digest=digest, encoding=encoding)
 
 
 _Part = list[tuple[str, str]]
@@ -112,17 +115,22 @@ def _parts(found: Listed) -> dict[str, _Part]:
     return parts
 
 
-def _arrays(found: Listed, parts: Mapping[str, _Part], reader: ImageReader, size: int | None) -> dict[str, np.ndarray]:
-    """The normalised images of each split, `(n, channels, height, width)`: in memory, or mapped from the cache."""
+def _arrays(
+    found: Listed, parts: Mapping[str, _Part], reader: ImageReader, size: int | None
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The normalised images of each split, `(n, channels, height, width)`: in memory, or mapped from the cache.
+
+    And mean and standard deviation by which they are, `(2, channels)`.
+    """
     channels, height, width = reader.kind([file for _, _, file in found.images], size)
     shapes = {which: (len(part), channels, height, width) for which, part in parts.items()}
     if 4 * sum(map(math.prod, shapes.values())) <= MOST_IN_MEMORY:
         arrays: dict[str, np.ndarray] = {which: np.empty(shape, np.float32) for which, shape in shapes.items()}
-        _fill(arrays, parts, reader, size)
-        return arrays
+        return arrays, _fill(arrays, parts, reader, size)
     folder = cache_folder() / "images" / sha256([f"{_VERSION} {size} {found.state}"])
     files = {which: folder / f"{which}.npy" for which in parts}
-    if not all(file.is_file() for file in files.values()):
+    normalised = folder / "normalised.npy"
+    if not all(file.is_file() for file in (*files.values(), normalised)):
         with contextlib.ExitStack() as stack:
             mapped = {
                 which: np.lib.format.open_memmap(
@@ -130,13 +138,15 @@ def _arrays(found: Listed, parts: Mapping[str, _Part], reader: ImageReader, size
                 )
                 for which, file in files.items()
             }
-            _fill(mapped, parts, reader, size)
+            np.save(stack.enter_context(written_beside(normalised)), _fill(mapped, parts, reader, size))
             for array in mapped.values():
                 array.flush()
-    return {which: np.load(file, mmap_mode="c") for which, file in files.items()}
+    return {which: np.load(file, mmap_mode="c") for which, file in files.items()}, np.load(normalised)
 
 
-def _fill(arrays: Mapping[str, np.ndarray], parts: Mapping[str, _Part], reader: ImageReader, size: int | None) -> None:
+def _fill(
+    arrays: Mapping[str, np.ndarray], parts: Mapping[str, _Part], reader: ImageReader, size: int | None
+) -> np.ndarray:
     """Decode all images, then normalise them by the training images' mean and standard deviation of each channel."""
     channels = arrays["train"].shape[1]
     sums, squares = np.zeros(channels, np.int64), np.zeros(channels, np.int64)
@@ -156,3 +166,4 @@ def _fill(arrays: Mapping[str, np.ndarray], parts: Mapping[str, _Part], reader: 
         for image in array:  # one at a time: what is mapped may be larger than memory
             image -= (mean / 255).astype(np.float32)[:, None, None]
             image /= scale.astype(np.float32)[:, None, None]
+    return np.stack([mean / 255, scale])

@@ -7,12 +7,28 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from scratchcard.workloads.encoding import Encoding
 from scratchcard.workloads.task import Split, Task
 from scratchcard.workloads.tasks.idx import read_idx
 from scratchcard.workloads.tasks.published import cache_folder, found_or_downloaded, published_task
 
 SYSTEM = Path("/usr/share/datasets")
 TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
+CLASSES = {
+    "mnist": tuple("0123456789"),
+    "fashion_mnist": (
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ),
+}
 STEMS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
@@ -66,7 +82,7 @@ def _build(name: str, data_dir: Path | None, *, mean: float, std: float) -> Task
         Split(normalised(torch.tensor(images)), torch.tensor(labels).long())
         for images, labels in ((train_images, train_labels), (test_images, test_labels))
     )
-    return published_task(name, train, test, outputs=10)
+    return published_task(name, train, test, Encoding((mean,), (std,), 255.0, CLASSES[name]))
 
 
 def raw_images(name: str, data_dir: Path | None = None) -> tuple[Tensor, Tensor]:

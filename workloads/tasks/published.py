@@ -8,18 +8,19 @@ from pathlib import Path
 
 import torch
 
+from scratchcard.workloads.encoding import Encoding
 from scratchcard.workloads.task import Split, Task, task_digest
 
 VALIDATION = 5_000
 SPLIT_SEED = 2022
 
 
-def published_task(name: str, train: Split, test: Split, outputs: int) -> Task:
+def published_task(name: str, train: Split, test: Split, encoding: Encoding) -> Task:
     """The task of a set that is published without a validation split: a fixed random 5,000 of its training examples.
 
     Examples:
         >>> images = Split(torch.zeros(6000, 1), torch.arange(6000) % 2)
-        >>> published_task("blank", images, images, outputs=2)
+        >>> published_task("blank", images, images, Encoding(classes=("even", "odd")))
         Task('blank', classification, 1000 + 5000 + 6000 examples, torch.float32 (1,))
     """
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(SPLIT_SEED))
@@ -29,7 +30,7 @@ def published_task(name: str, train: Split, test: Split, outputs: int) -> Task:
         Split(train.tensor[validation], train.targets[validation]),
         test,
     )
-    return Task(name, *splits, outputs=outputs, digest=task_digest(*splits))
+    return Task(name, *splits, outputs=len(encoding.classes), digest=task_digest(*splits), encoding=encoding)
 
 
 def cache_folder() -> Path:

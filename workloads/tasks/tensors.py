@@ -4,7 +4,7 @@ Entries: `train_inputs` and `train_targets`, perhaps `validation_*` and `test_*`
 A split that the file lacks is cut from the training data with a fixed seed, and the data is then copied. Otherwise it
 stays in the file and is read as it is needed, so that it may be larger than memory; not so in a compressed `.npz`, nor
 where it is float64. The objective is found from the targets; where several fit, the file names it: a text `objective`
-in a `.npz`, or in the metadata of a `.safetensors`.
+in a `.npz`, or in the metadata of a `.safetensors`. An `encoding` may stand there too, as JSON.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from torch import Tensor
 from scratchcard.artefacts.tensor_file import CHECKSUM, check_bytes, write_tensors
 from scratchcard.pruning.inputs import tensors
 from scratchcard.words import quoted, shortened
+from scratchcard.workloads.encoding import Encoding
 from scratchcard.workloads.own_data import tensor_of
 from scratchcard.workloads.task import Task
 
 SPLITS = ("train", "validation", "test")
-_ABOUT = ("objective", "outputs")
+_ABOUT = ("objective", "outputs", "encoding")
 MOST_UNPACKED = 2**31
 """Bytes that a compressed file may unpack to: a few megabytes can claim a thousand times more."""
 
@@ -87,9 +88,12 @@ def tensors_task(name: str, file: Path) -> Task:
     try:
         objective = json.loads(named) if named is not None and named.startswith("{") else named
         outputs = int(about["outputs"]) if "outputs" in about else None
+        encoding = Encoding.from_json(json.loads(about.get("encoding", "{}")))
     except (ValueError, RecursionError) as error:
         why = shortened(str(error))
-        raise ValueError(f"{file} names no objective or number of outputs that can be read ({why})") from error
+        raise ValueError(
+            f"{file} names no objective, number of outputs or encoding that can be read ({why})"
+        ) from error
     called = objective.get("name") if isinstance(objective, dict) else objective
     if isinstance(called, str) and ":" in called:
         raise ValueError(
@@ -103,6 +107,7 @@ def tensors_task(name: str, file: Path) -> Task:
             name=name,
             objective=objective,
             outputs=outputs,
+            encoding=encoding,
         )
     except ValueError as error:
         raise ValueError(f"{file}: {shortened(str(error), 300)}") from error
@@ -138,6 +143,8 @@ def save_task(task: Task, path: str | Path) -> Path:
             held[f"{which}_inputs.{key}" if key else f"{which}_inputs"] = tensor
         held[f"{which}_targets"] = split.targets
     about = {"objective": json.dumps(task.objective.describe()), "outputs": str(task.outputs)}
+    if known := task.encoding.to_json():
+        about["encoding"] = json.dumps(known)
     return write_tensors(path, held, about)
 
 

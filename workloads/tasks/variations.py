@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from scratchcard.workloads.encoding import Encoding
 from scratchcard.workloads.task import Split, Task, task_digest
 from scratchcard.workloads.tasks.mnist import mnist
 
@@ -90,4 +91,5 @@ def _varied(name: str, data_dir: Path | None, change: Change) -> Task:
         Split(((images - mean) / std).contiguous(), split.targets)
         for images, split in zip(changed, (base.train, base.validation, base.test), strict=True)
     )
-    return Task(name, train, validation, test, base.outputs, task_digest(train, validation, test))
+    encoding, digest = Encoding(classes=base.encoding.classes), task_digest(train, validation, test)
+    return Task(name, train, validation, test, base.outputs, digest, encoding=encoding)
