@@ -68,7 +68,8 @@ COLUMNS = (
     RecordColumn("predictor", ""),
     *_columns(_METHOD, "regime! rounds shots schedule scope towards restack rewind_step"),
     *_columns(
-        _METHOD, "search_steps search_learning_rate search_last_rate pace update_steps drop_fraction update_share"
+        _METHOD,
+        "search_steps search_learning_rate search_rise search_stride pace update_steps drop_fraction update_share",
     ),
     *_columns(_METHOD, "initial initial_scorer"),
     *_columns(f"{_WORKLOAD}recipe.", "scoring_examples max_steps"),

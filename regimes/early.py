@@ -93,22 +93,24 @@ class Early(OneTraining):
         from scratchcard.workloads.stored_training import advance_once
 
         network, session, task = asked.network, asked.session, asked.workload.task
-        recipe = self.recipe(asked.workload.recipe)
-        trajectory = Trajectory(network, task, recipe, seed=asked.data_seed, device=session.device)
+        begin = spent(session.device)
+        rate = self.first_rate(asked)
+        found_rate, recipe = spent(session.device) - begin, asked.workload.recipe
+        trajectory = Trajectory(network, task, self.recipe(recipe, rate), seed=asked.data_seed, device=session.device)
         looks, described = self.looks(asked.density), asked.workload.describe() if session.store is not None else {}
         cuts, start, mask = Cuts(self, asked, self.scorings), copy_state(network), None
         training: list[dict[str, Any]] = []
         for step, target in looks:
             begin, before = spent(session.device), trajectory.step
             stored = 0.0
-            trajectory.recipe = self.recipe(asked.workload.recipe, (before + step) / 2 / self.search_steps)
+            trajectory.recipe = self.recipe(recipe, rate, (before + step) / 2 / self.search_steps)
             if self.rewinds and before < self.rewind_step <= step:
                 stored += advance_once(trajectory, self.rewind_step - before, mask, session.store, described)
                 start = copy_state(network)
             if trajectory.step < step:
                 stored += advance_once(trajectory, step - trajectory.step, mask, session.store, described)
             mask = cuts.cut(target)
-            seconds = spent(session.device) - begin + stored
+            seconds = spent(session.device) - begin + stored + (0.0 if training else found_rate)
             training.append({"density": mask.density, "steps": trajectory.step - before, "seconds": seconds})
             if session.progress is not None:
                 session.progress(trajectory.step, self.search_steps)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from scratchcard.regimes.regime import Regime
-from scratchcard.setting import setting
+from scratchcard.regimes.regime import Regime, Search
+from scratchcard.setting import SettingError, setting
 
 if TYPE_CHECKING:
     from scratchcard.workloads.recipe import Recipe
@@ -25,14 +26,16 @@ class OneTraining(Regime):
     Attributes:
         search_steps: training steps of the search.
         search_learning_rate: the search's own; None: the recipe's, without its schedule.
-        search_last_rate: where the rate goes until the end, by an equal factor a step (constant between two changes of
-            the mask); None: it is constant. A network that loses weights loses curvature, and bears larger steps.
+        search_rise: by how much the rate has risen at the end, by an equal factor a step (it is constant between two
+            changes of the mask). A network that loses weights loses curvature, and bears larger steps.
+        search_stride: in place of a rate: the rate begins at `search_stride / sqrt(sharpness)`, with the `sharpness` of
+            the loss on the scoring batch at the initial weights. So one number serves networks that differ in scale;
+            the root is what was measured, not derived (docs/findings.md).
 
     Examples:
         >>> from scratchcard.regimes import EMS
-        >>> EMS(search_learning_rate=0.2).recipe(sc.Recipe(learning_rate_schedule="cosine")) == sc.Recipe(
-        ...     learning_rate=0.2
-        ... )
+        >>> recipe = sc.Recipe(learning_rate_schedule="cosine")
+        >>> EMS(search_rise=9).recipe(recipe, rate=0.1, share=0.5) == sc.Recipe(learning_rate=0.1 * 3)
         True
     """
 
@@ -49,17 +52,35 @@ class OneTraining(Regime):
         label=", rate {:g}",
     )
 
-    search_last_rate: float | None = setting(
+    search_rise: float = setting(
+        1.0, help="By how much the search's rate rises until its end", example=8.0, above=0, label=", rising {:g}"
+    )
+    search_stride: float | None = setting(
         None,
-        help="Of the search's training, at its end; it goes there by an equal factor a step",
-        example=0.8,
+        help="In place of a rate: the search's rate begins at this / sqrt(sharpness)",
+        example=1.0,
         above=0,
-        unset="as at its beginning",
-        label=" to {:g}",
+        label=", stride {:g}",
     )
 
-    def recipe(self, recipe: Recipe, share: float = 0.0) -> Recipe:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.search_stride is not None and self.search_learning_rate is not None:
+            raise SettingError(
+                "a search begins at a search_learning_rate or by a search_stride; give one", "search_stride"
+            )
+
+    def first_rate(self, asked: Search) -> float:
+        """The rate at the search's beginning."""
+        if self.search_stride is None:
+            return self.search_learning_rate or asked.workload.recipe.learning_rate
+        from scratchcard.pruning.modes import scored_by
+        from scratchcard.scorers.sharpness import sharpness
+
+        with scored_by(asked.network, self.statistics):
+            return self.search_stride / math.sqrt(sharpness(asked.network, asked.batch, asked.workload.task.loss))
+
+    def recipe(self, recipe: Recipe, rate: float, share: float = 0.0) -> Recipe:
         """How the search trains after a share of its steps, for tickets that are trained by `recipe`."""
-        rate = self.search_learning_rate or recipe.learning_rate
-        rate *= ((self.search_last_rate or rate) / rate) ** share
+        rate *= self.search_rise**share
         return recipe.changed(learning_rate=rate, learning_rate_schedule="constant", warmup_steps=0)

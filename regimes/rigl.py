@@ -98,16 +98,19 @@ class RigL(OneTraining):
         from scratchcard.workloads.stored_training import advance_once
 
         network, batch, session = asked.network, asked.batch, asked.session
-        loss, recipe = asked.workload.task.loss, self.recipe(asked.workload.recipe)
+        loss, recipe = asked.workload.task.loss, asked.workload.recipe
         begin = spent(session.device)
+        rate = self.first_rate(asked)
         how: dict[str, Any] = {"exclude": asked.excluded, "floor": self.floor, "seed": asked.seed}
         mask = keep_top(Random(seed=asked.seed)(network, batch, loss), asked.density, scope=self.scope, **how).to("cpu")
-        trajectory = Trajectory(network, asked.workload.task, recipe, seed=asked.data_seed, device=session.device)
+        trajectory = Trajectory(
+            network, asked.workload.task, self.recipe(recipe, rate), seed=asked.data_seed, device=session.device
+        )
         described = asked.workload.describe() if session.store is not None else {}
         training: list[dict[str, Any]] = []
         for step in (*self.updates, self.search_steps):
             steps = step - trajectory.step
-            trajectory.recipe = self.recipe(asked.workload.recipe, (trajectory.step + step) / 2 / self.search_steps)
+            trajectory.recipe = self.recipe(recipe, rate, (trajectory.step + step) / 2 / self.search_steps)
             stored = advance_once(trajectory, steps, mask, session.store, described)
             with scored_by(network, self.statistics):
                 scores = asked.scorer(network, batch, loss, mask=mask)

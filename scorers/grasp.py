@@ -112,7 +112,7 @@ def gradient_flow(
         def summed(parts: list[Piece]) -> list[Tensor]:
             if len(parts) == 1:
                 with own_generators(network):
-                    return _product(network, parts[0], state, None, mask)
+                    return hessian_product(network, parts[0], state, None, mask)
             with own_generators(network):  # H g needs all of g
                 whole_gradient = sum_of_gradients(network, parts, state)
             direction = without_pruned(dict(zip(leaves, whole_gradient, strict=True)), mask)
@@ -120,7 +120,7 @@ def gradient_flow(
             total: list[Tensor] = []
             with own_generators(network):
                 for piece in parts:
-                    _product(network, piece, state, direction, mask, total)
+                    hessian_product(network, piece, state, direction, mask, total)
             return total
 
         total = in_pieces(summed, network, batch, tempered, state, SECOND_ORDER)
@@ -130,7 +130,7 @@ def gradient_flow(
     return {name: leaf.detach() * total.pop() for name, leaf in leaves.items()}  # each is let go, not all kept beside
 
 
-def _product(
+def hessian_product(
     network: nn.Module,
     piece: Piece,
     state: DetachedState,
@@ -138,10 +138,19 @@ def _product(
     mask: Mask | None,
     total: list[Tensor] | None = None,
 ) -> list[Tensor]:
-    """A piece's part of `H g`; nothing where its loss is linear in the weights. Without a direction the piece has all.
+    """A piece's part of the Hessian's product with a direction; nothing where its loss is linear in the weights.
 
-    One graph serves both: g is differentiated again rather than computed twice, so H and g cannot disagree. With a
-    total it is added there, and of the piece's own gradient only the graph is kept.
+    Without a direction it is the piece's gradient g: one graph serves both, and g is differentiated again rather than
+    computed twice, so H and g cannot disagree. With a total it is added there, and of the piece's own gradient only the
+    graph is kept.
+
+    Examples:
+        >>> from scratchcard.scorers.pieces import whole
+        >>> network, batch = nn.Linear(2, 1, bias=False), (torch.eye(2), torch.zeros(2, 1))
+        >>> state = detached_state(network)  # the loss is (a^2 + b^2) / 2
+        >>> direction = {"weight": torch.tensor([[3.0, 1.0]])}
+        >>> hessian_product(network, whole(batch, nn.functional.mse_loss), state, direction, None)
+        (tensor([[3., 1.]]),)
     """
     leaves = list(state.leaves.values())
     with nullcontext() if direction is None else hollow_gradients(leaves):

@@ -61,7 +61,8 @@ class _Method(_Part):
     rewind_step: Count | None = None
     search_steps: Count | None = None
     search_learning_rate: Number | None = None
-    search_last_rate: Number | None = None
+    search_rise: Number | None = None
+    search_stride: Number | None = None
     pace: Number | None = None
     update_steps: Count | None = None
     drop_fraction: Number | None = None

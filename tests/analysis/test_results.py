@@ -36,7 +36,8 @@ NAMES = [
     *(
         "search_steps",
         "search_learning_rate",
-        "search_last_rate",
+        "search_rise",
+        "search_stride",
         "pace",
         "update_steps",
         "drop_fraction",
@@ -65,7 +66,7 @@ INTEGERS = {
     "results_version",
 }
 REALS = {
-    *("search_learning_rate", "search_last_rate", "pace", "drop_fraction", "update_share"),
+    *("search_learning_rate", "search_rise", "search_stride", "pace", "drop_fraction", "update_share"),
     *("density", "towards", "effective_density", "test_accuracy", "test_loss", "validation_accuracy"),
     *("validation_loss", "pruning_seconds", "passes", "training_seconds", "wall_seconds"),
 }
