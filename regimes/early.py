@@ -114,7 +114,7 @@ class Early(Regime):
                 start = copy_state(network)
             if trajectory.step < step:
                 stored += advance_once(trajectory, step - trajectory.step, mask, session.store, described)
-            mask = cuts.cut(target)
+            mask = cuts.cut(target, step / self.search_steps)
             seconds = spent(session.device) - begin + stored
             training.append({"density": mask.density, "steps": trajectory.step - before, "seconds": seconds})
             if session.progress is not None:

@@ -11,6 +11,8 @@ from scratchcard.registry import lookup, members
 from scratchcard.scorers.gauss_newton import GaussNewton
 from scratchcard.scorers.grasp import GraSP, GraSPAbs
 from scratchcard.scorers.magnitude import Magnitude
+from scratchcard.scorers.magnitude_increase import MagnitudeIncrease
+from scratchcard.scorers.movement import Movement
 from scratchcard.scorers.random import Random
 from scratchcard.scorers.scorer import Batch, Loss, NoEffectWarning, Scorer
 from scratchcard.scorers.snip import SNIP
@@ -27,6 +29,8 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
     "gauss_newton": GaussNewton,
     "synflow": SynFlow,
     "synflow_l2_data": SynFlowL2Data,
+    "movement": Movement,
+    "magnitude_increase": MagnitudeIncrease,
 }
 
 
@@ -93,6 +97,8 @@ __all__ = [
     "GraSPAbs",
     "Loss",
     "Magnitude",
+    "MagnitudeIncrease",
+    "Movement",
     "NoEffectWarning",
     "Random",
     "Scorer",
