@@ -210,8 +210,7 @@ class Setting:
             SettingError: it stands for none that the setting can have.
         """
         try:
-            several = get_origin(self.plain_type) is tuple and text[:1] not in '["'
-            several = several and ("," in text or get_args(self.plain_type)[-1] is ...)
+            several = get_origin(self.plain_type) is tuple and "," in text and text[:1] not in '["'
             value = None if text.strip().lower() == "none" else json.loads(f"[{text}]" if several else text)
             return self.checked(value, owner)
         except (ValueError, RecursionError):

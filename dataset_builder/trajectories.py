@@ -55,7 +55,7 @@ def record_trajectory(
         >>> from scratchcard.score_tables.table_file import TableFile
         >>> from pathlib import Path
         >>> TableFile.open(Path("t.parquet")).rows  # all weights at the first look, and those it kept at the second
-        66074
+        66075
     """
     slow, search = recording.make_slow(), recording.make_regime()
     assert isinstance(search, Early)  # noqa: S101  (what this is called for)
