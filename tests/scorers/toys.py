@@ -15,7 +15,7 @@ from scratchcard.scorers import SCORERS, make_scorer
 from scratchcard.scorers.scorer import Batch, Scorer
 from scratchcard.scorers.since_start import SinceStart
 
-UPFRONT = tuple(name for name, made in SCORERS.items() if not (isinstance(made, type) and issubclass(made, SinceStart)))
+UPFRONT = tuple(name for name in SCORERS if not isinstance(make_scorer(name), SinceStart))
 """Scorers that score a network as it is."""
 
 
