@@ -163,7 +163,8 @@ class _Parsed(click.ParamType[Any]):
         """The value as the setting has it."""
         if not isinstance(value, str):
             return value
-        return self.declared.parsed(f"[{value}]" if value.isdigit() else value, "the option")
+        one = value.isdigit() and str not in get_args(self.declared.plain_type)
+        return self.declared.parsed(f"[{value}]" if one else value, "the option")
 
 
 def regime_options(command: Any) -> Any:
