@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from scratchcard.apply.shipped import FALLBACK, opened
 from scratchcard.apply.ticket_library import LaidTicket, TicketLibrary
 from scratchcard.artefacts.json_file import declared
 from scratchcard.dataset_builder.feature_network import SCORED
-from scratchcard.dataset_builder.features import compute_features, prepared_scorers
+from scratchcard.dataset_builder.features import compute_features, looks_for, prepared_scorers
+from scratchcard.dataset_builder.looks import Looks
 from scratchcard.meta.bundle import load_bundle
 from scratchcard.meta.predictor import Predictor
 from scratchcard.pruning.mask import Mask
@@ -51,6 +53,8 @@ class PredictedScorer(Scorer):
         source: where the predictor came from, for the provenance.
         tickets: stored tickets. Where one of them is of the batch's task and fits the network (`TicketLibrary.lay`),
             its matched weights are what is predicted, from first round to last; elsewhere the predictor scores.
+        scorers: of the features that are scores.
+        looks: of the search that it scores in, where the predictor reads how weights moved; tickets are not laid there.
 
     Examples:
         >>> scorer = PredictedScorer.from_bundle("policy", density=0.25)
@@ -69,6 +73,7 @@ class PredictedScorer(Scorer):
     source: str = ""
     tickets: TicketLibrary | None = None
     scorers: Mapping[str, Scorer] = field(default_factory=lambda: SCORED, repr=False, compare=False)
+    looks: Looks | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_density(self.density)
@@ -90,7 +95,18 @@ class PredictedScorer(Scorer):
         return f"PredictedScorer({fitted}{tickets}, density={self.density})"
 
     def _laid(self, network: nn.Module, batch: Batch, mask: Mask | None) -> LaidTicket | None:
-        return None if self.tickets is None or mask is not None else self.tickets.lay(network, batch, self.density)
+        if self.tickets is None or mask is not None or self.looks is not None:
+            return None
+        return self.tickets.lay(network, batch, self.density)
+
+    def from_start(self, network: nn.Module, done: Callable[[], float]) -> Scorer:
+        """With looks of its own in each search, if the predictor reads features of movement; else itself.
+
+        Raises:
+            ValueError: the predictor needs a feature that this release does not compute.
+        """
+        looks = looks_for(self.predictor.features, network, done)
+        return self if looks is None else replace(self, looks=looks)
 
     def prepare(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scorer:
         """The scorer of one multi-shot sequence on `network`: the ticket that was found to fit it, or this one.
@@ -121,7 +137,8 @@ class PredictedScorer(Scorer):
         scores: dict[str, Tensor] = {}  # each layer's memory as it comes, not while the criteria score
         seen = Seen.of(self.predictor) if mask is None else None
         names, scorers = self.predictor.features, self.scorers
-        blocks = compute_features(network, batch, loss, mask=mask, density=self.density, names=names, scorers=scorers)
+        how: dict[str, Any] = {"names": names, "scorers": scorers, "looks": self.looks}
+        blocks = compute_features(network, batch, loss, mask=mask, density=self.density, **how)
         for block in blocks:
             if seen is not None:
                 seen.look_at(block)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -73,6 +74,11 @@ class StackedScorer(Scorer):
     def prepare(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scorer:
         """The scorer of one multi-shot sequence: `first` has scored, unless it does in every round; `second` will."""
         return self if self.every_round else self._stand_in(network, batch, loss, mask)
+
+    def from_start(self, network: nn.Module, done: Callable[[], float]) -> Scorer:
+        """With `first` as it is in this search; `second` sees scores in place of weights, which have no such start."""
+        first = self.first.from_start(network, done)
+        return self if first is self.first else replace(self, first=first)
 
     def _stand_in(self, network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None) -> StandInScorer:
         scores = self.first(network, batch, loss, mask=mask)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,15 +18,16 @@ from scratchcard.artefacts.files import remove_unfinished
 from scratchcard.artefacts.leases import Leases
 from scratchcard.artefacts.share import Share
 from scratchcard.artefacts.store import Store
-from scratchcard.dataset_builder.features import FEATURES, compute_features
+from scratchcard.dataset_builder.features import compute_features
 from scratchcard.dataset_builder.recording import Recording
-from scratchcard.dataset_builder.table_folder import claim, complete_manifest, is_listed, is_table, is_whole
-from scratchcard.dataset_builder.targets import TARGETS, Targets
+from scratchcard.dataset_builder.table_folder import claim, complete_manifest, is_listed, is_table, is_whole, schema_of
+from scratchcard.dataset_builder.targets import REPEAT_OFFSET, Targets
+from scratchcard.dataset_builder.trajectories import record_trajectory
 from scratchcard.pruning.modes import scored_by
 from scratchcard.pruning.state import load_state
 from scratchcard.score_tables.manifest import MANIFEST, read_seconds, write_seconds
 from scratchcard.score_tables.place import Place, place_of, written_whole
-from scratchcard.score_tables.schema import TABLE_VERSION, TableBlock, TableSchema
+from scratchcard.score_tables.schema import TableBlock
 from scratchcard.score_tables.table import ScoreTable
 from scratchcard.score_tables.writer import TableWriter, file_name
 from scratchcard.scorers import make_scorer
@@ -37,9 +38,6 @@ from scratchcard.workloads.workload import Workload
 
 LEASES = ".leases"
 ROUNDS = ".rounds"
-REPEAT_OFFSET = 1_000_003
-"""Added to the seed for the data order of the second slow ticket."""
-
 __all__ = ["REPEAT_OFFSET", "Recording", "build"]
 
 
@@ -63,7 +61,7 @@ def build(
         out: folder of the table, of this machine or in an object store (`s3://bucket/table`, see `place_of`). There
             each file appears whole, and the manifest last; what a seed's slow regime has done so far is not kept, and
             no two builds of one table may run at once.
-        recording: the slow regime; IMS with SynFlow by default.
+        recording: the slow regime; IMS with SynFlow by default. Or an early one, whose looks are recorded.
         session: where and how. Seeds are built at once by its `jobs` or `dask`: a cluster's workers that see `out`
             write there, others send what they built, so that a seed's file must fit their memory and this process's.
             The slow regime's trainings are kept in its `store`, for others to share; by default in a hidden folder of
@@ -106,7 +104,7 @@ def build(
         stack.callback(remove_unfinished, desk)  # what killed workers were writing
         leases = stack.enter_context(Leases(desk / LEASES))
         with leases.waited_for(MANIFEST):
-            claim(out, workload, recording.describe())
+            claim(out, workload, recording)
         missing = [seed for seed in seeds if not is_whole(out / file_name(workload.name, seed))]
         share = Share(
             {file_name(workload.name, seed): seed for seed in missing},
@@ -235,6 +233,22 @@ def _build_seed(workload: Workload, seed: int, out: Place, desk: Path, recording
             rounds.rmdir()
             rounds.parent.rmdir()
         return
+    name, schema = file_name(workload.name, seed), schema_of(recording)
+    record = record_trajectory if recording.is_early else _record_rounds
+    seconds = record(
+        workload, seed, recording, session, lambda about: TableWriter(schema, out / name, workload.name, seed, about)
+    )
+    write_seconds(out, name, seconds | {"seconds": time.perf_counter() - begin})
+
+
+def _record_rounds(
+    workload: Workload,
+    seed: int,
+    recording: Recording,
+    session: Session,
+    open_writer: Callable[[dict[str, Any]], TableWriter],
+) -> dict[str, Any]:
+    """The rows of a slow regime's start, or of the networks that its rounds left; returns what took how long."""
     first, second = (session.part(0, 2), session.part(1, 2)) if recording.repeat else (session, None)
     find = partial(recording.make_regime().find, workload, make_scorer(recording.scorer, seed), recording.density, seed)
     found = find(first)
@@ -243,26 +257,17 @@ def _build_seed(workload: Workload, seed: int, out: Place, desk: Path, recording
     network = workload.build(seed, **session.placement)
     load_state(network, found.start)
     batch = workload.scoring_batch(seed, **session.placement)
-    schema = TableSchema(TABLE_VERSION, (*FEATURES, *TARGETS))
-    metadata = {
+    about = {
         "kept": found.mask.kept,
         "kept_by_both": None if repeat is None else (found.mask & repeat.mask).kept,
         "training": [{key: entry[key] for key in entry if key != "seconds"} for entry in found.training],
         "scoring_batch": workload.scoring(seed),
     }
-    with (
-        scored_by(network, recording.make_regime().statistics),
-        TableWriter(schema, out / file_name(workload.name, seed), workload.name, seed, metadata) as writer,
-    ):
+    with scored_by(network, recording.make_regime().statistics), open_writer(about) as writer:
         for number in range(found.rounds if recording.every_round else 1):
             mask = None if number == 0 else found.mask_after(number).to(session.device)
             for block in compute_features(network, batch, workload.task.loss, mask=mask, density=recording.density):
                 columns = {name: block.values[:, i] for i, name in enumerate(block.names)}
                 columns |= targets.columns(block.parameter, block.indices, number)
                 writer.write(TableBlock(workload.name, seed, number, block.parameter, block.indices, columns))
-    seconds = {
-        "slow_seconds": found.seconds,
-        "training_seconds": [entry["seconds"] for entry in found.training],
-        "seconds": time.perf_counter() - begin,
-    }
-    write_seconds(out, file_name(workload.name, seed), seconds)
+    return {"slow_seconds": found.seconds, "training_seconds": [entry["seconds"] for entry in found.training]}

@@ -36,7 +36,7 @@ class Feature:
 
     Attributes:
         needs: what `NetworkPicture.take` must score or observe.
-        rank: the `(number, scope)` to rank, if it is a rank.
+        ranks: the `(number, scope)` to rank, if it is made of ranks.
 
     Examples:
         >>> feature = BY_NAME["snip"]
@@ -47,7 +47,7 @@ class Feature:
     column: Column
     formula: Formula
     needs: frozenset[str] = frozenset()
-    rank: tuple[str, str] | None = None
+    ranks: tuple[tuple[str, str], ...] = ()
 
 
 _SOURCES = {
@@ -91,7 +91,7 @@ def _ranked(what: str, scope: str, description: str) -> Feature:
         return layer.rank(what, scope, part)
 
     label = "saliency" if what == "snip" else what
-    return Feature(_column(f"{label}_rank_{scope}", "rank", description), formula, _needs(what), (what, scope))
+    return Feature(_column(f"{label}_rank_{scope}", "rank", description), formula, _needs(what), ((what, scope),))
 
 
 def _unit(name: str, side: str, transform: str, description: str, what: str, number: str = "") -> Feature:

@@ -8,8 +8,9 @@ from functools import cached_property
 import numpy as np
 
 from scratchcard.dataset_builder.activations import Activity, LayerActivity, UnitStatistics
-from scratchcard.dataset_builder.feature_network import NetworkPicture, Scale
+from scratchcard.dataset_builder.feature_network import NetworkPicture
 from scratchcard.dataset_builder.pairs import LayerPairs
+from scratchcard.dataset_builder.scales import Scale
 from scratchcard.dataset_builder.share_ranks import ascending, share_ranks
 from scratchcard.dataset_builder.shelf import parts
 

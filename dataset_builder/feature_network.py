@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from scratchcard.dataset_builder.activations import Activity, observe
+from scratchcard.dataset_builder.looks import LOOKED, Looks
 from scratchcard.dataset_builder.pairs import Pairs
+from scratchcard.dataset_builder.scales import Scale
 from scratchcard.dataset_builder.shelf import Shelf, array, parts
 from scratchcard.dataset_builder.units import Units
 from scratchcard.pruning.mask import Mask
@@ -28,64 +29,6 @@ SCORED: dict[str, Scorer] = {"synflow": SynFlow(), "synflow_l2_data": SynFlowL2D
 """Criteria that come from a scorer; magnitude and SNIP are made from weight and gradient on the fly."""
 
 
-@dataclass(frozen=True)
-class Scale:
-    """Extent of one number over kept weights; all 0 where there is none.
-
-    Attributes:
-        low, high: smallest and largest.
-        mean: `E |s|`.
-        rms: `sqrt(E s^2)`.
-
-    Examples:
-        >>> scale = Scale.of(np.array([-3.0, 4.0]))
-        >>> scale.low, scale.high, scale.mean, round(scale.rms, 3)
-        (-3.0, 4.0, 3.5, 3.536)
-        >>> Scale.joined([Scale.of(np.array([1.0])), Scale.of(np.array([3.0]))]).mean
-        2.0
-    """
-
-    count: int
-    low: float
-    high: float
-    mean: float
-    rms: float
-
-    @classmethod
-    def of(cls, values: np.ndarray) -> Scale:
-        """Of `(n,)` numbers, summed in float64 a chunk at a time."""
-        if not values.size:
-            return cls(0, 0.0, 0.0, 0.0, 0.0)
-        total, squares = 0.0, 0.0
-        largest = max(abs(float(values.min())), abs(float(values.max()))) or 1.0
-        for chosen in parts(values.size):
-            part = np.abs(values[chosen].astype(np.float64)) / largest
-            total += float(part.sum())
-            squares += float(part @ part)
-        n = values.size
-        return cls(n, float(values.min()), float(values.max()), largest * total / n, largest * math.sqrt(squares / n))
-
-    @classmethod
-    def joined(cls, scales: Collection[Scale]) -> Scale:
-        """Of several layers together."""
-        scales = [scale for scale in scales if scale.count]
-        if not scales:
-            return cls(0, 0.0, 0.0, 0.0, 0.0)
-        count = sum(scale.count for scale in scales)
-        largest = max(scale.rms for scale in scales) or 1.0
-        return cls(
-            count,
-            min(scale.low for scale in scales),
-            max(scale.high for scale in scales),
-            sum(scale.mean * (scale.count / count) for scale in scales),
-            largest * math.sqrt(sum((scale.rms / largest) ** 2 * (scale.count / count) for scale in scales)),
-        )
-
-    def times(self, factor: float) -> Scale:
-        """Of the numbers times a factor >= 0."""
-        return Scale(self.count, *(factor * x for x in (self.low, self.high, self.mean, self.rms)))
-
-
 @dataclass(frozen=True, eq=False)
 class NetworkPicture:
     """A network at `w * mask`, as far as the features asked for need it.
@@ -98,6 +41,7 @@ class NetworkPicture:
         units: input and output units of each layer.
         density: asked for.
         pairs: samples and Gauss-Newton step, or None if no feature needs them.
+        looks: of the search that trains the network, or None if no feature needs them.
         shelf: where the numbers lie.
 
     Examples:
@@ -119,6 +63,7 @@ class NetworkPicture:
     activity: Activity | None
     density: float
     pairs: Pairs | None = None
+    looks: Looks | None = None
     shelf: Shelf = field(default_factory=lambda: Shelf(0))
 
     @classmethod
@@ -131,6 +76,7 @@ class NetworkPicture:
         density: float,
         needs: Collection[str],
         scorers: Mapping[str, Scorer] = SCORED,
+        looks: Looks | None = None,
     ) -> NetworkPicture:
         """Score and observe what is in `needs`: names in `scorers`, `"gradients"`, `"activity"`, `"pairs"`."""
         weights = prunable(network)
@@ -158,7 +104,7 @@ class NetworkPicture:
         shelf.tidy()
         detached = {name: weight.detach() for name, weight in weights.items()}
         pairs = Pairs.take(network, batch, loss, mask) if "pairs" in needs else None
-        return cls(detached, mask, units, found, criteria, activity, density, pairs, shelf)
+        return cls(detached, mask, units, found, criteria, activity, density, pairs, looks, shelf)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -184,6 +130,10 @@ class NetworkPicture:
         choice = part if indices is None else indices[part]
         if what in self.criteria:
             return np.asarray(self.criteria[what][name][0][choice])
+        if what in LOOKED:
+            if self.looks is None:
+                raise ValueError(f"{what} needs the looks of a search, which were not given")
+            return self.looks.values(what, name, choice)
         if what in ("weight", "magnitude"):
             weight: np.ndarray = array(self.weights[name])[choice]
             return np.abs(weight) if what == "magnitude" else weight

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from torch import nn
 
-from scratchcard.dataset_builder import feature_columns, pair_columns
+from scratchcard.dataset_builder import feature_columns, movement_columns, pair_columns
 from scratchcard.dataset_builder.feature_columns import FEATURES, Feature
 from scratchcard.dataset_builder.feature_layer import LayerPicture
 from scratchcard.dataset_builder.feature_network import SCORED, NetworkPicture
+from scratchcard.dataset_builder.looks import Looks
+from scratchcard.dataset_builder.movement_columns import LOOK_GRADIENTS, LOOKS, MOVEMENT_FEATURES
 from scratchcard.dataset_builder.pair_columns import PAIR_FEATURES
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.schedules import check_density
@@ -18,15 +20,23 @@ from scratchcard.registry import lookup
 from scratchcard.score_tables.schema import Column, FeatureBlock
 from scratchcard.scorers.scorer import Batch, Loss, Scorer
 
-__all__ = ["FEATURES", "PAIR_FEATURES", "column", "compute_features", "prepared_scorers"]
+__all__ = [
+    "FEATURES",
+    "MOVEMENT_FEATURES",
+    "PAIR_FEATURES",
+    "column",
+    "compute_features",
+    "looks_for",
+    "prepared_scorers",
+]
 
-_KNOWN = feature_columns.BY_NAME | pair_columns.BY_NAME
+_KNOWN = feature_columns.BY_NAME | pair_columns.BY_NAME | movement_columns.BY_NAME
 
 _LARGEST = float(np.finfo(np.float32).max)
 
 
 def column(name: str) -> Column:
-    """The column of a feature, of `FEATURES` or `PAIR_FEATURES`.
+    """The column of a feature, of `FEATURES`, `PAIR_FEATURES` or `MOVEMENT_FEATURES`.
 
     Raises:
         ValueError: no such feature; says which is nearest.
@@ -48,6 +58,7 @@ def compute_features(
     names: Sequence[str] | None = None,
     rows: int = 2**18,
     scorers: Mapping[str, Scorer] = SCORED,
+    looks: Looks | None = None,
 ) -> Iterator[FeatureBlock]:
     """Features of the kept weights, in blocks of at most `rows` weights, layer by layer in prunable order.
 
@@ -66,13 +77,15 @@ def compute_features(
         mask: the kept weights; None keeps all.
         density: that the coming mask shall have; the feature `density`.
         names: the features, in the order of the blocks' columns; all of `FEATURES` by default, those of
-            `PAIR_FEATURES` too if named. Only what they need is computed: the four of the thesis need no activations.
+            `PAIR_FEATURES` and `MOVEMENT_FEATURES` too if named. Only what they need is computed: the four of the
+            thesis need no activations.
         rows: bound on a block's weights, and so on memory.
         scorers: of the features that are scores; `prepared_scorers` spare work over several rounds.
+        looks: of the search that trains the network, see `looks_for`; they take this look too, before all else.
 
     Raises:
         ValueError: unknown or doubled names, a density outside (0, 1], nothing to prune, a mask of another
-            layout or without kept weights, or features that are not finite.
+            layout or without kept weights, features that are not finite, or features of movement without looks.
 
     Examples:
         >>> network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
@@ -91,7 +104,16 @@ def compute_features(
     check_density(density)
     if mask is not None and not mask.kept:
         raise ValueError("the mask keeps no weight, so there is nothing to compute features of")
-    picture = NetworkPicture.take(network, batch, loss, mask, density, _needs(features), scorers)
+    needs = _needs(features)
+    if looks is not None:
+        looks.see(network, batch, loss, mask)
+    elif LOOKS in needs:
+        moving = ", ".join(feature.column.name for feature in features if LOOKS in feature.needs)
+        raise ValueError(
+            "features of movement are known at the looks of a search that trains, and here is none: take a regime that "
+            f"trains in between (EMS, ESS, ISS or IMS), or features without {moving}"
+        )
+    picture = NetworkPicture.take(network, batch, loss, mask, density, needs, scorers, looks)
     return _blocks(picture, features, rows)
 
 
@@ -114,13 +136,32 @@ def prepared_scorers(names: Sequence[str], network: nn.Module, batch: Batch, los
     return {name: scorer.prepare(network, batch, loss) for name, scorer in SCORED.items() if name in needs}
 
 
+def looks_for(names: Sequence[str], network: nn.Module, done: Callable[[], float]) -> Looks | None:
+    """What the looks of a search see of a network that is about to be trained; None if no feature needs it.
+
+    Args:
+        names: features, as for `compute_features`.
+        network: with its initial weights.
+        done: see `Scorer.from_start`.
+
+    Raises:
+        ValueError: an unknown name.
+
+    Examples:
+        >>> looks_for(["snip"], nn.Linear(4, 2), lambda: 1.0) is None
+        True
+    """
+    needs = _needs([lookup(_KNOWN, "features", name) for name in names])
+    return Looks(network, done, gradients=LOOK_GRADIENTS in needs) if LOOKS in needs else None
+
+
 def _needs(features: Sequence[Feature]) -> frozenset[str]:
     return frozenset[str]().union(*(feature.needs for feature in features))
 
 
 def _blocks(picture: NetworkPicture, features: list[Feature], rows: int) -> Iterator[FeatureBlock]:
     names = tuple(feature.column.name for feature in features)
-    ranks = [feature.rank for feature in features if feature.rank is not None]
+    ranks = [rank for feature in features for rank in feature.ranks]
     for parameter in picture.names:
         layer = LayerPicture(picture, parameter, ranks)
         picture.shelf.tidy()

@@ -8,8 +8,9 @@ from typing import Any
 from scratchcard.artefacts.destination import check_own
 from scratchcard.artefacts.json_file import as_read, find_json
 from scratchcard.artefacts.version import RESULTS_VERSION, versions
-from scratchcard.dataset_builder.features import FEATURES
-from scratchcard.dataset_builder.targets import TARGETS
+from scratchcard.dataset_builder.features import FEATURES, MOVEMENT_FEATURES
+from scratchcard.dataset_builder.recording import Recording
+from scratchcard.dataset_builder.targets import LOOK_TARGETS, TARGETS
 from scratchcard.score_tables.manifest import MANIFEST, SECONDS, read_manifest, read_seconds, write_manifest
 from scratchcard.score_tables.place import Place, remove_folder
 from scratchcard.score_tables.schema import TABLE_VERSION, TableSchema
@@ -59,7 +60,18 @@ def is_listed(out: Place, files: Iterable[str]) -> bool:
     return isinstance(listed, dict) and set(files) <= set(listed)
 
 
-def check_columns(out: Place) -> None:
+def schema_of(recording: Recording) -> TableSchema:
+    """The columns of a table: all features and targets, of a trajectory the features of movement too.
+
+    Examples:
+        >>> len(schema_of(Recording("ISS")).features), len(schema_of(Recording("EMS")).features)
+        (46, 56)
+    """
+    early = (*FEATURES, *MOVEMENT_FEATURES, *LOOK_TARGETS)
+    return TableSchema(TABLE_VERSION, early if recording.is_early else (*FEATURES, *TARGETS))
+
+
+def check_columns(out: Place, wanted: TableSchema) -> None:
     """Refuse a table whose files have other columns than those that this release would add, before any is made.
 
     Raises:
@@ -67,9 +79,8 @@ def check_columns(out: Place) -> None:
 
     Examples:
         >>> from pathlib import Path
-        >>> check_columns(Path("nowhere"))
+        >>> check_columns(Path("nowhere"), schema_of(Recording()))
     """
-    wanted = TableSchema(TABLE_VERSION, (*FEATURES, *TARGETS))
     paths: list[Place] = sorted(out.glob("[!.]*.parquet"))
     for path in paths:
         try:
@@ -89,13 +100,13 @@ def check_columns(out: Place) -> None:
         )
 
 
-def claim(out: Place, workload: Workload, recording: Mapping[str, Any]) -> None:
+def claim(out: Place, workload: Workload, recording: Recording) -> None:
     """Note in the manifest what this folder's table is made of.
 
     Args:
         out: the folder.
         workload: that seeds are added of.
-        recording: described, as plain JSON.
+        recording: what the table records.
 
     Raises:
         ValueError: the folder holds a table made with other settings, or with other columns.
@@ -104,15 +115,15 @@ def claim(out: Place, workload: Workload, recording: Mapping[str, Any]) -> None:
     Examples:
         >>> from pathlib import Path
         >>> workload = Workload("lenet_300_100", sc.load_task("digits"))
-        >>> claim(Path("claimed"), workload, sc.Recording(density=0.02).describe())
-        >>> claim(Path("claimed"), workload, sc.Recording(density=0.05).describe())
+        >>> claim(Path("claimed"), workload, sc.Recording(density=0.02))
+        >>> claim(Path("claimed"), workload, sc.Recording(density=0.05))
         Traceback (most recent call last):
             ...
         ValueError: claimed holds an unfinished table (0 seeds built) made with another recording (density ...
     """
     check_own(out, "a score table", is_table)
     versions_asked = {"table_version": TABLE_VERSION, "results_version": RESULTS_VERSION}
-    asked = as_read({"recording": recording, "workload": workload.describe()} | versions_asked)
+    asked = as_read({"recording": recording.describe(), "workload": workload.describe()} | versions_asked)
     manifest = read_manifest(out) if (out / MANIFEST).exists() else {}
     stored = {
         "recording": manifest.get("recording", asked["recording"]),
@@ -126,7 +137,7 @@ def claim(out: Place, workload: Workload, recording: Mapping[str, Any]) -> None:
             f"{out} holds {_progress(out, manifest)} made with another {' and '.join(differs)} "
             f"({'; '.join(how[:SHOWN])}{more}); go on with its settings, choose another folder, or delete it"
         )
-    check_columns(out)
+    check_columns(out, schema_of(recording))
     if not manifest or workload.name not in manifest["workloads"]:
         workloads = manifest.get("workloads", {}) | {workload.name: asked["workload"]}
         made_of = {"recording": asked["recording"], "workloads": workloads} | versions_asked

@@ -36,7 +36,7 @@ def evaluate_predictor(
     `mse` = mean (y - p)² and `r2` = 1 - Σ (y - p)² / Σ (y - mean y)².
 
     For each network (workload, seed and round) and as means over a round's networks, of the slow ticket (`kept`, or the
-    predictor's own target where that is 0 or 1 too):
+    predictor's own target where that is 0 or 1 too; of several slow tickets what more than half of them keep):
     `average_precision` of the scores; `roc_auc`, the share of pairs of a kept and a pruned weight in which the kept one
     scores higher (ties half); `overlap`, the share of the ticket's weights that are among as many
     weights of the highest scores, ties counted as their expectation under a random order; `noise_ceiling`,
@@ -111,7 +111,7 @@ def _figures(
                 if predictor.target in columns and predictor.objective != "ranking":
                     sums.setdefault(number, Sums()).add(block.columns[predictor.target].astype(np.float64), predicted)
                 if ticket in columns:
-                    kept.append(block.columns[ticket] > 0)
+                    kept.append(block.columns[ticket] > 0.5)
                 if ticket == "kept" and "kept_repeat" in columns:
                     repeat.append(block.columns["kept_repeat"])
             if not scores:

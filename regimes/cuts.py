@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class Cuts:
     """The cuts of a regime that trains in between: each at the weights that the network has, within the last one.
 
+    It is made while the network has its initial weights, which the scorer is shown (`Scorer.from_start`).
+
     Examples:
         >>> from scratchcard.regimes import USS
         >>> task = sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2)
@@ -31,18 +33,28 @@ class Cuts:
     """
 
     def __init__(self, regime: Regime, asked: Search, scorings: int) -> None:
+        from scratchcard.scorers.scorer import check_scorer
+
         self._regime, self._asked, self._scorings = regime, asked, scorings
+        self._done = 0.0
+        self._scorer = check_scorer(asked.scorer).from_start(asked.network, lambda: self._done)
         self._last: Pruned | None = None
         self._survived: dict[str, Tensor] = {}
 
-    def cut(self, density: float) -> Mask:
-        """Score and prune to `density`, in so many scorings; the mask, on the CPU."""
+    def cut(self, density: float, done: float = 1.0) -> Mask:
+        """Score and prune to `density`, in so many scorings; the mask, on the CPU.
+
+        Args:
+            density: of all prunable weights.
+            done: the share of the search's training that is done, in (0, 1]; see `Scorer.from_start`.
+        """
         regime, asked = self._regime, self._asked
+        self._done = done
         pruned = prune_upfront(
             asked.network,
             asked.batch,
             asked.workload.task.loss,
-            asked.scorer,
+            self._scorer,
             density,
             rounds=self._scorings,
             scope=regime.scope,

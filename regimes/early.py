@@ -109,7 +109,7 @@ class Early(OneTraining):
                 start = copy_state(network)
             if trajectory.step < step:
                 stored += advance_once(trajectory, step - trajectory.step, mask, session.store, described)
-            mask = cuts.cut(target)
+            mask = cuts.cut(target, step / self.search_steps)
             seconds = spent(session.device) - begin + stored + (0.0 if training else found_rate)
             training.append({"density": mask.density, "steps": trajectory.step - before, "seconds": seconds})
             if session.progress is not None:

@@ -131,7 +131,7 @@ class Iterative(Regime):
                     )
                 rewind = dict(record.snapshots[self.rewind_step])
             begin = spent(session.device)
-            mask = cuts.cut(target)
+            mask = cuts.cut(target, number / self.rounds)
             training.append(
                 {
                     "density": mask.density,

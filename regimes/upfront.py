@@ -101,10 +101,9 @@ def prune_upfront(
     from scratchcard.pruning.cut import by_lot, keep_top
     from scratchcard.pruning.mask import Mask
     from scratchcard.pruning.parameters import count, matching, prunable
-    from scratchcard.scorers.scorer import Scorer
+    from scratchcard.scorers.scorer import check_scorer
 
-    if not isinstance(scorer, Scorer):
-        raise ValueError(f"{scorer!r} is no scorer: expected a subclass of scratchcard.Scorer, which has `prepare`")
+    check_scorer(scorer)
     weights = prunable(network)
     start = Mask.dense(network) if within is None else within
     excluded = matching(weights, exclude) | start.excluded

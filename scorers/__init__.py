@@ -11,6 +11,8 @@ from scratchcard.registry import lookup, members
 from scratchcard.scorers.gauss_newton import GaussNewton
 from scratchcard.scorers.grasp import GraSP, GraSPAbs
 from scratchcard.scorers.magnitude import Magnitude
+from scratchcard.scorers.magnitude_increase import MagnitudeIncrease
+from scratchcard.scorers.movement import Movement
 from scratchcard.scorers.prospr import ProsPr
 from scratchcard.scorers.random import Random
 from scratchcard.scorers.scorer import Batch, Loss, NoEffectWarning, Scorer
@@ -29,6 +31,8 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
     "prospr": ProsPr,
     "synflow": SynFlow,
     "synflow_l2_data": SynFlowL2Data,
+    "movement": Movement,
+    "magnitude_increase": MagnitudeIncrease,
 }
 
 
@@ -95,6 +99,8 @@ __all__ = [
     "GraSPAbs",
     "Loss",
     "Magnitude",
+    "MagnitudeIncrease",
+    "Movement",
     "NoEffectWarning",
     "ProsPr",
     "Random",

@@ -91,6 +91,39 @@ class Scorer(Protocol):
         """
         return self
 
+    def from_start(self, network: nn.Module, done: Callable[[], float]) -> Scorer:
+        """The scorer of one search that trains and begins at the weights that `network` has now; as a rule itself.
+
+        Every regime that trains in between calls it once, before any training. A scorer that compares with the initial
+        weights, or that remembers what earlier looks of the search saw, returns another one, for this search alone. A
+        search that goes on after an interruption takes all its looks again (only trainings are read from the store), so
+        that no state need be kept. At a look's cut the scorer may be called several times, once a shot.
+
+        Args:
+            network: with its initial weights; it is trained in place from then on.
+            done: says when it is called which share of the search's training is done, in (0, 1]; each look has another.
+        """
+        return self
+
+
+def check_scorer(scorer: object) -> Scorer:
+    """What was given, if it is a scorer.
+
+    Raises:
+        ValueError: it is none.
+
+    Examples:
+        >>> check_scorer(sc.make_scorer("snip"))
+        SNIP()
+        >>> check_scorer(len)
+        Traceback (most recent call last):
+            ...
+        ValueError: <built-in function len> is no scorer: expected a subclass of scratchcard.Scorer, which has `prepare`
+    """
+    if not isinstance(scorer, Scorer):
+        raise ValueError(f"{scorer!r} is no scorer: expected a subclass of scratchcard.Scorer, which has `prepare`")
+    return scorer
+
 
 def check_mask(network: nn.Module, mask: Mask | None) -> dict[str, nn.Parameter]:
     """The prunable weights of `network`, after a check that `mask` is one of theirs.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,6 +92,11 @@ class SharedScorer(Scorer):
         """What the scorer prepares for a multi-shot sequence; itself, if it prepares nothing."""
         prepared = self.scorer.prepare(network, batch, loss, mask=mask)
         return self if prepared is self.scorer else prepared
+
+    def from_start(self, network: nn.Module, done: Callable[[], float]) -> Scorer:
+        """What the scorer is in a search; itself, if that is no other: what depends on a search cannot be shared."""
+        begun = self.scorer.from_start(network, done)
+        return self if begun is self.scorer else begun
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
         """See `scorers.Scorer`."""

@@ -15,8 +15,7 @@ from scratchcard.artefacts.json_file import find_json, write_json
 from scratchcard.artefacts.store import Store
 from scratchcard.artefacts.version import RESULTS_VERSION
 from scratchcard.dataset_builder.build import Recording, build
-from scratchcard.dataset_builder.features import FEATURES
-from scratchcard.dataset_builder.targets import TARGETS
+from scratchcard.dataset_builder.table_folder import schema_of
 from scratchcard.meta.arrays import plain
 from scratchcard.meta.bundle import load_bundle, save_bundle
 from scratchcard.meta.fit import fit, make_family
@@ -105,10 +104,17 @@ class FittedSpec(BaseModel):
     def _check(self) -> Self:
         make_family(self.family, **self.options)
         check_objective(self.family, self.objective)
-        lookup({column.name: column for column in TARGETS}, "targets", self.target)
+        recording = self.table.recording()
+        schema = schema_of(recording)
+        lookup(dict.fromkeys(schema.targets), "targets", self.target)
+        if self.objective == "classification" and self.target == "kept" and recording.tickets > 1:
+            raise ValueError(
+                f"`kept` is a share of {recording.tickets} slow tickets, no class; take the objective regression, or "
+                "one ticket"
+            )
         if isinstance(self.features, tuple):
             for name in self.features:
-                lookup({column.name: column for column in FEATURES}, "features", name)
+                lookup(dict.fromkeys(schema.features), "features", name)
             if not self.features or len(set(self.features)) < len(self.features):
                 raise ValueError(f"features must be at least one name and each only once, got {list(self.features)}")
         both = sorted(set(self.train_seeds) & set(self.held_out_seeds))

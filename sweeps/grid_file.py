@@ -16,7 +16,7 @@ from scratchcard.setting import Setting, SettingError
 from scratchcard.settings import settings_of
 from scratchcard.sweeps.fitted import FittedSpec
 from scratchcard.sweeps.grid_values import NO_KEY, OPEN, STRICT, Densities, Names, OptionalNames, Seeds, Some, check_key
-from scratchcard.words import quoted, shortened
+from scratchcard.words import QUOTED, quoted, shortened
 
 EXAMPLE = """
 name = "small"
@@ -217,7 +217,7 @@ def _sentence(error: ValidationError) -> str:
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, SettingError) and cause.setting and cause.bare.startswith(cause.setting):
         return f"{place}.{cause.bare}{more}"
-    said = shortened(first["msg"].removeprefix("Value error, "))
+    said = shortened(first["msg"].removeprefix("Value error, "), 2 * QUOTED)
     if isinstance(first["input"], dict):  # a rule over several keys, whose values the sentence names itself
         return f"{place}: {said}{more}"
     return f"{place} is {quoted(first['input'], 80)}: {said}{more}"

@@ -31,6 +31,7 @@ from scratchcard.pruning.parameters import NotPrunableWarning, prunable
 from scratchcard.pruning.scores import Scores
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.scorers import SCORERS, NoEffectWarning, SynFlow, make_scorer
+from scratchcard.scorers.since_start import SinceStart
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Task
 from scratchcard.workloads.workload import Workload
@@ -237,7 +238,7 @@ class Case:
 
         return {
             "prunable": self.prunable,
-            **{name: by(name) for name in SCORERS},
+            **{name: by(name) for name in SCORERS if not isinstance(make_scorer(name), SinceStart)},
             "features": self.features,
             "default predictor": self.predictor,
             "connectivity": self.connectivity,

@@ -35,12 +35,14 @@ from scratchcard.frontends.cli.recipe_options import recipe_options
 def build(**options: Any) -> None:
     """Build a score table: one row for each weight of each initialisation.
 
-    Features come from the untrained network, targets from a slow regime that trains. Finished seeds are kept: the same
-    command again goes on, or does nothing.
+    Features come from the untrained network, targets from a slow regime that trains. With an early regime (ESS, EMS)
+    each look of its search has rows, with features of movement too. Finished seeds are kept: the same command again
+    goes on, or does nothing.
 
     \b
     scratchcard build --task digits --seeds 0-3 --regime ISS --scorer magnitude --density 0.02 --out table
     scratchcard build --task mnist --data-dir ~/data --seeds 0-5 --repeat --jobs 2 --out mnist-table
+    scratchcard build --task mnist --data-dir ~/data --regime EMS --rounds 8 --tickets 2 --jobs 2 --out looks
     scratchcard build --task mnist --data-dir ~/data --seeds 0-99 --dask tcp://10.0.0.5:8786 --out s3://bucket/large-table
     """
     from scratchcard.artefacts.destination import check_destination

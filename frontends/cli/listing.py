@@ -84,7 +84,7 @@ def _listed(family: str) -> dict[str, dict[str, Any]]:
     module = import_module(module_name)
     found: Any = getattr(module, attribute)
     if family == "features":
-        found = (*found, *module.PAIR_FEATURES)
+        found = (*found, *module.PAIR_FEATURES, *module.MOVEMENT_FEATURES)
     if family in ("features", "targets"):
         return {column.name: {"about": f"{column.description} [{column.transform}]"} for column in found}
     if family == "scopes":

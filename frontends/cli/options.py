@@ -154,14 +154,17 @@ def _together(ctx: click.Context, param: click.Parameter, lists: tuple[tuple[Any
 
 
 class _Parsed(click.ParamType[Any]):
-    """A value as `Setting.parsed` reads it, e.g. `[0.9,0.999]`."""
+    """A value as `Setting.parsed` reads it, e.g. `[0.9,0.999]`; a list of one number needs no brackets."""
 
     def __init__(self, declared: Setting) -> None:
         self.declared, self.name = declared, declared.kind
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The value as the setting has it."""
-        return self.declared.parsed(value, "the option") if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        one = value.isdigit() and str not in get_args(self.declared.plain_type)
+        return self.declared.parsed(f"[{value}]" if one else value, "the option")
 
 
 def regime_options(command: Any) -> Any:

@@ -86,12 +86,18 @@ def _table(path: Any) -> dict[str, Any]:
 
     table = ScoreTable.open(path)
     origin = table.manifest
+    recording = origin.get("recording")
+    told: dict[str, Any] = {"slow regime": recording}
+    early = isinstance(recording, dict) and "slow" in recording
+    if isinstance(recording, dict) and early:
+        search = {name: value for name, value in recording.items() if name not in ("slow", "every_round")}
+        told = {"search": search, "slow regime": recording["slow"]}
     return {
-        "kind": "score table",
+        "kind": "score table of a trajectory" if early else "score table",
         "rows": table.rows,
         "seeds": {name: list(seeds) for name, seeds in table.seeds.items()},
-        "rounds": list(table.rounds),
-        "slow regime": origin.get("recording"),
+        "looks" if early else "rounds": list(table.rounds),
+        **told,
         "workloads": origin.get("workloads"),
         "digest": table.digest,
         "versions": origin.get("versions"),

@@ -28,11 +28,12 @@ from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.regimes import REGIMES, owners
 from scratchcard.regimes.upfront import prune_upfront
-from scratchcard.scorers import SCORERS, Magnitude, make_scorer
+from scratchcard.scorers import Magnitude, make_scorer
 from scratchcard.workloads.engines.training import Recipe, train
 from scratchcard.workloads.session import Session
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
+from tests.scorers.toys import UPFRONT
 
 pytestmark = pytest.mark.cuda
 
@@ -113,7 +114,7 @@ def test_predicted_scores_lie_on_the_device_and_agree(workload: Workload, bundle
 
 
 @pytest.mark.parametrize("first", ["random", "snip", "synflow", "predicted"])
-@pytest.mark.parametrize("second", [*SCORERS, "predicted"])
+@pytest.mark.parametrize("second", [*UPFRONT, "predicted"])
 def test_stacked_scores(workload: Workload, bundle: Path, first: str, second: str) -> None:
     predictor = str(bundle) if "predicted" in (first, second) else None
     (network, batch), (placed, placed_batch) = both(workload)

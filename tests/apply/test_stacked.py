@@ -27,11 +27,12 @@ from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.scores import Scores
 from scratchcard.regimes.upfront import prune_upfront
 from scratchcard.score_tables.schema import Column
-from scratchcard.scorers import SCORERS, GraSP, GraSPAbs, Magnitude, NoEffectWarning, SynFlow, make_scorer
+from scratchcard.scorers import GraSP, GraSPAbs, Magnitude, NoEffectWarning, SynFlow, make_scorer
 from scratchcard.scorers.scorer import Batch, Loss, Scorer
 from scratchcard.workloads.engines.training import Recipe
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
+from tests.scorers.toys import UPFRONT
 
 RECIPE = Recipe(max_steps=40, evaluation_interval=20, scoring_examples=200)
 
@@ -142,8 +143,8 @@ def test_restacking_needs_a_stack_and_rounds(workload: Workload) -> None:
             Method.of("magnitude", restack=True, **settings)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("first", [*SCORERS, "predicted"])
-@pytest.mark.parametrize("second", [*SCORERS, "predicted"])
+@pytest.mark.parametrize("first", [*UPFRONT, "predicted"])
+@pytest.mark.parametrize("second", [*UPFRONT, "predicted"])
 def test_every_pair_can_be_stacked(workload: Workload, bundle: Path, first: str, second: str) -> None:
     predictor = str(bundle) if "predicted" in (first, second) else None
     method = Method(second, on=first, predictor=predictor)
@@ -182,7 +183,7 @@ class Scaled:
 
 
 @pytest.mark.parametrize("factor", [1.0, 1e80, 1e-90])
-@pytest.mark.parametrize("second", [n for n in SCORERS if n != "random"])
+@pytest.mark.parametrize("second", [n for n in UPFRONT if n != "random"])
 def test_trap_scores_beyond_float32_stand_in(second: str, factor: float) -> None:
     network, batch = deep(), (torch.randn(16, 8), torch.arange(16) % 3)
     first = Scaled(SynFlow(), factor)
@@ -204,7 +205,7 @@ def test_trap_scores_beyond_float32_stand_in(second: str, factor: float) -> None
 
 def test_scores_within_range_stand_in_unscaled(workload: Workload) -> None:
     network, batch = workload.build(0), workload.scoring_batch(0)
-    for first in SCORERS:
+    for first in UPFRONT:
         scores = make_scorer(first)(network, batch, workload.task.loss)
         stacked = StackedScorer(make_scorer(first), Magnitude())(network, batch, workload.task.loss)
         for name, tensor in scores.tensors.items():

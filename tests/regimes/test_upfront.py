@@ -16,9 +16,10 @@ from scratchcard.pruning.schedules import SCHEDULES
 from scratchcard.pruning.scores import Scores
 from scratchcard.regimes import IMS, REGIMES, UMS, USS, make_regime
 from scratchcard.regimes.upfront import prune_upfront
-from scratchcard.scorers import SCORERS, Scorer, make_scorer
+from scratchcard.scorers import Scorer, make_scorer
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
+from tests.scorers.toys import UPFRONT
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def workload() -> Workload:
     return Workload("lenet_300_100", load_task("digits"))
 
 
-@pytest.mark.parametrize("scorer", SCORERS)
+@pytest.mark.parametrize("scorer", UPFRONT)
 @pytest.mark.parametrize("regime", ["USS", "UMS"])
 def test_every_scorer_keeps_exactly_the_asked_number(workload: Workload, scorer: str, regime: str) -> None:
     rounds = 1 if regime == "USS" else 7

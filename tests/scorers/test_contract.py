@@ -16,7 +16,7 @@ from scratchcard.pruning.cut import keep_top
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.scorers import SCORERS, NoEffectWarning, make_scorer
-from tests.scorers.toys import CASES, case, cross_entropy, mlp, random_mask
+from tests.scorers.toys import CASES, begun, case, cross_entropy, mlp, random_mask
 
 everywhere = pytest.mark.parametrize("kind", CASES)
 every_scorer = pytest.mark.parametrize("name", SCORERS)
@@ -31,7 +31,7 @@ def equal(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> 
 @everywhere
 def test_scores_have_the_layout_of_the_prunable_weights(name: str, kind: str) -> None:
     network, batch = case(kind)
-    scores = make_scorer(name)(network, batch, cross_entropy)
+    scores = begun(name, network)(network, batch, cross_entropy)
     weights = prunable(network)
     assert list(scores.tensors) == list(weights)
     for key, tensor in scores.tensors.items():
@@ -62,7 +62,7 @@ def test_leaves_the_network_as_it_was(name: str, kind: str, training: bool) -> N
     torch.manual_seed(5)
     generator_state = torch.get_rng_state()
     for mask in (None, random_mask(network)):
-        make_scorer(name)(network, batch, cross_entropy, mask=mask)
+        begun(name, network)(network, batch, cross_entropy, mask=mask)
     assert torch.equal(torch.get_rng_state(), generator_state)
     assert equal(dict(network.state_dict()), dict(state))
     assert all(tensor.dtype == state[key].dtype for key, tensor in network.state_dict().items())
@@ -79,8 +79,8 @@ def test_leaves_the_network_as_it_was(name: str, kind: str, training: bool) -> N
 @everywhere
 def test_repeats_are_bit_equal(name: str, kind: str) -> None:
     network, batch = case(kind)
-    first = make_scorer(name)(network, batch, cross_entropy)
-    second = make_scorer(name)(network, batch, cross_entropy)
+    first = begun(name, network)(network, batch, cross_entropy)
+    second = begun(name, network)(network, batch, cross_entropy)
     assert equal(first.tensors, second.tensors)
     assert first.criterion == second.criterion == repr(make_scorer(name))
 
@@ -89,27 +89,27 @@ def test_repeats_are_bit_equal(name: str, kind: str) -> None:
 @everywhere
 def test_old_gradients_frozen_weights_and_the_callers_grad_mode_do_not_matter(name: str, kind: str) -> None:
     network, batch = case(kind)
-    expected = make_scorer(name)(network, batch, cross_entropy).tensors
+    expected = begun(name, network)(network, batch, cross_entropy).tensors
     cross_entropy(copy.deepcopy(network)(batch[0]), batch[1]).backward()
     for parameter in network.parameters():
         parameter.grad = torch.randn_like(parameter)
-    assert equal(make_scorer(name)(network, batch, cross_entropy).tensors, expected)
+    assert equal(begun(name, network)(network, batch, cross_entropy).tensors, expected)
     for parameter in list(network.parameters())[::2]:
         parameter.requires_grad_(False)
-    assert equal(make_scorer(name)(network, batch, cross_entropy).tensors, expected)
+    assert equal(begun(name, network)(network, batch, cross_entropy).tensors, expected)
     network.requires_grad_(False)
     with torch.no_grad():
-        assert equal(make_scorer(name)(network, batch, cross_entropy).tensors, expected)
+        assert equal(begun(name, network)(network, batch, cross_entropy).tensors, expected)
     with torch.inference_mode():
         inner = (batch[0].clone(), batch[1].clone())
-        assert equal(make_scorer(name)(network, inner, cross_entropy).tensors, expected)
+        assert equal(begun(name, network)(network, inner, cross_entropy).tensors, expected)
 
 
 @every_scorer
 @everywhere
 def test_pruned_weights_score_zero_and_the_full_mask_changes_nothing(name: str, kind: str) -> None:
     network, batch = case(kind)
-    scorer = make_scorer(name)
+    scorer = begun(name, network)
     mask = random_mask(network)
     scores = scorer(network, batch, cross_entropy, mask=mask)
     for key, kept in mask.tensors.items():
@@ -124,29 +124,29 @@ def test_pruned_weights_score_zero_and_the_full_mask_changes_nothing(name: str, 
 def test_a_mask_hides_the_values_of_pruned_weights(name: str, kind: str) -> None:
     network, batch = case(kind)
     mask = random_mask(network)
-    expected = make_scorer(name)(network, batch, cross_entropy, mask=mask).tensors
+    expected = begun(name, network)(network, batch, cross_entropy, mask=mask).tensors
     with torch.no_grad():
         for key, weight in prunable(network).items():
             weight[~mask.tensors[key]] = 1e3
-    assert equal(make_scorer(name)(network, batch, cross_entropy, mask=mask).tensors, expected)
+    assert equal(begun(name, network)(network, batch, cross_entropy, mask=mask).tensors, expected)
 
 
 @every_scorer
 def test_non_contiguous_weights_score_as_contiguous_ones(name: str) -> None:
     network, batch = case("mlp")
-    expected = make_scorer(name)(network, batch, cross_entropy)
+    expected = begun(name, network)(network, batch, cross_entropy)
     for module in network.modules():
         if isinstance(module, nn.Linear):
             module.weight = nn.Parameter(module.weight.detach().T.contiguous().T)
             assert not module.weight.is_contiguous()
-    found = make_scorer(name)(network, batch, cross_entropy)
+    found = begun(name, network)(network, batch, cross_entropy)
     torch.testing.assert_close(found.flat(), expected.flat(), rtol=1e-12, atol=0)
 
 
 @every_scorer
 def test_a_shared_weight_is_scored_once_with_all_its_uses(name: str) -> None:
     network, batch = case("everything")
-    scores = make_scorer(name)(network, batch, cross_entropy)
+    scores = begun(name, network)(network, batch, cross_entropy)
     assert "first.weight" in scores.tensors
     assert "second.weight" not in scores.tensors
 
@@ -155,8 +155,8 @@ def test_a_shared_weight_is_scored_once_with_all_its_uses(name: str) -> None:
 def test_float32_data_meets_a_float64_network(name: str) -> None:
     network, (inputs, targets) = case("mlp")
     inputs = inputs.float()
-    found = make_scorer(name)(network, (inputs, targets), cross_entropy)
-    expected = make_scorer(name)(network, (inputs.double(), targets), cross_entropy)
+    found = begun(name, network)(network, (inputs, targets), cross_entropy)
+    expected = begun(name, network)(network, (inputs.double(), targets), cross_entropy)
     assert equal(found.tensors, expected.tensors)
 
 
@@ -165,7 +165,7 @@ def test_many_rounds_nest(name: str) -> None:
     network, batch = case("mlp")
     mask = Mask.dense(network)
     for density in (0.8, 0.5, 0.3):
-        smaller = keep_top(make_scorer(name)(network, batch, cross_entropy, mask=mask), density, within=mask)
+        smaller = keep_top(begun(name, network)(network, batch, cross_entropy, mask=mask), density, within=mask)
         assert mask.contains(smaller)
         assert smaller.kept == round(density * mask.total)
         mask = smaller
@@ -185,13 +185,14 @@ def test_the_scorer_is_frozen_and_its_repr_makes_it_again(name: str) -> None:
 def test_refuses_a_mask_of_another_network(name: str) -> None:
     network, batch = case("mlp")
     with pytest.raises(ValueError, match=r"the mask: '0\.weight' has shape"):
-        make_scorer(name)(network, batch, cross_entropy, mask=Mask.dense(mlp(sizes=(5, 4, 6, 3))))
+        begun(name, network)(network, batch, cross_entropy, mask=Mask.dense(mlp(sizes=(5, 4, 6, 3))))
 
 
 @every_scorer
 def test_refuses_a_network_with_nothing_to_prune(name: str) -> None:
+    empty = nn.Sequential(nn.ReLU())
     with pytest.raises(ValueError, match="nothing to prune"):
-        make_scorer(name)(nn.Sequential(nn.ReLU()), (torch.ones(2, 3), torch.zeros(2).long()), cross_entropy)
+        begun(name, empty)(empty, (torch.ones(2, 3), torch.zeros(2).long()), cross_entropy)
 
 
 @every_scorer
@@ -201,7 +202,7 @@ def test_refuses_weights_that_are_not_finite(name: str, bad: float) -> None:
     with torch.no_grad():
         network[2].weight[0, 0] = bad
     with pytest.raises(ValueError, match=r"'2\.weight' holds NaN or infinity"):
-        make_scorer(name)(network, batch, cross_entropy)
+        begun(name, network)(network, batch, cross_entropy)
 
 
 @every_scorer
@@ -210,8 +211,9 @@ def test_a_network_in_half_precision_scores_as_the_same_network_in_float32(name:
     network, batch = case("everything")
     network = network.to(half)
     before = copy.deepcopy(network.state_dict())
-    found = make_scorer(name)(network, batch, cross_entropy)
-    expected = make_scorer(name)(copy.deepcopy(network).float(), batch, cross_entropy)
+    found = begun(name, network)(network, batch, cross_entropy)
+    single = copy.deepcopy(network).float()
+    expected = begun(name, single)(single, batch, cross_entropy)
     assert equal(dict(found.tensors), dict(expected.tensors))
     assert len(found.flat().unique()) > 100  # GraSP's were all zeros
     assert equal(network.state_dict(), before)
@@ -234,9 +236,8 @@ class Activated(nn.Module):
 @pytest.mark.parametrize("inplace", [nn.ReLU(inplace=True), nn.functional.relu_])
 def test_an_activation_in_place_changes_no_score(name: str, inplace: Callable[[torch.Tensor], torch.Tensor]) -> None:
     batch = torch.randn(20, 5), torch.arange(20) % 3
-    found, expected = (
-        make_scorer(name)(Activated(function), batch, cross_entropy) for function in (inplace, nn.ReLU())
-    )
+    networks = Activated(inplace), Activated(nn.ReLU())
+    found, expected = (begun(name, network)(network, batch, cross_entropy) for network in networks)
     assert equal(dict(found.tensors), dict(expected.tensors))
 
 
@@ -244,14 +245,14 @@ def test_an_activation_in_place_changes_no_score(name: str, inplace: Callable[[t
 def test_refuses_a_batch_that_is_not_finite(name: str) -> None:
     network, (inputs, targets) = case("mlp")
     with pytest.raises(ValueError, match="hold NaN or infinity"):
-        make_scorer(name)(network, (inputs * float("nan"), targets), cross_entropy)
+        begun(name, network)(network, (inputs * float("nan"), targets), cross_entropy)
 
 
 @pytest.mark.parametrize("name", ["snip", "grasp", "grasp_abs", "prospr"])
 def test_warns_when_the_gradient_is_zero(name: str) -> None:
     network, batch = case("mlp")
     with pytest.warns(NoEffectWarning, match="same score"):
-        scores = make_scorer(name)(network, batch, lambda outputs, targets: (outputs * 0).sum())
+        scores = begun(name, network)(network, batch, lambda outputs, targets: (outputs * 0).sum())
     assert bool((scores.flat() == 0).all())
 
 
@@ -261,7 +262,7 @@ def test_warns_when_a_layer_has_collapsed(name: str) -> None:
     mask = Mask.dense(network)
     collapsed = Mask({key: tensor & (key != "2.weight") for key, tensor in mask.tensors.items()})
     with pytest.warns(NoEffectWarning):
-        make_scorer(name)(network, batch, cross_entropy, mask=collapsed)
+        begun(name, network)(network, batch, cross_entropy, mask=collapsed)
 
 
 @pytest.mark.parametrize("name", ["synflow", "synflow_l2_data"])
@@ -273,7 +274,7 @@ def test_scores_zeros_and_warns_where_a_layer_is_zero_and_flows_overflow(name: s
     nn.init.zeros_(network[dead].get_parameter("weight"))
     batch = torch.rand(5, 4), torch.arange(5) % 4
     with pytest.warns(NoEffectWarning):
-        scores = make_scorer(name)(network, batch, cross_entropy)
+        scores = begun(name, network)(network, batch, cross_entropy)
     assert not scores.flat().any()
 
 
@@ -315,14 +316,14 @@ def test_on_cuda_scores_agree_with_the_cpu_and_the_generators_stay(name: str, ki
     network, batch = case(kind)
     network.eval()
     mask = random_mask(network)
-    expected = make_scorer(name)(network, batch, cross_entropy, mask=mask)
+    expected = begun(name, network)(network, batch, cross_entropy, mask=mask)
     network.to("cuda")
     cpu, cuda = torch.get_rng_state(), torch.cuda.get_rng_state()
-    found = make_scorer(name)(network, batch, cross_entropy, mask=mask)
+    found = begun(name, network)(network, batch, cross_entropy, mask=mask)
     assert all(tensor.is_cuda for tensor in found.tensors.values())
     torch.testing.assert_close(found.flat().cpu(), expected.flat(), rtol=1e-8, atol=1e-30)
     network.train()
-    make_scorer(name)(network, batch, cross_entropy)
+    begun(name, network)(network, batch, cross_entropy)
     assert torch.equal(torch.get_rng_state(), cpu)
     assert torch.equal(torch.cuda.get_rng_state(), cuda)
 
@@ -330,5 +331,6 @@ def test_on_cuda_scores_agree_with_the_cpu_and_the_generators_stay(name: str, ki
 @every_scorer
 def test_a_wrapped_network_scores_as_the_one_inside(name: str) -> None:
     network, batch = case("mlp")
-    found = make_scorer(name)(nn.DataParallel(network), batch, cross_entropy).tensors
-    assert equal(found, make_scorer(name)(network, batch, cross_entropy).tensors)
+    wrapped = nn.DataParallel(network)
+    found = begun(name, wrapped)(wrapped, batch, cross_entropy).tensors
+    assert equal(found, begun(name, network)(network, batch, cross_entropy).tensors)

@@ -22,7 +22,7 @@ from scratchcard.artefacts.store import Store
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.scores import Scores
-from scratchcard.scorers import SCORERS, make_scorer
+from scratchcard.scorers import make_scorer
 from scratchcard.scorers.scorer import Batch, Loss, Scorer
 from scratchcard.scorers.stored_scores import Shared
 from scratchcard.workloads.recipe import Recipe
@@ -30,7 +30,7 @@ from scratchcard.workloads.session import Session
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
 from tests.artefacts.rewritten import rewritten
-from tests.scorers.toys import CASES, case, cross_entropy, random_mask
+from tests.scorers.toys import CASES, UPFRONT, case, cross_entropy, random_mask
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def same(one: Scores, two: Scores) -> None:
         assert tensor.dtype == two.tensors[name].dtype
 
 
-@pytest.mark.parametrize("name", SCORERS)
+@pytest.mark.parametrize("name", UPFRONT)
 @pytest.mark.parametrize("kind", CASES)
 def test_every_scorers_scores_come_back_in_the_networks_order(name: str, kind: str, tmp_path: Path) -> None:
     network, batch = case(kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import pairwise
 
 import torch
@@ -10,7 +11,21 @@ from torch.nn import functional as F
 
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
-from scratchcard.scorers.scorer import Batch
+from scratchcard.scorers import SCORERS, make_scorer
+from scratchcard.scorers.scorer import Batch, Scorer
+from scratchcard.scorers.since_start import SinceStart
+
+UPFRONT = tuple(name for name in SCORERS if not isinstance(make_scorer(name), SinceStart))
+"""Scorers that score a network as it is."""
+
+
+def begun(name: str, network: nn.Module, seed: int = 0) -> Scorer:
+    """The scorer in a search that began where each prunable weight was -w/2; most are the same as out of it."""
+    start = copy.deepcopy(network)
+    with torch.no_grad():
+        for parameter in start.parameters():
+            parameter.mul_(-0.5)
+    return make_scorer(name, seed).from_start(start, lambda: 1.0)
 
 
 def half_square(outputs: Tensor, targets: Tensor) -> Tensor:
