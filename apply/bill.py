@@ -30,7 +30,7 @@ def passes(reads: float, training: Sequence[Mapping[str, Any]], workload: Worklo
         >>> len(workload.task.train), len(workload.task.validation), workload.recipe.batch_size
         (1257, 180, 64)
         >>> round(passes(256, [{"steps": 100}], workload), 3)
-        15.479
+        15.478
     """
     recipe, task = workload.recipe, workload.task
     for entry in training:

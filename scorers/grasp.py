@@ -150,7 +150,7 @@ def hessian_product(
         >>> state = detached_state(network)  # the loss is (a^2 + b^2) / 2
         >>> direction = {"weight": torch.tensor([[3.0, 1.0]])}
         >>> hessian_product(network, whole(batch, nn.functional.mse_loss), state, direction, None)
-        (tensor([[3., 1.]]),)
+        [tensor([[3., 1.]])]
     """
     leaves = list(state.leaves.values())
     with nullcontext() if direction is None else hollow_gradients(leaves):

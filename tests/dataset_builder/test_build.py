@@ -115,7 +115,7 @@ def test_a_second_call_does_nothing_and_other_settings_are_refused(workload: Wor
     with pytest.raises(ValueError, match=told):
         build(other, [1], tmp_path, IMP)
     unfinished = tmp_path / "unfinished"
-    claim(unfinished, workload, IMP.describe())  # as it is after Ctrl-C in the first seed
+    claim(unfinished, workload, IMP)  # as it is after Ctrl-C in the first seed
     with pytest.raises(ValueError, match=r"holds an unfinished table \(0 seeds built\) made with another workload"):
         build(other, [1], unfinished, IMP)
     with pytest.raises(ValueError, match="each only once"):
