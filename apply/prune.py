@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from scratchcard.apply.budget import within
 from scratchcard.apply.method import PREDICTED, Method
 from scratchcard.apply.pipeline import evaluate_ticket, export_ticket, find_ticket, train_ticket
 from scratchcard.apply.shipped import SHIPPED
@@ -49,6 +50,7 @@ def prune(
     seed: int = 0,
     *,
     method: Method | str | None = None,
+    passes: float | None = None,
     recipe: Recipe | str | None = None,
     weights: Path | None = None,
     data_seed: int | None = None,
@@ -64,6 +66,7 @@ def prune(
         density: kept weights / prunable weights, in (0, 1].
         seed: of the initial weights (not of a module's own), the scoring batch, ties, and the data order.
         method: a method, a scorer's name, or a shipped predictor's; `method.FIXED` where none is named.
+        passes: in place of a method a budget, in passes over the training data: the best that is known for it.
         recipe: of the training, for methods that train and for `train`; or a name of `RECIPES`.
         weights: a file of initial weights, see `Workload`.
         data_seed: of the data order in regimes that train, if it is to be another.
@@ -90,7 +93,9 @@ def prune(
             raise ValueError("two methods were given, by place and by name; give one")
         method, task = task, None
     workload = _workload(network, task, recipe, weights)
-    chosen = _method(method)
+    if passes is not None and method is not None:
+        raise ValueError("a method and a budget in passes were given; give one")
+    chosen = _method(method) if passes is None else within(passes, workload)
     ticket = find_ticket(workload, chosen, density, seed, Session.of(session, **placement), data_seed=data_seed)
     # `prunable` has warned of what it does not know, once for each kind of network.
     odd = [finding.text for finding in ticket.check() if finding.kind != "not_prunable"]

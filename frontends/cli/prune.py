@@ -12,6 +12,7 @@ from scratchcard.apply.method import Method
 from scratchcard.frontends.cli import options as opt
 from scratchcard.frontends.cli.recipe_options import recipe_options
 from scratchcard.frontends.cli.size import Densities, Size
+from scratchcard.setting import shown
 
 if TYPE_CHECKING:
     from scratchcard.pruning.ticket import Ticket
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--seed", type=opt.SEED, default=0, show_default=True, help="Of initial weights, scoring batch and ties, e.g. 7."
+)
+@click.option(
+    "--passes",
+    type=float,
+    help="In place of a method a budget, in forward passes over the training data, e.g. 4: the best that is known for "
+    "it. An epoch of training is three; 1 is before training, 0 reads no data.",
 )
 @opt.settings_options(Method, "scorer", default="synflow_l2_data; predicted where a predictor is given")
 @opt.scorer_settings_option
@@ -64,10 +71,12 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **opti
     scratchcard prune --task mnist --scorer snip --density 0.01
     scratchcard prune --predictor default --task mnist --density 0.005
     scratchcard prune --scorer grasp --set temperature=1
+    scratchcard prune --task mnist --density 0.005 --passes 4
     scratchcard prune --task mnist --regime EMS --density 0.05,0.02,0.01,0.005
     scratchcard prune --predictor predictor --scorer synflow --on predicted --regime UMS --density 0.02
     scratchcard prune --network my_package.nets:small_cnn --weights init.safetensors --task mnist --scorer grasp
     """
+    from scratchcard.apply.budget import within
     from scratchcard.apply.density_path import find_tickets
     from scratchcard.artefacts.destination import check_destination
     from scratchcard.artefacts.store import Store
@@ -83,8 +92,11 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **opti
     if rounds_dir is not None:
         check_destination(rounds_dir, "folder")
     device = choose_device(options["device"])
-    method = Method.of(**opt.given_settings(Method, options))
+    words, passes = opt.given_settings(Method, options), options["passes"]
+    if passes is not None and words:
+        raise ValueError(f"--passes chooses the method, and {shown(tuple(words))} was given too; give one of both")
     workload = opt.make_workload(options)
+    method = Method.of(**words) if passes is None else within(passes, workload)
     if options["recipe"] or options["batch_size"]:  # whoever asks for no recipe may train elsewhere
         check_batch_size(workload.task, workload.recipe)
     hidden = out.with_name(f".{out.name}.rounds")

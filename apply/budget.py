@@ -1,0 +1,78 @@
+"""Budget: the best method that is known for so many passes over the training data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from scratchcard.apply.bill import STEP
+from scratchcard.apply.method import Method
+from scratchcard.workloads.workload import Workload
+
+LEAST_STEPS = 150
+"""Of a search; with fewer it is not worth its steps, and the method of the next smaller budget is taken."""
+
+
+class Known(NamedTuple):
+    """What is known for a budget.
+
+    Attributes:
+        passes: that it needs at least.
+        words: of `Method.of`; of an early search without its steps, which come from the passes and the data.
+        reads: of an early search, what it computes beside its steps, in forward passes of one example.
+
+    Examples:
+        >>> [known.passes for known in budgets()]
+        [0, 1, 2, 12]
+    """
+
+    passes: float
+    words: Mapping[str, Any]
+    reads: float = 0.0
+
+    @property
+    def searches(self) -> bool:
+        """Whether it trains for as many steps as the budget allows."""
+        return self.words.get("regime") in ("ESS", "EMS")
+
+
+@lru_cache(maxsize=1)
+def budgets() -> tuple[Known, ...]:
+    """What the package knows, from few passes to many; `apply/default/budgets.json`."""
+    found = json.loads((Path(__file__).parent / "default" / "budgets.json").read_text())
+    return tuple(Known(**each) for each in found["budgets"])
+
+
+def within(passes: float, workload: Workload) -> Method:
+    """The method for a budget: the one for the most passes that are not more, and as many steps as the rest allows.
+
+    Args:
+        passes: forward passes over the training split that finding the ticket may cost; an epoch of training is three.
+            0: no data are read, 1: before training.
+        workload: whose training split and batch size turn passes into steps.
+
+    Raises:
+        ValueError: passes below 0.
+
+    Examples:
+        >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
+        >>> within(0, workload).label
+        'synflow, UMS 100'
+        >>> within(40, workload).make_regime().search_steps
+        235
+    """
+    if isinstance(passes, bool) or not isinstance(passes, int | float) or not 0 <= passes < float("inf"):
+        raise ValueError(f"the budget is {passes!r} passes over the data, expected a number from 0 on, such as 4")
+    reads = passes * len(workload.task.train)
+    for known in reversed(budgets()):
+        if known.passes > passes:
+            continue
+        if not known.searches:
+            return Method.of(**known.words)
+        steps = int((reads - known.reads) / (STEP * workload.recipe.batch_size))
+        if steps >= LEAST_STEPS:
+            return Method.of(**known.words, search_steps=steps)
+    raise ValueError("no budget is known")

@@ -1,0 +1,62 @@
+"""A budget in passes over the data: which method it gives, and that the method keeps to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from scratchcard.apply.budget import LEAST_STEPS, budgets, within
+from scratchcard.apply.method import Method
+from scratchcard.apply.pipeline import find_ticket
+from scratchcard.apply.prune import prune
+from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.task import Task
+from scratchcard.workloads.workload import Workload
+
+
+def workload(examples: int) -> Workload:
+    draw = torch.Generator().manual_seed(0)
+    inputs = torch.randn(examples, 12, generator=draw)
+    task = Task.of(inputs, (inputs[:, 0] > 0).long())
+    return Workload("lenet_300_100", task, Recipe(batch_size=16, scoring_examples=128))
+
+
+def test_without_training_there_is_one_method_each() -> None:
+    assert within(0, workload(500)).label == "synflow, UMS 100"
+    assert within(0.99, workload(500)) == within(0, workload(500))
+    assert within(1, workload(500)).label == "policy, UMS 16"
+
+
+@pytest.mark.parametrize("passes", [2, 4, 11.9, 12, 16])
+def test_a_search_takes_what_it_may_and_no_more(passes: float) -> None:
+    large = workload(9000)
+    method = within(passes, large)
+    spent = find_ticket(large, method, 0.1).provenance["passes"]
+    step = 3 * 16 / len(large.task.train)
+    assert passes - 2 * step < spent <= passes
+
+
+def test_more_passes_are_more_steps_and_never_a_smaller_budgets_method() -> None:
+    steps = [within(passes, workload(9000)).make_regime().search_steps for passes in (2, 3, 8, 12, 40)]  # type: ignore[attr-defined]
+    assert steps == sorted(steps)
+
+
+def test_few_data_make_no_search_of_a_few_steps() -> None:
+    small = workload(500)
+    assert within(4, small) == within(1, small)
+    enough = (LEAST_STEPS * 3 * 16 + budgets()[-1].reads) / len(small.task.train)
+    assert within(enough + 1e-9, small).make_regime().search_steps == LEAST_STEPS  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("passes", [-1, float("nan"), float("inf"), "4", True, None])
+def test_no_number_of_passes_is_refused(passes: Any) -> None:
+    with pytest.raises(ValueError, match=r"expected a number from 0 on, such as 4"):
+        within(passes, workload(500))
+
+
+def test_a_method_and_a_budget_are_one_too_many() -> None:
+    with pytest.raises(ValueError, match="a method and a budget"):
+        prune(workload(500), method=Method("snip"), passes=4)
+    assert prune(workload(500), passes=0).provenance["label"] == "synflow, UMS 100"
