@@ -10,10 +10,15 @@ from typing import Any, NamedTuple
 
 from scratchcard.apply.bill import STEP
 from scratchcard.apply.method import Method
+from scratchcard.regimes.one_training import MOST_STEPS
 from scratchcard.workloads.workload import Workload
 
 LEAST_STEPS = 150
 """Of a search; with fewer it is not worth its steps, and the method of the next smaller budget is taken."""
+
+
+MOST = 10_000
+"""Passes; IMP in ten whole trainings takes some hundreds."""
 
 
 class Known(NamedTuple):
@@ -55,7 +60,7 @@ def within(passes: float, workload: Workload) -> Method:
         workload: whose training split and batch size turn passes into steps.
 
     Raises:
-        ValueError: passes below 0.
+        ValueError: no number from 0 to `MOST`.
 
     Examples:
         >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
@@ -64,15 +69,17 @@ def within(passes: float, workload: Workload) -> Method:
         >>> within(40, workload).make_regime().search_steps
         235
     """
-    if isinstance(passes, bool) or not isinstance(passes, int | float) or not 0 <= passes < float("inf"):
-        raise ValueError(f"the budget is {passes!r} passes over the data, expected a number from 0 on, such as 4")
+    if isinstance(passes, bool) or not isinstance(passes, int | float) or not 0 <= passes <= MOST:
+        raise ValueError(
+            f"the budget is {passes!r} passes over the data, expected a number from 0 to {MOST}, such as 4"
+        )
     reads = passes * len(workload.task.train)
     for known in reversed(budgets()):
         if known.passes > passes:
             continue
         if not known.searches:
             return Method.of(**known.words)
-        steps = int((reads - known.reads) / (STEP * workload.recipe.batch_size))
+        steps = min(int((reads - known.reads) / (STEP * workload.recipe.batch_size)), MOST_STEPS)
         if steps >= LEAST_STEPS:
             return Method.of(**known.words, search_steps=steps)
-    raise ValueError("no budget is known")
+    raise ValueError("apply/default/budgets.json has no budget of 0 passes")

@@ -12,6 +12,8 @@ from scratchcard.setting import SettingError, setting
 if TYPE_CHECKING:
     from scratchcard.workloads.recipe import Recipe
 
+MOST_STEPS = 1_000_000
+"""Of a search: the order of its data lies in memory."""
 END = "the weights at the end of the search"
 """What tickets start from that are not rewound."""
 
@@ -42,7 +44,9 @@ class OneTraining(Regime):
     trains: ClassVar[bool] = True
     keeps = "stretches of the search that took over a second"
 
-    search_steps: int = setting(2000, help="Training steps of the search", example=1000, low=1, label=", {} steps")
+    search_steps: int = setting(
+        2000, help="Training steps of the search", example=1000, low=1, high=MOST_STEPS, label=", {} steps"
+    )
     search_learning_rate: float | None = setting(
         None,
         help="Of the search's training, from its beginning",
