@@ -56,7 +56,8 @@ def within(passes: float, workload: Workload) -> Method:
 
     Args:
         passes: forward passes over the training split that finding the ticket may cost; an epoch of training is three.
-            0: no data are read, 1: before training.
+            0: no data are read (what SynFlow computes of one input of ones is in the bill all the same), 1: before
+            training.
         workload: whose training split and batch size turn passes into steps.
 
     Raises:
@@ -81,5 +82,8 @@ def within(passes: float, workload: Workload) -> Method:
             return Method.of(**known.words)
         steps = min(int((reads - known.reads) / (STEP * workload.recipe.batch_size)), MOST_STEPS)
         if steps >= LEAST_STEPS:
-            return Method.of(**known.words, search_steps=steps)
+            words = dict(known.words) | {"search_steps": steps}
+            if workload.recipe.optimizer != "sgd":  # whose steps have no such scale
+                words = {name: value for name, value in words.items() if name not in ("search_stride", "search_rise")}
+            return Method.of(**words)
     raise ValueError("apply/default/budgets.json has no budget of 0 passes")

@@ -48,13 +48,23 @@ def find_tickets(
         >>> [ticket.mask.kept for ticket in find_tickets(workload, method, [0.1, 0.02]).values()]
         [1004, 5020]
     """
+    if not isinstance(workload, Workload) or not isinstance(method, Method):
+        raise ValueError(
+            f"got {type(workload).__name__} and {type(method).__name__}, expected a Workload and a Method, such as "
+            "find_tickets(Workload(network, task), Method('snip'), [0.05, 0.1])"
+        )
+    if not isinstance(densities, list | tuple):
+        raise ValueError(f"the densities are {densities!r}, expected a list of numbers, such as [0.05, 0.1]")
     for density in densities:
         check_density(density)
     if not densities or len(set(densities)) < len(densities):
         raise ValueError(f"the densities are {list(densities)}, expected one or several different ones")
     regime = method.make_regime()
     if len(densities) > 1 and isinstance(regime, Iterative | EMS) and regime.towards is None:
-        method = replace(method, regime=replace(regime, towards=min(densities)))
+        regime = replace(regime, towards=min(densities))
+        method = replace(method, regime=regime)
+    for density in densities:
+        regime.check(workload.recipe, density)
     session = session or Session()
     with contextlib.ExitStack() as stack:
         if session.store is None and len(densities) > 1 and regime.trains:

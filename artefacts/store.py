@@ -118,12 +118,16 @@ class Store:
     def until_done(self) -> Iterator[Store]:
         """Use the store for work that needs it no more at its end: then it is removed.
 
-        It stays where the work fails, so that it can go on, and as long as another process uses it so. Only what
-        stores write is removed.
+        It stays where the work is broken off, so that it can go on, and as long as another process uses it so. Work
+        that is refused (a ValueError) never goes on. Only what stores write is removed.
         """
+        refused: ValueError | None = None
         try:
             with user_of(self.folder / USERS, entered=self.claim(USERS)) as users:
-                yield self
+                try:
+                    yield self
+                except ValueError as error:
+                    refused = error
                 with self.claim(USERS):
                     if not users.others():
                         for path in _files_of(self.folder):
@@ -132,6 +136,8 @@ class Store:
             for place in (*self.folder.glob("??"), self.folder):
                 with contextlib.suppress(OSError):  # others' files may be there
                     place.rmdir()
+        if refused is not None:
+            raise refused
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.safetensors"

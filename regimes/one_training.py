@@ -57,7 +57,12 @@ class OneTraining(Regime):
     )
 
     search_rise: float = setting(
-        1.0, help="By how much the search's rate rises until its end", example=8.0, above=0, label=", rising {:g}"
+        1.0,
+        help="By how much the search's rate rises until its end",
+        example=8.0,
+        above=0,
+        high=1000,
+        label=", rising {:g}",
     )
     search_stride: float | None = setting(
         None,
@@ -72,6 +77,15 @@ class OneTraining(Regime):
         if self.search_stride is not None and self.search_learning_rate is not None:
             raise SettingError(
                 "a search begins at a search_learning_rate or by a search_stride; give one", "search_stride"
+            )
+
+    def check(self, recipe: Recipe, density: float) -> None:
+        """See `Regime.check`; refuses a stride for optimisers whose steps do not scale with the gradient, too."""
+        super().check(recipe, density)
+        if self.search_stride is not None and recipe.optimizer != "sgd":
+            raise ValueError(
+                f"a search_stride is a rule for sgd, and the recipe's optimizer is {recipe.optimizer}; give a "
+                "search_learning_rate"
             )
 
     def first_rate(self, asked: Search) -> float:

@@ -107,13 +107,14 @@ class RigL(OneTraining):
             network, asked.workload.task, self.recipe(recipe, rate), seed=asked.data_seed, device=session.device
         )
         described = asked.workload.describe() if session.store is not None else {}
+        scorer = asked.scorer.from_start(network, lambda: trajectory.step / self.search_steps)
         training: list[dict[str, Any]] = []
         for step in (*self.updates, self.search_steps):
             steps = step - trajectory.step
             trajectory.recipe = self.recipe(recipe, rate, (trajectory.step + step) / 2 / self.search_steps)
             stored = advance_once(trajectory, steps, mask, session.store, described)
             with scored_by(network, self.statistics):
-                scores = asked.scorer(network, batch, loss, mask=mask)
+                scores = scorer(network, batch, loss, mask=mask)
                 if step != self.search_steps:
                     slopes = loss_gradients(network, batch, loss, mask).gradients
                     mask = moved(mask, scores.tensors, slopes, self.fraction(step), asked.seed + step)

@@ -52,6 +52,6 @@ def _norm(tensors: list[Tensor]) -> float:
     if not math.isfinite(size) or size == 0:
         raise ValueError(
             "the loss has no curvature at the initial weights, so that no rate follows from its sharpness; give a "
-            "search_learning_rate"
+            "search_learning_rate, or a method that does not train"
         )
     return size

@@ -57,9 +57,9 @@ class SinceStart(Settings, Scorer):
             ValueError: always.
         """
         raise ValueError(
-            f"{self} compares weights with those before training, and here nothing was trained since; take a regime "
-            "that trains in between (ISS, IMS, ESS or EMS), or a criterion on the weights as they are, such as "
-            "magnitude"
+            f"{self} compares weights with those before training, and here it has no weights of before: nothing was "
+            "trained since, or another scorer's scores stand in for the weights; take a regime that trains in between "
+            "(ISS, IMS, ESS, EMS or RigL), or a criterion on the weights as they are, such as magnitude"
         )
 
     def from_start(self, network: nn.Module, done: Callable[[], float]) -> Scorer:

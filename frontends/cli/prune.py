@@ -12,7 +12,6 @@ from scratchcard.apply.method import Method
 from scratchcard.frontends.cli import options as opt
 from scratchcard.frontends.cli.recipe_options import recipe_options
 from scratchcard.frontends.cli.size import Densities, Size
-from scratchcard.setting import shown
 
 if TYPE_CHECKING:
     from scratchcard.pruning.ticket import Ticket
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
     type=Densities(),
     default="0.02",
     show_default=True,
-    help="Share of weights to keep, in (0, 1], e.g. 0.005; several (0.05,0.02,0.005) come from one search.",
+    help="Share of weights to keep, in (0, 1], e.g. 0.005; several (0.05,0.02,0.005) come from one search, which the "
+    "higher ones leave earlier.",
 )
 @click.option(
     "--seed", type=opt.SEED, default=0, show_default=True, help="Of initial weights, scoring batch and ties, e.g. 7."
@@ -86,15 +86,19 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **opti
 
     densities = options["density"]
     several = len(densities) > 1
-    files = {density: out.with_stem(f"{out.stem}-{density:g}") if several else out for density in densities}
+    files = {density: out.with_stem(f"{out.stem}-{density}") if several else out for density in densities}
     for file in files.values():
         opt.check_new(file, overwrite)
     if rounds_dir is not None:
         check_destination(rounds_dir, "folder")
     device = choose_device(options["device"])
-    words, passes = opt.given_settings(Method, options), options["passes"]
+    passes = options["passes"]
+    if passes is not None and options["scorer_settings"]:
+        raise ValueError("--passes chooses the method, and so does --set; give one of both")
+    words = opt.given_settings(Method, options)
     if passes is not None and words:
-        raise ValueError(f"--passes chooses the method, and {shown(tuple(words))} was given too; give one of both")
+        given = ", ".join(f"--{word.replace('_', '-')}" for word in words)
+        raise ValueError(f"--passes chooses the method, and so does {given}; give one of both")
     workload = opt.make_workload(options)
     method = Method.of(**words) if passes is None else within(passes, workload)
     if options["recipe"] or options["batch_size"]:  # whoever asks for no recipe may train elsewhere

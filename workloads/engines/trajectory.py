@@ -101,7 +101,8 @@ class Trajectory:
             self.step, self.engine = self.step + steps, runner.name
             if not math.isfinite(loss):
                 raise Diverged(
-                    f"the search's training diverged before step {self.step}; take a lower search_learning_rate"
+                    f"the search's training diverged before step {self.step}; take a lower rate (search_learning_rate, "
+                    "search_stride, search_rise)"
                 )
             load_state(self.network, sizing.full(runner.state(), steps))
             if self.recipe.channels_last:
