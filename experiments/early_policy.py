@@ -26,8 +26,8 @@ BUDGETS = {4: {"rounds": 15, "search_steps": 1080}, 16: {"rounds": 30, "search_s
 """Looks and steps, by passes over MNIST: a step is three passes over its batch of 64."""
 MEETS = (
     ("mnist", "lenet_300_100"),
-    ("mnist_background", "experiments.networks.perceptrons:narrow"),
-    ("mnist_thick", "experiments.networks.perceptrons:deep"),
+    ("mnist_background", "experiments.perceptrons:narrow"),
+    ("mnist_thick", "experiments.perceptrons:deep"),
     ("mnist", "lenet_5"),
 )
 FEATURES = {

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     "--passes",
     type=float,
     help="In place of a method a budget, in forward passes over the training data, e.g. 4: the best that is known for "
-    "it. An epoch of training is three; 1 is before training, 0 reads no data.",
+    "it. An epoch of training is three; 1 is before training, 0 reads no data. [default: none, a method is taken]",
 )
 @opt.settings_options(Method, "scorer", default="synflow_l2_data; predicted where a predictor is given")
 @opt.scorer_settings_option

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from scratchcard.apply.budget import LEAST_STEPS, budgets, within
 from scratchcard.apply.method import Method
 from scratchcard.apply.pipeline import find_ticket
 from scratchcard.apply.prune import prune
+from scratchcard.regimes import EMS
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Task
 from scratchcard.workloads.workload import Workload
@@ -26,7 +28,7 @@ def workload(examples: int) -> Workload:
 def test_without_training_there_is_one_method_each() -> None:
     assert within(0, workload(500)).label == "synflow, UMS 100"
     assert within(0.99, workload(500)) == within(0, workload(500))
-    assert within(1, workload(500)).label == "policy, UMS 16"
+    assert within(1, workload(500)).label == "synflow_l2_data, UMS 100"
 
 
 @pytest.mark.parametrize("passes", [2, 4, 11.9, 12, 16])
@@ -48,6 +50,13 @@ def test_few_data_make_no_search_of_a_few_steps() -> None:
     assert within(4, small) == within(1, small)
     enough = (LEAST_STEPS * 3 * 16 + budgets()[-1].reads) / len(small.task.train)
     assert within(enough + 1e-9, small).make_regime().search_steps == LEAST_STEPS  # type: ignore[attr-defined]
+
+
+def test_adam_searches_at_its_own_rate() -> None:
+    adam = Recipe(batch_size=16, scoring_examples=128, optimizer="adam", learning_rate=0.001)
+    regime = within(40, replace(workload(9000), recipe=adam)).make_regime()
+    assert isinstance(regime, EMS)
+    assert (regime.search_stride, regime.search_rise, regime.search_learning_rate) == (None, 1.0, None)
 
 
 @pytest.mark.parametrize("passes", [-1, float("nan"), float("inf"), 1e9, "4", True, None])

@@ -47,6 +47,22 @@ def test_each_is_the_ticket_of_its_own_search(workload: Workload, regime: dict[s
         assert all((low & high).kept == low.kept for low, high in pairwise(nested))
 
 
+def test_every_density_is_checked_before_the_search(workload: Workload, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trajectory, "advance", None)
+    method = Method.of("magnitude", regime="EMS", rounds=4, search_steps=40, rewind_step=30)
+    with pytest.raises(ValueError, match=r"cannot rewind to step 30: the search for density 0\.5"):
+        find_tickets(workload, method, [0.5, 0.1])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("snip", [0.1]), (None, [0.1]), (Method("snip"), 0.1), (Method("snip"), None), (Method("snip"), "0.1")],
+)
+def test_what_is_no_method_and_no_list_is_said(workload: Workload, arguments: Any) -> None:
+    with pytest.raises(ValueError, match=r"expected a Workload and a Method|expected a list of numbers"):
+        find_tickets(workload, *arguments)
+
+
 def test_steps_in_common_are_trained_once(workload: Workload, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[int] = []
     advance = Trajectory.advance

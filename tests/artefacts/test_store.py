@@ -158,3 +158,20 @@ def test_two_processes_of_one_number_write_beside_each_other(tmp_path: Path) -> 
         first.write_text("1")
         second.write_text("2")
     assert store._path(key).read_text() in "12"
+
+
+@pytest.mark.parametrize(
+    ("error", "stays"), [(ValueError("refused"), False), (KeyboardInterrupt(), True), (OSError(), True)]
+)
+def test_a_store_stays_where_the_same_work_can_go_on(tmp_path: Path, error: BaseException, stays: bool) -> None:
+    store = Store(tmp_path / "rounds")
+
+    def work() -> None:
+        with store.until_done():
+            store.put("ab" * 32, Stored({"weight": torch.ones(2)}))
+            raise error
+
+    with pytest.raises(type(error)):
+        work()
+    assert store.folder.exists() == stays
+    assert (store.get("ab" * 32) is not None) == stays

@@ -29,7 +29,7 @@ from tests.frontends.calls import FAST, refused, run
         (["prune", "--round-steps", "9"], "UMS has no setting --round-steps (ISS, IMS have it)"),
         (["prune", "--density", "0"], "density must lie in (0, 1]"),
         (["prune", "--density", "1.2"], "density must lie in (0, 1]"),
-        (["prune", "--density", "many"], "is not a valid float"),
+        (["prune", "--density", "many"], "is no density and no list of them"),
         (["prune", "--scorer", "predicted"], "needs a predictor"),
         (
             ["prune", "--scorer", "snip", "--out", "file:///nowhere/t.safetensors"],

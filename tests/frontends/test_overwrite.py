@@ -76,16 +76,16 @@ def test_a_predictor_is_replaced_only_with_overwrite_and_what_lies_beside_it_sta
 
 
 def test_a_file_that_came_there_during_the_work_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = tmp_path / "ticket.safetensors"
-    import scratchcard.apply.pipeline as pipeline
+    from scratchcard.apply import density_path
 
-    find = pipeline.find_ticket
+    out = tmp_path / "ticket.safetensors"
+    find = density_path.find_ticket
 
     def slow(*arguments: object, **how: object) -> object:
         out.write_text("mine")
         return find(*arguments, **how)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pipeline, "find_ticket", slow)
+    monkeypatch.setattr(density_path, "find_ticket", slow)
     iterative = ["prune", "--regime", "ISS", "--scorer", "magnitude", "--rounds", "2", *FAST, "--out", out]
     assert "is there already" in refused(*iterative)
     assert out.read_text() == "mine"
@@ -134,12 +134,12 @@ def test_no_command_fills_a_folder_of_somebody_else(command: str, job: Path, tmp
 
 def test_two_searches_for_one_ticket_keep_each_others_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second search ends while the first is at work; what the first has found so far is still there."""
-    from scratchcard.apply import pipeline
+    from scratchcard.apply import density_path
 
     hidden = tmp_path / ".ticket.safetensors.rounds"
     out = tmp_path / "ticket.safetensors"
     command = ["prune", "--regime", "ISS", "--scorer", "magnitude", "--rounds", "2", *FAST, "--out", out, "--overwrite"]
-    find = pipeline.find_ticket
+    find = density_path.find_ticket
     seen: list[int] = []
 
     def both(*arguments: object, **how: object) -> object:
@@ -150,7 +150,7 @@ def test_two_searches_for_one_ticket_keep_each_others_rounds(tmp_path: Path, mon
             seen.append(len(list(hidden.rglob("*.safetensors"))))
         return found
 
-    monkeypatch.setattr(pipeline, "find_ticket", both)
+    monkeypatch.setattr(density_path, "find_ticket", both)
     as_json(*command)
     assert seen[0] > 0
     assert seen[1] > seen[0]

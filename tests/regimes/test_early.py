@@ -195,7 +195,7 @@ def test_the_search_has_a_rate_of_its_own(workload: Workload) -> None:
         (EMS(search_steps=200, rewind_step=201), "cannot rewind to step 201: the search for density 0.1 has 200 steps"),
         (ESS(search_steps=200, rewind_step=300), "or a longer search, or 200 to start from the search's last weights"),
         (EMS(rounds=4, search_steps=40, towards=0.01, rewind_step=35), "cannot rewind to step 35: .* has 20 steps"),
-        (ESS(search_steps=20, search_learning_rate=1e30), "diverged before step 20; take a lower search_learning_rate"),
+        (ESS(search_steps=20, search_learning_rate=1e30), "diverged before step 20; take a lower rate"),
     ],
 )
 def test_what_cannot_be_is_refused(workload: Workload, regime: EMS | ESS, told: str) -> None:

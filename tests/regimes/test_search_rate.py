@@ -68,6 +68,11 @@ def test_a_stride_is_in_units_of_the_sharpness(workload: Workload, rates: list[f
     assert set(rates) == {expected}
 
 
+def test_a_stride_is_for_sgd(workload: Workload) -> None:
+    with pytest.raises(ValueError, match="a rule for sgd, and the recipe's optimizer is adam; give a search_learning"):
+        EMS(search_stride=1.0).check(Recipe(optimizer="adam", learning_rate=0.001), 0.1)
+
+
 def test_a_rate_and_a_stride_are_one_too_many() -> None:
     with pytest.raises(ValueError, match="search_learning_rate or by a search_stride; give one"):
         EMS(search_learning_rate=0.1, search_stride=1.0)
