@@ -32,7 +32,7 @@ class OneTraining(Regime):
             changes of the mask). A network that loses weights loses curvature, and bears larger steps.
         search_stride: in place of a rate: the rate begins at `search_stride / sqrt(sharpness)`, with the `sharpness` of
             the loss on the scoring batch at the initial weights. So one number serves networks that differ in scale;
-            the root is what was measured, not derived (docs/findings.md).
+            the root is a rule of thumb, not derived.
 
     Examples:
         >>> from scratchcard.regimes import EMS
