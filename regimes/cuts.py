@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from scratchcard.pruning.schedules import SCHEDULES
 from scratchcard.regimes.regime import Found, Regime, Search
 from scratchcard.regimes.upfront import Pruned, prune_upfront
+from scratchcard.registry import lookup
 from scratchcard.setting import setting
 
 if TYPE_CHECKING:
@@ -102,3 +104,36 @@ def to_step() -> Any:
         low=0,
         label=", rewind {}",
     )
+
+
+def on_the_way() -> Any:
+    """The setting of the density that a path leads to which searches for higher densities leave earlier.
+
+    Examples:
+        >>> on_the_way().default is None
+        True
+    """
+    return setting(
+        None,
+        help="One path of rounds down to this density, which all densities leave at their place",
+        example=0.005,
+        above=0,
+        high=1,
+        label=" towards {:g}",
+    )
+
+
+def way(schedule: str, rounds: int, density: float, towards: float) -> tuple[float, ...]:
+    """The density after each cut on a schedule's path towards one, left where it would pass `density`.
+
+    Raises:
+        ValueError: a density below the path's last, or an unknown schedule.
+
+    Examples:
+        >>> way("exponential", 3, density=0.3, towards=0.125)
+        (0.5, 0.3)
+    """
+    if density < towards:
+        raise ValueError(f"a path towards density {towards} never reaches {density}; take a lower `towards`")
+    path = lookup(SCHEDULES, "schedules", schedule)(towards, rounds)
+    return (*(share for share in path if share > density), density)

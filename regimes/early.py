@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scratchcard.pruning.schedules import MOST_ROUNDS, SCHEDULES
-from scratchcard.regimes.cuts import Cuts, to_step
+from scratchcard.pruning.schedules import MOST_ROUNDS
+from scratchcard.regimes.cuts import Cuts, on_the_way, to_step, way
 from scratchcard.regimes.one_training import END, OneTraining
 from scratchcard.regimes.regime import Found, Search
 from scratchcard.regimes.upfront import by_schedule, in_rounds
-from scratchcard.registry import lookup
 from scratchcard.setting import setting
 
 if TYPE_CHECKING:
@@ -93,16 +92,15 @@ class Early(OneTraining):
         from scratchcard.workloads.stored_training import advance_once
 
         network, session, task = asked.network, asked.session, asked.workload.task
-        begin = spent(session.device)
+        described = asked.workload.describe() if session.store is not None else {}
+        begin, recipe = spent(session.device), asked.workload.recipe
         rate = self.first_rate(asked)
-        found_rate, recipe = spent(session.device) - begin, asked.workload.recipe
         trajectory = Trajectory(network, task, self.recipe(recipe, rate), seed=asked.data_seed, device=session.device)
-        looks, described = self.looks(asked.density), asked.workload.describe() if session.store is not None else {}
+        looks = self.looks(asked.density)
         cuts, start, mask = Cuts(self, asked, self.scorings), copy_state(network), None
         training: list[dict[str, Any]] = []
         for step, target in looks:
-            begin, before = spent(session.device), trajectory.step
-            stored = 0.0
+            before, stored = trajectory.step, 0.0
             trajectory.recipe = self.recipe(recipe, rate, (before + step) / 2 / self.search_steps)
             if self.rewinds and before < self.rewind_step <= step:
                 stored += advance_once(trajectory, self.rewind_step - before, mask, session.store, described)
@@ -110,7 +108,8 @@ class Early(OneTraining):
             if trajectory.step < step:
                 stored += advance_once(trajectory, step - trajectory.step, mask, session.store, described)
             mask = cuts.cut(target, step / self.search_steps)
-            seconds = spent(session.device) - begin + stored + (0.0 if training else found_rate)
+            begin, since = spent(session.device), begin
+            seconds = begin - since + stored
             training.append({"density": mask.density, "steps": trajectory.step - before, "seconds": seconds})
             if session.progress is not None:
                 session.progress(trajectory.step, self.search_steps)
@@ -180,14 +179,7 @@ class EMS(Early):
     shots: int = setting(
         1, help="Scoring and pruning steps at each look", example=5, low=1, high=MOST_ROUNDS, label=" x {}"
     )
-    towards: float | None = setting(
-        None,
-        help="One path of rounds down to this density, which all densities leave at their place",
-        example=0.005,
-        above=0,
-        high=1,
-        label=" towards {:g}",
-    )
+    towards: float | None = on_the_way()
 
     @property
     def scorings(self) -> int:
@@ -206,11 +198,5 @@ class EMS(Early):
                 f"{self.rounds} looks at a pace of {self.pace:g} do not fit into {self.search_steps} steps; take fewer "
                 "rounds or more steps"
             )
-        last = density if self.towards is None else self.towards
-        if density < last:
-            raise ValueError(f"a path towards density {last} never reaches {density}; take a lower `towards`")
-        path = lookup(SCHEDULES, "schedules", self.schedule)(last, self.rounds)
-        passed = sum(share > density for share in path)
-        return (
-            (*zip(steps[:passed], path[:passed], strict=True), (steps[passed], density)) if passed < len(path) else ()
-        )
+        towards = density if self.towards is None else self.towards
+        return tuple(zip(steps, way(self.schedule, self.rounds, density, towards), strict=False))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from scratchcard.pruning.schedules import MOST_ROUNDS, SCHEDULES
-from scratchcard.regimes.cuts import Cuts, to_step
+from scratchcard.regimes.cuts import Cuts, on_the_way, to_step, way
 from scratchcard.regimes.regime import Found, Regime, Search
 from scratchcard.regimes.upfront import by_schedule, in_rounds
 from scratchcard.registry import lookup
@@ -46,14 +46,7 @@ class Iterative(Regime):
     rounds: int = in_rounds(10)
     schedule: str = by_schedule()
     rewind_step: int = to_step()
-    towards: float | None = setting(
-        None,
-        help="One path of rounds down to this density, which all densities leave at their place",
-        example=0.005,
-        above=0,
-        high=1,
-        label=" towards {:g}",
-    )
+    towards: float | None = on_the_way()
     round_steps: int | None = setting(
         None,
         help="Training steps of each round, at most",
@@ -84,12 +77,9 @@ class Iterative(Regime):
         Raises:
             ValueError: a density below the path's last.
         """
-        path = lookup(SCHEDULES, "schedules", self.schedule)
         if self.towards is None:
-            return path(density, self.rounds)
-        if density < self.towards:
-            raise ValueError(f"a path towards density {self.towards} never reaches {density}; take a lower `towards`")
-        return (*(share for share in path(self.towards, self.rounds) if share > density), density)
+            return lookup(SCHEDULES, "schedules", self.schedule)(density, self.rounds)
+        return way(self.schedule, self.rounds, density, self.towards)
 
     def check(self, recipe: Recipe, density: float) -> None:
         """See `Regime.check`; refuses a step to rewind to that the training does not reach, too."""

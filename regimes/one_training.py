@@ -55,7 +55,6 @@ class OneTraining(Regime):
         unset="the recipe's",
         label=", rate {:g}",
     )
-
     search_rise: float = setting(
         1.0,
         help="By how much the search's rate rises until its end",
