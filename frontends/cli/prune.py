@@ -123,10 +123,14 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **opti
     text = "\n".join(
         f"{told['ticket']}: {told['method']} keeps {told['kept']:,} of {told['prunable']:,} weights (density "
         f"{told['density']:.4g}{_effective(told['effective_density'])}) after {told['seconds']:.2f} s and "
-        f"{told['passes']:.3g} passes over the data"
+        f"{_passes(told['passes'])} passes over the data"
         for told in results
     )
     opt.emit(results if several else results[0], options["as_json"], f"{text}{opt.took()}")
+
+
+def _passes(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _effective(density: float | None) -> str:
