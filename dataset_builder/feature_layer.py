@@ -12,7 +12,7 @@ from scratchcard.dataset_builder.feature_network import NetworkPicture
 from scratchcard.dataset_builder.pairs import LayerPairs
 from scratchcard.dataset_builder.scales import Scale
 from scratchcard.dataset_builder.share_ranks import ascending, share_ranks
-from scratchcard.dataset_builder.shelf import parts
+from scratchcard.scorers.shelf import parts
 
 
 class LayerPicture:

@@ -15,13 +15,13 @@ from scratchcard.dataset_builder.activations import Activity, observe
 from scratchcard.dataset_builder.looks import LOOKED, Looks
 from scratchcard.dataset_builder.pairs import Pairs
 from scratchcard.dataset_builder.scales import Scale
-from scratchcard.dataset_builder.shelf import Shelf, array, parts
 from scratchcard.dataset_builder.units import Units
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable, prunable_layers
 from scratchcard.scorers.gradients import loss_gradients
 from scratchcard.scorers.grasp import GraSP
 from scratchcard.scorers.scorer import Batch, Loss, NoEffectWarning, Scorer
+from scratchcard.scorers.shelf import Shelf, array, parts
 from scratchcard.scorers.synflow import SynFlow
 from scratchcard.scorers.synflow_l2_data import SynFlowL2Data
 
@@ -83,7 +83,7 @@ class NetworkPicture:
         if mask is not None:
             check_same_layout(weights, mask.tensors, "the mask")
         units = {name: Units.of(layer, name) for name, layer in prunable_layers(network).items()}
-        shelf = Shelf(sum(weight.numel() for weight in weights.values()))
+        shelf = Shelf.of(weights)
         criteria = {}
         for name, scorer in scorers.items():
             if name in needs:
@@ -241,6 +241,5 @@ def _shelved(gradients: dict[str, Tensor], shelf: Shelf) -> dict[str, Tensor]:
         return gradients
     found = {}
     for name in list(gradients):
-        gradient = gradients.pop(name)
-        found[name] = torch.from_numpy(shelf.put(array(gradient))).reshape(gradient.shape)
+        found[name] = shelf.kept(gradients.pop(name))
     return found

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from scratchcard.dataset_builder.shelf import array
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.scorers.gradients import loss_gradients
 from scratchcard.scorers.scorer import Batch, Loss
+from scratchcard.scorers.shelf import array
 
 LOOKED = (
     "start",

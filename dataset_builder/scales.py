@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scratchcard.dataset_builder.shelf import parts
+from scratchcard.scorers.shelf import parts
 
 
 @dataclass(frozen=True)

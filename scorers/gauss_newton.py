@@ -20,10 +20,11 @@ from scratchcard.scorers.detached_state import (
     own_generators,
     placed,
 )
-from scratchcard.scorers.gradient_sums import added
+from scratchcard.scorers.gradient_sums import hollow_gradients, summed_up
 from scratchcard.scorers.gradients import twice_differentiable
 from scratchcard.scorers.pieces import SECOND_ORDER, Piece, in_pieces
-from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over, without_pruned
+from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over
+from scratchcard.scorers.shelf import Shelf, add_to
 from scratchcard.setting import setting
 from scratchcard.settings import Settings
 
@@ -117,6 +118,8 @@ def gauss_newton_step(
         moving = [other.requires_grad_() for other in state.others.values() if other.is_floating_point()]
         free = [*leaves.values(), *moving]
 
+        shelf = Shelf.of(leaves)
+
         def solved(parts: list[Piece]) -> list[Tensor]:
             def linearised() -> Iterator[_Linearised]:
                 with own_generators(network):
@@ -129,16 +132,25 @@ def gauss_newton_step(
             def sum_of(term: Callable[[_Linearised], list[Tensor]]) -> list[Tensor]:
                 total: list[Tensor] = []
                 for part in only or linearised():
-                    total = added(total, term(part))
-                named = without_pruned(dict(zip(leaves, total, strict=False)), mask)
-                return [*named.values(), *(tensor.detach() for tensor in total[len(named) :])]
+                    with summed_up(free, total, shelf):
+                        term(part)
+                    del part  # its graph, before the next one is made
+                for name, tensor in zip(leaves, total, strict=False):
+                    if mask is not None:
+                        tensor.masked_fill_(~mask.tensors[name].to(tensor.device), 0)
+                shelf.tidy()
+                return total
 
             def product(vector: list[Tensor]) -> list[Tensor]:
-                curved = sum_of(lambda part: part.curved(vector))
-                return [a + damping * b for a, b in zip(curved, vector, strict=True)]
+                image = sum_of(lambda part: part.curved(vector))
+                for part, along in zip(image, vector, strict=True):
+                    add_to(part, along, damping)
+                return image
 
-            right = [-part for part in sum_of(lambda part: part.transposed(part.slope.detach()))]
-            return conjugate_gradients(product, right, steps)
+            right = sum_of(lambda part: part.transposed(part.slope.detach()))
+            for part in right:
+                part.neg_()
+            return conjugate_gradients(product, right, steps, shelf)
 
         found = in_pieces(solved, network, batch, loss, state, SECOND_ORDER)
     return {name: leaf.detach() for name, leaf in leaves.items()}, dict(zip(leaves, found, strict=False))
@@ -158,7 +170,8 @@ class _Linearised(NamedTuple):
     def of(cls, network: nn.Module, piece: Piece, state: DetachedState, free: list[Tensor]) -> _Linearised:
         outputs = outputs_at(network, piece.inputs, state, piece.room)
         direction = outputs.detach().new_zeros(outputs.shape).requires_grad_()
-        pulled = torch.autograd.grad(outputs, free, direction, create_graph=True, materialize_grads=True)
+        with hollow_gradients(free):
+            pulled = torch.autograd.grad(outputs, free, direction, create_graph=True, materialize_grads=True)
         note_reads(2 * len(outputs))
         top = outputs.detach().requires_grad_()
         (slope,) = torch.autograd.grad(piece.loss(top), top, create_graph=True)
@@ -181,31 +194,38 @@ class _Linearised(NamedTuple):
         return self.transposed(curved)
 
 
-def conjugate_gradients(product: Product, right: list[Tensor], steps: int) -> list[Tensor]:
+def conjugate_gradients(product: Product, right: list[Tensor], steps: int, shelf: Shelf) -> list[Tensor]:
     """`x` after so many iterations towards `A x = right`, from 0; `product(v) = A v`, A positive semi-definite.
 
-    Ends earlier where nothing is left, or where A has no curvature along the direction.
+    Ends earlier where nothing is left, or where A has no curvature along the direction. Vectors lie on the shelf and
+    are changed in place, `right` and what `product` returns too.
 
     Examples:
         >>> matrix = torch.tensor([[2.0, 0.0], [0.0, 4.0]])
-        >>> conjugate_gradients(lambda v: [matrix @ v[0]], [torch.tensor([2.0, 2.0])], steps=2)
+        >>> conjugate_gradients(lambda v: [matrix @ v[0]], [torch.tensor([2.0, 2.0])], steps=2, shelf=Shelf(2))
         [tensor([1.0000, 0.5000])]
     """
-    found = [torch.zeros_like(part) for part in right]
-    rest, towards = list(right), list(right)
+    found = [shelf.kept(torch.zeros((), dtype=part.dtype).to(part.device).expand(part.shape)) for part in right]
+    rest, towards = right, [shelf.kept(part) for part in right]
     left = _dot(rest, rest)
     for _ in range(steps):
         if left <= 0.0:
             break
+        shelf.tidy()
         image = product(towards)
         curvature = _dot(towards, image)
         if curvature <= 0.0:
             break
         length = left / curvature
-        found = [a + length * b for a, b in zip(found, towards, strict=True)]
-        rest = [a - length * b for a, b in zip(rest, image, strict=True)]
+        for place, along in enumerate(towards):
+            add_to(found[place], along, length)
+            add_to(rest[place], image[place], -length)
+            shelf.tidy(heap=False)
         now = _dot(rest, rest)
-        towards = [a + (now / left) * b for a, b in zip(rest, towards, strict=True)]
+        for along, part in zip(towards, rest, strict=True):
+            along.mul_(now / left)
+            add_to(along, part)
+            shelf.tidy(heap=False)
         left = now
     return found
 

@@ -10,22 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
-def added(total: Sequence[Tensor], found: Sequence[Tensor]) -> list[Tensor]:
-    """A sum over pieces and what one more gives; of the first, that itself.
-
-    Examples:
-        >>> added(added([], [torch.ones(2)]), [torch.ones(2)])
-        [tensor([2., 2.])]
-    """
-    result = list(total or found)
-    for place, sum_ in enumerate(total):  # one by one: no third copy of all
-        result[place] = sum_ + found[place]
-    return result
+from scratchcard.scorers.shelf import Shelf, add_to
 
 
 @contextmanager
-def summed_up(leaves: Sequence[Tensor], total: list[Tensor]) -> Iterator[None]:
+def summed_up(leaves: Sequence[Tensor], total: list[Tensor], shelf: Shelf) -> Iterator[None]:
     """Let gradients of leaves add to a sum as soon as each is known, and hand on zeros without memory in their place.
 
     So the gradients of a piece are never all in memory beside the sum.
@@ -33,11 +22,12 @@ def summed_up(leaves: Sequence[Tensor], total: list[Tensor]) -> Iterator[None]:
     Args:
         leaves: whose gradients are taken inside, once.
         total: in their order; empty before the first piece.
+        shelf: where the sum lies.
 
     Examples:
         >>> leaf, total = torch.ones(2, requires_grad=True), []
         >>> for factor in (1.0, 3.0):
-        ...     with summed_up([leaf], total):
+        ...     with summed_up([leaf], total, Shelf(2)):
         ...         _ = torch.autograd.grad((factor * leaf).sum(), leaf)
         >>> total
         [tensor([4., 4.])]
@@ -49,9 +39,10 @@ def summed_up(leaves: Sequence[Tensor], total: list[Tensor]) -> Iterator[None]:
 
     def add(place: int, gradient: Tensor) -> Tensor:
         if seen[place]:
-            total[place] += gradient
+            add_to(total[place], gradient)
         else:  # a copy, as two leaves may be given one tensor
-            total[place], seen[place] = gradient.clone(), True
+            total[place], seen[place] = shelf.kept(gradient), True
+        shelf.tidy(heap=False)
         return gradient.new_zeros(()).expand(gradient.shape)
 
     handles = [
@@ -65,7 +56,7 @@ def summed_up(leaves: Sequence[Tensor], total: list[Tensor]) -> Iterator[None]:
             handle.remove()
     for place, known in enumerate(seen):
         if not known:
-            total[place] = torch.zeros_like(leaves[place])
+            total[place] = torch.zeros_like(leaves[place], requires_grad=False)
 
 
 class _Hollow(torch.autograd.Function):

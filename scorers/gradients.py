@@ -19,6 +19,7 @@ from scratchcard.scorers.detached_state import DetachedState, detached_state, ou
 from scratchcard.scorers.gradient_sums import summed_up
 from scratchcard.scorers.pieces import Piece, in_pieces, whole
 from scratchcard.scorers.scorer import Batch, Loss
+from scratchcard.scorers.shelf import Shelf
 from scratchcard.words import said
 
 
@@ -93,8 +94,12 @@ def loss_gradients(
     return LossGradients(state.leaves, dict(zip(state.leaves, total, strict=True)))
 
 
-def sum_of_gradients(network: nn.Module, parts: list[Piece], state: DetachedState) -> list[Tensor]:
+def sum_of_gradients(
+    network: nn.Module, parts: list[Piece], state: DetachedState, shelf: Shelf | None = None
+) -> list[Tensor]:
     """The gradient of the batch's loss through all of its pieces, in the order of the state's leaves.
+
+    With a shelf a sum of several pieces lies there.
 
     Examples:
         >>> from scratchcard.scorers.pieces import whole
@@ -106,8 +111,9 @@ def sum_of_gradients(network: nn.Module, parts: list[Piece], state: DetachedStat
     if len(parts) == 1:
         return piece_gradients(network, parts[0], state)
     total: list[Tensor] = []
+    shelf = shelf or Shelf(0)
     for piece in parts:
-        with summed_up(list(state.leaves.values()), total):
+        with summed_up(list(state.leaves.values()), total, shelf):
             piece_gradients(network, piece, state)
     return total
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from scratchcard.scorers.gradient_sums import hollow_gradients, summed_up
 from scratchcard.scorers.gradients import piece_gradients, sum_of_gradients, twice_differentiable
 from scratchcard.scorers.pieces import SECOND_ORDER, Piece, in_pieces
 from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over, without_pruned
+from scratchcard.scorers.shelf import Shelf
 from scratchcard.setting import setting
 from scratchcard.settings import Settings
 
@@ -113,14 +115,18 @@ def gradient_flow(
             if len(parts) == 1:
                 with own_generators(network):
                     return hessian_product(network, parts[0], state, None, mask)
+            shelf = Shelf.of(leaves)
             with own_generators(network):  # H g needs all of g
-                whole_gradient = sum_of_gradients(network, parts, state)
+                whole_gradient = sum_of_gradients(network, parts, state, shelf)
             direction = without_pruned(dict(zip(leaves, whole_gradient, strict=True)), mask)
             del whole_gradient
             total: list[Tensor] = []
             with own_generators(network):
                 for piece in parts:
-                    hessian_product(network, piece, state, direction, mask, total)
+                    shelf.tidy()
+                    hessian_product(
+                        network, piece, state, direction, mask, partial(summed_up, total=total, shelf=shelf)
+                    )
             return total
 
         total = in_pieces(summed, network, batch, tempered, state, SECOND_ORDER)
@@ -136,13 +142,13 @@ def hessian_product(
     state: DetachedState,
     direction: Mapping[str, Tensor] | None,
     mask: Mask | None,
-    total: list[Tensor] | None = None,
+    summing: Callable[[list[Tensor]], AbstractContextManager[None]] | None = None,
 ) -> list[Tensor]:
     """A piece's part of the Hessian's product with a direction; nothing where its loss is linear in the weights.
 
     Without a direction it is the piece's gradient g: one graph serves both, and g is differentiated again rather than
-    computed twice, so H and g cannot disagree. With a total it is added there, and of the piece's own gradient only the
-    graph is kept.
+    computed twice, so H and g cannot disagree. With one, of the piece's own gradient only the graph is kept. With
+    `summing` (`summed_up` of the leaves) the product is added there.
 
     Examples:
         >>> from scratchcard.scorers.pieces import whole
@@ -160,7 +166,7 @@ def hessian_product(
     through = {name: gradient for name, gradient in gradients.items() if gradient.requires_grad}
     if not through:
         return []
-    with nullcontext() if total is None else summed_up(leaves, total):
-        ends = [along[name] for name in through]
-        note_reads(6 * examples(piece.inputs))
+    ends = [along[name] for name in through]
+    note_reads(6 * examples(piece.inputs))
+    with nullcontext() if summing is None else summing(leaves):
         return list(torch.autograd.grad(list(through.values()), leaves, ends, materialize_grads=True))

@@ -14,11 +14,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from scratchcard.dataset_builder import share_ranks as ranks
-from scratchcard.dataset_builder import shelf as shelf_module
 from scratchcard.dataset_builder.features import FEATURES, compute_features
-from scratchcard.dataset_builder.shelf import Shelf
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
+from scratchcard.scorers import shelf as shelf_module
+from scratchcard.scorers.shelf import Shelf
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -66,7 +66,7 @@ def test_a_shelf_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 MEASURED = """
 import sys, torch
 from torch.nn import functional as F
-from scratchcard.dataset_builder import shelf
+from scratchcard.scorers import shelf
 from scratchcard.dataset_builder.features import compute_features
 shelf.LARGE = int(sys.argv[1])
 torch.set_num_threads(1)

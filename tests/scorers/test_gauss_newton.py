@@ -12,6 +12,7 @@ from scratchcard.pruning.cut import keep_top
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.scorers.gauss_newton import GaussNewton, conjugate_gradients, gauss_newton_step, spread
+from scratchcard.scorers.shelf import Shelf
 from tests.scorers.toys import case, cross_entropy, half_square, mlp, random_mask, single, two_layers
 
 
@@ -123,7 +124,7 @@ def test_conjugate_gradients_end_where_nothing_is_left() -> None:
         calls.append(1)
         return [2.0 * vector[0]]
 
-    found = conjugate_gradients(product, [torch.tensor([4.0, -2.0])], 50)
+    found = conjugate_gradients(product, [torch.tensor([4.0, -2.0])], 50, Shelf(2))
     assert found[0].tolist() == [2.0, -1.0]
     assert len(calls) == 1
 

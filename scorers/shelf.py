@@ -7,7 +7,7 @@ import mmap
 import sys
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -41,6 +41,11 @@ class Shelf:
         self.large = weights >= LARGE
         self._mapped: list[weakref.ref[np.memmap]] = []
 
+    @classmethod
+    def of(cls, weights: Mapping[str, Tensor]) -> Shelf:
+        """For a network of such weights."""
+        return cls(sum(weight.numel() for weight in weights.values()))
+
     def put(self, values: np.ndarray) -> np.ndarray:
         """The same numbers `(n,)`, to be kept; they may be the array itself."""
         if not self.large or not values.size:
@@ -49,6 +54,12 @@ class Shelf:
         place[:] = values
         _let_go(place)
         return place
+
+    def kept(self, tensor: Tensor) -> Tensor:
+        """A copy of a tensor, which may be changed in place; in the file if the network is large and on the CPU."""
+        if not self.large or tensor.device.type != "cpu" or not tensor.numel():
+            return tensor.detach().clone(memory_format=torch.contiguous_format)
+        return torch.from_numpy(self.put(array(tensor))).reshape(tensor.shape)
 
     def filled(self, size: int, dtype: np.dtype, part: Callable[[slice], np.ndarray]) -> np.ndarray:
         """Numbers that are made a part at a time."""
@@ -88,6 +99,20 @@ def parts(size: int) -> Iterator[slice]:
     """
     for start in range(0, size, CHUNK):
         yield slice(start, min(start + CHUNK, size))
+
+
+def add_to(total: Tensor, other: Tensor, factor: float = 1.0) -> None:
+    """`total += factor * other`, a part at a time, so that nothing of the size of a layer is made.
+
+    Examples:
+        >>> total = torch.ones(2)
+        >>> add_to(total, torch.tensor([1.0, 2.0]), 3.0)
+        >>> total
+        tensor([4., 7.])
+    """
+    flat, more = total.view(-1), other.detach().reshape(-1)
+    for part in parts(flat.numel()):
+        flat[part] += more[part] if factor == 1.0 else factor * more[part]
 
 
 def array(tensor: Tensor) -> np.ndarray:
