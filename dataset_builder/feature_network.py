@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from scratchcard.dataset_builder.activations import Activity, observe
 from scratchcard.dataset_builder.looks import LOOKED, Looks
-from scratchcard.dataset_builder.pairs import Pairs
+from scratchcard.dataset_builder.pairs import LayerInputs, Pairs
 from scratchcard.dataset_builder.scales import Scale
 from scratchcard.dataset_builder.shelf import Shelf, array, parts
 from scratchcard.dataset_builder.units import Units
@@ -77,6 +77,7 @@ class NetworkPicture:
         needs: Collection[str],
         scorers: Mapping[str, Scorer] = SCORED,
         looks: Looks | None = None,
+        known: dict[str, LayerInputs] | None = None,
     ) -> NetworkPicture:
         """Score and observe what is in `needs`: names in `scorers`, `"gradients"`, `"activity"`, `"pairs"`."""
         weights = prunable(network)
@@ -103,7 +104,7 @@ class NetworkPicture:
         found = None if gradients is None else _shelved(gradients, shelf)
         shelf.tidy()
         detached = {name: weight.detach() for name, weight in weights.items()}
-        pairs = Pairs.take(network, batch, loss, mask) if "pairs" in needs else None
+        pairs = Pairs.take(network, batch, loss, mask, known) if "pairs" in needs else None
         return cls(detached, mask, units, found, criteria, activity, density, pairs, looks, shelf)
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scratchcard.dataset_builder.samples import Samples, by_pair, take_samples
+from scratchcard.dataset_builder.samples import Samples, SampleWatch, by_pair, take_samples
 from scratchcard.pruning.mask import Mask
 from scratchcard.scorers.gauss_newton import gauss_newton_step, spread
 from scratchcard.scorers.scorer import Batch, Loss
@@ -31,7 +31,7 @@ class Pairs:
         weights: `w * mask` by weight name.
         steps: `d` by weight name, see `scorers.gauss_newton`.
         samples: by weight name.
-        mask: the kept weights.
+        inputs: what is known of each layer's inputs.
 
     Examples:
         >>> network, batch = nn.Linear(3, 2), (torch.eye(3), torch.tensor([0, 1, 0]))
@@ -43,41 +43,104 @@ class Pairs:
     weights: Mapping[str, Tensor]
     steps: Mapping[str, Tensor]
     samples: Mapping[str, Samples]
-    mask: Mask | None
+    inputs: Mapping[str, LayerInputs]
 
     @classmethod
-    def take(cls, network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None) -> Pairs:
+    def take(
+        cls, network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None, known: dict[str, LayerInputs] | None = None
+    ) -> Pairs:
         """Of at most 256 examples of the batch.
+
+        Args:
+            network, batch, loss, mask: as of `compute_features`.
+            known: what the last round found of the first layer's inputs, which are the data's as a rule; this round's
+                is put there.
 
         Raises:
             ValueError: a layer that is neither linear nor a 1d or 2d convolution.
         """
         few = spread(batch, EXAMPLES)
-        samples = take_samples(network, few, loss, mask)
-        weights, steps = gauss_newton_step(network, few, loss, mask, steps=STEPS, damping=DAMPING)
-        return cls(weights, steps, samples, mask)
+        watch = SampleWatch(network, len(few[1]))
+        weights, steps = gauss_newton_step(network, few, loss, mask, steps=STEPS, damping=DAMPING, watched=watch)
+        samples = watch.samples() if watch.complete else take_samples(network, few, loss, mask)
+        inputs = {name: LayerInputs(layer.inputs) for name, layer in samples.items()}
+        if known is not None:
+            first = next(iter(inputs))
+            if first in known and known[first].samples.equal(inputs[first].samples):
+                inputs[first] = known[first]
+            known[first] = inputs[first]
+        return cls(weights, steps, samples, inputs)
 
     def layer(self, name: str, indices: np.ndarray | None) -> LayerPairs:
         """One layer's numbers at the flat indices of its kept weights (None: all)."""
         chosen = None if indices is None else torch.from_numpy(indices).to(self.weights[name].device)
-        return LayerPairs(self.weights[name], self.steps[name], self.samples[name], chosen)
+        return LayerPairs(self.weights[name], self.steps[name], self.samples[name], self.inputs[name], chosen)
+
+
+class LayerInputs:
+    """What depends on the inputs of a layer alone, each number made when it is first asked for.
+
+    Args:
+        samples: `(g, P, S)`.
+
+    Examples:
+        >>> inputs = LayerInputs(torch.tensor([[[1.0, 3.0], [2.0, 0.0], [1.0, 1.0]]]))
+        >>> inputs.spread.flatten()
+        tensor([1., 1., 0.])
+        >>> inputs.near(torch.tensor([0, 1]))
+        tensor([[[ 0., -1.],
+                 [-1.,  0.]]])
+    """
+
+    def __init__(self, samples: Tensor) -> None:
+        self.samples = samples
+        self.count = max(1, samples.shape[2])
+        self._near: tuple[Tensor, Tensor] | None = None
+
+    @cached_property
+    def spread(self) -> Tensor:
+        """Standard deviation of each, `(g, P, 1)`."""
+        return self.samples.var(dim=2, correction=0, keepdim=True).sqrt()
+
+    @cached_property
+    def standard(self) -> Tensor:
+        """The samples with mean 0 and standard deviation 1, or 0 where nothing varies."""
+        return _standardised(self.samples)
+
+    def near(self, live: Tensor) -> Tensor:
+        """Cubes of the correlations `(g, L, L)` between some inputs, 0 of each with itself.
+
+        Those of inputs among the ones that were asked for last are not computed again.
+        """
+        if self._near is not None and bool(torch.isin(live, self._near[0]).all()):
+            places = torch.searchsorted(self._near[0], live)
+            found = self._near[1].index_select(1, places).index_select(2, places)
+        else:
+            standard = self.standard[:, live]
+            found = torch.bmm(standard, standard.mT).div_(self.count).pow_(3)
+            torch.diagonal(found, dim1=1, dim2=2).zero_()
+        self._near = live, found
+        return found
 
 
 class LayerPairs:
     """One layer; each number is `(n,)` over its kept weights. `s` is the sign of the weight.
 
-    Correlations are Pearson's over the samples, 0 where one side does not vary.
+    Correlations are Pearson's over the samples, 0 where one side does not vary. They are made of *live* inputs, those
+    that a kept weight leads from: after the first rounds most do not.
 
     Examples:
         >>> inputs = torch.tensor([[[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]])
         >>> weight, samples = torch.tensor([[1.0, 1.0]]), Samples(inputs, inputs[:, :1], torch.zeros(1, 1, 3))
-        >>> layer = LayerPairs(weight, torch.zeros(1, 2), samples, None)
+        >>> layer = LayerPairs(weight, torch.zeros(1, 2), samples, LayerInputs(inputs), None)
         >>> layer.number("output_correlation").round(3)  # the output is the first input
         array([ 1., -1.], dtype=float32)
     """
 
-    def __init__(self, weight: Tensor, step: Tensor, samples: Samples, chosen: Tensor | None) -> None:
-        self.weight, self.step, self._samples, self._chosen = weight, step, samples, chosen
+    def __init__(
+        self, weight: Tensor, step: Tensor, samples: Samples, inputs: LayerInputs, chosen: Tensor | None
+    ) -> None:
+        self.weight, self.step, self._samples, self._inputs, self._chosen = weight, step, samples, inputs, chosen
         self._known: dict[str, np.ndarray] = {}
 
     def number(self, name: str) -> np.ndarray:
@@ -91,53 +154,58 @@ class LayerPairs:
     @property
     def slope_correlation(self) -> Tensor:
         """`-s corr(input, slope at the output)`: positive where descent makes the weight larger."""
-        slopes = self._samples.slopes
-        scale = slopes.square().mean(dim=2, keepdim=True).sqrt()
-        return -self._sign * torch.bmm(_over(slopes, scale), self._standard.mT) / self._count
+        return self._correlation(_over(self._samples.slopes, self._slope_size)).neg_()
 
     @property
     def output_correlation(self) -> Tensor:
         """`s corr(input, output)`: positive where the input goes along with what the unit's weights make together."""
-        return self._sign * torch.bmm(_standardised(self._samples.outputs), self._standard.mT) / self._count
+        return self._correlation(_standardised(self._samples.outputs))
 
     @property
     def kept_correlation(self) -> Tensor:
         """`s sum over the unit's other kept weights of s' corr(input, their input)^3`.
 
-        Cubed, near neighbours count and the many faint correlations do not. An input without a kept weight correlates
-        with nobody: after the first rounds most have none.
+        Cubed, near neighbours count and the many faint correlations do not.
         """
-        live = self._sign.any(dim=1).any(dim=0).nonzero()[:, 0]
-        standard, sign = self._standard[:, live], self._sign[:, :, live]
-        own = torch.bmm(standard, standard.mT).div_(self._count).pow_(3)
-        torch.diagonal(own, dim1=1, dim2=2).zero_()
-        return torch.zeros_like(self._sign).index_copy_(2, live, sign * torch.bmm(sign, own))
+        return self._signed(torch.bmm(self._live_sign, self._inputs.near(self._live)))
 
     @property
     def input_spread(self) -> Tensor:
         """Standard deviation of the input."""
-        return self._spread.mT.expand(self._sign.shape)
+        return self._inputs.spread.mT.expand(self._sign.shape)
 
     @property
     def slope_size(self) -> Tensor:
         """Root mean square of the slope at the output."""
-        return self._samples.slopes.square().mean(dim=2, keepdim=True).sqrt().expand(self._sign.shape)
+        return self._slope_size.expand(self._sign.shape)
+
+    def _correlation(self, outputs: Tensor) -> Tensor:
+        """`s corr(input, number at the output)`, of standardised numbers `(g, O, S)`."""
+        return self._signed(torch.bmm(outputs, self._live_standard.mT)).div_(self._inputs.count)
+
+    def _signed(self, values: Tensor) -> Tensor:
+        """Numbers `(g, O, L)` of live inputs times the weight's sign, `(g, O, P)`; 0 of the other inputs."""
+        return torch.zeros_like(self._sign).index_copy_(2, self._live, values.mul_(self._live_sign))
 
     @cached_property
     def _sign(self) -> Tensor:
         return by_pair(self.weight, self._samples).sign()
 
-    @property
-    def _count(self) -> int:
-        return max(1, self._samples.inputs.shape[2])
+    @cached_property
+    def _live(self) -> Tensor:
+        return self._sign.any(dim=1).any(dim=0).nonzero()[:, 0]
 
     @cached_property
-    def _spread(self) -> Tensor:
-        return self._samples.inputs.var(dim=2, correction=0, keepdim=True).sqrt()
+    def _live_sign(self) -> Tensor:
+        return self._sign[:, :, self._live]
 
     @cached_property
-    def _standard(self) -> Tensor:
-        return _standardised(self._samples.inputs)
+    def _live_standard(self) -> Tensor:
+        return self._inputs.standard[:, self._live]
+
+    @cached_property
+    def _slope_size(self) -> Tensor:
+        return self._samples.slopes.square().mean(dim=2, keepdim=True).sqrt()
 
 
 def _standardised(values: Tensor) -> Tensor:

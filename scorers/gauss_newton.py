@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,11 +24,11 @@ from scratchcard.scorers.detached_state import (
 from scratchcard.scorers.gradient_sums import added
 from scratchcard.scorers.gradients import twice_differentiable
 from scratchcard.scorers.pieces import SECOND_ORDER, Piece, in_pieces
-from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over, without_pruned
+from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over
 from scratchcard.setting import setting
 from scratchcard.settings import Settings
 
-Product = Callable[[list[Tensor]], list[Tensor]]
+Product = Callable[[list[Tensor], list[Tensor]], None]
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,25 @@ def spread(batch: Batch, examples: int) -> Batch:
 
 
 def gauss_newton_step(
-    network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None = None, *, steps: int = 3, damping: float = 1e-3
+    network: nn.Module,
+    batch: Batch,
+    loss: Loss,
+    mask: Mask | None = None,
+    *,
+    steps: int = 3,
+    damping: float = 1e-3,
+    watched: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """`w * mask` and the step `d` from it by weight name; see `GaussNewton`. The network is left as it was.
 
     Products with J are taken by differentiating the backward pass once more: `J^T u` is linear in u, so its own
     transpose is J.
+
+    Args:
+        network, batch, loss, mask: as a scorer's.
+        steps, damping: as of `GaussNewton`.
+        watched: entered around one pass of the whole batch, forward and backward with the gradient of the loss; not
+            where the batch goes in pieces, anew where it turns out not to fit.
 
     Raises:
         ValueError: nothing to prune, a mask of another layout, or an operation without a second derivative.
@@ -116,36 +130,44 @@ def gauss_newton_step(
         batch = placed(batch, next(iter(leaves.values())))
         moving = [other.requires_grad_() for other in state.others.values() if other.is_floating_point()]
         free = [*leaves.values(), *moving]
+        # As numbers: a product in place is many times as fast as filling by truth values.
+        keeps = [None if mask is None else mask.tensors[name].to(leaf) for name, leaf in leaves.items()]
+        keeps += [None] * len(moving)
 
         def solved(parts: list[Piece]) -> list[Tensor]:
             def linearised() -> Iterator[_Linearised]:
-                with own_generators(network):
+                with own_generators(network), watched() if len(parts) == 1 else nullcontext():
                     for piece in parts:
                         yield _Linearised.of(network, piece, state, free)
 
             # Both graphs of a piece are made once and serve all iterations; those of several are made again for each.
             only = list(linearised()) if len(parts) == 1 else None
 
-            def sum_of(term: Callable[[_Linearised], list[Tensor]]) -> list[Tensor]:
-                total: list[Tensor] = []
+            def sum_of(term: Callable[[_Linearised], Sequence[Tensor]], found: list[Tensor]) -> None:
+                total: Sequence[Tensor] = []
                 for part in only or linearised():
-                    total = added(total, term(part))
-                named = without_pruned(dict(zip(leaves, total, strict=False)), mask)
-                return [*named.values(), *(tensor.detach() for tensor in total[len(named) :])]
+                    total = added(total, term(part)) if total else term(part)
+                for own, tensor, kept in zip(found, total, keeps, strict=True):
+                    own.copy_(tensor.detach()) if kept is None else torch.mul(tensor.detach(), kept, out=own)
 
-            def product(vector: list[Tensor]) -> list[Tensor]:
-                curved = sum_of(lambda part: part.curved(vector))
-                return [a + damping * b for a, b in zip(curved, vector, strict=True)]
+            def product(vector: list[Tensor], found: list[Tensor]) -> None:
+                sum_of(lambda part: part.curved(vector), found)
 
-            right = [-part for part in sum_of(lambda part: part.transposed(part.slope.detach()))]
-            return conjugate_gradients(product, right, steps)
+            right = [torch.empty_like(tensor, requires_grad=False) for tensor in free]
+            sum_of(lambda part: part.pulled, right)
+            for tensor in right:
+                tensor.neg_()
+            return conjugate_gradients(product, right, steps, damping)
 
         found = in_pieces(solved, network, batch, loss, state, SECOND_ORDER)
     return {name: leaf.detach() for name, leaf in leaves.items()}, dict(zip(leaves, found, strict=False))
 
 
 class _Linearised(NamedTuple):
-    """A piece's outputs, linear in the free tensors: `J v` and `J^T u`, and the loss's curvature at the outputs."""
+    """A piece's outputs, linear in the free tensors: `J v` and `J^T u`, and the loss's curvature at the outputs.
+
+    `pulled` is `J^T direction`, with a graph, where the direction is the loss's slope: minus the right-hand side.
+    """
 
     free: list[Tensor]
     outputs: Tensor
@@ -157,11 +179,11 @@ class _Linearised(NamedTuple):
     @classmethod
     def of(cls, network: nn.Module, piece: Piece, state: DetachedState, free: list[Tensor]) -> _Linearised:
         outputs = outputs_at(network, piece.inputs, state, piece.room)
-        direction = outputs.detach().new_zeros(outputs.shape).requires_grad_()
-        pulled = torch.autograd.grad(outputs, free, direction, create_graph=True, materialize_grads=True)
-        note_reads(2 * len(outputs))
         top = outputs.detach().requires_grad_()
         (slope,) = torch.autograd.grad(piece.loss(top), top, create_graph=True)
+        direction = slope.detach().requires_grad_()
+        pulled = torch.autograd.grad(outputs, free, direction, create_graph=True, materialize_grads=True)
+        note_reads(2 * len(outputs))
         return cls(free, outputs, direction, pulled, top, slope)
 
     def transposed(self, vector: Tensor) -> list[Tensor]:
@@ -181,34 +203,50 @@ class _Linearised(NamedTuple):
         return self.transposed(curved)
 
 
-def conjugate_gradients(product: Product, right: list[Tensor], steps: int) -> list[Tensor]:
-    """`x` after so many iterations towards `A x = right`, from 0; `product(v) = A v`, A positive semi-definite.
+def conjugate_gradients(product: Product, right: list[Tensor], steps: int, damping: float = 0.0) -> list[Tensor]:
+    """`x` after so many iterations towards `(A + damping I) x = right`, from 0; A positive semi-definite.
 
-    Ends earlier where nothing is left, or where A has no curvature along the direction.
+    Ends earlier where nothing is left, or where there is no curvature along the direction. All is done in the same few
+    tensors, `right` among them: fresh pages cost more than what is written there.
+
+    Args:
+        product: called with v and with what to put `A v` into.
+        right: overwritten.
+        steps, damping: as of `GaussNewton`.
 
     Examples:
         >>> matrix = torch.tensor([[2.0, 0.0], [0.0, 4.0]])
-        >>> conjugate_gradients(lambda v: [matrix @ v[0]], [torch.tensor([2.0, 2.0])], steps=2)
+        >>> def product(vector, found):
+        ...     found[0].copy_(matrix @ vector[0])
+        >>> conjugate_gradients(product, [torch.tensor([2.0, 2.0])], steps=2)
         [tensor([1.0000, 0.5000])]
     """
     found = [torch.zeros_like(part) for part in right]
-    rest, towards = list(right), list(right)
-    left = _dot(rest, rest)
-    for _ in range(steps):
+    rest, towards = right, [part.clone() for part in right]
+    image, room = ([torch.empty_like(part) for part in right] for _ in range(2))
+    left = _dot(rest, rest, room)
+    for step in range(1, steps + 1):
         if left <= 0.0:
             break
-        image = product(towards)
-        curvature = _dot(towards, image)
+        product(towards, image)
+        for own, part, free in zip(image, towards, room, strict=True):
+            own += torch.mul(part, damping, out=free)
+        curvature = _dot(towards, image, room)
         if curvature <= 0.0:
             break
         length = left / curvature
-        found = [a + length * b for a, b in zip(found, towards, strict=True)]
-        rest = [a - length * b for a, b in zip(rest, image, strict=True)]
-        now = _dot(rest, rest)
-        towards = [a + (now / left) * b for a, b in zip(rest, towards, strict=True)]
+        for own, part, free in zip(found, towards, room, strict=True):
+            own += torch.mul(part, length, out=free)
+        if step == steps:
+            break
+        for own, part in zip(rest, image, strict=True):
+            own -= part.mul_(length)
+        now = _dot(rest, rest, room)
+        for own, part in zip(towards, rest, strict=True):
+            own.mul_(now / left).add_(part)
         left = now
     return found
 
 
-def _dot(left: list[Tensor], right: list[Tensor]) -> float:
-    return sum(float((a * b).sum()) for a, b in zip(left, right, strict=True))
+def _dot(left: list[Tensor], right: list[Tensor], room: list[Tensor]) -> float:
+    return sum(float(torch.mul(a, b, out=free).sum()) for a, b, free in zip(left, right, room, strict=True))
