@@ -146,9 +146,8 @@ class LayerPairs:
     def number(self, name: str) -> np.ndarray:
         """By the name of its method here, or `weight` and `step`."""
         if name not in self._known:
-            values = getattr(self, name)
-            flat = values.reshape(-1)
-            self._known[name] = (flat if self._chosen is None else flat[self._chosen]).float().cpu().numpy()
+            values = self._kept(getattr(self, name)) if name in ("weight", "step") else getattr(self, name)
+            self._known[name] = values.float().cpu().numpy()
         return self._known[name]
 
     @property
@@ -167,37 +166,66 @@ class LayerPairs:
 
         Cubed, near neighbours count and the many faint correlations do not.
         """
-        return self._signed(torch.bmm(self._live_sign, self._inputs.near(self._live)))
+        signs = self._weights[:, :, self._live].sign()
+        return self._chosen_of(torch.bmm(signs, self._inputs.near(self._live))) * self._sign
 
     @property
     def input_spread(self) -> Tensor:
         """Standard deviation of the input."""
-        return self._inputs.spread.mT.expand(self._sign.shape)
+        return self._chosen_of(self._inputs.spread[:, self._live].mT.expand(self._shape))
 
     @property
     def slope_size(self) -> Tensor:
         """Root mean square of the slope at the output."""
-        return self._slope_size.expand(self._sign.shape)
+        return self._chosen_of(self._slope_size.expand(self._shape))
 
     def _correlation(self, outputs: Tensor) -> Tensor:
         """`s corr(input, number at the output)`, of standardised numbers `(g, O, S)`."""
-        return self._signed(torch.bmm(outputs, self._live_standard.mT)).div_(self._inputs.count)
+        products = torch.bmm(outputs, self._live_standard.mT)
+        return self._chosen_of(products).mul(self._sign).div_(self._inputs.count)
 
-    def _signed(self, values: Tensor) -> Tensor:
-        """Numbers `(g, O, L)` of live inputs times the weight's sign, `(g, O, P)`; 0 of the other inputs."""
-        return torch.zeros_like(self._sign).index_copy_(2, self._live, values.mul_(self._live_sign))
+    def _kept(self, values: Tensor) -> Tensor:
+        """Of numbers in the layout of the weight those of its kept weights, `(n,)`."""
+        flat = values.reshape(-1)
+        return flat if self._chosen is None else flat[self._chosen]
+
+    def _chosen_of(self, values: Tensor) -> Tensor:
+        """Of numbers `(g, O, L)` those of the kept weights, `(n,)`."""
+        flat = values.reshape(-1)
+        return flat if self._places is None else flat[self._places]
+
+    @property
+    def _weights(self) -> Tensor:
+        return by_pair(self.weight, self._samples)
 
     @cached_property
     def _sign(self) -> Tensor:
-        return by_pair(self.weight, self._samples).sign()
+        return self._kept(self.weight).sign()
+
+    @cached_property
+    def _pairs(self) -> Tensor | None:
+        """Which pairs of output and input a kept weight joins, `(g, O, P)`; None if all."""
+        if self._chosen is None:
+            return None
+        kept = torch.zeros(self.weight.numel(), dtype=torch.bool, device=self.weight.device)
+        return kept.index_fill_(0, self._chosen, True).view(self._weights.shape)
 
     @cached_property
     def _live(self) -> Tensor:
-        return self._sign.any(dim=1).any(dim=0).nonzero()[:, 0]
+        """Places of the live inputs, `(L,)`."""
+        if self._pairs is None:
+            return torch.arange(self._weights.shape[2], device=self.weight.device)
+        return self._pairs.any(dim=1).any(dim=0).nonzero()[:, 0]
 
     @cached_property
-    def _live_sign(self) -> Tensor:
-        return self._sign[:, :, self._live]
+    def _places(self) -> Tensor | None:
+        """Places of the kept weights among all pairs of output and live input, `(n,)`; None if all."""
+        return None if self._pairs is None else self._pairs[:, :, self._live].reshape(-1).nonzero()[:, 0]
+
+    @cached_property
+    def _shape(self) -> tuple[int, int, int]:
+        groups, outputs, _ = self._weights.shape
+        return groups, outputs, len(self._live)
 
     @cached_property
     def _live_standard(self) -> Tensor:
