@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from scratchcard.dataset_builder.activations import Activity, observe
 from scratchcard.dataset_builder.looks import LOOKED, Looks
-from scratchcard.dataset_builder.pairs import LayerInputs, Pairs
+from scratchcard.dataset_builder.pairs import SAMPLES, STEPS, LayerInputs, Pairs
 from scratchcard.dataset_builder.scales import Scale
 from scratchcard.dataset_builder.shelf import Shelf, array, parts
 from scratchcard.dataset_builder.units import Units
@@ -79,7 +79,7 @@ class NetworkPicture:
         looks: Looks | None = None,
         known: dict[str, LayerInputs] | None = None,
     ) -> NetworkPicture:
-        """Score and observe what is in `needs`: names in `scorers`, `"gradients"`, `"activity"`, `"pairs"`."""
+        """Score and observe what is in `needs`: names in `scorers`, `"gradients"`, `"activity"`, `SAMPLES`, `STEPS`."""
         weights = prunable(network)
         if mask is not None:
             check_same_layout(weights, mask.tensors, "the mask")
@@ -104,7 +104,8 @@ class NetworkPicture:
         found = None if gradients is None else _shelved(gradients, shelf)
         shelf.tidy()
         detached = {name: weight.detach() for name, weight in weights.items()}
-        pairs = Pairs.take(network, batch, loss, mask, known) if "pairs" in needs else None
+        paired = {SAMPLES, STEPS}.intersection(needs)
+        pairs = Pairs.take(network, batch, loss, mask, paired, known) if paired else None
         return cls(detached, mask, units, found, criteria, activity, density, pairs, looks, shelf)
 
     @property

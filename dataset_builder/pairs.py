@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,30 +14,33 @@ from torch import Tensor, nn
 
 from scratchcard.dataset_builder.samples import Samples, SampleWatch, by_pair, take_samples
 from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.parameters import prunable
 from scratchcard.scorers.gauss_newton import gauss_newton_step, spread
-from scratchcard.scorers.scorer import Batch, Loss
+from scratchcard.scorers.scorer import Batch, Loss, at_least_single
 
 EXAMPLES = 256
 """Of the scoring batch, evenly spread: enough to tell units apart, and sixteen rounds take about a second."""
 
-STEPS = 3
+SAMPLES, STEPS = "samples", "steps"
+"""What a feature may need."""
+ITERATIONS = 3
 DAMPING = 1e-3
 _TINY = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Samples and Gauss-Newton step of a network at `w * mask`.
+    """Samples and Gauss-Newton step of a network at `w * mask`, as far as they are asked for; all by weight name.
 
     Attributes:
-        weights: `w * mask` by weight name.
-        steps: `d` by weight name, see `scorers.gauss_newton`.
-        samples: by weight name.
+        weights: the network's own, float32 at least.
+        steps: `d`, see `scorers.gauss_newton`.
+        samples: of each layer.
         inputs: what is known of each layer's inputs.
 
     Examples:
         >>> network, batch = nn.Linear(3, 2), (torch.eye(3), torch.tensor([0, 1, 0]))
-        >>> pairs = Pairs.take(network, batch, nn.functional.cross_entropy, None)
+        >>> pairs = Pairs.take(network, batch, nn.functional.cross_entropy, None, {SAMPLES})
         >>> pairs.layer("weight", np.array([0, 4])).number("input_spread").round(3)  # of 0, 0 and 1: sqrt(2) / 3
         array([0.471, 0.471], dtype=float32)
     """
@@ -47,34 +52,49 @@ class Pairs:
 
     @classmethod
     def take(
-        cls, network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None, known: dict[str, LayerInputs] | None = None
+        cls,
+        network: nn.Module,
+        batch: Batch,
+        loss: Loss,
+        mask: Mask | None,
+        needs: Collection[str],
+        known: dict[str, LayerInputs] | None = None,
     ) -> Pairs:
         """Of at most 256 examples of the batch.
 
         Args:
             network, batch, loss, mask: as of `compute_features`.
+            needs: `SAMPLES`, `STEPS`, or both, which share a pass.
             known: what the last round found of the first layer's inputs, which are the data's as a rule; this round's
                 is put there.
 
         Raises:
-            ValueError: a layer that is neither linear nor a 1d or 2d convolution.
+            ValueError: samples of a layer that is neither linear nor a 1d or 2d convolution.
         """
         few = spread(batch, EXAMPLES)
-        watch = SampleWatch(network, len(few[1]))
-        weights, steps = gauss_newton_step(network, few, loss, mask, steps=STEPS, damping=DAMPING, watched=watch)
-        samples = watch.samples() if watch.complete else take_samples(network, few, loss, mask)
+        watch = SampleWatch(network, len(few[1])) if SAMPLES in needs else None
+        steps: Mapping[str, Tensor] = {}
+        if STEPS in needs:
+            watched = nullcontext if watch is None else watch
+            how: dict[str, Any] = {"steps": ITERATIONS, "damping": DAMPING, "watched": watched}
+            _, steps = gauss_newton_step(network, few, loss, mask, **how)
+        samples: Mapping[str, Samples] = {}
+        if watch is not None:
+            samples = watch.samples() if watch.complete else take_samples(network, few, loss, mask)
         inputs = {name: LayerInputs(layer.inputs) for name, layer in samples.items()}
-        if known is not None:
+        if known is not None and inputs:
             first = next(iter(inputs))
             if first in known and known[first].samples.equal(inputs[first].samples):
                 inputs[first] = known[first]
             known[first] = inputs[first]
+        weights = {name: at_least_single(weight.detach()) for name, weight in prunable(network).items()}
         return cls(weights, steps, samples, inputs)
 
     def layer(self, name: str, indices: np.ndarray | None) -> LayerPairs:
         """One layer's numbers at the flat indices of its kept weights (None: all)."""
-        chosen = None if indices is None else torch.from_numpy(indices).to(self.weights[name].device)
-        return LayerPairs(self.weights[name], self.steps[name], self.samples[name], self.inputs[name], chosen)
+        weight = self.weights[name]
+        chosen = None if indices is None else torch.from_numpy(indices).to(weight.device)
+        return LayerPairs(weight, self.steps.get(name), self.samples.get(name), chosen, self.inputs.get(name))
 
 
 class LayerInputs:
@@ -127,28 +147,46 @@ class LayerPairs:
     """One layer; each number is `(n,)` over its kept weights. `s` is the sign of the weight.
 
     Correlations are Pearson's over the samples, 0 where one side does not vary. They are made of *live* inputs, those
-    that a kept weight leads from: after the first rounds most do not.
+    that a kept weight leads from: after the first rounds most inputs have none.
+
+    Args:
+        weight: of the layer.
+        step, samples: of the layer, as far as numbers of them are asked for.
+        chosen: flat indices of the kept weights; None: all are kept.
+        inputs: what is known of the samples' inputs.
 
     Examples:
         >>> inputs = torch.tensor([[[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]])
         >>> weight, samples = torch.tensor([[1.0, 1.0]]), Samples(inputs, inputs[:, :1], torch.zeros(1, 1, 3))
-        >>> layer = LayerPairs(weight, torch.zeros(1, 2), samples, LayerInputs(inputs), None)
+        >>> layer = LayerPairs(weight, None, samples, None)
         >>> layer.number("output_correlation").round(3)  # the output is the first input
         array([ 1., -1.], dtype=float32)
     """
 
     def __init__(
-        self, weight: Tensor, step: Tensor, samples: Samples, inputs: LayerInputs, chosen: Tensor | None
+        self,
+        weight: Tensor,
+        step: Tensor | None,
+        samples: Samples | None,
+        chosen: Tensor | None,
+        inputs: LayerInputs | None = None,
     ) -> None:
-        self.weight, self.step, self._samples, self._inputs, self._chosen = weight, step, samples, inputs, chosen
+        self._weight, self._step, self._given, self._chosen = weight, step, samples, chosen
+        self._seen = inputs
         self._known: dict[str, np.ndarray] = {}
 
     def number(self, name: str) -> np.ndarray:
-        """By the name of its method here, or `weight` and `step`."""
+        """By the name of its method here."""
         if name not in self._known:
-            values = self._kept(getattr(self, name)) if name in ("weight", "step") else getattr(self, name)
-            self._known[name] = values.float().cpu().numpy()
+            self._known[name] = getattr(self, name).float().cpu().numpy()
         return self._known[name]
+
+    @property
+    def step(self) -> Tensor:
+        """`d`."""
+        if self._step is None:
+            raise ValueError("the Gauss-Newton step was not asked for")
+        return self._kept(self._step)
 
     @property
     def slope_correlation(self) -> Tensor:
@@ -167,6 +205,8 @@ class LayerPairs:
         Cubed, near neighbours count and the many faint correlations do not.
         """
         signs = self._weights[:, :, self._live].sign()
+        if self._pairs is not None:
+            signs *= self._pairs[:, :, self._live]
         return self._chosen_of(torch.bmm(signs, self._inputs.near(self._live))) * self._sign
 
     @property
@@ -195,26 +235,36 @@ class LayerPairs:
         return flat if self._places is None else flat[self._places]
 
     @property
+    def _samples(self) -> Samples:
+        if self._given is None:
+            raise ValueError("samples of the layer were not asked for")
+        return self._given
+
+    @cached_property
+    def _inputs(self) -> LayerInputs:
+        return self._seen or LayerInputs(self._samples.inputs)
+
+    @property
     def _weights(self) -> Tensor:
-        return by_pair(self.weight, self._samples)
+        return by_pair(self._weight, self._samples)
 
     @cached_property
     def _sign(self) -> Tensor:
-        return self._kept(self.weight).sign()
+        return self._kept(self._weight).sign()
 
     @cached_property
     def _pairs(self) -> Tensor | None:
         """Which pairs of output and input a kept weight joins, `(g, O, P)`; None if all."""
         if self._chosen is None:
             return None
-        kept = torch.zeros(self.weight.numel(), dtype=torch.bool, device=self.weight.device)
+        kept = torch.zeros(self._weight.numel(), dtype=torch.bool, device=self._weight.device)
         return kept.index_fill_(0, self._chosen, True).view(self._weights.shape)
 
     @cached_property
     def _live(self) -> Tensor:
         """Places of the live inputs, `(L,)`."""
         if self._pairs is None:
-            return torch.arange(self._weights.shape[2], device=self.weight.device)
+            return torch.arange(self._weights.shape[2], device=self._weight.device)
         return self._pairs.any(dim=1).any(dim=0).nonzero()[:, 0]
 
     @cached_property

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from scratchcard.dataset_builder.features import FEATURES, PAIR_FEATURES, column, compute_features
-from scratchcard.dataset_builder.pairs import LayerPairs, Pairs
+from scratchcard.dataset_builder.pairs import STEPS, LayerPairs, Pairs
 from scratchcard.dataset_builder.samples import Samples, by_pair, take_samples
 from scratchcard.pruning.cut import keep_top
 from scratchcard.pruning.mask import Mask
@@ -143,7 +143,7 @@ def test_features_are_what_their_descriptions_say() -> None:
     network, batch = case("mlp")
     mask = random_mask(network)
     found = columns(network, batch, mask)
-    pairs = Pairs.take(network, batch, cross_entropy, mask)
+    pairs = Pairs.take(network, batch, cross_entropy, mask, {STEPS})
     kept = torch.cat([pairs.weights[name][mask.tensors[name]] for name in pairs.weights]).numpy()
     step = torch.cat([pairs.steps[name][mask.tensors[name]] for name in pairs.weights]).numpy()
     flow = SynFlowL2Data()(network, batch, cross_entropy, mask=mask).tensors
