@@ -17,8 +17,8 @@ from scratchcard.apply.ticket_library import LaidTicket, TicketLibrary
 from scratchcard.artefacts.json_file import declared
 from scratchcard.dataset_builder.feature_network import SCORED
 from scratchcard.dataset_builder.features import compute_features, looks_for, prepared_scorers
+from scratchcard.dataset_builder.layer_inputs import LayerInputs
 from scratchcard.dataset_builder.looks import Looks
-from scratchcard.dataset_builder.pairs import LayerInputs
 from scratchcard.meta.bundle import load_bundle
 from scratchcard.meta.predictor import Predictor
 from scratchcard.pruning.mask import Mask

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from scratchcard.dataset_builder.activations import Activity, observe
+from scratchcard.dataset_builder.layer_inputs import LayerInputs
 from scratchcard.dataset_builder.looks import LOOKED, Looks
-from scratchcard.dataset_builder.pairs import SAMPLES, STEPS, LayerInputs, Pairs
+from scratchcard.dataset_builder.pairs import SAMPLES, STEPS, Pairs
 from scratchcard.dataset_builder.scales import Scale
 from scratchcard.dataset_builder.shelf import Shelf, array, parts
 from scratchcard.dataset_builder.units import Units

@@ -11,10 +11,10 @@ from scratchcard.dataset_builder import feature_columns, movement_columns, pair_
 from scratchcard.dataset_builder.feature_columns import FEATURES, Feature
 from scratchcard.dataset_builder.feature_layer import LayerPicture
 from scratchcard.dataset_builder.feature_network import SCORED, NetworkPicture
+from scratchcard.dataset_builder.layer_inputs import LayerInputs
 from scratchcard.dataset_builder.looks import Looks
 from scratchcard.dataset_builder.movement_columns import LOOK_GRADIENTS, LOOKS, MOVEMENT_FEATURES
 from scratchcard.dataset_builder.pair_columns import PAIR_FEATURES
-from scratchcard.dataset_builder.pairs import LayerInputs
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.schedules import check_density
 from scratchcard.registry import lookup

@@ -1,9 +1,9 @@
 """Features for pruning in rounds: what a weight would grow to, which paths it lies on, what it goes together with.
 
-They belong to the network as the last round left it, and most cost a forward and a few backward passes, so that they are no
-part of a score table unless asked for by name. Conventions as in `dataset_builder.feature_columns`; in addition `d` is
-one Gauss-Newton step (`scorers.gauss_newton`), and *flow* the score `w^2 dR/dw^2` of SynFlow's L2 form with the
-inputs' variances as input. Transform `ln`: natural logarithm, of at least 1e-9 (of a flow: 1e-30).
+They belong to the network as the last round left it, and most cost a forward and a few backward passes: no table has
+them unless they are named. Conventions as in `dataset_builder.feature_columns`; in addition `d` is one Gauss-Newton
+step (`scorers.gauss_newton`), and *flow* the score `w^2 dR/dw^2` of SynFlow's L2 form with the inputs' variances as
+input. Transform `ln`: natural logarithm, of at least 1e-9 (of a flow: 1e-30).
 """
 
 from __future__ import annotations

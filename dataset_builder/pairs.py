@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from scratchcard.dataset_builder.layer_inputs import LayerInputs, over, standardised
 from scratchcard.dataset_builder.samples import Samples, SampleWatch, by_pair, take_samples
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
@@ -25,7 +26,6 @@ SAMPLES, STEPS = "samples", "steps"
 """What a feature may need."""
 ITERATIONS = 3
 DAMPING = 1e-3
-_TINY = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,52 +97,6 @@ class Pairs:
         return LayerPairs(weight, self.steps.get(name), self.samples.get(name), chosen, self.inputs.get(name))
 
 
-class LayerInputs:
-    """What depends on the inputs of a layer alone, each number made when it is first asked for.
-
-    Args:
-        samples: `(g, P, S)`.
-
-    Examples:
-        >>> inputs = LayerInputs(torch.tensor([[[1.0, 3.0], [2.0, 0.0], [1.0, 1.0]]]))
-        >>> inputs.spread.flatten()
-        tensor([1., 1., 0.])
-        >>> inputs.near(torch.tensor([0, 1]))
-        tensor([[[ 0., -1.],
-                 [-1.,  0.]]])
-    """
-
-    def __init__(self, samples: Tensor) -> None:
-        self.samples = samples
-        self.count = max(1, samples.shape[2])
-        self._near: tuple[Tensor, Tensor] | None = None
-
-    @cached_property
-    def spread(self) -> Tensor:
-        """Standard deviation of each, `(g, P, 1)`."""
-        return self.samples.var(dim=2, correction=0, keepdim=True).sqrt()
-
-    @cached_property
-    def standard(self) -> Tensor:
-        """The samples with mean 0 and standard deviation 1, or 0 where nothing varies."""
-        return _standardised(self.samples)
-
-    def near(self, live: Tensor) -> Tensor:
-        """Cubes of the correlations `(g, L, L)` between some inputs, 0 of each with itself.
-
-        Those of inputs among the ones that were asked for last are not computed again.
-        """
-        if self._near is not None and bool(torch.isin(live, self._near[0]).all()):
-            places = torch.searchsorted(self._near[0], live)
-            found = self._near[1].index_select(1, places).index_select(2, places)
-        else:
-            standard = self.standard[:, live]
-            found = torch.bmm(standard, standard.mT).div_(self.count).pow_(3)
-            torch.diagonal(found, dim1=1, dim2=2).zero_()
-        self._near = live, found
-        return found
-
-
 class LayerPairs:
     """One layer; each number is `(n,)` over its kept weights. `s` is the sign of the weight.
 
@@ -191,12 +145,12 @@ class LayerPairs:
     @property
     def slope_correlation(self) -> Tensor:
         """`-s corr(input, slope at the output)`: positive where descent makes the weight larger."""
-        return self._correlation(_over(self._samples.slopes, self._slope_size)).neg_()
+        return self._correlation(over(self._samples.slopes, self._slope_size)).neg_()
 
     @property
     def output_correlation(self) -> Tensor:
         """`s corr(input, output)`: positive where the input goes along with what the unit's weights make together."""
-        return self._correlation(_standardised(self._samples.outputs))
+        return self._correlation(standardised(self._samples.outputs))
 
     @property
     def kept_correlation(self) -> Tensor:
@@ -284,13 +238,3 @@ class LayerPairs:
     @cached_property
     def _slope_size(self) -> Tensor:
         return self._samples.slopes.square().mean(dim=2, keepdim=True).sqrt()
-
-
-def _standardised(values: Tensor) -> Tensor:
-    """Mean 0 and standard deviation 1 over the last axis; 0 where nothing varies."""
-    values = values - values.mean(dim=2, keepdim=True)
-    return _over(values, values.square().mean(dim=2, keepdim=True).sqrt())
-
-
-def _over(values: Tensor, scale: Tensor) -> Tensor:
-    return torch.where(scale > _TINY, values / scale.clamp_min(_TINY), 0.0)
