@@ -51,7 +51,7 @@ class LayerInputs:
             places = torch.searchsorted(self._near[0], live)
             found = self._near[1].index_select(1, places).index_select(2, places)
         else:
-            standard = self.standard[:, live]
+            standard = self.standard.index_select(1, live)
             found = torch.bmm(standard, standard.mT).div_(self.count).pow_(3)
             torch.diagonal(found, dim1=1, dim2=2).zero_()
         self._near = (live, found) if len(live) <= _MOST else None
