@@ -17,6 +17,7 @@ from scratchcard.apply.ticket_library import LaidTicket, TicketLibrary
 from scratchcard.artefacts.json_file import declared
 from scratchcard.dataset_builder.feature_network import SCORED
 from scratchcard.dataset_builder.features import compute_features, looks_for, prepared_scorers
+from scratchcard.dataset_builder.layer_inputs import LayerInputs
 from scratchcard.dataset_builder.looks import Looks
 from scratchcard.meta.bundle import load_bundle
 from scratchcard.meta.predictor import Predictor
@@ -55,6 +56,7 @@ class PredictedScorer(Scorer):
             its matched weights are what is predicted, from first round to last; elsewhere the predictor scores.
         scorers: of the features that are scores.
         looks: of the search that it scores in, where the predictor reads how weights moved; tickets are not laid there.
+        known: what earlier rounds of a multi-shot sequence found out about the batch.
 
     Examples:
         >>> scorer = PredictedScorer.from_bundle("policy", density=0.25)
@@ -74,6 +76,7 @@ class PredictedScorer(Scorer):
     tickets: TicketLibrary | None = None
     scorers: Mapping[str, Scorer] = field(default_factory=lambda: SCORED, repr=False, compare=False)
     looks: Looks | None = field(default=None, repr=False, compare=False)
+    known: dict[str, LayerInputs] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_density(self.density)
@@ -116,7 +119,7 @@ class PredictedScorer(Scorer):
         laid = self._laid(network, batch, mask)
         if laid is not None:
             return laid
-        return replace(self, scorers=prepared_scorers(self.predictor.features, network, batch, loss))
+        return replace(self, scorers=prepared_scorers(self.predictor.features, network, batch, loss), known={})
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
         """See `scorers.Scorer`; float64 predictions are stored as float32 to save memory.
@@ -137,7 +140,7 @@ class PredictedScorer(Scorer):
         scores: dict[str, Tensor] = {}  # each layer's memory as it comes, not while the criteria score
         seen = Seen.of(self.predictor) if mask is None else None
         names, scorers = self.predictor.features, self.scorers
-        how: dict[str, Any] = {"names": names, "scorers": scorers, "looks": self.looks}
+        how: dict[str, Any] = {"names": names, "scorers": scorers, "looks": self.looks, "known": self.known}
         blocks = compute_features(network, batch, loss, mask=mask, density=self.density, **how)
         for block in blocks:
             if seen is not None:

@@ -12,6 +12,7 @@ BENCHMARKS = (
     "training_networks",
     "scoring",
     "default",
+    "searching",
     "trees",
     "features",
     "sweep",

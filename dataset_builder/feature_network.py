@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from scratchcard.dataset_builder.activations import Activity, observe
+from scratchcard.dataset_builder.layer_inputs import LayerInputs
 from scratchcard.dataset_builder.looks import LOOKED, Looks
-from scratchcard.dataset_builder.pairs import Pairs
+from scratchcard.dataset_builder.pairs import SAMPLES, STEPS, Pairs
 from scratchcard.dataset_builder.scales import Scale
 from scratchcard.dataset_builder.units import Units
 from scratchcard.pruning.mask import Mask
@@ -77,8 +78,9 @@ class NetworkPicture:
         needs: Collection[str],
         scorers: Mapping[str, Scorer] = SCORED,
         looks: Looks | None = None,
+        known: dict[str, LayerInputs] | None = None,
     ) -> NetworkPicture:
-        """Score and observe what is in `needs`: names in `scorers`, `"gradients"`, `"activity"`, `"pairs"`."""
+        """Score and observe what is in `needs`: names in `scorers`, `"gradients"`, `"activity"`, `SAMPLES`, `STEPS`."""
         weights = prunable(network)
         if mask is not None:
             check_same_layout(weights, mask.tensors, "the mask")
@@ -103,7 +105,8 @@ class NetworkPicture:
         found = None if gradients is None else _shelved(gradients, shelf)
         shelf.tidy()
         detached = {name: weight.detach() for name, weight in weights.items()}
-        pairs = Pairs.take(network, batch, loss, mask) if "pairs" in needs else None
+        paired = {SAMPLES, STEPS}.intersection(needs)
+        pairs = Pairs.take(network, batch, loss, mask, paired, known) if paired else None
         return cls(detached, mask, units, found, criteria, activity, density, pairs, looks, shelf)
 
     @property

@@ -11,6 +11,7 @@ from scratchcard.dataset_builder import feature_columns, movement_columns, pair_
 from scratchcard.dataset_builder.feature_columns import FEATURES, Feature
 from scratchcard.dataset_builder.feature_layer import LayerPicture
 from scratchcard.dataset_builder.feature_network import SCORED, NetworkPicture
+from scratchcard.dataset_builder.layer_inputs import LayerInputs
 from scratchcard.dataset_builder.looks import Looks
 from scratchcard.dataset_builder.movement_columns import LOOK_GRADIENTS, LOOKS, MOVEMENT_FEATURES
 from scratchcard.dataset_builder.pair_columns import PAIR_FEATURES
@@ -59,6 +60,7 @@ def compute_features(
     rows: int = 2**18,
     scorers: Mapping[str, Scorer] = SCORED,
     looks: Looks | None = None,
+    known: dict[str, LayerInputs] | None = None,
 ) -> Iterator[FeatureBlock]:
     """Features of the kept weights, in blocks of at most `rows` weights, layer by layer in prunable order.
 
@@ -82,6 +84,7 @@ def compute_features(
         rows: bound on a block's weights, and so on memory.
         scorers: of the features that are scores; `prepared_scorers` spare work over several rounds.
         looks: of the search that trains the network, see `looks_for`; they take this look too, before all else.
+        known: empty before the first of several rounds on one batch, whose work it spares the later ones.
 
     Raises:
         ValueError: unknown or doubled names, a density outside (0, 1], nothing to prune, a mask of another
@@ -113,7 +116,7 @@ def compute_features(
             "features of movement are known at the looks of a search that trains, and here is none: take a regime that "
             f"trains in between (EMS, ESS, ISS or IMS), or features without {moving}"
         )
-    picture = NetworkPicture.take(network, batch, loss, mask, density, needs, scorers, looks)
+    picture = NetworkPicture.take(network, batch, loss, mask, density, needs, scorers, looks, known)
     return _blocks(picture, features, rows)
 
 

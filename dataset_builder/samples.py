@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,32 +63,76 @@ def take_samples(network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None
         >>> found["2.weight"].inputs.shape
         torch.Size([1, 8, 5])
     """
-    examples = len(batch[1])
-    found: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {}
-    layers = prunable_layers(network)
-    for name, layer in layers.items():
-        if not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
+    watch = SampleWatch(network, len(batch[1]))
+    loss_gradients(network, batch, loss, mask, in_one_piece=True, watched=watch)
+    return watch.samples()
+
+
+class SampleWatch:
+    """Takes samples of the passes inside: one forward, one backward with the gradient of the mean loss.
+
+    Called it is a context; what an earlier one saw is forgotten.
+
+    Args:
+        network: its layers are watched.
+        examples: of the batch.
+
+    Attributes:
+        complete: whether passes were watched to their end.
+
+    Raises:
+        ValueError: a layer other than linear or 1d or 2d convolution.
+
+    Examples:
+        >>> network = nn.Linear(3, 2)
+        >>> watch = SampleWatch(network, examples=5)
+        >>> with watch():
+        ...     network(torch.ones(5, 3)).mean().backward()
+        >>> watch.samples()["weight"].inputs.shape
+        torch.Size([1, 3, 5])
+    """
+
+    def __init__(self, network: nn.Module, examples: int) -> None:
+        self.complete = False
+        self._examples = examples
+        self._layers = prunable_layers(network)
+        self._found: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {}
+        for name, layer in self._layers.items():
+            if not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
+                raise ValueError(
+                    f"features of pairs are defined for linear and 1d and 2d convolution layers, {name} belongs to "
+                    f"{type(layer).__name__}; use a predictor without them, or a criterion such as synflow_l2_data"
+                )
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Watch what happens inside."""
+        self._found, self.complete = {name: [] for name in self._layers}, False
+        with ExitStack() as watching:
+            for name, layer in self._layers.items():
+                hook = _hook(self._found[name], self._examples, watching)
+                watching.enter_context(layer.register_forward_hook(hook, with_kwargs=True))
+            yield
+        self.complete = True
+
+    def samples(self) -> dict[str, Samples]:
+        """What was seen, by weight name.
+
+        Raises:
+            ValueError: a layer was not called.
+        """
+        unseen = next((name for name, calls in self._found.items() if not calls), None)
+        if unseen is not None:
             raise ValueError(
-                f"features of pairs are defined for linear and 1d and 2d convolution layers, {name} belongs to "
-                f"{type(layer).__name__}; use a predictor without them, or a criterion such as synflow_l2_data"
+                f"features of pairs need what flows through each layer, and that of {unseen} is not called as a "
+                "module: it is unused, or a function takes its weight; use a predictor without them, or a criterion "
+                "such as synflow_l2_data"
             )
-    with ExitStack() as watching:
-        for name, layer in layers.items():
-            found[name] = []
-            watching.enter_context(layer.register_forward_hook(_hook(found[name], examples), with_kwargs=True))
-        loss_gradients(network, batch, loss, mask, in_one_piece=True)
-    unseen = next((name for name, calls in found.items() if not calls), None)
-    if unseen is not None:
-        raise ValueError(
-            f"features of pairs need what flows through each layer, and that of {unseen} is not called as a module: it "
-            "is unused, or a function takes its weight; use a predictor without them, or a criterion such as "
-            "synflow_l2_data"
-        )
-    joined = {name: zip(*calls, strict=True) for name, calls in found.items()}
-    return {name: Samples(*(torch.cat(parts, dim=2) for parts in each)) for name, each in joined.items()}
+        joined = {name: zip(*calls, strict=True) for name, calls in self._found.items()}
+        return {name: Samples(*(torch.cat(parts, dim=2) for parts in each)) for name, each in joined.items()}
 
 
-def _hook(calls: list[tuple[Tensor, Tensor, Tensor]], examples: int) -> Callable[..., None]:
+def _hook(calls: list[tuple[Tensor, Tensor, Tensor]], examples: int, watching: ExitStack) -> Callable[..., None]:
     def hook(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
         given: Tensor = (args[0] if args else kwargs["input"]).detach()
         inputs, choice = _patches(layer, given)
@@ -99,7 +143,7 @@ def _hook(calls: list[tuple[Tensor, Tensor, Tensor]], examples: int) -> Callable
             calls.append((inputs, outputs, _columns(layer, gradient.detach() * examples, choice)))
 
         if output.requires_grad:
-            output.register_hook(backward)  # type: ignore[no-untyped-call]
+            watching.callback(output.register_hook(backward).remove)  # type: ignore[no-untyped-call]
 
     return hook
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,11 +25,11 @@ from scratchcard.scorers.gradient_sums import hollow_gradients, summed_up
 from scratchcard.scorers.gradients import twice_differentiable
 from scratchcard.scorers.pieces import SECOND_ORDER, Piece, in_pieces
 from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over
-from scratchcard.scorers.shelf import Shelf, add_to
+from scratchcard.scorers.shelf import Shelf
 from scratchcard.setting import setting
 from scratchcard.settings import Settings
 
-Product = Callable[[list[Tensor]], list[Tensor]]
+Product = Callable[[list[Tensor], list[Tensor]], None]
 
 
 @dataclass(frozen=True)
@@ -92,12 +93,25 @@ def spread(batch: Batch, examples: int) -> Batch:
 
 
 def gauss_newton_step(
-    network: nn.Module, batch: Batch, loss: Loss, mask: Mask | None = None, *, steps: int = 3, damping: float = 1e-3
+    network: nn.Module,
+    batch: Batch,
+    loss: Loss,
+    mask: Mask | None = None,
+    *,
+    steps: int = 3,
+    damping: float = 1e-3,
+    watched: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """`w * mask` and the step `d` from it by weight name; see `GaussNewton`. The network is left as it was.
 
     Products with J are taken by differentiating the backward pass once more: `J^T u` is linear in u, so its own
     transpose is J.
+
+    Args:
+        network, batch, loss, mask: as a scorer's.
+        steps, damping: as of `GaussNewton`.
+        watched: entered around one pass of the whole batch, forward and backward with the gradient of the loss; not
+            where the batch goes in pieces, anew where it turns out not to fit.
 
     Raises:
         ValueError: nothing to prune, a mask of another layout, or an operation without a second derivative.
@@ -117,47 +131,55 @@ def gauss_newton_step(
         batch = placed(batch, next(iter(leaves.values())))
         moving = [other.requires_grad_() for other in state.others.values() if other.is_floating_point()]
         free = [*leaves.values(), *moving]
-
         shelf = Shelf.of(leaves)
+        # As numbers: a product in place is many times as fast as filling by truth values.
+        keeps = [None if mask is None else shelf.kept(mask.tensors[name].to(leaf)) for name, leaf in leaves.items()]
+        keeps += [None] * len(moving)
 
         def solved(parts: list[Piece]) -> list[Tensor]:
+            several = len(parts) > 1
+
             def linearised() -> Iterator[_Linearised]:
-                with own_generators(network):
+                with own_generators(network), nullcontext() if several else watched():
                     for piece in parts:
-                        yield _Linearised.of(network, piece, state, free)
+                        yield _Linearised.of(network, piece, state, free, hollow=several)
 
             # Both graphs of a piece are made once and serve all iterations; those of several are made again for each.
-            only = list(linearised()) if len(parts) == 1 else None
+            only = [] if several else [*linearised()]
 
-            def sum_of(term: Callable[[_Linearised], list[Tensor]]) -> list[Tensor]:
-                total: list[Tensor] = []
-                for part in only or linearised():
-                    with summed_up(free, total, shelf):
+            def sum_of(term: Callable[[_Linearised], Sequence[Tensor]], found: list[Tensor]) -> None:
+                for part in only:
+                    for own, tensor in zip(found, term(part), strict=True):
+                        own.copy_(tensor.detach())
+                for own in found if several else ():
+                    own.zero_()
+                for part in linearised() if several else ():
+                    with summed_up(free, found, shelf):
                         term(part)
-                    del part  # its graph, before the next one is made
-                for name, tensor in zip(leaves, total, strict=False):
-                    if mask is not None:
-                        tensor.masked_fill_(~mask.tensors[name].to(tensor.device), 0)
+                for own, kept in zip(found, keeps, strict=True):
+                    if kept is not None:
+                        own.mul_(kept)
                 shelf.tidy()
-                return total
 
-            def product(vector: list[Tensor]) -> list[Tensor]:
-                image = sum_of(lambda part: part.curved(vector))
-                for part, along in zip(image, vector, strict=True):
-                    add_to(part, along, damping)
-                return image
+            def product(vector: list[Tensor], found: list[Tensor]) -> None:
+                sum_of(lambda part: part.curved(vector), found)
 
-            right = sum_of(lambda part: part.transposed(part.slope.detach()))
-            for part in right:
-                part.neg_()
-            return conjugate_gradients(product, right, steps, shelf)
+            right = [shelf.kept(_zeros(tensor)) for tensor in free]
+            sum_of(lambda part: part.transposed(part.direction.detach()) if several else part.pulled, right)
+            for tensor in right:
+                tensor.neg_()
+            return conjugate_gradients(product, right, steps, shelf, damping)
 
         found = in_pieces(solved, network, batch, loss, state, SECOND_ORDER)
     return {name: leaf.detach() for name, leaf in leaves.items()}, dict(zip(leaves, found, strict=False))
 
 
 class _Linearised(NamedTuple):
-    """A piece's outputs, linear in the free tensors: `J v` and `J^T u`, and the loss's curvature at the outputs."""
+    """A piece's outputs, linear in the free tensors: `J v` and `J^T u`, and the loss's curvature at the outputs.
+
+    `pulled` is `J^T direction`, with a graph, where the direction is the loss's slope: minus the right-hand side. It
+    may be hollow: the graph alone.
+    """
 
     free: list[Tensor]
     outputs: Tensor
@@ -167,14 +189,16 @@ class _Linearised(NamedTuple):
     slope: Tensor
 
     @classmethod
-    def of(cls, network: nn.Module, piece: Piece, state: DetachedState, free: list[Tensor]) -> _Linearised:
+    def of(
+        cls, network: nn.Module, piece: Piece, state: DetachedState, free: list[Tensor], *, hollow: bool
+    ) -> _Linearised:
         outputs = outputs_at(network, piece.inputs, state, piece.room)
-        direction = outputs.detach().new_zeros(outputs.shape).requires_grad_()
-        with hollow_gradients(free):
-            pulled = torch.autograd.grad(outputs, free, direction, create_graph=True, materialize_grads=True)
-        note_reads(2 * len(outputs))
         top = outputs.detach().requires_grad_()
         (slope,) = torch.autograd.grad(piece.loss(top), top, create_graph=True)
+        direction = slope.detach().requires_grad_()
+        with hollow_gradients(free) if hollow else nullcontext():
+            pulled = torch.autograd.grad(outputs, free, direction, create_graph=True, materialize_grads=True)
+        note_reads(2 * len(outputs))
         return cls(free, outputs, direction, pulled, top, slope)
 
     def transposed(self, vector: Tensor) -> list[Tensor]:
@@ -194,41 +218,60 @@ class _Linearised(NamedTuple):
         return self.transposed(curved)
 
 
-def conjugate_gradients(product: Product, right: list[Tensor], steps: int, shelf: Shelf) -> list[Tensor]:
-    """`x` after so many iterations towards `A x = right`, from 0; `product(v) = A v`, A positive semi-definite.
+def conjugate_gradients(
+    product: Product, right: list[Tensor], steps: int, shelf: Shelf, damping: float = 0.0
+) -> list[Tensor]:
+    """`x` after so many iterations towards `(A + damping I) x = right`, from 0; A positive semi-definite.
 
-    Ends earlier where nothing is left, or where A has no curvature along the direction. Vectors lie on the shelf and
-    are changed in place, `right` and what `product` returns too.
+    Ends earlier where nothing is left, or where there is no curvature along the direction. All is done in the same few
+    tensors, `right` among them, which lie on the shelf.
+
+    Args:
+        product: called with v and with what to put `A v` into.
+        right: overwritten.
+        steps, damping: as of `GaussNewton`.
+        shelf: of the network.
 
     Examples:
         >>> matrix = torch.tensor([[2.0, 0.0], [0.0, 4.0]])
-        >>> conjugate_gradients(lambda v: [matrix @ v[0]], [torch.tensor([2.0, 2.0])], steps=2, shelf=Shelf(2))
+        >>> def product(vector, found):
+        ...     found[0].copy_(matrix @ vector[0])
+        >>> conjugate_gradients(product, [torch.tensor([2.0, 2.0])], steps=2, shelf=Shelf(2))
         [tensor([1.0000, 0.5000])]
     """
-    found = [shelf.kept(torch.zeros((), dtype=part.dtype).to(part.device).expand(part.shape)) for part in right]
     rest, towards = right, [shelf.kept(part) for part in right]
-    left = _dot(rest, rest)
-    for _ in range(steps):
+    found, image = ([shelf.kept(_zeros(part)) for part in right] for _ in range(2))
+
+    def dot(left: list[Tensor], right: list[Tensor]) -> float:
+        return sum(shelf.dot(one, other) for one, other in zip(left, right, strict=True))
+
+    left = dot(rest, rest)
+    for step in range(1, steps + 1):
         if left <= 0.0:
             break
         shelf.tidy()
-        image = product(towards)
-        curvature = _dot(towards, image)
+        product(towards, image)
+        for own, part in zip(image, towards, strict=True):
+            shelf.add(own, part, damping)
+        curvature = dot(towards, image)
         if curvature <= 0.0:
             break
         length = left / curvature
-        for place, along in enumerate(towards):
-            add_to(found[place], along, length)
-            add_to(rest[place], image[place], -length)
-            shelf.tidy(heap=False)
-        now = _dot(rest, rest)
-        for along, part in zip(towards, rest, strict=True):
-            along.mul_(now / left)
-            add_to(along, part)
-            shelf.tidy(heap=False)
+        for own, part in zip(found, towards, strict=True):
+            shelf.add(own, part, length)
+        if step == steps:
+            break
+        shelf.tidy(heap=False)
+        for own, part in zip(rest, image, strict=True):
+            shelf.add(own, part, -length)
+        now = dot(rest, rest)
+        for own, part in zip(towards, rest, strict=True):
+            own.mul_(now / left)
+            shelf.add(own, part)
         left = now
     return found
 
 
-def _dot(left: list[Tensor], right: list[Tensor]) -> float:
-    return sum(float((a * b).sum()) for a, b in zip(left, right, strict=True))
+def _zeros(like: Tensor) -> Tensor:
+    """Of its shape, in a single number's memory."""
+    return like.new_zeros(()).expand(like.shape)

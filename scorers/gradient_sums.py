@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratchcard.scorers.shelf import Shelf, add_to
+from scratchcard.scorers.shelf import Shelf
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def summed_up(leaves: Sequence[Tensor], total: list[Tensor], shelf: Shelf) -> It
 
     def add(place: int, gradient: Tensor) -> Tensor:
         if seen[place]:
-            add_to(total[place], gradient)
+            shelf.add(total[place], gradient)
         else:  # a copy, as two leaves may be given one tensor
             total[place], seen[place] = shelf.kept(gradient), True
         shelf.tidy(heap=False)

@@ -40,6 +40,7 @@ class Shelf:
     def __init__(self, weights: int) -> None:
         self.large = weights >= LARGE
         self._mapped: list[weakref.ref[np.memmap]] = []
+        self._room: Tensor | None = None
 
     @classmethod
     def of(cls, weights: Mapping[str, Tensor]) -> Shelf:
@@ -60,6 +61,26 @@ class Shelf:
         if not self.large or tensor.device.type != "cpu" or not tensor.numel():
             return tensor.detach().clone(memory_format=torch.contiguous_format)
         return torch.from_numpy(self.put(array(tensor))).reshape(tensor.shape)
+
+    def add(self, total: Tensor, other: Tensor, factor: float = 1.0) -> None:
+        """`total += factor * other`, a part at a time: nothing of a layer's size is made."""
+        flat, more = total.view(-1), other.detach().reshape(-1)
+        for part in parts(flat.numel()):
+            flat[part] += more[part] if factor == 1.0 else torch.mul(more[part], factor, out=self._free(more[part]))
+
+    def dot(self, left: Tensor, right: Tensor) -> float:
+        """`<left, right>`, likewise."""
+        one, other = left.view(-1), right.view(-1)
+        return sum(
+            float(torch.mul(one[part], other[part], out=self._free(one[part])).sum()) for part in parts(one.numel())
+        )
+
+    def _free(self, like: Tensor) -> Tensor:
+        """Room for as many numbers; the same each time, as fresh pages cost more than what is written there."""
+        room = self._room
+        if room is None or room.numel() < like.numel() or room.dtype != like.dtype or room.device != like.device:
+            room = self._room = torch.empty_like(like)
+        return room[: like.numel()]
 
     def filled(self, size: int, dtype: np.dtype, part: Callable[[slice], np.ndarray]) -> np.ndarray:
         """Numbers that are made a part at a time."""
@@ -99,20 +120,6 @@ def parts(size: int) -> Iterator[slice]:
     """
     for start in range(0, size, CHUNK):
         yield slice(start, min(start + CHUNK, size))
-
-
-def add_to(total: Tensor, other: Tensor, factor: float = 1.0) -> None:
-    """`total += factor * other`, a part at a time, so that nothing of the size of a layer is made.
-
-    Examples:
-        >>> total = torch.ones(2)
-        >>> add_to(total, torch.tensor([1.0, 2.0]), 3.0)
-        >>> total
-        tensor([4., 7.])
-    """
-    flat, more = total.view(-1), other.detach().reshape(-1)
-    for part in parts(flat.numel()):
-        flat[part] += more[part] if factor == 1.0 else factor * more[part]
 
 
 def array(tensor: Tensor) -> np.ndarray:

@@ -11,14 +11,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from scratchcard.clock import counted_reads
 from scratchcard.dataset_builder.features import FEATURES, PAIR_FEATURES, column, compute_features
-from scratchcard.dataset_builder.pairs import LayerPairs, Pairs
+from scratchcard.dataset_builder.layer_inputs import LayerInputs
+from scratchcard.dataset_builder.pairs import SAMPLES, STEPS, LayerPairs, Pairs
 from scratchcard.dataset_builder.samples import Samples, by_pair, take_samples
 from scratchcard.pruning.cut import keep_top
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.scorers.gradients import loss_gradients
 from scratchcard.scorers.magnitude import Magnitude
+from scratchcard.scorers.pieces import scoring_memory
 from scratchcard.scorers.scorer import Batch
 from scratchcard.scorers.synflow_l2_data import SynFlowL2Data
 from tests.scorers.toys import case, cross_entropy, filled, mlp, random_mask
@@ -143,7 +146,7 @@ def test_features_are_what_their_descriptions_say() -> None:
     network, batch = case("mlp")
     mask = random_mask(network)
     found = columns(network, batch, mask)
-    pairs = Pairs.take(network, batch, cross_entropy, mask)
+    pairs = Pairs.take(network, batch, cross_entropy, mask, {STEPS})
     kept = torch.cat([pairs.weights[name][mask.tensors[name]] for name in pairs.weights]).numpy()
     step = torch.cat([pairs.steps[name][mask.tensors[name]] for name in pairs.weights]).numpy()
     flow = SynFlowL2Data()(network, batch, cross_entropy, mask=mask).tensors
@@ -185,6 +188,48 @@ def test_hidden_units_in_another_order_have_the_same_features() -> None:
         assert two[name][35:77].reshape(6, 7) == pytest.approx(
             one[name][35:77].reshape(6, 7)[:, order.numpy()], abs=2e-4
         )
+
+
+@pytest.mark.parametrize("kind", ["linear", "grouped"])
+def test_rounds_that_know_the_inputs_find_what_one_alone_finds(kind: str) -> None:
+    network, batch = EXAMPLES[kind]()
+    known: dict[str, LayerInputs] = {}
+    for density, data in ((0.7, batch), (0.3, batch), (0.5, batch), (0.5, (batch[0].flip(0) * 2 + 1, batch[1]))):
+        how = {"mask": random_mask(network, density=density), "density": 0.1, "names": PAIRS}
+        together = compute_features(network, data, cross_entropy, known=known, **how)
+        for one, two in zip(compute_features(network, data, cross_entropy, **how), together, strict=True):
+            np.testing.assert_allclose(one.values, two.values, rtol=1e-5, atol=1e-5)
+
+
+def test_of_pruned_weights_nothing_is_seen() -> None:
+    network, batch = case("mlp")
+    mask = random_mask(network)
+    found = columns(network, batch, mask)
+    mask.apply_to(network)
+    for name, values in columns(network, batch, mask).items():
+        np.testing.assert_array_equal(values, found[name])
+
+
+@pytest.mark.parametrize("kind", ["linear", "grouped"])
+@pytest.mark.parametrize("memory", [None, 2000])
+def test_samples_beside_a_step_are_those_of_a_pass_of_their_own(kind: str, memory: int | None) -> None:
+    network, batch = EXAMPLES[kind]()
+    mask = random_mask(network)
+    wanted = take_samples(network, batch, cross_entropy, mask)
+    with scoring_memory(memory):
+        pairs = Pairs.take(network, batch, cross_entropy, mask, {SAMPLES, STEPS})
+    for name, found in pairs.samples.items():
+        for part in ("inputs", "outputs", "slopes"):
+            torch.testing.assert_close(getattr(found, part), getattr(wanted[name], part))
+    assert set(pairs.steps) == set(wanted)
+
+
+def test_features_of_the_weights_alone_read_no_data() -> None:
+    network, batch = case("mlp")
+    for names, reads in ((["magnitude_ln"], 0), (["growth"], 15), (["growth", "company"], 15)):
+        with counted_reads() as counted:
+            list(compute_features(network, batch, cross_entropy, density=0.1, names=names))
+        assert counted.examples == reads * len(batch[1])
 
 
 @pytest.mark.parametrize("kind", ["mlp", "everything"])
