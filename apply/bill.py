@@ -21,8 +21,8 @@ def passes(reads: float, training: Sequence[Mapping[str, Any]], workload: Worklo
 
     Args:
         reads: of scoring, in forward passes of one example (`clock.note_reads`).
-        training: of the search, as `Found.training`: an entry for each training, with its steps; one with a validation
-            loss was evaluated as the recipe says.
+        training: of the search, as `Found.training`: an entry for each training, with its steps, and its batch size
+            where it is not the recipe's; one with a validation loss was evaluated as the recipe says.
         workload: its recipe and task.
 
     Examples:
@@ -34,7 +34,7 @@ def passes(reads: float, training: Sequence[Mapping[str, Any]], workload: Worklo
     """
     recipe, task = workload.recipe, workload.task
     for entry in training:
-        reads += STEP * recipe.batch_size * entry["steps"]
+        reads += STEP * entry.get("batch_size", recipe.batch_size) * entry["steps"]
         if "validation_loss" in entry:
             reads += len(task.validation) * math.ceil(entry["steps"] / recipe.evaluation_interval)  # the last step too
     return reads / len(task.train)

@@ -80,7 +80,8 @@ def within(passes: float, workload: Workload) -> Method:
             continue
         if not known.searches:
             return Method.of(**known.words)
-        steps = min(int((reads - known.reads) / (STEP * workload.recipe.batch_size)), MOST_STEPS)
+        batch = known.words.get("search_batch_size", workload.recipe.batch_size)
+        steps = min(int((reads - known.reads) / (STEP * batch)), MOST_STEPS)
         if steps >= LEAST_STEPS:
             words = dict(known.words) | {"search_steps": steps}
             if workload.recipe.optimizer != "sgd":  # whose steps have no such scale

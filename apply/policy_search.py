@@ -212,8 +212,9 @@ class PolicySearch:
         name = settings.pop("regime")
         known = {setting: value for setting, (value, _) in self.tuned.items()} | dict(tuned)
         for setting, value in known.items():
-            limit = settings_of(type(make_regime(name, **settings)))[setting].high
-            settings[setting] = value if limit is None else min(value, limit)
+            declared = settings_of(type(make_regime(name, **settings)))[setting]
+            value = value if declared.high is None else min(value, declared.high)
+            settings[setting] = max(1, round(value)) if declared.plain_type is int else value
         make_regime(name, **settings)
         return {"regime": name} | settings
 

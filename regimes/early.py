@@ -110,7 +110,14 @@ class Early(OneTraining):
             mask = cuts.cut(target, step / self.search_steps)
             begin, since = spent(session.device), begin
             seconds = begin - since + stored
-            training.append({"density": mask.density, "steps": trajectory.step - before, "seconds": seconds})
+            training.append(
+                {
+                    "density": mask.density,
+                    "steps": trajectory.step - before,
+                    "batch_size": trajectory.recipe.batch_size,
+                    "seconds": seconds,
+                }
+            )
             if session.progress is not None:
                 session.progress(trajectory.step, self.search_steps)
         if not self.rewinds and mask is not None:

@@ -33,6 +33,10 @@ class OneTraining(Regime):
         search_stride: in place of a rate: the rate begins at `search_stride / sqrt(sharpness)`, with the `sharpness` of
             the loss on the scoring batch at the initial weights. So one number serves networks that differ in scale;
             the root is a rule of thumb, not derived.
+        search_batch_size: examples of a training step of the search; None: the recipe's. Smaller batches are more steps
+            for as many passes over the data.
+        search_weight_decay: of the search's training; None: the recipe's. It takes weights away that the loss does not
+            hold, so that a look tells them from those that it does.
 
     Examples:
         >>> from scratchcard.regimes import EMS
@@ -70,6 +74,22 @@ class OneTraining(Regime):
         above=0,
         label=", stride {:g}",
     )
+    search_batch_size: int | None = setting(
+        None,
+        help="Of the search's training",
+        example=32,
+        low=1,
+        unset="the recipe's",
+        label=", batches of {}",
+    )
+    search_weight_decay: float | None = setting(
+        None,
+        help="Of the search's training",
+        example=0.003,
+        low=0,
+        unset="the recipe's",
+        label=", decay {:g}",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -100,4 +120,6 @@ class OneTraining(Regime):
     def recipe(self, recipe: Recipe, rate: float, share: float = 0.0) -> Recipe:
         """How the search trains after a share of its steps, for tickets that are trained by `recipe`."""
         rate *= self.search_rise**share
-        return recipe.changed(learning_rate=rate, learning_rate_schedule="constant", warmup_steps=0)
+        own = {"batch_size": self.search_batch_size, "weight_decay": self.search_weight_decay}
+        own = {name: value for name, value in own.items() if value is not None}
+        return recipe.changed(learning_rate=rate, learning_rate_schedule="constant", warmup_steps=0, **own)

@@ -119,7 +119,9 @@ class RigL(OneTraining):
                     slopes = loss_gradients(network, batch, loss, mask).gradients
                     mask = moved(mask, scores.tensors, slopes, self.fraction(step), asked.seed + step)
             begin, before = spent(session.device), begin
-            training.append({"density": mask.density, "steps": steps, "seconds": begin - before + stored})
+            size = trajectory.recipe.batch_size
+            seconds = begin - before + stored
+            training.append({"density": mask.density, "steps": steps, "batch_size": size, "seconds": seconds})
             if session.progress is not None:
                 session.progress(step, self.search_steps)
         last = Scores({name: tensor.cpu() for name, tensor in scores.tensors.items()}, scores.criterion)
