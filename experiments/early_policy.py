@@ -3,9 +3,9 @@
     python -m experiments.early_policy --budget 4 --jobs 2
 
 A criterion is a product of powers of magnitude and of the paths through a weight, and of exponentials of how it has
-moved; all exponents may change along the search. With them the beginning of the rate, its rise, weight decay, and the pace of the
-looks are searched (`apply.policy_search`), on several tasks and networks at once. The search begins at SynFlow-L2 with
-data and the settings that were chosen by hand, so that no generations give those.
+moved; all exponents may change along the search. With them the beginning of the rate, its rise, the weight decay, and
+the pace of the looks are searched (`apply.policy_search`), on several tasks and networks at once. The search begins at
+SynFlow-L2 with data and the settings that were chosen by hand, so that no generations give those.
 
 Fashion-MNIST, CIFAR and the networks `mlp_500_150` and `mlp_300_100_50` are held out: nothing here reads them. Nothing
 reads a test split, and no seed is one of an experiment's. An interrupted call goes on where it stopped
@@ -40,7 +40,12 @@ FEATURES = {
     "sign_kept": 1.0,
 }
 START = {"magnitude_ln": 1.0, "path_ln": 1.0}
-TUNED = {"search_stride": (1.0, 0.3), "search_rise": (4.0, 0.5), "pace": (1.0, 0.3), "search_weight_decay": (0.003, 0.5)}
+TUNED = {
+    "search_stride": (1.0, 0.3),
+    "search_rise": (4.0, 0.5),
+    "pace": (1.0, 0.3),
+    "search_weight_decay": (0.003, 0.5),
+}
 RECIPE = {"scoring_examples": 256, "max_steps": 2500}
 """Tickets are trained for 2,500 steps: so far their order is settled."""
 

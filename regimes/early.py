@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scratchcard.pruning.schedules import MOST_ROUNDS
+from scratchcard.regimes.course import Course
 from scratchcard.regimes.cuts import Cuts, on_the_way, to_step, way
 from scratchcard.regimes.one_training import END, OneTraining
 from scratchcard.regimes.regime import Found, Search
@@ -86,40 +87,22 @@ class Early(OneTraining):
             )
 
     def _search(self, asked: Search) -> Found:
-        from scratchcard.clock import spent
         from scratchcard.pruning.state import copy_state
-        from scratchcard.workloads.engines.trajectory import Trajectory
-        from scratchcard.workloads.stored_training import advance_once
 
-        network, session, task = asked.network, asked.session, asked.workload.task
-        described = asked.workload.describe() if session.store is not None else {}
-        begin, recipe = spent(session.device), asked.workload.recipe
-        rate = self.first_rate(asked)
-        trajectory = Trajectory(network, task, self.recipe(recipe, rate), seed=asked.data_seed, device=session.device)
-        looks = self.looks(asked.density)
+        network, progress = asked.network, asked.session.progress
+        course, looks = Course(self, asked), self.looks(asked.density)
         cuts, start, mask = Cuts(self, asked, self.scorings), copy_state(network), None
         training: list[dict[str, Any]] = []
         for step, target in looks:
-            before, stored = trajectory.step, 0.0
-            trajectory.recipe = self.recipe(recipe, rate, (before + step) / 2 / self.search_steps)
-            if self.rewinds and before < self.rewind_step <= step:
-                stored += advance_once(trajectory, self.rewind_step - before, mask, session.store, described)
+            share = (course.step + step) / 2 / self.search_steps
+            if self.rewinds and course.step < self.rewind_step <= step:
+                course.advance(self.rewind_step, mask, share)
                 start = copy_state(network)
-            if trajectory.step < step:
-                stored += advance_once(trajectory, step - trajectory.step, mask, session.store, described)
+            course.advance(step, mask, share)
             mask = cuts.cut(target, step / self.search_steps)
-            begin, since = spent(session.device), begin
-            seconds = begin - since + stored
-            training.append(
-                {
-                    "density": mask.density,
-                    "steps": trajectory.step - before,
-                    "batch_size": trajectory.recipe.batch_size,
-                    "seconds": seconds,
-                }
-            )
-            if session.progress is not None:
-                session.progress(trajectory.step, self.search_steps)
+            training.append(course.entry(mask.density))
+            if progress is not None:
+                progress(step, self.search_steps)
         if not self.rewinds and mask is not None:
             mask.apply_to(network)
             start = copy_state(network)

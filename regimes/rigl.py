@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scratchcard.pruning.scopes import Scope
+from scratchcard.regimes.course import Course
 from scratchcard.regimes.one_training import END, OneTraining
 from scratchcard.regimes.regime import Found, Search
 from scratchcard.setting import setting
@@ -87,43 +88,29 @@ class RigL(OneTraining):
         return self.drop_fraction / 2 * (1 + math.cos(math.pi * step / (self.update_share * self.search_steps)))
 
     def _search(self, asked: Search) -> Found:
-        from scratchcard.clock import spent
         from scratchcard.pruning.cut import keep_top
         from scratchcard.pruning.modes import scored_by
         from scratchcard.pruning.scores import Scores
         from scratchcard.pruning.state import copy_state
         from scratchcard.scorers.gradients import loss_gradients
         from scratchcard.scorers.random import Random
-        from scratchcard.workloads.engines.trajectory import Trajectory
-        from scratchcard.workloads.stored_training import advance_once
 
-        network, batch, session = asked.network, asked.batch, asked.session
-        loss, recipe = asked.workload.task.loss, asked.workload.recipe
-        begin = spent(session.device)
-        rate = self.first_rate(asked)
+        network, batch, loss, progress = asked.network, asked.batch, asked.workload.task.loss, asked.session.progress
+        course = Course(self, asked)
         how: dict[str, Any] = {"exclude": asked.excluded, "floor": self.floor, "seed": asked.seed}
         mask = keep_top(Random(seed=asked.seed)(network, batch, loss), asked.density, scope=self.scope, **how).to("cpu")
-        trajectory = Trajectory(
-            network, asked.workload.task, self.recipe(recipe, rate), seed=asked.data_seed, device=session.device
-        )
-        described = asked.workload.describe() if session.store is not None else {}
-        scorer = asked.scorer.from_start(network, lambda: trajectory.step / self.search_steps)
+        scorer = asked.scorer.from_start(network, lambda: course.step / self.search_steps)
         training: list[dict[str, Any]] = []
         for step in (*self.updates, self.search_steps):
-            steps = step - trajectory.step
-            trajectory.recipe = self.recipe(recipe, rate, (trajectory.step + step) / 2 / self.search_steps)
-            stored = advance_once(trajectory, steps, mask, session.store, described)
+            course.advance(step, mask, (course.step + step) / 2 / self.search_steps)
             with scored_by(network, self.statistics):
                 scores = scorer(network, batch, loss, mask=mask)
                 if step != self.search_steps:
                     slopes = loss_gradients(network, batch, loss, mask).gradients
                     mask = moved(mask, scores.tensors, slopes, self.fraction(step), asked.seed + step)
-            begin, before = spent(session.device), begin
-            size = trajectory.recipe.batch_size
-            seconds = begin - before + stored
-            training.append({"density": mask.density, "steps": steps, "batch_size": size, "seconds": seconds})
-            if session.progress is not None:
-                session.progress(step, self.search_steps)
+            training.append(course.entry(mask.density))
+            if progress is not None:
+                progress(step, self.search_steps)
         last = Scores({name: tensor.cpu() for name, tensor in scores.tensors.items()}, scores.criterion)
         survived = {name: kept.int() for name, kept in mask.tensors.items()}
         seconds = sum(each["seconds"] for each in training)

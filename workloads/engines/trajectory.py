@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +75,7 @@ class Trajectory:
         self.step, self.engine = 0, ""
         self.recipe, self.seed = recipe, seed
         self._task = task
-        self._order = batches(len(task.train), recipe.batch_size, seed)
+        self._order = self._order_from(0)
         self._tried: set[tuple[str, bool]] = set()
 
     def advance(self, steps: int, mask: Mask | None = None) -> float:
@@ -81,7 +83,8 @@ class Trajectory:
 
         Raises:
             ValueError: no steps, or a mask of another layout.
-            Diverged: the loss is no number any more.
+            Diverged: the loss or a weight is no number any more. The trajectory stands where it stood; the network's weights are
+                lost.
         """
         if steps < 1:
             raise ValueError(f"a trajectory goes on by at least one step, got {steps}")
@@ -98,13 +101,15 @@ class Trajectory:
             runner = make_engine(fit.engine, fit.network.train(), fit.mask, self._task.objective, self.recipe, prepared)
             with seeded(self.seed + self.step, self.device):
                 loss = float(runner.run(order.unsqueeze(0)))
-            self.step, self.engine = self.step + steps, runner.name
-            if not math.isfinite(loss):
+            state = runner.state()
+            if not math.isfinite(loss) or not all(bool(tensor.isfinite().all()) for tensor in state.values()):
+                self._order = self._order_from(self.step)
                 raise Diverged(
-                    f"the search's training diverged before step {self.step}; take a lower rate (search_learning_rate, "
-                    "search_stride, search_rise)"
+                    f"the search's training diverged before step {self.step + steps}; take a lower rate "
+                    "(search_learning_rate, search_stride, search_rise)"
                 )
-            load_state(self.network, sizing.full(runner.state(), steps))
+            self.step, self.engine = self.step + steps, runner.name
+            load_state(self.network, sizing.full(state, steps))
             if self.recipe.channels_last:
                 self.network.to(memory_format=torch.contiguous_format)
         return loss / steps
@@ -114,6 +119,9 @@ class Trajectory:
         for _ in range(steps):
             next(self._order)
         self.step += steps
+
+    def _order_from(self, step: int) -> Iterator[Tensor]:
+        return itertools.islice(batches(len(self._task.train), self.recipe.batch_size, self.seed), step, None)
 
     def _read(self, order: Tensor) -> tuple[Split, Tensor]:
         """The examples of an order `(steps, batch)`, and the order of those."""
