@@ -17,6 +17,8 @@ LEAST_STEPS = 150
 """Of a search; with fewer it is not worth its steps, and the method of the next smaller budget is taken."""
 
 
+USUAL = 4
+"""Passes, where neither a method nor a budget is named."""
 MOST = 10_000
 """Passes; IMP in ten whole trainings takes some hundreds."""
 
@@ -44,11 +46,49 @@ class Known(NamedTuple):
         return self.words.get("regime") in ("ESS", "EMS")
 
 
+class Measured(NamedTuple):
+    """What a budget's method reached elsewhere; `python -m experiments.budgets` measures it.
+
+    Attributes:
+        network, task, density: where.
+        accuracy: of the test split, a mean over initialisations, by budget in passes.
+
+    Examples:
+        >>> sorted(measured()[0].accuracy)
+        [0, 1, 4, 16]
+    """
+
+    network: str
+    task: str
+    density: float
+    accuracy: Mapping[int, float]
+
+
 @lru_cache(maxsize=1)
+def _read() -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads((Path(__file__).parent / "default" / "budgets.json").read_text())
+    return found
+
+
 def budgets() -> tuple[Known, ...]:
-    """What the package knows, from few passes to many; `apply/default/budgets.json`."""
-    found = json.loads((Path(__file__).parent / "default" / "budgets.json").read_text())
-    return tuple(Known(**each) for each in found["budgets"])
+    """What the package knows, from few passes to many; `apply/default/budgets.json`.
+
+    Examples:
+        >>> budgets()[0].words["scorer"]
+        'synflow'
+    """
+    return tuple(Known(**each) for each in _read()["budgets"])
+
+
+def measured() -> tuple[Measured, ...]:
+    """What the budgets' methods reached where they were measured; likewise.
+
+    Examples:
+        >>> [(found.network, found.task) for found in measured()]
+        [('lenet_300_100', 'mnist'), ('lenet_300_100', 'fashion_mnist')]
+    """
+    rows = ({**each, "accuracy": {int(n): a for n, a in each["accuracy"].items()}} for each in _read()["measured"])
+    return tuple(Measured(**row) for row in rows)
 
 
 def within(passes: float, workload: Workload) -> Method:

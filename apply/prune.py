@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from scratchcard.apply.budget import within
+from scratchcard.apply.budget import USUAL, within
 from scratchcard.apply.method import PREDICTED, Method
 from scratchcard.apply.pipeline import evaluate_ticket, export_ticket, find_ticket, train_ticket
 from scratchcard.apply.shipped import SHIPPED
@@ -65,8 +65,9 @@ def prune(
         task: a task, or a name that `load_task` knows. With a workload its place may hold the method.
         density: kept weights / prunable weights, in (0, 1].
         seed: of the initial weights (not of a module's own), the scoring batch, ties, and the data order.
-        method: a method, a scorer's name, or a shipped predictor's; `method.FIXED` where none is named.
-        passes: in place of a method a budget, in passes over the training data: the best that is known for it.
+        method: a method, a scorer's name, or a shipped predictor's.
+        passes: in place of a method a budget, in passes over the training data: the best that is known for it. Without
+            a method it is `budget.USUAL`, 4.
         recipe: of the training, for methods that train and for `train`; or a name of `RECIPES`.
         weights: a file of initial weights, see `Workload`.
         data_seed: of the data order in regimes that train, if it is to be another.
@@ -95,7 +96,7 @@ def prune(
     workload = _workload(network, task, recipe, weights)
     if passes is not None and method is not None:
         raise ValueError("a method and a budget in passes were given; give one")
-    chosen = _method(method) if passes is None else within(passes, workload)
+    chosen = within(USUAL if passes is None else passes, workload) if method is None else _method(method)
     ticket = find_ticket(workload, chosen, density, seed, Session.of(session, **placement), data_seed=data_seed)
     # `prunable` has warned of what it does not know, once for each kind of network.
     odd = [finding.text for finding in ticket.check() if finding.kind != "not_prunable"]
@@ -283,9 +284,7 @@ def _check_ticket(ticket: Any) -> None:
         raise ValueError(f"the ticket is {type(ticket).__name__}, expected one that `prune` or `Ticket.load` gave")
 
 
-def _method(method: Method | str | None) -> Method:
-    if method is None:
-        return Method.of()
+def _method(method: Method | str) -> Method:
     if isinstance(method, str):
         return Method(PREDICTED, predictor=method) if method in SHIPPED else Method(method)
     return method if isinstance(method, Method) else Method(method)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from scratchcard.analysis.figures import mean_row, save
 from scratchcard.analysis.report.charts import Spec, layer
 from scratchcard.analysis.statistics import Summary, pareto
 
-FASTEST = 0.005
-"""Seconds; what takes less is drawn there, since a logarithmic axis has no 0."""
+FASTEST, FEWEST = 0.005, 0.002
+"""Seconds and passes; what takes less is drawn there, since a logarithmic axis has no 0."""
 WIDE, HIGH = 640, 460
 CHARACTER, LINE, GAP, DOT, THIN = 5.4, 11.0, 7.0, 4.0, 2.0
 """Pixels: a letter's width on average, a label's height, its distance from its point, half of a point, of a line with
@@ -24,9 +24,15 @@ Box = tuple[float, float, float, float]
 
 
 def cost_front(
-    summaries: Sequence[Summary], path: str | Path, title: str, subtitle: str = "", *, floor: float = 0.0
+    summaries: Sequence[Summary],
+    path: str | Path,
+    title: str,
+    subtitle: str = "",
+    *,
+    floor: float = 0.0,
+    passes: Mapping[str, float] | None = None,
 ) -> Path:
-    """Test accuracy against the seconds spent on finding the ticket, with the Pareto front of the means.
+    """Test accuracy against what finding the ticket cost, with the Pareto front of the means.
 
     Args:
         summaries: one for each method, of one density.
@@ -34,6 +40,7 @@ def cost_front(
         title: of the picture.
         subtitle: what was compared; what lies below the floor is added to it.
         floor: per cent; methods below it are counted, not drawn.
+        passes: over the training data by label: the cost, in place of processor seconds.
 
     Raises:
         ValueError: another ending, nothing above the floor, or vl-convert is not installed.
@@ -43,32 +50,34 @@ def cost_front(
         raise ValueError(f"no method reaches {floor:g} %, so that there is nothing to draw")
     if len(found) < len(summaries):
         subtitle = f"{subtitle}; {len(summaries) - len(found)} left out, below {floor:g} %"
+    fewest, unit = (FASTEST, "processor seconds") if passes is None else (FEWEST, "passes over the training data")
+    cost = {s.label: s.pruning_seconds.mean if passes is None else passes[s.label] for s in found}
     same: dict[tuple[float, ...], list[Summary]] = {}  # with the same results in all runs: one point, the cheapest
     for summary in found:
         same.setdefault((*summary.accuracies, summary.effective_density.mean), []).append(summary)
-    shown = [min(group, key=lambda s: s.pruning_seconds.mean) for group in same.values()]
-    front = pareto([(s.pruning_seconds.mean, s.test_accuracy.mean) for s in shown])
+    shown = [min(group, key=lambda s: cost[s.label]) for group in same.values()]
+    front = pareto([(cost[s.label], s.test_accuracy.mean) for s in shown])
     rows = [
         mean_row(s)
-        | {"method": " = ".join(s.label for s in group), "seconds": max(s.pruning_seconds.mean, FASTEST)}
+        | {"method": " = ".join(s.label for s in group), "cost": max(cost[s.label], fewest)}
         | {"kind": "Pareto front" if k in front else "others"}
         for k, (s, group) in enumerate(zip(shown, same.values(), strict=True))
     ]
     bottom = max(floor, math.floor(min(row["low"] for row in rows)))
     top = max(bottom + 1, min(100, math.ceil(max(row["high"] for row in rows))))
-    left, right = min(row["seconds"] for row in rows) / 1.5, max(row["seconds"] for row in rows) * 12
+    left, right = min(row["cost"] for row in rows) / 1.5, max(row["cost"] for row in rows) * 12
     places = [
         (
-            WIDE * math.log(row["seconds"] / left) / math.log(right / left),
+            WIDE * math.log(row["cost"] / left) / math.log(right / left),
             HIGH * (top - row["mean"]) / (top - bottom),
         )
         for row in rows
     ]
     scale = {"type": "log", "domain": [left, right], "nice": False}
-    title_x = "processor seconds to find the ticket (log)"
+    title_x = f"{unit} to find the ticket (log)"
     up = {"type": "quantitative", "title": "test accuracy, %", "scale": {"domain": [bottom, top], "nice": False}}
     place: Spec = {
-        "x": {"field": "seconds", "type": "quantitative", "title": title_x, "scale": scale},
+        "x": {"field": "cost", "type": "quantitative", "title": title_x, "scale": scale},
         "y": up | {"field": "mean"},
     }
     range_ = {"range": ["#c8511b", "#4c78a8"]}

@@ -18,7 +18,7 @@ def markdown(summaries: Sequence[Summary], passes: Mapping[str, float] | None = 
         [
             s.label,
             s.test_accuracy.text(s.headline.digits, s.headline.scale),
-            s.best_step.text(0) if passes is None else _three(passes[s.label]),
+            s.best_step.text(0) if passes is None else few_digits(passes[s.label]),
             s.pruning_seconds.text(1 if s.pruning_seconds.mean >= 10 else 2),
             f"{s.effective_density.mean:.4f}",
             s.test_accuracy.count,
@@ -41,6 +41,10 @@ def markdown_table(columns: Sequence[object], rows: Iterable[Sequence[object]]) 
     return "\n".join([head, "|---" * len(columns) + "|", *body])
 
 
-def _three(value: float) -> str:
-    """Three digits, never as a power of ten."""
+def few_digits(value: float) -> str:
+    """Three digits, never as a power of ten.
+
+    >>> few_digits(357.6), few_digits(3.927)
+    ('358', '3.93')
+    """
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}" if value >= 0.001 else "0" if value == 0 else "< 0.001"

@@ -34,9 +34,13 @@ if TYPE_CHECKING:
     "--passes",
     type=float,
     help="In place of a method a budget, in forward passes over the training data, e.g. 4: the best that is known for "
-    "it. An epoch of training is three; 1 is before training, 0 reads no data. [default: none, a method is taken]",
+    "it. An epoch of training is three; 1 is before training, 0 reads no data. [default: 4, where no method is named]",
 )
-@opt.settings_options(Method, "scorer", default="synflow_l2_data; predicted where a predictor is given")
+@opt.settings_options(
+    Method,
+    "scorer",
+    default="see --passes; beside other settings synflow_l2_data, or predicted",
+)
 @opt.scorer_settings_option
 @opt.settings_options(Method, "on", "predictor", "regime")
 @opt.regime_options
@@ -76,7 +80,7 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **opti
     scratchcard prune --predictor predictor --scorer synflow --on predicted --regime UMS --density 0.02
     scratchcard prune --network my_package.nets:small_cnn --weights init.safetensors --task mnist --scorer grasp
     """
-    from scratchcard.apply.budget import within
+    from scratchcard.apply.budget import USUAL, measured, within
     from scratchcard.apply.density_path import find_tickets
     from scratchcard.artefacts.destination import check_destination
     from scratchcard.artefacts.store import Store
@@ -100,7 +104,8 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **opti
         given = ", ".join(f"--{word.replace('_', '-')}" for word in words)
         raise ValueError(f"--passes chooses the method, and so does {given}; give one of both")
     workload = opt.make_workload(options)
-    method = Method.of(**words) if passes is None else within(passes, workload)
+    chosen = bool(words) or bool(options["scorer_settings"])
+    method = Method.of(**words) if chosen else within(USUAL if passes is None else passes, workload)
     if options["recipe"] or options["batch_size"]:  # whoever asks for no recipe may train elsewhere
         check_batch_size(workload.task, workload.recipe)
     hidden = out.with_name(f".{out.name}.rounds")
@@ -126,7 +131,21 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **opti
         f"{_passes(told['passes'])} passes over the data"
         for told in results
     )
+    if not chosen:
+        results = [told | {"elsewhere": [found._asdict() for found in measured()]} for told in results]
+        text = f"{text}\n{_elsewhere()}"
     opt.emit(results if several else results[0], options["as_json"], f"{text}{opt.took()}")
+
+
+def _elsewhere() -> str:
+    """What the budgets reached where they were measured, a line each."""
+    from scratchcard.apply.budget import measured
+
+    return "\n".join(
+        f"for comparison, {found.network} on {found.task} at density {found.density:g}, measured beforehand: "
+        + ", ".join(f"{passes} passes {100 * accuracy:.1f} %" for passes, accuracy in found.accuracy.items())
+        for found in measured()
+    )
 
 
 def _passes(number: float) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from scratchcard.apply.budget import LEAST_STEPS, budgets, within
+from experiments.budgets import measure
+from scratchcard.apply.budget import LEAST_STEPS, budgets, measured, within
 from scratchcard.apply.method import Method
 from scratchcard.apply.pipeline import find_ticket
 from scratchcard.apply.prune import prune
@@ -33,28 +34,28 @@ def test_without_training_there_is_one_method_each() -> None:
 
 @pytest.mark.parametrize("passes", [2, 4, 11.9, 12, 16])
 def test_a_search_takes_what_it_may_and_no_more(passes: float) -> None:
-    large = workload(9000)
+    large = workload(14_000)
     method = within(passes, large)
     spent = find_ticket(large, method, 0.1).provenance["passes"]
-    step = 3 * 16 / len(large.task.train)
+    step = 3 * 32 / len(large.task.train)
     assert passes - 2 * step < spent <= passes
 
 
 def test_more_passes_are_more_steps_and_never_a_smaller_budgets_method() -> None:
-    steps = [within(passes, workload(9000)).make_regime().search_steps for passes in (2, 3, 8, 12, 40)]  # type: ignore[attr-defined]
+    steps = [within(passes, workload(14_000)).make_regime().search_steps for passes in (2, 3, 8, 12, 40)]  # type: ignore[attr-defined]
     assert steps == sorted(steps)
 
 
 def test_few_data_make_no_search_of_a_few_steps() -> None:
     small = workload(500)
     assert within(4, small) == within(1, small)
-    enough = (LEAST_STEPS * 3 * 16 + budgets()[-1].reads) / len(small.task.train)
+    enough = (LEAST_STEPS * 3 * 32 + budgets()[-1].reads) / len(small.task.train)
     assert within(enough + 1e-9, small).make_regime().search_steps == LEAST_STEPS  # type: ignore[attr-defined]
 
 
 def test_adam_searches_at_its_own_rate() -> None:
     adam = Recipe(batch_size=16, scoring_examples=128, optimizer="adam", learning_rate=0.001)
-    regime = within(40, replace(workload(9000), recipe=adam)).make_regime()
+    regime = within(40, replace(workload(14_000), recipe=adam)).make_regime()
     assert isinstance(regime, EMS)
     assert (regime.search_stride, regime.search_rise, regime.search_learning_rate) == (None, 1.0, None)
 
@@ -69,3 +70,17 @@ def test_a_method_and_a_budget_are_one_too_many() -> None:
     with pytest.raises(ValueError, match="a method and a budget"):
         prune(workload(500), method=Method("snip"), passes=4)
     assert prune(workload(500), passes=0).provenance["label"] == "synflow, UMS 100"
+
+
+def test_nothing_named_is_the_usual_budget() -> None:
+    large = workload(14_000)
+    assert prune(large, density=0.1).provenance["label"] == within(4, large).label
+    assert within(4, large).regime == "EMS"
+
+
+def test_what_budgets_reach_elsewhere_is_what_the_committed_runs_say() -> None:
+    rows = measure()
+    for found in measured():
+        expected = {row["budget"]: row["accuracy"] / 100 for row in rows if row["task"] == found.task}
+        assert found.accuracy == pytest.approx(expected, abs=1e-4)
+        assert {row["runs"] for row in rows} == {10}

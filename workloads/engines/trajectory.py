@@ -83,8 +83,8 @@ class Trajectory:
 
         Raises:
             ValueError: no steps, or a mask of another layout.
-            Diverged: the loss or a weight is no number any more. The trajectory stands where it stood; the network's weights are
-                lost.
+            Diverged: the loss or a weight is no number any more. The trajectory stands where it stood; the
+                network's weights are lost.
         """
         if steps < 1:
             raise ValueError(f"a trajectory goes on by at least one step, got {steps}")
