@@ -75,7 +75,7 @@ def test_a_method_and_a_budget_are_one_too_many() -> None:
 def test_nothing_named_is_the_usual_budget() -> None:
     large = workload(14_000)
     assert prune(large, density=0.1).provenance["label"] == within(4, large).label
-    assert within(4, large).regime == "EMS"
+    assert isinstance(within(4, large).make_regime(), EMS)
 
 
 def test_what_budgets_reach_elsewhere_is_what_the_committed_runs_say() -> None:
