@@ -63,6 +63,8 @@ class _Method(_Part):
     search_learning_rate: Number | None = None
     search_rise: Number | None = None
     search_stride: Number | None = None
+    settle: Number | None = None
+    look_every: Count | None = None
     pace: Number | None = None
     update_steps: Count | None = None
     drop_fraction: Number | None = None

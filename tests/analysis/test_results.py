@@ -38,6 +38,8 @@ NAMES = [
         "search_learning_rate",
         "search_rise",
         "search_stride",
+        "settle",
+        "look_every",
         "pace",
         "update_steps",
         "drop_fraction",
@@ -58,6 +60,7 @@ INTEGERS = {
     "shots",
     "rewind_step",
     "search_steps",
+    "look_every",
     "update_steps",
     "scoring_examples",
     "max_steps",
@@ -66,7 +69,7 @@ INTEGERS = {
     "results_version",
 }
 REALS = {
-    *("search_learning_rate", "search_rise", "search_stride", "pace", "drop_fraction", "update_share"),
+    *("search_learning_rate", "search_rise", "search_stride", "settle", "pace", "drop_fraction", "update_share"),
     *("density", "towards", "effective_density", "test_accuracy", "test_loss", "validation_accuracy"),
     *("validation_loss", "pruning_seconds", "passes", "training_seconds", "wall_seconds"),
 }
