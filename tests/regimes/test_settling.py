@@ -100,7 +100,7 @@ def test_what_does_not_apply_is_refused_by_name(workload: Workload) -> None:
 
 
 def test_a_search_without_the_rule_is_known_as_it_was() -> None:
-    assert "settle" not in ESS().describe() and "look_every" not in ESS().describe()
+    assert not {"settle", "look_every"} & set(ESS().describe())
     assert ESS().identity == (
         "Early(rounds=1, shots=1, schedule='exponential', scope='global', search_steps=2000, search_learning_rate=None,"
         " pace=1.0, rewind_step=0)"

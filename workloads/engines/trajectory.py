@@ -75,7 +75,8 @@ class Trajectory:
         self.network = network.to(self.device)
         self.step, self.engine = 0, ""
         self.recipe, self.seed, self.onward = recipe, seed, onward
-        self._task, self._standing = task, None  # type: tuple[Task, State | None]
+        self._task = task
+        self._standing: State | None = None
         self._order = batches(len(task.train), recipe.batch_size, seed)
         self._tried: set[tuple[str, bool]] = set()
 
