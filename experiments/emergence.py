@@ -209,6 +209,8 @@ def forecast_table(rows: Sequence[dict[str, Any]]) -> str:
     marked = [row | {"place": f"{row['grid']} {row['network']}"} for row in rows]
     for target in (*(f"emergence_{near:g}" for near in NEAR), "last_step"):
         for what, name in (("place", "network, task and rate"), ("seed", "seed")):
+            if len({row[what] for row in marked}) < 2:
+                continue  # there are no others to learn from
             errors = forecast(marked, target, what)
             means = [f"{errors[each]:.2f}" for each in ("ridge", "mean", "same")]
             lines.append([target, name, *means, int(errors["rows"])])
