@@ -16,8 +16,9 @@ RUNS ?= runs/results
 OURS ?= runs/ours
 CIFAR ?= runs/cifar
 EARLY ?= runs/early
+EMERGENCE ?= runs/emergence
 
-.PHONY: help setup demo test test-all torture bench zoo gpu lint format results thesis publish report example predictor ours early cifar table docs clean
+.PHONY: help setup demo test test-all torture bench zoo gpu lint format results thesis publish report example predictor ours early emergence cifar table docs clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -108,6 +109,13 @@ early: setup ## early searches by hand, on MNIST and Fashion-MNIST (minutes)
 		$(BIN)/scratchcard sweep experiments/early_$$task.toml --out $(EARLY) --jobs $(JOBS) || exit 1; done
 	$(BIN)/scratchcard results $(EARLY) --overwrite --out results/early/runs.parquet
 	$(BIN)/python -m experiments.tables $(EARLY) --out results/early
+
+emergence: setup ## when is the mask there? Tickets whose mask was taken along one training (an hour on one core; needs MNIST, and CIFAR as below)
+	for grid in mnist digits conv_6 lenet_5 vgg_19 mnist_slow; do \
+		$(BIN)/scratchcard sweep experiments/emergence_$$grid.toml --out $(EMERGENCE) --jobs $(JOBS) || exit 1; done
+	$(BIN)/scratchcard results $(EMERGENCE) --overwrite --out results/emergence/runs.parquet
+	$(BIN)/python -m experiments.tables $(EMERGENCE) --out results/emergence
+	$(BIN)/python -m experiments.emergence experiments/emergence_*.toml --runs $(EMERGENCE)
 
 cifar: setup ## Conv-4 and ResNet-20 on a subset of CIFAR-10 (a night; SCRATCHCARD_DATA names the folder above cifar10/cifar10-subset.zip)
 	for network in conv_4 resnet_20; do \

@@ -123,8 +123,5 @@ def within(passes: float, workload: Workload) -> Method:
         batch = known.words.get("search_batch_size", workload.recipe.batch_size)
         steps = min(int((reads - known.reads) / (STEP * batch)), MOST_STEPS)
         if steps >= LEAST_STEPS:
-            words = dict(known.words) | {"search_steps": steps}
-            if workload.recipe.optimizer != "sgd":  # whose steps have no such scale
-                words = {name: value for name, value in words.items() if name not in ("search_stride", "search_rise")}
-            return Method.of(**words)
+            return Method.of(**known.words, search_steps=steps)
     raise ValueError("apply/default/budgets.json has no budget of 0 passes")

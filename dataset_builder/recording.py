@@ -139,6 +139,8 @@ class Recording(Settings):
         slow = self.make_slow()
         if isinstance(slow, Early):
             self._refuse("slow", f"is {slow.name}, expected a regime that is not early, such as ISS or IMS")
+        if regime.settling() is not None:
+            self._refuse("settle", "ends a search when nobody knows; the looks of a table are known beforehand")
         count = len(regime.looks(self.density))
         if len(set(self.looks)) < len(self.looks) or max(self.looks, default=1) > count:
             self._refuse("looks", f"are {list(self.looks)}, expected numbers in [1, {count}], each only once")

@@ -20,6 +20,10 @@ class Course:
     beginning, and the search goes on from there at half the rate. Steps that led nowhere count in the bill. A rate that
     was given is not changed: such a search ends with `Diverged`.
 
+    Args:
+        regime, asked: the search.
+        onward: see `Trajectory`.
+
     Attributes:
         trajectory: of the network asked for.
         rate: at the search's beginning, halved at each retreat.
@@ -35,7 +39,7 @@ class Course:
         (20, 0)
     """
 
-    def __init__(self, regime: OneTraining, asked: Search) -> None:
+    def __init__(self, regime: OneTraining, asked: Search, *, onward: bool = False) -> None:
         from scratchcard.clock import spent
         from scratchcard.workloads.engines.trajectory import Trajectory
 
@@ -44,7 +48,8 @@ class Course:
         self._described = asked.workload.describe() if session.store is not None else {}
         self.rate = self._first = regime.first_rate(asked)
         recipe, task = regime.recipe(asked.workload.recipe, self.rate), asked.workload.task
-        self.trajectory = Trajectory(asked.network, task, recipe, seed=asked.data_seed, device=session.device)
+        placed: dict[str, Any] = {"device": session.device, "onward": onward}
+        self.trajectory = Trajectory(asked.network, task, recipe, seed=asked.data_seed, **placed)
 
     @property
     def step(self) -> int:

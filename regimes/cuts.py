@@ -50,6 +50,10 @@ class Cuts:
             density: of all prunable weights.
             done: the share of the search's training that is done, in (0, 1]; see `Scorer.from_start`.
         """
+        return self.keep(self.look(density, done))
+
+    def look(self, density: float, done: float = 1.0) -> Pruned:
+        """What `cut` would cut, with its mask on the CPU; nothing is cut yet."""
         regime, asked = self._regime, self._asked
         self._done = done
         pruned = prune_upfront(
@@ -66,10 +70,14 @@ class Cuts:
             seed=asked.seed,
             statistics=regime.statistics,
         )
-        self._last = pruned._replace(mask=pruned.mask.to("cpu"))
-        for name, kept in self._last.mask.tensors.items():
+        return pruned._replace(mask=pruned.mask.to("cpu"))
+
+    def keep(self, looked: Pruned) -> Mask:
+        """Cut what a look has found."""
+        self._last = looked
+        for name, kept in looked.mask.tensors.items():
             self._survived[name] = self._survived.get(name, 0) + kept.int()
-        return self._last.mask
+        return looked.mask
 
     def found(
         self, densities: tuple[float, ...], start: Mapping[str, Tensor], training: Sequence[Mapping[str, Any]]

@@ -16,8 +16,10 @@ from scratchcard.regimes.one_training import END, OneTraining
 from scratchcard.regimes.regime import Found, Search
 from scratchcard.regimes.upfront import by_schedule, in_rounds
 from scratchcard.setting import setting
+from scratchcard.settings import settings_of
 
 if TYPE_CHECKING:
+    from scratchcard.pruning.emergence import Settling
     from scratchcard.workloads.recipe import Recipe
 
 _FIRST: tuple[str, dict[str, Any]] = (
@@ -89,24 +91,37 @@ class Early(OneTraining):
     def _search(self, asked: Search) -> Found:
         from scratchcard.pruning.state import copy_state
 
-        network, progress = asked.network, asked.session.progress
-        course, looks = Course(self, asked), self.looks(asked.density)
+        network, progress, settling = asked.network, asked.session.progress, self.settling()
+        course = Course(self, asked, onward=settling is not None)
         cuts, start, mask = Cuts(self, asked, self.scorings), copy_state(network), None
         training: list[dict[str, Any]] = []
-        for step, target in looks:
+        densities: list[float] = []
+        for step, target in self.looks(asked.density):
             share = (course.step + step) / 2 / self.search_steps
             if self.rewinds and course.step < self.rewind_step <= step:
                 course.advance(self.rewind_step, mask, share)
                 start = copy_state(network)
             course.advance(step, mask, share)
-            mask = cuts.cut(target, step / self.search_steps)
-            training.append(course.entry(mask.density))
+            looked, told = cuts.look(target, step / self.search_steps), {}
+            settled = settling is not None and settling.see(looked.mask)
+            if settling is not None:
+                told = {"step": step, "distance": settling.distance, "settled": settled}
+            if settling is None or settled or step == self.search_steps:
+                mask = cuts.keep(looked)
+                densities.append(target)
+            training.append(course.entry(1.0 if mask is None else mask.density) | told)
             if progress is not None:
                 progress(step, self.search_steps)
+            if settled:
+                break
         if not self.rewinds and mask is not None:
             mask.apply_to(network)
             start = copy_state(network)
-        return cuts.found(tuple(target for _, target in looks), start, training)
+        return cuts.found(tuple(densities), start, training)
+
+    def settling(self) -> Settling | None:
+        """What ends a search before its last step; None: nothing does, and each look prunes."""
+        return None
 
     @property
     def scorings(self) -> int:
@@ -116,21 +131,81 @@ class Early(OneTraining):
 
 @dataclass(frozen=True, kw_only=True)
 class ESS(Early):
-    """Early single-shot: a single look, at the end of the search.
+    """Early single-shot: a single cut, at the end of the search.
 
     With the magnitude scorer the mask of a network that is drawn early in training (You et al. 2020, arXiv 1909.11957,
-    for channels).
+    for channels). With `settle` the search ends as theirs does, once the mask stands still, and `search_steps` is the
+    most that it trains: every `look_every` steps the mask is taken that would be cut there, and nothing is cut; the
+    search ends when that mask is nearer than `settle` to each of the five before it, by `mask_distance`. So it looks
+    six times at least. What each look saw is in the training's record: its step, the largest of these distances, and
+    whether it ended there. Deviation: their distance is the share of all channels, which says nothing of weights.
+
+    Attributes:
+        settle: the distance below which masks count as one; theirs is 0.1. None: it trains all `search_steps`.
+        look_every: steps from one look to the next, for `settle` alone.
 
     Examples:
         >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
         >>> ESS(search_steps=40).find(workload, sc.make_scorer("snip"), density=0.1, seed=0).mask
         Mask(5,020 of 50,200 weights in 3 layers, density 0.1)
+        >>> settled = ESS(settle=0.1, look_every=5).find(workload, sc.make_scorer("magnitude"), density=0.1, seed=0)
+        >>> [look["step"] for look in settled.training], settled.training[-1]["settled"]
+        ([5, 10, 15, 20, 25, 30], True)
     """
+
+    settle: float | None = setting(
+        None,
+        help="End the search once the mask has settled: below this distance from the five looks before, 0 equal, 1 by "
+        "chance",
+        example=0.1,
+        above=0,
+        high=1,
+        label=", until settled at {:g}",
+    )
+    look_every: int = setting(
+        50, help="Steps from one look to the next, with settle", example=20, low=1, label=", looking every {} steps"
+    )
 
     @property
     def rounds(self) -> int:
         """One."""
         return 1
+
+    def settling(self) -> Settling | None:
+        """See `Early.settling`."""
+        from scratchcard.pruning.emergence import Settling
+
+        return None if self.settle is None else Settling(self.settle)
+
+    def looks(self, density: float) -> tuple[tuple[int, float], ...]:
+        """See `Early.looks`; with `settle` it may end at any of them.
+
+        >>> ESS(search_steps=120, settle=0.1).looks(0.2)
+        ((50, 0.2), (100, 0.2), (120, 0.2))
+        """
+        if self.settle is None:
+            return super().looks(density)
+        steps = (*range(self.look_every, self.search_steps, self.look_every), self.search_steps)
+        return tuple((step, density) for step in steps)
+
+    def check(self, recipe: Recipe, density: float) -> None:
+        """See `Early.check`; refuses looks for nothing, and a step to rewind to that the search may not reach, too."""
+        super().check(recipe, density)
+        if self.settle is None:
+            if self.look_every != settings_of(ESS)["look_every"].default:
+                raise ValueError(
+                    f"look_every is {self.look_every}, but the search looks once, at its end; give settle, or leave "
+                    "look_every out"
+                )
+            return
+        from scratchcard.pruning.emergence import MASKS_BEFORE
+
+        soonest = (MASKS_BEFORE + 1) * self.look_every
+        if self.rewinds and self.rewind_step >= soonest:
+            raise ValueError(
+                f"cannot rewind to step {self.rewind_step}: the search may have settled after {soonest} steps; take an "
+                f"earlier step, or {self.search_steps} to start from the search's last weights"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

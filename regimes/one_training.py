@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from scratchcard.regimes.regime import Regime, Search
 from scratchcard.setting import SettingError, setting
@@ -34,6 +34,8 @@ class OneTraining(Regime):
             the loss on the scoring batch at the initial weights. So one number serves networks that differ in scale;
             the root is a rule of thumb, not derived. Where training diverges it goes back to the last look, and on at
             half the rate.
+        search_optimizer: of the search's training, without momentum; None: the recipe's. Tickets that plain SGD finds
+            are better, trained by Adam, than those that Adam finds.
         search_batch_size: examples of a training step of the search; None: the recipe's. Smaller batches are more steps
             for as many passes over the data.
         search_weight_decay: of the search's training; None: the recipe's. It takes weights away that the loss does not
@@ -75,6 +77,13 @@ class OneTraining(Regime):
         above=0,
         label=", stride {:g}",
     )
+    search_optimizer: Literal["sgd", "adam", "adamw"] | None = setting(
+        None,
+        help="Of the search's training, without momentum",
+        example="sgd",
+        unset="the recipe's",
+        label=" by {}",
+    )
     search_batch_size: int | None = setting(
         None,
         help="Of the search's training",
@@ -102,10 +111,11 @@ class OneTraining(Regime):
     def check(self, recipe: Recipe, density: float) -> None:
         """See `Regime.check`; refuses a stride for optimisers whose steps do not scale with the gradient, too."""
         super().check(recipe, density)
-        if self.search_stride is not None and recipe.optimizer != "sgd":
+        optimizer = self.search_optimizer or recipe.optimizer
+        if self.search_stride is not None and optimizer != "sgd":
             raise ValueError(
-                f"a search_stride is a rule for sgd, and the recipe's optimizer is {recipe.optimizer}; give a "
-                "search_learning_rate"
+                f"a search_stride is a rule for sgd, and the search's optimizer is {optimizer}; give a "
+                "search_learning_rate, or sgd as search_optimizer"
             )
 
     def first_rate(self, asked: Search) -> float:
@@ -121,6 +131,8 @@ class OneTraining(Regime):
     def recipe(self, recipe: Recipe, rate: float, share: float = 0.0) -> Recipe:
         """How the search trains after a share of its steps, for tickets that are trained by `recipe`."""
         rate *= self.search_rise**share
-        own = {"batch_size": self.search_batch_size, "weight_decay": self.search_weight_decay}
+        own = {name: getattr(self, f"search_{name}") for name in ("optimizer", "batch_size", "weight_decay")}
         own = {name: value for name, value in own.items() if value is not None}
+        if self.search_optimizer is not None:
+            own |= {"momentum": 0.0, "nesterov": False}
         return recipe.changed(learning_rate=rate, learning_rate_schedule="constant", warmup_steps=0, **own)

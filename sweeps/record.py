@@ -63,8 +63,11 @@ class _Method(_Part):
     search_learning_rate: Number | None = None
     search_rise: Number | None = None
     search_stride: Number | None = None
+    search_optimizer: str | None = None
     search_batch_size: Count | None = None
     search_weight_decay: Number | None = None
+    settle: Number | None = None
+    look_every: Count | None = None
     pace: Number | None = None
     update_steps: Count | None = None
     drop_fraction: Number | None = None

@@ -110,6 +110,9 @@ def advance_once(
 ) -> float:
     """`Trajectory.advance`, unless the store holds this very stretch: the same weights, equal to the bit.
 
+    A stretch whose optimiser's moments go on into the next one (`Trajectory.carries`) is never kept: what is stored are
+    weights.
+
     Args:
         trajectory: from where it stands.
         steps: to train.
@@ -128,7 +131,7 @@ def advance_once(
         >>> advance_once(Trajectory(network, task, sc.Recipe(), seed=0), 10, None, store, {})
         0.0
     """
-    if store is None:
+    if store is None or trajectory.carries:
         trajectory.advance(steps, mask)
         return 0.0
     network, device = trajectory.network, trajectory.device

@@ -38,8 +38,11 @@ NAMES = [
         "search_learning_rate",
         "search_rise",
         "search_stride",
+        "search_optimizer",
         "search_batch_size",
         "search_weight_decay",
+        "settle",
+        "look_every",
         "pace",
         "update_steps",
         "drop_fraction",
@@ -61,6 +64,7 @@ INTEGERS = {
     "rewind_step",
     "search_steps",
     "search_batch_size",
+    "look_every",
     "update_steps",
     "scoring_examples",
     "max_steps",
@@ -69,7 +73,7 @@ INTEGERS = {
     "results_version",
 }
 REALS = {
-    *("search_learning_rate", "search_rise", "search_stride", "search_weight_decay"),
+    *("search_learning_rate", "search_rise", "search_stride", "search_weight_decay", "settle"),
     *("pace", "drop_fraction", "update_share"),
     *("density", "towards", "effective_density", "test_accuracy", "test_loss", "validation_accuracy"),
     *("validation_loss", "pruning_seconds", "passes", "training_seconds", "wall_seconds"),

@@ -73,7 +73,7 @@ def test_a_stride_is_in_units_of_the_sharpness(workload: Workload, rates: list[f
 
 
 def test_a_stride_is_for_sgd(workload: Workload) -> None:
-    with pytest.raises(ValueError, match="a rule for sgd, and the recipe's optimizer is adam; give a search_learning"):
+    with pytest.raises(ValueError, match="a rule for sgd, and the search's optimizer is adam; give a search_learning"):
         EMS(search_stride=1.0).check(Recipe(optimizer="adam", learning_rate=0.001), 0.1)
 
 

@@ -14,7 +14,7 @@ from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.modes import modes_kept
 from scratchcard.pruning.state import load_state
 from scratchcard.workloads.device import choose_device
-from scratchcard.workloads.engines.engine import seeded
+from scratchcard.workloads.engines.engine import State, seeded
 from scratchcard.workloads.engines.fitting import Fitted, fitted
 from scratchcard.workloads.engines.loop import batches
 from scratchcard.workloads.engines.selection import make_engine
@@ -37,14 +37,16 @@ class Trajectory:
 
     Data comes as in `train`: one permutation of the training examples an epoch, seeded, over all stretches. Each
     stretch trains what the mask leaves, compacted where that is less, by the engine that is fastest for it; only the
-    examples of its own steps are read. The optimiser's moments begin anew in each stretch. The learning rate is the
-    recipe's, without a schedule: those are for a whole training.
+    examples of its own steps are read. The optimiser's moments begin anew in each stretch, unless it goes `onward`. The
+    learning rate is the recipe's, without a schedule: those are for a whole training.
 
     Attributes:
         network: trained in place; on the device.
         step: steps taken.
         engine: the one of the last stretch; empty before there is one.
         recipe, seed, device: as given.
+        onward: the moments go on from one stretch to the next, which both train the whole network: it is looked at, and
+            left as it is. A network with dropout still draws anew in each stretch.
 
     Raises:
         ValueError: a batch larger than the training split, or a recipe with a schedule.
@@ -66,6 +68,7 @@ class Trajectory:
         *,
         seed: int,
         device: str | torch.device = "cpu",
+        onward: bool = False,
     ) -> None:
         check_batch_size(task, recipe)
         if recipe.learning_rate_schedule != "constant" or recipe.warmup:
@@ -73,8 +76,9 @@ class Trajectory:
         self.device = choose_device(str(device))
         self.network = network.to(self.device)
         self.step, self.engine = 0, ""
-        self.recipe, self.seed = recipe, seed
+        self.recipe, self.seed, self.onward = recipe, seed, onward
         self._task = task
+        self._standing: State | None = None
         self._order = self._order_from(0)
         self._tried: set[tuple[str, bool]] = set()
 
@@ -99,6 +103,8 @@ class Trajectory:
             split, order = self._read(order)
             prepared = fit.prepared(split, self.device)
             runner = make_engine(fit.engine, fit.network.train(), fit.mask, self._task.objective, self.recipe, prepared)
+            if self._standing is not None and mask is None:
+                runner.restore(self._standing, self.step)
             with seeded(self.seed + self.step, self.device):
                 loss = float(runner.run(order.unsqueeze(0)))
             state = runner.state()
@@ -109,10 +115,16 @@ class Trajectory:
                     "(search_learning_rate, search_stride, search_rise)"
                 )
             self.step, self.engine = self.step + steps, runner.name
+            self._standing = runner.standing() if self.carries and mask is None else None
             load_state(self.network, sizing.full(state, steps))
             if self.recipe.channels_last:
                 self.network.to(memory_format=torch.contiguous_format)
         return loss / steps
+
+    @property
+    def carries(self) -> bool:
+        """Whether more goes on from one stretch to the next than the weights: moments."""
+        return self.onward and (self.recipe.optimizer != "sgd" or self.recipe.momentum > 0)
 
     def skip(self, steps: int) -> None:
         """Stand so many steps further without training: the network is given its weights otherwise."""
