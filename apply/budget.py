@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from scratchcard.apply.bill import STEP
 from scratchcard.apply.method import Method
-from scratchcard.regimes.one_training import MOST_STEPS
+from scratchcard.regimes.one_training import MOST_STEPS, OneTraining
 from scratchcard.workloads.workload import Workload
 
 LEAST_STEPS = 150
@@ -43,7 +43,7 @@ class Known(NamedTuple):
     @property
     def searches(self) -> bool:
         """Whether it trains for as many steps as the budget allows."""
-        return self.words.get("regime") in ("ESS", "EMS")
+        return self.reads > 0
 
 
 class Measured(NamedTuple):
@@ -120,7 +120,9 @@ def within(passes: float, workload: Workload) -> Method:
             continue
         if not known.searches:
             return Method.of(**known.words)
-        batch = known.words.get("search_batch_size", workload.recipe.batch_size)
+        regime = Method.of(**known.words).make_regime()
+        assert isinstance(regime, OneTraining)  # noqa: S101  (since it searches)
+        batch = regime.search_batch_size or workload.recipe.batch_size
         steps = min(int((reads - known.reads) / (STEP * batch)), MOST_STEPS)
         if steps >= LEAST_STEPS:
             return Method.of(**known.words, search_steps=steps)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SHIPPED = {
     "default": "SynFlow-like products whose exponents were searched for; stored tickets where it knows the task.",
     "policy": "The same without stored tickets.",
+    "early": "A criterion of early searches, with their rate and decay: fitted by the accuracy of the tickets found.",
 }
 """Names, and what they are."""
 
@@ -46,7 +47,8 @@ def shipped(predictor: str) -> tuple[Path, bool]:
     if not predictor:
         raise ValueError(f"the predictor's name is empty: expected a bundle's folder or {' or '.join(SHIPPED)}")
     if predictor in SHIPPED:
-        return Path(__file__).parent / "default", predictor != "policy"
+        folder = "early" if predictor == "early" else "default"
+        return Path(__file__).parent / folder, predictor == "default"
     if not Path(predictor).exists():
         near = get_close_matches(predictor, SHIPPED, 1)
         raise FileNotFoundError(
