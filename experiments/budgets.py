@@ -59,7 +59,7 @@ def measure() -> list[dict[str, Any]]:
 def _label(words: Mapping[str, Any], steps: int | None) -> str:
     """A method's label, of an early search with so many steps; the recipe trains by plain SGD as it is."""
     words = {name: value for name, value in words.items() if name != "search_optimizer"}
-    own: dict[str, Any] = {} if words["regime"] == "UMS" or steps is None else {"search_steps": steps}
+    own: dict[str, Any] = {} if words.get("regime") == "UMS" or steps is None else {"search_steps": steps}
     return Method.of(**words, **own).label
 
 

@@ -27,11 +27,12 @@ from scratchcard.sweeps.grid import read_grid
 from scratchcard.sweeps.run_records import read_result
 
 DENSITY, SEEDS = 0.005, range(300, 310)
+GRIDS = {"ours": "ours", "early": "early_learned"}
 TASKS = {"mnist": "MNIST", "fashion": "Fashion-MNIST"}
-DECAYED = "rising 4, stride 1, batches of 32, decay 0.003"
+LEARNED = "pace 1.12504, rising 4.532, stride 0.964264, batches of 32, decay 0.00300677"
 TABLE = {
-    f"synflow_l2_data, EMS 30, 9000 steps, {DECAYED}": "early search, a budget of 16 passes",
-    f"synflow_l2_data, EMS 15, 2200 steps, {DECAYED}": "early search, a budget of 4 passes (default)",
+    f"early, EMS 30, 9000 steps, {LEARNED}": "early search, a budget of 16 passes",
+    f"early, EMS 15, 2200 steps, {LEARNED}": "early search, a budget of 4 passes (default)",
     "magnitude, ISS 10": "iterative magnitude pruning (IMP), ten trainings",
     "default, UMS 16": "stored ticket of MNIST, matched to the network",
     "policy, UMS 16": "before training: learned criterion",
@@ -53,7 +54,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("results/front"), help="the table and the pictures")
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:
-        folders = {kind: _unpacked(getattr(options, kind), stack) for kind in ("ours", "early")}
+        folders = {kind: _unpacked(getattr(options, kind), stack) for kind in GRIDS}
         summaries, costs = _read(folders, options.data_dir)
     for task, title in TASKS.items():
         subtitle = f"LeNet-300-100 on {title}, density {DENSITY:g}; bars: 95 % interval of the mean"
@@ -90,7 +91,9 @@ def _read(
         costs[task] = {}
         for kind, runs in folders.items():
             mine: dict[str, list[dict[str, Any]]] = {}
-            grid = read_grid(Path("experiments") / f"{kind}_{task}.toml", runs, data_dir=data_dir, densities=[DENSITY])
+            grid = read_grid(
+                Path("experiments") / f"{GRIDS[kind]}_{task}.toml", runs, data_dir=data_dir, densities=[DENSITY]
+            )
             for experiment in grid.experiments:
                 label = experiment.label
                 if experiment.seed not in SEEDS or label not in TABLE:
