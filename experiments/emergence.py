@@ -36,6 +36,21 @@ SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 NEAR = (THRESHOLD, 0.3)
 """Distances to the last mask from which it counts as there: the stopping rule's, and a lenient one."""
 
+LEGEND = f"""
+Test accuracies, %, are means over seeds, by the step at which the mask was taken; the ticket starts from the initial
+weights. One in brackets does not hold: it is below the last column by more than `can see`, which is Student's two-sided
+5 % point times the spread over seeds, pooled over the row, of a difference of two means. `holds from` is the share of
+the steps from which on all hold. Nothing is corrected for the number of columns; the grids' own pages have Welch's
+tests with Holm's correction.
+
+Distances are of masks, over what chance would give: 0 equal, 1 by chance. `last step` is that of the dense network's
+lowest validation loss, for each seed; `rule stops` where the search ends once a mask is nearer than {THRESHOLD:g} to
+each of the five looks before; `within` the earliest step from which on the mask stays that near to the last one; `at`
+the mean distance to the last mask after a share of the steps.
+
+Errors of the forecast are root mean squares in powers of ten: 0.3 is a factor of two.
+""".strip()
+
 
 def trajectories(grid: Grid, folder: Path) -> list[dict[str, Any]]:
     """The rows of all seeds of a grid, read or measured; the files' names hold a digest of what decides them."""
@@ -189,7 +204,7 @@ def _settled(runs: pd.DataFrame | None, criterion: str, density: float) -> str:
 
 def page(rows: Sequence[dict[str, Any]], runs: Mapping[str, pd.DataFrame], titles: Mapping[str, str]) -> str:
     """The whole page."""
-    parts = ["# When is the mask there?"]
+    parts = ["# When is the mask there?", LEGEND]
     for name, title in titles.items():
         some = [row for row in rows if row["grid"] == name]
         parts.append(f"## {title}")
@@ -209,19 +224,24 @@ def forecast_table(rows: Sequence[dict[str, Any]]) -> str:
     marked = [row | {"place": f"{row['grid']} {row['network']}"} for row in rows]
     for target in (*(f"emergence_{near:g}" for near in NEAR), "last_step"):
         for what, name in (("place", "network, task and rate"), ("seed", "seed")):
-            if len({row[what] for row in marked}) < 2:
-                continue  # there are no others to learn from
+            if len({row[what] for row in marked}) < 3:
+                continue  # there are too few others to learn from
             errors = forecast(marked, target, what)
-            means = [f"{errors[each]:.2f}" for each in ("ridge", "mean", "same")]
+            means = [f"{errors[each]:.2f}" for each in ("ridge", "mean", "alike")]
             lines.append([target, name, *means, int(errors["rows"])])
-    heads = ["step", "left out", "ridge", "mean of the others", "mean of their criterion and density", "rows"]
+    heads = ["step", "left out", "ridge", "mean of the others", "mean of those most alike", "rows"]
     return markdown_table(heads, lines)
 
 
 def write_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """The rows as CSV: without the distances, which are in the page, with what was known."""
+    """The rows as CSV: what was known before training as `known_...`, distances at `SHARES` of the last step."""
     with written_beside(path) as beside, beside.open("w", newline="") as file:
-        flat = [{k: v for k, v in row.items() if k not in ("known", "distances")} | row["known"] for row in rows]
+        flat = [
+            {name: value for name, value in row.items() if name not in ("known", "distances")}
+            | {f"known_{name}": value for name, value in row["known"].items()}
+            | {f"distance_{share:g}": _at(row, share) for share in (0, *SHARES)}
+            for row in rows
+        ]
         writer = csv.DictWriter(file, list(flat[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in row.items()} for row in flat)
@@ -248,7 +268,7 @@ def main() -> None:
     write_rows(rows, options.results / "trajectories.csv")
     with written_beside(options.results / "emergence.md") as beside:
         beside.write_text(text := page(rows, runs, titles))
-    print(f"{text}\n{THRESHOLD=}")
+    print(text)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-PENALTIES = np.logspace(-2, 3, 16)
+PENALTIES = np.logspace(-2, 5, 15)
 Array = NDArray[np.float64]
 
 
@@ -16,31 +16,45 @@ def forecast(rows: Sequence[dict[str, Any]], step: str, left_out: str) -> dict[s
     """Errors of predictions of a step for what was left out, one value of the key `left_out` after the other.
 
     The target is `log10(1 + step)`, so that an error of 0.3 is a factor of two. A ridge regression on all that was
-    known, its penalty chosen within what it was fitted on, stands beside two that know nothing of the network: the mean
-    of all others, and the mean of the others of the same criterion and density (of the same criterion where there is
-    none).
+    known, its penalty chosen by leaving out the others in the same way, stands beside two that know nothing of scores:
+    the mean of all others, and the mean of those that are most alike (of the same `place`, criterion and density; where
+    there are none, of the same criterion and density; then of the same criterion).
 
     Returns:
-        Root mean squared errors of `ridge`, `mean` and `same`, and the number of rows.
+        Root mean squared errors of `ridge`, `mean` and `alike`, and the number of rows.
+
+    Raises:
+        ValueError: fewer than three values to leave out.
     """
-    from sklearn.linear_model import RidgeCV
+    from sklearn.linear_model import Ridge
+    from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     inputs = np.array([list(row["known"].values()) for row in rows])
     target = np.log10(1 + np.array([row[step] for row in rows], dtype=float))
     groups = np.array([str(row[left_out]) for row in rows])
-    kinds = np.array([row["criterion"] for row in rows])
-    densities = np.array([row["density"] for row in rows])
-    found: dict[str, Array] = {name: np.zeros(len(rows)) for name in ("ridge", "mean", "same")}
+    if len(np.unique(groups)) < 3:
+        raise ValueError(
+            f"{len(np.unique(groups))} values of {left_out}, expected three: to leave out, to fit, to choose by"
+        )
+    keys = {name: np.array([str(row[name]) for row in rows]) for name in ("criterion", "density", "place")}
+    found: dict[str, Array] = {name: np.zeros(len(rows)) for name in ("ridge", "mean", "alike")}
     for group in np.unique(groups):
         out = groups == group
-        ridge = make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(inputs[~out], target[~out])
-        found["ridge"][out] = ridge.predict(inputs[out])
+        search = GridSearchCV(
+            make_pipeline(StandardScaler(), Ridge()),
+            {"ridge__alpha": PENALTIES},
+            scoring="neg_mean_squared_error",
+            cv=LeaveOneGroupOut(),
+        )
+        found["ridge"][out] = search.fit(inputs[~out], target[~out], groups=groups[~out]).predict(inputs[out])
         found["mean"][out] = target[~out].mean()
         for place in np.flatnonzero(out):
-            alike = ~out & (kinds == kinds[place])
-            exact = alike & (densities == densities[place])
-            found["same"][place] = target[exact if exact.any() else alike].mean()
+            alike = ~out
+            for each in keys.values():
+                closer = alike & (each == each[place])
+                alike = closer if closer.any() else alike
+            found["alike"][place] = target[alike].mean()
     errors = {name: float(np.sqrt(np.mean((each - target) ** 2))) for name, each in found.items()}
     return errors | {"rows": float(len(rows))}
