@@ -142,8 +142,9 @@ def _elsewhere() -> str:
     from scratchcard.apply.budget import measured
 
     return "\n".join(
-        f"for comparison, {found.network} on {found.task} at density {found.density:g}, measured beforehand: "
-        + ", ".join(f"{passes} passes {100 * accuracy:.1f} %" for passes, accuracy in found.accuracy.items())
+        f"measured beforehand, {found.network} on {found.task} at density {found.density:g}: "
+        + ", ".join(f"{100 * accuracy:.1f}" for accuracy in found.accuracy.values())
+        + f" % for {', '.join(map(str, found.accuracy))} passes"
         for found in measured()
     )
 
