@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 MOST_STEPS = 1_000_000
 """Of a search: the order of its data lies in memory."""
+LEAST_SHARPNESS = 25.0
+"""What a flatter network counts as: where initial outputs are small, as by PyTorch's own initialisation, it is flat
+until it trains, and at a rate that fits the beginning it never does."""
 END = "the weights at the end of the search"
 """What tickets start from that are not rewound."""
 
@@ -31,9 +34,9 @@ class OneTraining(Regime):
         search_rise: by how much the rate has risen at the end, by an equal factor a step (it is constant between two
             changes of the mask). A network that loses weights loses curvature, and bears larger steps.
         search_stride: in place of a rate: the rate begins at `search_stride / sqrt(sharpness)`, with the `sharpness` of
-            the loss on the scoring batch at the initial weights. So one number serves networks that differ in scale;
-            the root is a rule of thumb, not derived. Where training diverges it goes back to the last look, and on at
-            half the rate.
+            the loss on the scoring batch at the initial weights, at least `LEAST_SHARPNESS`. So one number serves
+            networks that differ in scale; the root is a rule of thumb, not derived. Where training diverges it goes back
+            to the last look, and on at half the rate.
         search_optimizer: of the search's training, without momentum; None: the recipe's. Tickets that plain SGD finds
             are better, trained by Adam, than those that Adam finds.
         search_batch_size: examples of a training step of the search; None: the recipe's. Smaller batches are more steps
@@ -126,7 +129,8 @@ class OneTraining(Regime):
         from scratchcard.scorers.sharpness import sharpness
 
         with scored_by(asked.network, self.statistics):
-            return self.search_stride / math.sqrt(sharpness(asked.network, asked.batch, asked.workload.task.loss))
+            found = sharpness(asked.network, asked.batch, asked.workload.task.loss)
+        return self.search_stride / math.sqrt(max(found, LEAST_SHARPNESS))
 
     def recipe(self, recipe: Recipe, rate: float, share: float = 0.0) -> Recipe:
         """How the search trains after a share of its steps, for tickets that are trained by `recipe`."""

@@ -72,6 +72,15 @@ def test_a_stride_is_in_units_of_the_sharpness(workload: Workload, rates: list[f
     assert set(rates) == {expected}
 
 
+def test_a_network_that_is_flat_at_first_is_not_taken_at_its_word(workload: Workload, rates: list[float]) -> None:
+    small = Workload("experiments.networks.conv:small_conv", workload.task)
+    network = small.build(0)
+    with scored_by(network, "batch"):
+        assert sharpness(network, small.scoring_batch(0), small.task.loss) < 5
+    ESS(search_steps=5, search_stride=0.5).find(small, make_scorer("magnitude"), 0.1, 0)
+    assert set(rates) == {0.1}
+
+
 def test_a_stride_is_for_sgd(workload: Workload) -> None:
     with pytest.raises(ValueError, match="a rule for sgd, and the search's optimizer is adam; give a search_learning"):
         EMS(search_stride=1.0).check(Recipe(optimizer="adam", learning_rate=0.001), 0.1)
