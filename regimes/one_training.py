@@ -35,8 +35,8 @@ class OneTraining(Regime):
             changes of the mask). A network that loses weights loses curvature, and bears larger steps.
         search_stride: in place of a rate: the rate begins at `search_stride / sqrt(sharpness)`, with the `sharpness` of
             the loss on the scoring batch at the initial weights, at least `LEAST_SHARPNESS`. So one number serves
-            networks that differ in scale; the root is a rule of thumb, not derived. Where training diverges it goes back
-            to the last look, and on at half the rate.
+            networks that differ in scale; the root is a rule of thumb, not derived. Where training diverges it goes
+            back to the last look, and on at half the rate.
         search_optimizer: of the search's training, without momentum; None: the recipe's. Tickets that plain SGD finds
             are better, trained by Adam, than those that Adam finds.
         search_batch_size: examples of a training step of the search; None: the recipe's. Smaller batches are more steps
