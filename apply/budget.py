@@ -108,7 +108,7 @@ def within(passes: float, workload: Workload) -> Method:
         >>> within(0, workload).label
         'synflow, UMS 100'
         >>> within(40, workload).make_regime().search_steps
-        235
+        470
     """
     if isinstance(passes, bool) or not isinstance(passes, int | float) or not 0 <= passes <= MOST:
         raise ValueError(

@@ -13,12 +13,14 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import duckdb
 
 from experiments.markdown import markdown_table
 from experiments.options import run_command
+from scratchcard.analysis.statistics import interval
 from scratchcard.apply.budget import budgets
 from scratchcard.apply.method import Method
 
@@ -31,7 +33,7 @@ AT = (0, 1, 4, 16)
 
 
 def measure() -> list[dict[str, Any]]:
-    """Mean accuracy by task and budget, with its runs, spread and passes.
+    """The method of each task and budget, its accuracies and its passes.
 
     Raises:
         ValueError: a budget's method was not run.
@@ -41,13 +43,12 @@ def measure() -> list[dict[str, Any]]:
         for passes in AT:
             words = next(dict(known.words) for known in reversed(budgets()) if known.passes <= passes)
             rows = duckdb.execute(
-                "SELECT label, search_steps, 100 * avg(test_accuracy), 196 * stddev(test_accuracy) / sqrt(count(*)), "
-                "count(*), avg(passes) FROM (SELECT DISTINCT ON (label, seed) * FROM "
-                "read_parquet(?, union_by_name = true) WHERE network = ? AND task = ? AND density = ? AND "
-                "seed BETWEEN ? AND ?) GROUP BY ALL",
+                "SELECT label, search_steps, list(test_accuracy), avg(passes) FROM (SELECT DISTINCT ON (label, seed) * FROM "
+                "read_parquet(?, union_by_name = true, filename = true) WHERE network = ? AND task = ? AND "
+                "density = ? AND seed BETWEEN ? AND ? ORDER BY filename DESC) GROUP BY ALL",  # README's, of `make ours`
                 [RUNS, NETWORK, task, DENSITY, *SEEDS],
             ).fetchall()
-            names = ("method", "steps", "accuracy", "interval", "runs", "passes")
+            names = ("method", "steps", "accuracies", "passes")
             known = [dict(zip(names, row, strict=True)) for row in rows]
             ours = [row for row in known if row["method"] == _label(words, row["steps"]) and _within(row, passes)]
             if not ours:
@@ -83,9 +84,9 @@ def main() -> None:
                     row["task"],
                     str(row["budget"]),
                     row["method"],
-                    f"{row['accuracy']:.2f} ± {row['interval']:.2f}",
+                    interval(row["accuracies"]).text(2, 100),
                     "" if row["passes"] is None else f"{row['passes']:.3g}",
-                    str(row["runs"]),
+                    str(len(row["accuracies"])),
                 )
                 for row in rows
             ],
@@ -96,7 +97,7 @@ def main() -> None:
             "network": NETWORK,
             "task": task,
             "density": DENSITY,
-            "accuracy": {str(row["budget"]): round(row["accuracy"] / 100, 4) for row in rows if row["task"] == task},
+            "accuracy": {str(row["budget"]): round(mean(row["accuracies"]), 4) for row in rows if row["task"] == task},
         }
         for task in TASKS
     ]
