@@ -43,7 +43,8 @@ def measure() -> list[dict[str, Any]]:
         for passes in AT:
             words = next(dict(known.words) for known in reversed(budgets()) if known.passes <= passes)
             rows = duckdb.execute(
-                "SELECT label, search_steps, list(test_accuracy), avg(passes) FROM (SELECT DISTINCT ON (label, seed) * FROM "
+                "SELECT label, search_steps, list(test_accuracy), avg(passes) FROM "
+                "(SELECT DISTINCT ON (label, seed) * FROM "
                 "read_parquet(?, union_by_name = true, filename = true) WHERE network = ? AND task = ? AND "
                 "density = ? AND seed BETWEEN ? AND ? ORDER BY filename DESC) GROUP BY ALL",  # README's, of `make ours`
                 [RUNS, NETWORK, task, DENSITY, *SEEDS],
