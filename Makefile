@@ -118,7 +118,7 @@ emergence: setup ## when is the mask there? Tickets whose mask was taken along o
 	$(BIN)/python -m experiments.emergence experiments/emergence_*.toml --runs $(EMERGENCE)
 
 cifar: setup ## Conv-4 and ResNet-20 on a subset of CIFAR-10 (a night; SCRATCHCARD_DATA names the folder above cifar10/cifar10-subset.zip)
-	for network in conv_4 resnet_20; do \
+	for network in conv_4 early resnet_20; do \
 		$(BIN)/scratchcard sweep experiments/cifar_$$network.toml --out $(CIFAR) --jobs $(JOBS) || exit 1; done
 	$(BIN)/scratchcard results $(CIFAR) --overwrite --out results/cifar/runs.parquet
 	$(BIN)/python -m experiments.tables $(CIFAR) --out results/cifar
