@@ -91,8 +91,9 @@ report: setup ## docs/report.html: one page of all published results, the shippe
 	$(BIN)/scratchcard report results/thesis/runs.parquet results/ours/runs.parquet \
 		--anatomy results/thesis/anatomy.parquet --title "Everything that was run" --overwrite --out docs/report.html
 
-predictor: setup ## refit the predictor that is shipped, from nothing (two hours; goes on where it stopped)
+predictor: setup ## refit the predictors that are shipped, from nothing (two hours; goes on where it stopped)
 	$(BIN)/python -m experiments.default_predictor --jobs $(JOBS) --runs $(RUNS)
+	$(BIN)/python -m experiments.early_policy --jobs $(JOBS) --runs $(RUNS)
 
 ours: setup ## the shipped predictor beside all rivals, and its ablation: grids, tables (hours; finished runs are reused)
 	$(BIN)/python -m experiments.ablation --jobs $(JOBS) --runs $(RUNS)

@@ -78,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--budget", type=int, choices=BUDGETS, default=4, help="passes over the data")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once, one thread each")
-    parser.add_argument("--generations", type=int, default=12, help="of the search")
+    parser.add_argument("--generations", type=int, default=8, help="of the search")
     parser.add_argument("--data-dir", help="folder with the data files")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="what is kept of the search")
     parser.add_argument("--out", type=Path, help="the bundle's folder [default: RUNS/early_policy/BUDGET]")
