@@ -1,10 +1,10 @@
-"""What early searches take beside training: `python -m benchmarks.searching [--steps 1080 4440]`.
+"""What early searches take beside training: `python -m benchmarks.searching [--steps 2200 9000]`.
 
 A search of so many steps, scoring and cutting at its looks included, against the same network's training for as many
 steps, dense and in one stretch, with the recipe and by the engine that the search has: seconds of the wall clock, and
 of the processor, as ratios. One thread; training and searches take turns, each ratio is of one turn, medians over the
-turns. `predicted` is a multishot predictor as `experiments.early_policy` fits them. The shipped `policy`, with a
-Gauss-Newton step at each look, is measured where `--criteria policy` asks for it.
+turns. Rate, batches and decay are those of the shipped predictor `early`; its searches of 2,200 and 9,000 steps are 4
+and 16 passes over MNIST. `policy`, with a Gauss-Newton step at each look, is measured where `--criteria policy` asks.
 
 | network | task |
 |---|---|
@@ -19,13 +19,14 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-import numpy as np
 import torch
 
 from benchmarks.data import mnist_or_noise
-from experiments.early_policy import BUDGETS, FEATURES, RECIPE, START, search
+from experiments.early_policy import BUDGETS, RECIPE
 from scratchcard.apply.predicted import PredictedScorer
+from scratchcard.apply.shipped import SHIPPED, own_regime
 from scratchcard.regimes import EMS
 from scratchcard.scorers import make_scorer
 from scratchcard.scorers.scorer import Scorer
@@ -35,21 +36,15 @@ from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
 
 GOAL = 1.5
+STEPS = tuple(budget["search_steps"] for budget in BUDGETS.values())
 DENSITY = 0.005
 NETWORKS = ("lenet_300_100", "lenet_5", "experiments.networks.conv:small_conv")
-CRITERIA = ("magnitude", "magnitude_increase", "synflow_l2_data", "predicted")
-RATE = {"search_stride": 0.1, "search_rise": 4.0}
-"""As in the searches of `scratchcard prune --passes`, at a tenth of their rate, so that none diverges."""
+CRITERIA = ("magnitude", "magnitude_increase", "synflow_l2_data", "early")
 
 
 def scorer_of(criterion: str) -> Scorer:
-    """A criterion, the shipped predictor, or one with a coefficient for each feature that is searched over."""
-    if criterion == "policy":
-        return PredictedScorer.from_bundle(criterion, DENSITY)
-    if criterion != "predicted":
-        return make_scorer(criterion)
-    theta = np.array([START.get(name, 0.1) for name in FEATURES] + [-0.1] * len(FEATURES) + [0.0, 0.0, 0.0])
-    return PredictedScorer(search(4, 1).predictor(theta), DENSITY)
+    """A criterion, or a shipped predictor."""
+    return PredictedScorer.from_bundle(criterion, DENSITY) if criterion in SHIPPED else make_scorer(criterion)
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
@@ -63,7 +58,8 @@ def measured(workload: Workload, regime: EMS, criteria: Sequence[str], repeats: 
     """Median seconds of training, and of each criterion's search their ratios to it, on both clocks."""
 
     def training() -> None:
-        Trajectory(workload.build(0), workload.task, workload.recipe, seed=0).advance(regime.search_steps)
+        recipe = regime.recipe(workload.recipe, workload.recipe.learning_rate)
+        Trajectory(workload.build(0), workload.task, recipe, seed=0).advance(regime.search_steps)
 
     def searching(criterion: str) -> Callable[[], object]:
         return lambda: regime.find(workload, scorer_of(criterion), DENSITY, seed=0)
@@ -83,8 +79,8 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=NETWORKS, help="names, or MODULE:FUNCTION for 8 x 8 digits")
-    parser.add_argument("--criteria", nargs="+", default=CRITERIA, help="scorers, predicted, policy")
-    parser.add_argument("--steps", nargs="+", type=int, default=[1080], help="of the searches: 1080, 4440")
+    parser.add_argument("--criteria", nargs="+", default=CRITERIA, help="scorers, shipped predictors")
+    parser.add_argument("--steps", nargs="+", type=int, default=[2200], choices=STEPS, help="of the searches")
     parser.add_argument("--repeats", type=int, default=3, help="turns (default 3)")
     parser.add_argument("--data-dir", help="folder with the data files")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -97,11 +93,13 @@ def main() -> None:
     for network in options.networks:
         task = load_task("digits") if ":" in network else mnist_or_noise(options.data_dir)
         workload = Workload(network, task, Recipe(**RECIPE))
-        EMS(rounds=2, search_steps=4, **RATE).find(workload, make_scorer("magnitude"), DENSITY, 0)
+        shipped = own_regime("early")
+        assert isinstance(shipped, EMS)
+        replace(shipped, rounds=2, search_steps=4).find(workload, make_scorer("magnitude"), DENSITY, 0)
         for budget in BUDGETS.values():
             if budget["search_steps"] not in options.steps:
                 continue
-            found = measured(workload, EMS(**budget, **RATE), options.criteria, options.repeats)
+            found = measured(workload, replace(shipped, **budget), options.criteria, options.repeats)
             rows.append({"network": network, **budget, **found})
             if options.json:
                 continue

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as all_of_them
-from benchmarks import data, sweep
+from benchmarks import data, searching, sweep
 
 
 def nowhere(*_: object) -> Any:
@@ -58,3 +58,14 @@ def test_all_run_and_the_end_says_which_did_not(
     expected += [f"== left out for want of data: {names[77]}"] if 77 in statuses else []
     expected += [f"== failed: {names[1]}"] if 1 in statuses else []
     assert said == expected
+
+
+def test_searches_are_measured_for_the_steps_that_are_fitted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(searching, "BUDGETS", {4: {"rounds": 2, "search_steps": searching.STEPS[0]}})
+    monkeypatch.setattr(searching, "timed", lambda work: (2.0, 1.0))
+    monkeypatch.setattr("sys.argv", ["searching", "--networks", "experiments.networks.conv:small_conv"])
+    searching.main()
+    row = "| experiments.networks.conv:small_conv | 2,200 | 2 | 2.0 (1.0) |" + " 1.00 (1.00) |" * 4
+    assert row in capsys.readouterr().out
