@@ -159,7 +159,7 @@ class LayerPairs:
 
         Cubed, near neighbours count and the many faint correlations do not.
         """
-        together = torch.bmm(self._spread_out(self._sign), self._inputs.near(self._live))
+        together = self._inputs.company(self._spread_out(self._sign), self._live)
         return _at(together, self._places) * self._sign
 
     @property

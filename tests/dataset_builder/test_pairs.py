@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from scratchcard.clock import counted_reads
+from scratchcard.dataset_builder import layer_inputs
 from scratchcard.dataset_builder.features import FEATURES, PAIR_FEATURES, column, compute_features
 from scratchcard.dataset_builder.layer_inputs import LayerInputs
 from scratchcard.dataset_builder.pairs import SAMPLES, STEPS, LayerPairs, Pairs
@@ -289,3 +290,15 @@ def test_features_of_a_network_in_half_precision_are_those_of_float32() -> None:
         for each in (network, copy.deepcopy(network).float())
     )
     assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("samples", [1, 3, 40])
+def test_the_company_of_many_inputs_is_that_of_few(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether their correlations are made at once, by blocks, or by cubes of the samples."""
+    inputs = LayerInputs(torch.randn(2, 60, samples, dtype=torch.float64))
+    inputs.samples[:, 7] = 2.0  # does not vary
+    live = torch.arange(0, 60, 2) if samples == 40 else torch.arange(60)
+    signs = torch.randint(-1, 2, (2, 5, len(live))).double()
+    expected = signs @ inputs.near(live)
+    monkeypatch.setattr(layer_inputs, "_MOST", 8)
+    torch.testing.assert_close(inputs.company(signs, live), expected, rtol=1e-9, atol=1e-12)
