@@ -52,6 +52,9 @@ class LayerPicture:
                 groups = {"layer": None, "row": 0, "column": 1}[scope]
                 units = None if groups is None else self._units_of_all(groups)
                 self._ranks[what, scope] = network.shelf.put(share_ranks(values, order, units))
+                del units
+            del values, order
+            network.shelf.tidy()
 
     def indices(self, part: slice) -> np.ndarray:
         """Flat indices into the weight tensor, int64."""

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
+from scratchcard.scorers.shelf import parts
+
 _AT_ONCE = 2**22
 """Numbers that are sorted at once; more are ranked in portions: less memory and, in the caches, less time."""
 _SAMPLE = 2**14
@@ -51,23 +53,15 @@ def _in_portions(values: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
     if groups is None:
         sample = np.sort(values[:: max(1, values.size // _SAMPLE)])
         bounds = np.unique(sample[len(sample) * np.arange(1, count) // count])
-        sorted_by: np.ndarray = values
     else:
-        held = np.cumsum(np.bincount(groups))
+        units = int(groups.max()) + 1
+        held = np.cumsum(sum(np.bincount(groups[part], minlength=units) for part in parts(groups.size)))
         bounds = np.unique(np.searchsorted(held, values.size * np.arange(1, count) // count)).astype(groups.dtype)
-        sorted_by = groups
     result = np.empty(values.size, dtype=np.float32)
 
     def rank(number: int) -> None:
-        inside = np.ones(values.size, dtype=bool)
-        before = 0
-        if number:
-            np.greater(sorted_by, bounds[number - 1], out=inside)
-            before = 0 if groups is not None else values.size - int(np.count_nonzero(inside))
-        if number < len(bounds):
-            inside &= sorted_by <= bounds[number]
-        places = np.flatnonzero(inside)
-        del inside
+        below = bounds[number - 1] if number else None
+        places, before = _between(values if groups is None else groups, below, bounds[number : number + 1])
         if places.size:
             some = values[places]
             own = None if groups is None else groups[places]
@@ -77,6 +71,19 @@ def _in_portions(values: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
         for done in [pool.submit(rank, number) for number in range(len(bounds) + 1)]:
             done.result()
     return result
+
+
+def _between(values: np.ndarray, below: np.generic | None, upto: np.ndarray) -> tuple[np.ndarray, int]:
+    """Places of the values that are above the first and not above the second, as far as given; how many are not above."""
+    found, before = [], 0
+    for part in parts(values.size):
+        some = values[part]
+        inside = np.ones(some.size, dtype=bool) if below is None else some > below
+        before += some.size - int(np.count_nonzero(inside))
+        for bound in upto:
+            inside &= some <= bound
+        found.append(part.start + np.flatnonzero(inside))
+    return np.concatenate(found), before
 
 
 def _ranks(values: np.ndarray, order: np.ndarray, groups: np.ndarray | None, before: int, compared: int) -> np.ndarray:

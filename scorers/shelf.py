@@ -51,10 +51,7 @@ class Shelf:
         """The same numbers `(n,)`, to be kept; they may be the array itself."""
         if not self.large or not values.size:
             return values
-        place = self._empty(values.size, values.dtype)
-        place[:] = values
-        _let_go(place)
-        return place
+        return self.filled(values.size, values.dtype, lambda part: values[part])
 
     def kept(self, tensor: Tensor) -> Tensor:
         """A copy of a tensor, which may be changed in place; in the file if the network is large and on the CPU."""
@@ -87,8 +84,8 @@ class Shelf:
         place = self._empty(size, dtype) if self.large and size else np.empty(size, dtype)
         for chosen in parts(size):
             place[chosen] = part(chosen)
-        if isinstance(place, np.memmap):
-            _let_go(place)
+            if isinstance(place, np.memmap):
+                _let_go(place)
         return place
 
     def tidy(self, *, heap: bool = True) -> None:
