@@ -22,7 +22,8 @@ MEASURE = "test_accuracy"
 METHOD = ("label", "network", "task", "density")
 """Two runs of one method differ in one of these, or in the seed."""
 SETTINGS = (
-    *("data_digest", "predictor", "rounds", "towards", "scoring_examples", "max_steps"),
+    *("data_digest", "predictor", "rounds", "towards", "optimizer", "learning_rate"),
+    *("scoring_examples", "max_steps"),
     *("engine", "device", "results_version"),
 )
 """What runs of one label and seed may differ in."""

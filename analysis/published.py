@@ -29,8 +29,10 @@ COLUMNS = (
 TEXTS = ("table", "task", "network", "label", "scorer", "on", "regime", "initial", "initial_scorer", "citation")
 SETTINGS = ("task", "network", "density", "scorer", "on", "regime", "initial", "initial_scorer")
 """What a run of ours must share with a published figure to stand beside it; of a dense one the first three and initial
-weights. It must also prune globally with an exponential schedule and rewind to the initialisation, and both scorers of
-a stack must score in every round."""
+weights. It must also prune globally with an exponential schedule and rewind to the initialisation, both scorers of a
+stack must score in every round, and its training must be by `RECIPE`."""
+RECIPE = {"optimizer": "sgd", "learning_rate": 0.1}
+"""The source's, as far as a results frame says; it is ours by default, and older records do not say."""
 
 
 def published(name: str) -> pd.DataFrame:
@@ -117,7 +119,10 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
     stacked = frame["on"].isna() | frame["restack"].fillna(value=False).astype(bool)
     plain = stacked & (frame["schedule"] == "exponential") & (frame["scope"] == "global") & (frame["rewind_step"] == 0)
     dense = frame["density"] == 1.0
-    ours = frame[dense | plain][[*SETTINGS, "label"]].astype({"density": "float64"})
+    for name, value in RECIPE.items():
+        if name in frame:
+            frame = frame[frame[name].isna() | (frame[name] == value)]
+    ours = frame[(dense | plain)[frame.index]][[*SETTINGS, "label"]].astype({"density": "float64"})
     ours.loc[ours["density"] == 1.0, ["scorer", "on", "regime"]] = None
     ours = ours.drop_duplicates()
     for part in (figures, ours):

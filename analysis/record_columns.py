@@ -73,7 +73,7 @@ COLUMNS = (
         "search_weight_decay settle look_every pace update_steps drop_fraction update_share",
     ),
     *_columns(_METHOD, "initial initial_scorer"),
-    *_columns(f"{_WORKLOAD}recipe.", "scoring_examples max_steps"),
+    *_columns(f"{_WORKLOAD}recipe.", "optimizer learning_rate scoring_examples max_steps"),
     *_columns("", "kept! prunable! effective_density test_accuracy! test_loss metric test_metrics"),
     *_columns("training.", "validation_accuracy validation_loss"),
     *_columns("", "pruning_seconds passes"),

@@ -2,7 +2,7 @@
 
     python -m experiments.early_sanity --jobs 2
 
-LeNet-300-100 at density 0.005, ten initialisations, the budget of 4 passes. Each ticket is trained as it was found; with
+LeNet-300-100 at density 0.005, ten initialisations, the budget of 4 passes. Each ticket is trained as found; with
 the mask's places shuffled in each layer, so that only the number of kept weights in a layer is left of it; with the
 weights drawn anew under the same mask; and as a search finds it that keeps what the criterion would prune (inverted
 scores). Frankle et al. found that shuffling and drawing anew harm the tickets of SNIP, GraSP and SynFlow little: those

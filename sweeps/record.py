@@ -31,6 +31,8 @@ class _Part(BaseModel):
 class _Recipe(_Part):
     """The part of a recipe that tables name."""
 
+    optimizer: str | None = None
+    learning_rate: Number | None = None
     scoring_examples: Count | None = None
     max_steps: Count | None = None
 

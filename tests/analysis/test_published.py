@@ -179,5 +179,18 @@ def test_published_figures_stand_beside_runs_of_the_same_settings() -> None:
     assert list(found.columns) == list(published(ACCURACIES[0]).columns)
 
 
+def test_only_the_recipe_of_the_source_stands_beside_it() -> None:
+    same = {"optimizer": "sgd", "learning_rate": 0.1}
+    frame = pd.DataFrame(
+        [
+            ours(label="the same") | same,
+            ours(label="unknown", density=0.01) | dict.fromkeys(same),
+            ours(label="another optimiser", density=0.05) | same | {"optimizer": "adam"},
+            ours(label="another rate", density=0.2) | same | {"learning_rate": 0.0012},
+        ]
+    )
+    assert set(beside(frame)["label"]) == {"the same", "unknown"}
+
+
 def test_nothing_published_is_an_empty_frame() -> None:
     assert len(beside(pd.DataFrame([ours(task="digits")]))) == 0

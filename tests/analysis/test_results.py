@@ -49,7 +49,7 @@ NAMES = [
         "update_share",
     ),
     *("initial", "initial_scorer"),
-    *("scoring_examples", "max_steps", "kept", "prunable", "effective_density", "test_accuracy", "test_loss"),
+    *("optimizer", "learning_rate", "scoring_examples", "max_steps", "kept", "prunable", "effective_density", "test_accuracy", "test_loss"),
     *("metric", "test_metrics"),
     *("validation_accuracy", "validation_loss", "pruning_seconds", "passes", "training_seconds", "wall_seconds"),
     *("steps", "best_step", "early_stopped", "diverged", "engine", "device", "results_version", "torch"),
@@ -74,7 +74,7 @@ INTEGERS = {
 }
 REALS = {
     *("search_learning_rate", "search_rise", "search_stride", "search_weight_decay", "settle"),
-    *("pace", "drop_fraction", "update_share"),
+    *("pace", "drop_fraction", "update_share", "learning_rate"),
     *("density", "towards", "effective_density", "test_accuracy", "test_loss", "validation_accuracy"),
     *("validation_loss", "pruning_seconds", "passes", "training_seconds", "wall_seconds"),
 }
