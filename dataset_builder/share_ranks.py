@@ -74,7 +74,7 @@ def _in_portions(values: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
 
 
 def _between(values: np.ndarray, below: np.generic | None, upto: np.ndarray) -> tuple[np.ndarray, int]:
-    """Places of the values that are above the first and not above the second, as far as given; how many are not above."""
+    """Places of the values that are above the first and not above the second, where given; how many are below."""
     found, before = [], 0
     for part in parts(values.size):
         some = values[part]
