@@ -16,12 +16,12 @@ from scratchcard.artefacts.destination import check_destination
 from scratchcard.artefacts.version import versions
 from scratchcard.clock import counted_reads, spent
 from scratchcard.pruning.export import FORMATS
-from scratchcard.pruning.findings import observe
+from scratchcard.pruning.findings import observe, zeros
+from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.network_code import network_code
 from scratchcard.pruning.shrunk import Shrunk
 from scratchcard.pruning.state import copy_state
 from scratchcard.pruning.ticket import Ticket
-from scratchcard.regimes.regime import Found
 from scratchcard.registry import lookup
 from scratchcard.scorers.pieces import scoring_memory
 from scratchcard.scorers.stored_scores import Shared
@@ -85,21 +85,25 @@ def find_ticket(
         begin = spent(device) if method.initial == "given" else begin
         scorer = method.make_scorer(density, seed, shared)
         preparation = spent(device) - begin
-        found = regime.find(workload, scorer, density, seed, session, network=network, data_seed=data_seed)
+        how: dict[str, Any] = {"network": network, "copied": regime.trains, "data_seed": data_seed}
+        found = regime.find(workload, scorer, density, seed, session, **how)
+    mask, start, training, seconds = found.mask, dict(found.start), found.training, found.seconds
+    criterion, seen = found.scores.criterion, {"only_zeros": zeros(found.scores, mask), "by_lot": found.by_lot}
+    del scorer, found  # the checks need the memory
     provenance = {
         "workload": described,
         "network_code": code,
         "method": method.describe(),
         "label": method.label,
-        "scorer": found.scores.criterion,
+        "scorer": criterion,
         "density": density,
-        "kept": found.mask.kept,
-        "prunable": found.mask.total,
+        "kept": mask.kept,
+        "prunable": mask.total,
         "seed": seed,
         "data_seed": seed if data_seed is None else data_seed,
         "scoring_batch": workload.scoring(seed),
-        "pruning_seconds": preparation + found.seconds + (0.0 if shared is None else shared.saved),
-        "passes": passes(reads.examples, found.training, workload),
+        "pruning_seconds": preparation + seconds + (0.0 if shared is None else shared.saved),
+        "passes": passes(reads.examples, training, workload),
         "versions": versions(),
     }
     if regime.starts_from:
@@ -107,22 +111,22 @@ def find_ticket(
     if session.memory is not None:
         provenance["scoring_memory"] = session.memory
     if check:
-        provenance["checks"] = _checks(found, network, workload, seed)
-    if found.training:
+        provenance["checks"] = _checks(mask, network, workload, seed, **seen)
+    if training:
         provenance["rounds"] = [
             {name: finite(value) if isinstance(value, float) else value for name, value in entry.items()}
-            for entry in found.training
+            for entry in training
         ]
-    return Ticket(dict(found.start), found.mask, encoding_kept(provenance, workload.task.encoding))
+    return Ticket(start, mask, encoding_kept(provenance, workload.task.encoding))
 
 
-def _checks(found: Found, network: nn.Module, workload: Workload, seed: int) -> dict[str, Any]:
+def _checks(mask: Mask, network: nn.Module, workload: Workload, seed: int, **seen: Any) -> dict[str, Any]:
     """What `Ticket.check` needs to know beside the mask."""
-    known = observe(network, found.mask, workload.task.example, scores=found.scores, by_lot=found.by_lot)
+    known = observe(network, mask, workload.task.example, **seen)
     task = workload.task
     if isinstance(task.objective, Classification):
-        seen = set(workload.scoring_batch(seed)[1].tolist())
-        missing = [number for number in range(task.outputs) if number not in seen]
+        met = set(workload.scoring_batch(seed)[1].tolist())
+        missing = [number for number in range(task.outputs) if number not in met]
         known |= {"missing_classes": missing} if missing else {}
     return known
 

@@ -52,7 +52,11 @@ def _in_portions(values: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
     count = -(-values.size // _AT_ONCE) + 1
     if groups is None:
         sample = np.sort(values[:: max(1, values.size // _SAMPLE)])
-        bounds = np.unique(sample[len(sample) * np.arange(1, count) // count])
+        often, times = np.unique(sample, return_counts=True)
+        often = often[times > len(sample) // (2 * count)]  # each a portion of its own, which needs no order
+        least = np.nextafter(often, np.array(-np.inf, dtype=values.dtype))
+        bounds = np.unique(np.concatenate([sample[len(sample) * np.arange(1, count) // count], often, least]))
+        alone = set(np.searchsorted(bounds, often).tolist())
     else:
         units = int(groups.max()) + 1
         held = np.cumsum(sum(np.bincount(groups[part], minlength=units) for part in parts(groups.size)))
@@ -61,6 +65,9 @@ def _in_portions(values: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
 
     def rank(number: int) -> None:
         below = bounds[number - 1] if number else None
+        if groups is None and number in alone:
+            _alike(values, bounds[number], result)
+            return
         places, before = _between(values if groups is None else groups, below, bounds[number : number + 1])
         if places.size:
             some = values[places]
@@ -71,6 +78,16 @@ def _in_portions(values: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
         for done in [pool.submit(rank, number) for number in range(len(bounds) + 1)]:
             done.result()
     return result
+
+
+def _alike(values: np.ndarray, value: np.generic, result: np.ndarray) -> None:
+    """Put the rank of all values that are equal to one of them where these are."""
+    lower = equal = 0
+    for part in parts(values.size):
+        lower += int(np.count_nonzero(values[part] < value))
+        equal += int(np.count_nonzero(values[part] == value))
+    for part in parts(values.size):
+        result[part][values[part] == value] = ((equal + 1) / 2 + lower) / values.size
 
 
 def _between(values: np.ndarray, below: np.generic | None, upto: np.ndarray) -> tuple[np.ndarray, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -75,13 +76,18 @@ def _effective(network: nn.Module, mask: Mask, input_shape: Example) -> Mask:
             shapes = {name: tuple(tensor.shape[1:]) for name, tensor in (features | tokens).items()}
             shape = shapes.get("", shapes)
             raise ValueError(f"the network does not take an input of shape {shape}: {reason}") from error
-        gradients = torch.autograd.grad(output.sum(), list(image.leaves.values()), materialize_grads=True)
-    return Mask(
-        {
-            name: mask.tensors[name].to(weight.device) & (gradient > NOTHING)
-            for (name, weight), gradient in zip(own.items(), gradients, strict=True)
-        }
-    )
+        found = {name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in own.items()}
+        for name, leaf in image.leaves.items():
+            leaf.register_post_accumulate_grad_hook(partial(_note, found[name]))  # type: ignore[no-untyped-call]
+        torch.autograd.backward(output.sum(), inputs=list(image.leaves.values()))
+    return Mask({name: mask.tensors[name].to(tensor.device) & tensor for name, tensor in found.items()})
+
+
+def _note(reached: Tensor, leaf: Tensor) -> None:
+    """Where a slope is positive; one layer's slopes at a time, not all of them."""
+    assert leaf.grad is not None  # noqa: S101  (the hook is called when it is there)
+    torch.gt(leaf.grad, NOTHING, out=reached)
+    leaf.grad = None
 
 
 def _ones(example: Example, tokens: bool, like: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

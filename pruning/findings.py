@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +63,7 @@ class Finding:
 
 
 def observe(
-    network: nn.Module, mask: Mask, example: Example, *, scores: Scores | None = None, by_lot: int = 0
+    network: nn.Module, mask: Mask, example: Example, *, only_zeros: Sequence[str] = (), by_lot: int = 0
 ) -> dict[str, Any]:
     """What `findings` needs to know of a network and its mask beside the mask itself, as plain JSON.
 
@@ -71,7 +71,7 @@ def observe(
         network: the network, as it was pruned.
         mask: the kept weights.
         example: inputs of the network, or the shape of one; see `effective_mask`.
-        scores: those of the last cut.
+        only_zeros: see `zeros`, of the last cut's scores.
         by_lot: how many weights the last cut kept by lot.
 
     Examples:
@@ -87,13 +87,23 @@ def observe(
         known |= {"effective_density": found.effective_density, "live_units": dict(found.live_units)}
     except Exception as error:  # a foreign network can raise anything, and the ticket is found
         known["effective_density_unknown"] = " ".join(str(error).split())[:200]
-    if scores is not None:
-        known["only_zeros"] = [name for name in mask.counted if not bool(scores.tensors[name].any())]
+    known["only_zeros"] = list(only_zeros)
     known["not_prunable"] = {name: weight.numel() for name, weight in not_prunable(network).items()}
     weights = prunable(network)
     known["excluded"] = sorted(mask.excluded)
     known["frozen"] = [name for name in sorted(mask.excluded) if not weights[name].requires_grad]
     return {name: value for name, value in known.items() if value not in ([], {}, 0) or name == "effective_density"}
+
+
+def zeros(scores: Scores, mask: Mask) -> list[str]:
+    """The names of the weights that count and whose scores are all zero.
+
+    Examples:
+        >>> scores = Scores({"a": torch.zeros(2), "b": torch.ones(2)}, "by hand")
+        >>> zeros(scores, Mask({"a": torch.tensor([True, False]), "b": torch.tensor([True, False])}))
+        ['a']
+    """
+    return [name for name in mask.counted if not bool(scores.tensors[name].any())]
 
 
 def findings(mask: Mask, known: Mapping[str, Any]) -> tuple[Finding, ...]:

@@ -34,7 +34,8 @@ class LinearImage:
         cut: only whether there is a path counts, see `Run`.
 
     Attributes:
-        leaves: the weights of the image by name, float64, to be set by `put`; gradients can be taken of them.
+        leaves: the weights of the image by name, float64, or float32 where the image is cut; to be set by `put`;
+            gradients can be taken of them.
         begin: `()`, a leaf: what paths carry that begin at a weight, such as those from a table of positions.
 
     Raises:
@@ -50,12 +51,12 @@ class LinearImage:
     def __init__(self, network: nn.Module, *, pooling: Literal["keep", "average"] = "keep", cut: bool = False) -> None:
         own = prunable(network)
         weight = next(iter(own.values()))
-        self.begin = torch.ones((), dtype=torch.float64, device=weight.device, requires_grad=True)
+        numbers = torch.float32 if cut else torch.float64  # of zeros and ones, cut anew behind every sum
+        self.begin = torch.ones((), dtype=numbers, device=weight.device, requires_grad=True)
         dtype = next((w.dtype for w in own.values() if w.is_floating_point()), torch.float32)
         self._run = Run(OPERATIONS, dtype, pooling, cut, self.begin)
         self.leaves = {
-            name: torch.empty_like(w, dtype=torch.float64, requires_grad=False).requires_grad_()
-            for name, w in own.items()
+            name: torch.empty_like(w, dtype=numbers, requires_grad=False).requires_grad_() for name, w in own.items()
         }
         # deepcopy takes what its memo already holds: wherever the network keeps a weight, its signal stands.
         memo: dict[int, Any] = {id(parameter): parameter for parameter in network.parameters()}
@@ -81,13 +82,14 @@ class LinearImage:
         self.leaves[name].untyped_storage().resize_(0)
 
     def __call__(self, features: Inputs, tokens: Inputs | None = None) -> Tensor:
-        """The outputs for these inputs, float64; several tensors as one vector.
+        """The outputs for these inputs, in the leaves' precision; several tensors as one vector.
 
         Afterwards `cuts` has the names of the layers that every path crosses exactly once.
 
         Args:
-            features: `(n, *shape)`, float64, never negative; where `tokens` has the same name, what is fed in place of
-                their one-hot vectors. Several by name become keyword arguments; the name of a single one is empty.
+            features: `(n, *shape)`, in the leaves' precision, never negative; where `tokens` has the same name, what is
+                fed in place of their one-hot vectors. Several by name become keyword arguments; the name of a single
+                one is empty.
             tokens: integer inputs, which a network looks up in an embedding, and masks.
 
         Raises:

@@ -26,7 +26,7 @@ def applied(apply: Callable[..., Tensor], inputs: Any, weight: Any) -> Signal:
         return product(apply, inputs.begun(), weight).begun()
     if not bool((inputs != 0).any()):
         # Nothing comes of nothing, such as the first state of a recurrent layer: no path, so none that avoids a layer.
-        return Signal(apply(torch.zeros_like(inputs, dtype=torch.float64), weight.now), weight.run)
+        return Signal(apply(torch.zeros_like(inputs, dtype=weight.now.dtype), weight.now), weight.run)
     return product(apply, inputs, weight).begun()
 
 

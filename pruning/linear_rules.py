@@ -97,14 +97,14 @@ def setitem(function: Any, target: Tensor, index: Any, given: Any) -> None:
         >>> zeros = torch.zeros(3)
         >>> setitem(torch.Tensor.__setitem__, zeros, slice(1, 3), x)
         >>> zeros.value
-        tensor([0., 1., 2.], dtype=torch.float64)
+        tensor([0., 1., 2.])
     """
     if is_signal(target):
         same = is_signal(given) and given.family is target.family  # `x[i] += y`: written back where it was taken
         base, flows = (target.value if same else target.now), [target]
     else:
         run = next(iter(signals((given,)))).run
-        base = torch.zeros(target.shape, dtype=torch.float64, device=target.device)
+        base = torch.zeros(target.shape, dtype=given.now.dtype, device=target.device)
         flows = [Signal(base, run)]
     if is_signal(given):
         flows.append(given.begun())
@@ -120,13 +120,13 @@ def cat(function: Any, tensors: Any, *arguments: Any, **keywords: Any) -> Signal
     Examples:
         >>> x = Signal(torch.tensor([1.0, 2.0]))
         >>> cat(torch.cat, [x, torch.ones(1)]).value
-        tensor([1., 2., 0.], dtype=torch.float64)
+        tensor([1., 2., 0.])
     """
     found = list(signals(tensors))
     if any(signal.weight for signal in found) and len({signal.weight for signal in found}) > 1:
         tensors = [tensor.begun() if is_signal(tensor) else tensor for tensor in tensors]
         found = list(signals(tensors))
-    zeros = [t.now if is_signal(t) else torch.zeros_like(t, dtype=torch.float64) for t in tensors]
+    zeros = [t.now if is_signal(t) else torch.zeros_like(t, dtype=found[0].now.dtype) for t in tensors]
     some, once = joined(found)
     named = {k: a for k, a in keywords.items() if k != "out"}
     return Signal(function(zeros, *arguments, **named), found[0].run, weight=found[0].weight, some=some, once=once)

@@ -39,7 +39,7 @@ class Run:
 
     Attributes:
         rules: by the operation's name, without the underscore of its in-place form.
-        dtype: that signals seem to have, the network's own; the numbers are float64.
+        dtype: that signals seem to have, the network's own; the numbers are float64, or float32 where they are cut.
         pooling: `"keep"`: a maximum is a maximum; `"average"`: a mean, so that every path carries something.
         cut: cut numbers of paths back to 0 and 1 behind every weight and product, in both directions.
         begin: `()`, what paths carry that begin at a weight (a table, a constant that is fed to a layer).
@@ -77,7 +77,7 @@ class Signal(Tensor):
 
     Attributes:
         run: see `Run`; if none is given, one of its own, without rules.
-        value: float64, never negative.
+        value: float64, or float32 where numbers are cut; never negative.
         weight: whether it is a weight (or made of weights alone).
         some: bits of the layers that some path has crossed.
         once: bits of the layers that every path has crossed exactly once; all bits where there is no path.

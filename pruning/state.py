@@ -13,13 +13,44 @@ from torch import Tensor, nn
 def copy_state(network: nn.Module) -> dict[str, Tensor]:
     """A copy of the network's whole state on the CPU that shares no memory with it.
 
+    Raises:
+        ValueError: its state holds something else than dense tensors.
+
     Examples:
         >>> network = nn.Linear(2, 1)
         >>> state = copy_state(network)
         >>> state["weight"].data_ptr() == network.weight.data_ptr()
         False
     """
-    state = network.state_dict()
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in _state(network).items()}
+
+
+def given_up_state(network: nn.Module) -> dict[str, Tensor]:
+    """The whole state, on the CPU, of a network that nobody will use any more: its own tensors where that is possible.
+
+    Tensors that share memory with others of the state are copied.
+
+    Raises:
+        ValueError: see `copy_state`.
+
+    Examples:
+        >>> network = nn.Linear(2, 1)
+        >>> state = given_up_state(network)
+        >>> state["weight"].data_ptr() == network.weight.data_ptr()
+        True
+    """
+    found: dict[str, Tensor] = {}
+    places = set[int]()
+    for name, tensor in _state(network).items():
+        own, storage = tensor.detach().to("cpu"), tensor.untyped_storage()
+        alone = storage.nbytes() == own.nbytes and storage.data_ptr() not in places
+        places.add(storage.data_ptr())
+        found[name] = own if alone or not own.numel() else own.clone()
+    return found
+
+
+def _state(network: nn.Module) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = network.state_dict()
     for name, tensor in state.items():
         if not isinstance(tensor, Tensor):
             raise ValueError(
@@ -32,7 +63,7 @@ def copy_state(network: nn.Module) -> dict[str, Tensor]:
                 f"{type(network).__name__} keeps {name!r} in its state as a {kind} tensor, which cannot be stored in a "
                 "ticket; keep it dense, or out of the state (persistent=False)"
             )
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
+    return state
 
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -83,7 +83,7 @@ class Found:
 class Search:
     """What a regime is asked for.
 
-    `network` may be changed, `batch` is the scoring batch, `excluded` are the names of weights that stay whole.
+    `network` is the search's own, `batch` is the scoring batch, `excluded` are the names of weights that stay whole.
 
     Examples:
         >>> task = sc.Task.of(torch.rand(40, 4), torch.arange(40) % 2)
@@ -239,6 +239,7 @@ class Regime(Settings, ABC):
         session: Session | None = None,
         *,
         network: nn.Module | None = None,
+        copied: bool = True,
         data_seed: int | None = None,
     ) -> Found:
         """Prune the network of `workload` at initialisation `seed` down to `density`.
@@ -251,6 +252,7 @@ class Regime(Settings, ABC):
             session: where and how; with a store, each finished training is kept there, so that the next call goes on
                 after it and other searches share it.
             network: a copy of it is used in place of `workload.build(seed)`.
+            copied: False: it is handed over; it may be changed, and its tensors may become the ticket's.
             data_seed: of the data order in training; `seed` if not given. Upfront regimes do not train.
 
         Raises:
@@ -264,9 +266,8 @@ class Regime(Settings, ABC):
         session = session or Session()
         self.check(workload.recipe, density)
         if network is None:
-            network = workload.build(seed, **session.placement)
-        else:
-            network = module_copy(network).to(session.device)
+            network, copied = workload.build(seed, **session.placement), False
+        network = (module_copy(network) if copied else network).to(session.device)
         weights, excluded = prunable(network), self.left_out(network)
         sizes = [weight.numel() for name, weight in weights.items() if name not in excluded]
         check_count(density, sum(sizes))

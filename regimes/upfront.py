@@ -183,7 +183,7 @@ class Upfront(Regime):
     def _search(self, asked: Search) -> Found:
         from scratchcard.clock import spent
         from scratchcard.pruning.scores import Scores
-        from scratchcard.pruning.state import copy_state
+        from scratchcard.pruning.state import given_up_state
 
         network, session = asked.network, asked.session
         begin = spent(session.device)
@@ -205,7 +205,7 @@ class Upfront(Regime):
         seconds = spent(session.device) - begin
         mask, scores, survived, densities, lots = pruned
         scores = Scores({name: tensor.cpu() for name, tensor in scores.tensors.items()}, scores.criterion)
-        return Found(mask.to("cpu"), scores, survived, densities, copy_state(network), seconds, by_lot=lots)
+        return Found(mask.to("cpu"), scores, survived, densities, given_up_state(network), seconds, by_lot=lots)
 
 
 @dataclass(frozen=True, kw_only=True)

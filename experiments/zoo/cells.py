@@ -22,7 +22,7 @@ from scratchcard.apply.predicted import OutsideWarning, PredictedScorer
 from scratchcard.dataset_builder.features import FEATURES, compute_features
 from scratchcard.pruning.compaction import compact
 from scratchcard.pruning.connectivity import effective_mask
-from scratchcard.pruning.findings import findings, observe
+from scratchcard.pruning.findings import findings, observe, zeros
 from scratchcard.pruning.inputs import tensors
 from scratchcard.pruning.linear_image import LinearImage
 from scratchcard.pruning.mask import Mask
@@ -144,7 +144,7 @@ class Case:
         weights = prunable(self.built)
         zero = [name for name, tensor in scores.tensors.items() if not bool(tensor.any()) and bool(weights[name].any())]
         dense = Mask.dense(self.built)
-        found = observe(self.built, dense, self.workload.task.example, scores=scores) if zero else {}
+        found = observe(self.built, dense, self.workload.task.example, only_zeros=zeros(scores, dense)) if zero else {}
         told = [odd.text for odd in findings(dense, found) if odd.kind == "only_zeros"] if zero else []
         silent = [name for name in {*zero, *off} if name not in zero or not told]
         if silent:

@@ -41,12 +41,14 @@ def test_features_of_a_large_network_are_the_same_to_the_bit(masked: bool, monke
         assert same == names
 
 
-@pytest.mark.parametrize("kind", ["distinct", "ties", "alike"])
+@pytest.mark.parametrize("kind", ["distinct", "ties", "alike", "zeros", "signed zeros"])
 @pytest.mark.parametrize("units", [None, 1, 7])
 def test_ranks_in_portions(kind: str, units: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(0)
     values = random.normal(size=5000).astype(np.float32)
-    values = {"distinct": values, "ties": values.round(1), "alike": np.zeros_like(values)}[kind]
+    sparse = np.where(random.random(5000) < 0.7, 0.0, values).astype(np.float32)
+    kinds = {"distinct": values, "ties": values.round(1), "alike": np.zeros_like(values), "zeros": np.abs(sparse)}
+    values = (kinds | {"signed zeros": np.where(random.random(5000) < 0.5, -sparse, sparse)})[kind]
     groups = None if units is None else random.integers(0, units, 5000)
     wanted = ranks.share_ranks(values, ranks.ascending(values), groups)
     monkeypatch.setattr(ranks, "_AT_ONCE", 600)
