@@ -10,13 +10,13 @@ from pathlib import Path
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
 from scratchcard.apply.shipped import SHIPPED
-from scratchcard.registry import lookup
 from scratchcard.setting import SettingError
 from scratchcard.sweeps.fitted import FittedSpec
 from scratchcard.sweeps.grid_file import GridFile, MethodSpec, read_file
 from scratchcard.sweeps.noted_task import noted_task, read_notes
 from scratchcard.workloads.factory import load_factory
-from scratchcard.workloads.networks import NETWORKS
+from scratchcard.workloads.named_options import options_in
+from scratchcard.workloads.networks import registered_network
 from scratchcard.workloads.networks.of_package import check_package_name, is_of_package
 from scratchcard.workloads.recipes import make_recipe
 from scratchcard.workloads.tasks import is_of_files, load_task, takes_data_dir
@@ -119,7 +119,7 @@ def read_grid(
         ]
         for network in file.workload.network:
             if ":" not in network:
-                lookup(NETWORKS, "networks", network)
+                options_in(registered_network(network), network)
             elif is_of_package(network):
                 check_package_name(network)
             elif imports:

@@ -29,7 +29,8 @@ from scratchcard.registry import members
 from scratchcard.workloads.augmentations import check_images
 from scratchcard.workloads.factory import from_factory
 from scratchcard.workloads.module_copy import module_copy
-from scratchcard.workloads.networks import NETWORKS, build_network
+from scratchcard.workloads.named_options import plain_name
+from scratchcard.workloads.networks import NETWORKS, build_network, network_files, plainly
 from scratchcard.workloads.networks.of_package import is_of_package
 from scratchcard.workloads.objective import training_loss
 from scratchcard.workloads.recipe import Recipe
@@ -67,6 +68,8 @@ class Workload:
     def __post_init__(self) -> None:
         if isinstance(self.network, nn.Module):  # a ticket's names are those inside of wrappers
             object.__setattr__(self, "network", inside(self.network))
+        elif "," in self.network:
+            object.__setattr__(self, "network", plainly(self.network))
         if self.weights is not None:
             object.__setattr__(self, "weights", Path(self.weights))
         if not isinstance(self.recipe, Recipe):
@@ -112,7 +115,9 @@ class Workload:
         elif ":" in self.network and not is_of_package(self.network):
             network = from_factory(self.network, seed, self.task)
         else:
-            network = build_network(self.network, self.task.input_shape, self.task.outputs, seed)
+            text = self.task.encoding.text
+            vocabulary = None if text is None else text.vocabulary
+            network = build_network(self.network, self.task.input_shape, self.task.outputs, seed, vocabulary)
         if self.weights is not None:
             load_weights(network, self.weights)
         prunable(network)
@@ -175,9 +180,11 @@ class Workload:
             code = code_digest(self.network)
             if code is not None:
                 described["network_code"] = code
-        elif self.network not in NETWORKS:  # of another package
-            for code in foreign_code([members(NETWORKS, "networks").get(self.network)]).values():
-                described["network_code"] = code
+        else:
+            described |= network_files(self.network)
+            if plain_name(self.network) not in NETWORKS:  # of another package
+                for code in foreign_code([members(NETWORKS, "networks").get(plain_name(self.network))]).values():
+                    described["network_code"] = code
         of = code_files(self.network) if isinstance(self.network, str) else self.network
         added = registered_for(of)
         if "network_code" not in described:  # made of torch's layers
