@@ -32,7 +32,7 @@ def test_a_registered_network_is_built_at_its_shapes_from_the_seed_alone(
     name: str, shape: tuple[int, ...], outputs: int
 ) -> None:
     state = torch.get_rng_state()
-    tokens = takes_tokens(KNOWN[name])
+    tokens = takes_tokens((KNOWN | NETWORKS)[name])
     words = VOCABULARY if tokens else None
     network, same, other = (build_network(name, shape, outputs, seed=seed, vocabulary=words) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), state)
