@@ -93,7 +93,8 @@ class Workload:
     @property
     def name(self) -> str:
         """`network-task`, for file names and tables."""
-        return f"{self.network_name.rpartition(':')[2]}-{Path(self.task.name.rpartition(':')[2]).stem}"
+        network = self.network_name.rpartition(":")[2].replace("/", "_")  # an option may be a path
+        return f"{network}-{Path(self.task.name.rpartition(':')[2]).stem}"
 
     @property
     def has_fixed_weights(self) -> bool:

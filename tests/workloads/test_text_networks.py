@@ -219,3 +219,31 @@ def test_dropout_lies_between_pooling_over_time_and_the_largest_value() -> None:
     assert not torch.equal(network(tokens), network(tokens))
     network.eval()
     assert torch.equal(network(tokens), network(tokens))
+
+
+def test_a_grid_takes_plain_names_alone(tmp_path: Path) -> None:
+    from scratchcard.sweeps.grid import read_grid
+
+    for n in range(40):
+        (tmp_path / "pets" / str(n % 2)).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pets" / str(n % 2) / f"{n}.txt").write_text(f"a word {n % 4}")
+    text = f"""
+name = "pets"
+title = "Pets"
+densities = 0.5
+seeds = 0
+methods = [{{ scorer = "magnitude" }}]
+[workload]
+task = "text_folder:{tmp_path / "pets"},length=4"
+"""
+    (tmp_path / "plain.toml").write_text(text + 'network = "text_bag,width=4"\n')
+    (run,) = read_grid(tmp_path / "plain.toml", tmp_path).experiments
+    assert run.workload.network_name == "text_bag,width=4"
+    for network, said in (
+        ("text_bag,width=none", "'text_bag,width=none' is 'text_bag', as some of its options are at their default"),
+        ("text_bag,size=4", "text_bag has no setting size"),
+        ("text_bog,size=4", "did you mean 'text_bag'"),
+    ):
+        (tmp_path / "other.toml").write_text(text + f'network = "{network}"\n')
+        with pytest.raises(ValueError, match=said):
+            read_grid(tmp_path / "other.toml", tmp_path)

@@ -100,13 +100,14 @@ def plainly(name: str) -> str:
     """A registered network's name without those of its options that say what they would be anyway.
 
     Raises:
-        ValueError: options that it does not take.
+        ValueError: unknown name, or options that it does not take.
 
     Examples:
         >>> plainly("text_cnn,filters=100,width=50")
         'text_cnn,width=50'
     """
-    return name_with(plain_name(name), options_in(registered_network(name), name)) if "," in name else name
+    factory = registered_network(name)
+    return name_with(plain_name(name), options_in(factory, name))
 
 
 def network_files(name: str) -> dict[str, str]:

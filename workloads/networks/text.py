@@ -3,82 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scratchcard.setting import setting
-from scratchcard.settings import Settings
 from scratchcard.workloads.named_options import with_options
 from scratchcard.workloads.networks.mlp import initialise
 from scratchcard.workloads.networks.takes import Shape, takes
+from scratchcard.workloads.networks.text_options import (
+    EmbeddingOptions,
+    TextBagOptions,
+    TextCnnOptions,
+    TextWidthsOptions,
+)
 from scratchcard.workloads.networks.word_vectors import word_vectors
 from scratchcard.workloads.text_encoding import PADDING
 
 WIDTH, SPREAD = 300, 0.25
 """Of embeddings where no file gives them: their width, and the bound of the uniform numbers that they begin as."""
-
-
-@dataclass(frozen=True)
-class EmbeddingOptions(Settings):
-    """Options of networks with embeddings; part of a network's name, as in `text_bag,width=50`.
-
-    Examples:
-        >>> EmbeddingOptions(width=50)
-        EmbeddingOptions(width=50, vectors=None)
-    """
-
-    width: int | None = setting(
-        None, help="Of the embeddings", example=50, low=1, high=100_000, unset="300, or the file's"
-    )
-    vectors: str | None = setting(
-        None, help="A .vec or .txt of words' vectors, which the embeddings begin as", example="glove.txt"
-    )
-
-
-@dataclass(frozen=True)
-class TextCnnOptions(EmbeddingOptions):
-    """Options of `text_cnn`.
-
-    Examples:
-        >>> TextCnnOptions().filters
-        100
-    """
-
-    filters: int = setting(100, help="Of each width", example=20, low=1, high=100_000)
-    dropout: float = setting(0.5, help="Share of the features dropped in training", example=0.2, low=0, below=1)
-    called: ClassVar[str] = "text_cnn"
-
-
-@dataclass(frozen=True)
-class TextWidthsOptions(EmbeddingOptions):
-    """Options of `text_widths`.
-
-    Examples:
-        >>> TextWidthsOptions(widths=4).channels
-        3
-    """
-
-    widths: int = setting(22, help="Modules, of the widths from 1 to this", example=8, low=1, high=1000)
-    channels: int = setting(3, help="Of each module's convolution", example=6, low=1, high=100_000)
-    pool: int = setting(2, help="Places that pooling over time joins", example=4, low=1, high=1000)
-    dropout: float = setting(0.5, help="Share of each module's values dropped in training", example=0.2, low=0, below=1)
-    called: ClassVar[str] = "text_widths"
-
-
-@dataclass(frozen=True)
-class TextBagOptions(EmbeddingOptions):
-    """Options of `text_bag`.
-
-    Examples:
-        >>> TextBagOptions(width=50).width
-        50
-    """
-
-    called: ClassVar[str] = "text_bag"
 
 
 class Words(nn.Module):

@@ -99,7 +99,7 @@ def takes_data_dir(name: str) -> bool:
         return not _named(name)[0].is_absolute()
     if ":" in name:
         return factory_takes_data_dir(name)
-    return "data_dir" in inspect.signature(_registered(name)).parameters
+    return bool(inspect.signature(_registered(name)).parameters.keys() - {"options"})
 
 
 def is_of_files(name: str) -> bool:
@@ -145,9 +145,9 @@ def _load(name: str, data_dir: Path | None, _named: str | None, _here: Path) -> 
             )
     else:
         made = _registered(name)
-        given = {"data_dir": data_dir} if takes_data_dir(name) else {}
         options = options_in(made, name)
-        task = made(**given) if options is None else made(**given, options=options)
+        given = {} if options is None else {"options": options}
+        task = made(data_dir, **given) if takes_data_dir(name) else made(**given)
     return task.loaded_by((load_task, (name, data_dir)), name=name, code=code)
 
 
