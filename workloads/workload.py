@@ -32,6 +32,7 @@ from scratchcard.workloads.module_copy import module_copy
 from scratchcard.workloads.named_options import plain_name
 from scratchcard.workloads.networks import NETWORKS, build_network, network_files, plainly
 from scratchcard.workloads.networks.of_package import is_of_package
+from scratchcard.workloads.networks.takes import takes_tokens
 from scratchcard.workloads.objective import training_loss
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Task
@@ -68,7 +69,7 @@ class Workload:
     def __post_init__(self) -> None:
         if isinstance(self.network, nn.Module):  # a ticket's names are those inside of wrappers
             object.__setattr__(self, "network", inside(self.network))
-        elif "," in self.network:
+        elif isinstance(self.network, str) and "," in self.network:
             object.__setattr__(self, "network", plainly(self.network))
         if self.weights is not None:
             object.__setattr__(self, "weights", Path(self.weights))
@@ -156,7 +157,8 @@ class Workload:
 
         A network or task of the user's own has its code's digest too: edited, it is another one. So has a network that
         another package registered, and what `register_prunable` added counts for both where that code does not do it. A
-        module also has the digest of its structure and state, and an objective other than classification is named.
+        module also has the digest of its structure and state, and an objective other than classification is named. Of a
+        network of texts the vocabulary counts, and the file of vectors that its embeddings begin as.
 
         Raises:
             FileNotFoundError: the weights file does not exist.
@@ -183,6 +185,9 @@ class Workload:
                 described["network_code"] = code
         else:
             described |= network_files(self.network)
+            text = self.task.encoding.text
+            if text is not None and takes_tokens(members(NETWORKS, "networks").get(plain_name(self.network))):
+                described["vocabulary_sha256"] = sha256(["\n".join(text.vocabulary)])
             if plain_name(self.network) not in NETWORKS:  # of another package
                 for code in foreign_code([members(NETWORKS, "networks").get(plain_name(self.network))]).values():
                     described["network_code"] = code

@@ -160,6 +160,11 @@ def test_the_file_of_vectors_is_part_of_the_workloads_identity(tmp_path: Path, m
     assert "vectors_sha256" not in plain
     assert len(found["vectors_sha256"]) == 64
     assert wide["vectors_sha256"] == found["vectors_sha256"]
+    text = TextEncoding((*WORDS[:4], "cats"), 6).to_json()
+    other = Task.of(task.train.tensor, task.train.targets, encoding={"text": text})
+    same = Task.of(task.train.tensor, task.train.targets, encoding={"text": TextEncoding(WORDS, 6).to_json()})
+    assert other.digest == same.digest  # the same tokens of other words
+    assert Workload("text_bag", other).describe() != Workload("text_bag", same).describe()
     Path("words.vec").write_text("film " + "2 " * 300)
     assert Workload(names[2], task).describe()["vectors_sha256"] != found["vectors_sha256"]
 

@@ -68,7 +68,7 @@ def example_shapes(factory: Factory) -> tuple[Shape, ...]:
     return found
 
 
-def takes_tokens(factory: Factory) -> bool:
+def takes_tokens(factory: Factory | None) -> bool:
     """Whether a registered network is one of texts: its inputs are tokens, and its factory takes a vocabulary.
 
     Examples:

@@ -141,6 +141,7 @@ def _of_cache(file: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def _stripped(text: str, remove: str) -> str:
+    # Those of `fetch_20newsgroups(remove=...)`, which reads no files of one's own.
     from sklearn.datasets import _twenty_newsgroups as rules
 
     parts = _PARTS if remove == "all" else tuple(remove.split("+"))
