@@ -66,11 +66,10 @@ def test_words_are_counted_in_the_training_texts_alone_and_stand_by_frequency() 
 
 def test_the_same_tokens_for_other_words_are_another_task() -> None:
     labels = ((0,), (1,)) * 10
-    one, other = (Labelled((f"{word} big", "small") * 10, labels) for word in ("cat", "ant"))
+    one, other = (Labelled((f"{word} big", "small") * 10, labels) for word in ("cat", "cut"))
     tasks = [text_task("t", part, part, TextOptions(length=3), ("x", "y")) for part in (one, other)]
     again = text_task("t", one, one, TextOptions(length=3), ("x", "y"))
-    changed = {"ant": "cat"}
-    assert [changed.get(word, word) for word in tasks[1].encoding.text.vocabulary] != []  # type: ignore[union-attr]
+    assert torch.equal(tasks[0].train.tensor, tasks[1].train.tensor)
     assert tasks[0].digest != tasks[1].digest
     assert tasks[0].digest == again.digest
 
@@ -318,7 +317,7 @@ def test_topics_of_reuters_by_their_numbers_of_texts(tmp_path: Path, monkeypatch
     found = {kind: load_task(f"reuters,categories={kind}", tmp_path) for kind in ("10", "52", "90", "115")}
     assert found["115"].encoding.classes == ("a", "b", "c", "d")  # e has no training text
     assert found["90"].encoding.classes == ("a", "b", "d")  # c no test text
-    assert found["52"].encoding.classes == ("a", "d") or found["52"].encoding.classes == ("a",)
+    assert found["52"].encoding.classes == ("a",)
     assert found["90"].objective.metric_names == ("micro_f1", "macro_f1")
     assert found["52"].objective.metric_names == ("accuracy",)
     assert found["90"].test.targets.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]]
