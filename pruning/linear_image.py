@@ -67,6 +67,7 @@ class LinearImage:
             memo[id(parameter)] = signal
             self._weights.append(signal)
         self.network = copy.deepcopy(inside(network), memo).eval()
+        self._padding = padding_token(network)
         self.cuts: tuple[str, ...] = ()
 
     def put(self, weights: Mapping[str, Tensor], mask: Mask | None = None, power: float | None = None) -> None:
@@ -90,12 +91,15 @@ class LinearImage:
             features: `(n, *shape)`, in the leaves' precision, never negative; where `tokens` has the same name, what is
                 fed in place of their one-hot vectors. Several by name become keyword arguments; the name of a single
                 one is empty.
-            tokens: integer inputs, which a network looks up in an embedding, and masks.
+            tokens: integer inputs, which a network looks up in an embedding, and masks. Of a network that leaves out
+                padding (`padding_token`), each is a word: else the first text's length would decide which paths are.
 
         Raises:
             ValueError: an operation that has no linear image, by name; or outputs that no path leads to.
         """
         fed, whole = tensors(features), tensors({} if tokens is None else tokens)
+        if self._padding is not None:
+            whole = {name: _filled(tensor, self._padding) for name, tensor in whole.items()}
         self._run.looked_up = [(whole[name], fed[name]) for name in whole if name in fed]
         for k, (signal, leaf) in enumerate(zip(self._weights, self.leaves.values(), strict=True)):
             signal.reset(leaf, 1 << k)  # a forward may have changed its own weights (masks them, say)
@@ -119,6 +123,22 @@ class LinearImage:
         _, once = joined(found)
         self.cuts = tuple(name for k, name in enumerate(self.leaves) if once >> k & 1) if once != -1 else ()
         return values[0] if len(values) == 1 else torch.cat([value.reshape(-1) for value in values])
+
+
+def padding_token(network: nn.Module) -> int | None:
+    """The token that a network of texts leaves out; a module in it says so by an attribute `padding_token`.
+
+    Examples:
+        >>> padding_token(nn.Linear(2, 2)) is None
+        True
+    """
+    found = (getattr(module, "padding_token", None) for module in network.modules())
+    return next((token for token in found if isinstance(token, int)), None)
+
+
+def _filled(tokens: Tensor, padding: int) -> Tensor:
+    """Texts of the same shape in which every token is a word."""
+    return tokens if tokens.dtype == torch.bool else torch.where(tokens == padding, 0 if padding else 1, tokens)
 
 
 def fill(leaf: Tensor, weight: Tensor, mask: Tensor | None, power: float | None) -> None:

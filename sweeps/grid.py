@@ -10,13 +10,12 @@ from pathlib import Path
 from scratchcard.apply.experiment import Experiment
 from scratchcard.apply.method import Method
 from scratchcard.apply.shipped import SHIPPED
-from scratchcard.registry import lookup
 from scratchcard.setting import SettingError
 from scratchcard.sweeps.fitted import FittedSpec
 from scratchcard.sweeps.grid_file import GridFile, MethodSpec, read_file
 from scratchcard.sweeps.noted_task import noted_task, read_notes
 from scratchcard.workloads.factory import load_factory
-from scratchcard.workloads.networks import NETWORKS
+from scratchcard.workloads.networks import plainly
 from scratchcard.workloads.networks.of_package import check_package_name, is_of_package
 from scratchcard.workloads.recipes import make_recipe
 from scratchcard.workloads.tasks import is_of_files, load_task, takes_data_dir
@@ -117,9 +116,11 @@ def read_grid(
             for task in wanted
             for network in dict.fromkeys(file.workload.network)
         ]
+        for task in wanted:
+            _check_plain(task, loaded[task].name)
         for network in file.workload.network:
             if ":" not in network:
-                lookup(NETWORKS, "networks", network)
+                _check_plain(network, plainly(network))
             elif is_of_package(network):
                 check_package_name(network)
             elif imports:
@@ -141,6 +142,12 @@ def read_grid(
     digests = tuple(run.digest for run in experiments)
     runs = tuple(run for run in experiments if densities is None or run.density in densities)
     return Grid(file, path, text, runs, tuple(_fitted(file, workloads, runs)), digests, whole)
+
+
+def _check_plain(name: str, plain: str) -> None:
+    """Refuse options that say what they would be anyway: records, methods and comparisons know the plain name."""
+    if name != plain:
+        raise ValueError(f"{name!r} is {plain!r}, as some of its options are at their default; write it so")
 
 
 def _is_own(task: str, imports: bool) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from scratchcard.settings import settings_of
 from scratchcard.words import quoted, shortened
+from scratchcard.workloads.text_encoding import TextEncoding
 
 _LARGEST = 3e38
 
@@ -24,6 +25,7 @@ class Encoding:
         mean, std: of each channel, or one of all; both empty where the inputs are no normalised values.
         scale: what raw values are divided by first: 255 for bytes.
         classes: the names of the outputs, in their order; empty where they have none.
+        text: of texts, which token each word is.
 
     Raises:
         ValueError: as many means as standard deviations are expected, finite, a scale and deviations above zero, and
@@ -41,6 +43,7 @@ class Encoding:
     std: tuple[float, ...] = ()
     scale: float = 1.0
     classes: tuple[str, ...] = ()
+    text: TextEncoding | None = None
 
     def __post_init__(self) -> None:
         for name in ("mean", "std", "classes"):
@@ -73,6 +76,10 @@ class Encoding:
                 f"{task} has {outputs} outputs, and its encoding names {len(self.classes)} classes; name each output, "
                 "or none"
             )
+        if self.text is not None and shape != (self.text.length,):
+            raise ValueError(
+                f"{task} has inputs of the shape {shape}, and its encoding texts of {self.text.length} tokens"
+            )
         channels = shape[0] if isinstance(shape, tuple) and shape else None
         if len(self.mean) > 1 and len(self.mean) != channels:
             raise ValueError(
@@ -93,26 +100,28 @@ class Encoding:
             >>> Encoding.from_json({"labels": ["cat", "dog"]})
             Traceback (most recent call last):
                 ...
-            ValueError: an encoding has labels, expected mean, std, scale and classes
+            ValueError: an encoding has labels, expected mean, std, scale, classes and text
         """
         if not isinstance(described, Mapping):
             raise ValueError(
-                f"an encoding is {quoted(described)}, expected an object with mean, std, scale and classes"
+                f"an encoding is {quoted(described)}, expected an object with mean, std, scale, classes and text"
             )
         known = settings_of(cls)
         for name, value in described.items():
             if name not in known:
-                raise ValueError(f"an encoding has {shortened(str(name))}, expected mean, std, scale and classes")
-            if name != "scale" and not isinstance(value, list | tuple):
+                raise ValueError(f"an encoding has {shortened(str(name))}, expected mean, std, scale, classes and text")
+            if name not in ("scale", "text") and not isinstance(value, list | tuple):
                 raise ValueError(f"an encoding's {name} is {quoted(value)}, expected a list")
-        return cls(**described)
+        text = described.get("text")
+        return cls(**{**described, "text": None if text is None else TextEncoding.from_json(text)})
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON of what is known."""
         found: dict[str, Any] = {}
         if self.mean:
             found |= {"mean": list(self.mean), "std": list(self.std), "scale": self.scale}
-        return found | ({"classes": list(self.classes)} if self.classes else {})
+        found |= {"classes": list(self.classes)} if self.classes else {}
+        return found | ({} if self.text is None else {"text": self.text.to_json()})
 
 
 def encoding_kept(provenance: Mapping[str, Any], encoding: Encoding) -> dict[str, Any]:

@@ -29,8 +29,10 @@ from scratchcard.registry import members
 from scratchcard.workloads.augmentations import check_images
 from scratchcard.workloads.factory import from_factory
 from scratchcard.workloads.module_copy import module_copy
-from scratchcard.workloads.networks import NETWORKS, build_network
+from scratchcard.workloads.named_options import plain_name
+from scratchcard.workloads.networks import NETWORKS, build_network, network_files, plainly
 from scratchcard.workloads.networks.of_package import is_of_package
+from scratchcard.workloads.networks.takes import takes_tokens
 from scratchcard.workloads.objective import training_loss
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Task
@@ -67,6 +69,8 @@ class Workload:
     def __post_init__(self) -> None:
         if isinstance(self.network, nn.Module):  # a ticket's names are those inside of wrappers
             object.__setattr__(self, "network", inside(self.network))
+        elif isinstance(self.network, str) and "," in self.network:
+            object.__setattr__(self, "network", plainly(self.network))
         if self.weights is not None:
             object.__setattr__(self, "weights", Path(self.weights))
         if not isinstance(self.recipe, Recipe):
@@ -90,7 +94,8 @@ class Workload:
     @property
     def name(self) -> str:
         """`network-task`, for file names and tables."""
-        return f"{self.network_name.rpartition(':')[2]}-{Path(self.task.name.rpartition(':')[2]).stem}"
+        network = self.network_name.rpartition(":")[2].replace("/", "_")  # an option may be a path
+        return f"{network}-{Path(self.task.name.rpartition(':')[2]).stem}"
 
     @property
     def has_fixed_weights(self) -> bool:
@@ -112,7 +117,9 @@ class Workload:
         elif ":" in self.network and not is_of_package(self.network):
             network = from_factory(self.network, seed, self.task)
         else:
-            network = build_network(self.network, self.task.input_shape, self.task.outputs, seed)
+            text = self.task.encoding.text
+            vocabulary = None if text is None else text.vocabulary
+            network = build_network(self.network, self.task.input_shape, self.task.outputs, seed, vocabulary)
         if self.weights is not None:
             load_weights(network, self.weights)
         prunable(network)
@@ -150,7 +157,8 @@ class Workload:
 
         A network or task of the user's own has its code's digest too: edited, it is another one. So has a network that
         another package registered, and what `register_prunable` added counts for both where that code does not do it. A
-        module also has the digest of its structure and state, and an objective other than classification is named.
+        module also has the digest of its structure and state, and an objective other than classification is named. Of a
+        network of texts the vocabulary counts, and the file of vectors that its embeddings begin as.
 
         Raises:
             FileNotFoundError: the weights file does not exist.
@@ -175,9 +183,14 @@ class Workload:
             code = code_digest(self.network)
             if code is not None:
                 described["network_code"] = code
-        elif self.network not in NETWORKS:  # of another package
-            for code in foreign_code([members(NETWORKS, "networks").get(self.network)]).values():
-                described["network_code"] = code
+        else:
+            described |= network_files(self.network)
+            text = self.task.encoding.text
+            if text is not None and takes_tokens(members(NETWORKS, "networks").get(plain_name(self.network))):
+                described["vocabulary_sha256"] = sha256(["\n".join(text.vocabulary)])
+            if plain_name(self.network) not in NETWORKS:  # of another package
+                for code in foreign_code([members(NETWORKS, "networks").get(plain_name(self.network))]).values():
+                    described["network_code"] = code
         of = code_files(self.network) if isinstance(self.network, str) else self.network
         added = registered_for(of)
         if "network_code" not in described:  # made of torch's layers

@@ -14,6 +14,7 @@ from scratchcard.frontends.cli.described import without_libraries
 from scratchcard.frontends.cli.options import emit, json_option
 from scratchcard.setting import shown
 from scratchcard.settings import changed, settings_of
+from scratchcard.workloads.named_options import options_of
 
 FAMILIES = registry.FAMILIES | {
     "formats": "scratchcard.pruning.export:FORMATS",
@@ -36,6 +37,7 @@ FORMS = {
     "tasks": {
         "tensors:FILE": "The arrays of a .npz or .safetensors, e.g. tensors:mine.npz.",
         "image_folder:PATH": "A folder or zip of images, one folder a class, e.g. image_folder:photos.zip,size=64.",
+        "text_folder:PATH": "A folder or archive of texts, one folder a class, e.g. text_folder:mail.zip,words=5000.",
         _OWN: "A task of your own: a function of nothing, or of data_dir, that returns a Task.",
     },
 }
@@ -109,7 +111,8 @@ def _listed(family: str) -> dict[str, dict[str, Any]]:
 def _about(member: Callable[..., Any] | str) -> dict[str, Any]:
     if isinstance(member, str):
         return {"about": member}
-    settings = {name: declared.plain() for name, declared in settings_of(member).items()}
+    kind = options_of(member) or member  # of a task or network: what its name may hold
+    settings = {name: declared.plain() for name, declared in settings_of(kind).items()}
     return {"about": (inspect.getdoc(member) or "").partition("\n")[0], "settings": settings}
 
 

@@ -112,8 +112,9 @@ _WORKLOAD = (
         shell_complete=completed(names_of("tasks")),
         help="Registered task, e.g. mnist; package.module:factory of your own (takes nothing or data_dir, returns a "
         "Task); tensors:FILE, a .npz or .safetensors of train_inputs, train_targets and perhaps validation_* and "
-        "test_*; or image_folder:PATH, a folder or zip of images with one folder a class, e.g. "
-        "image_folder:photos.zip,size=64.",
+        "test_*; image_folder:PATH, a folder or zip of images with one folder a class, e.g. "
+        "image_folder:photos.zip,size=64; or text_folder:PATH, the same of texts. Tasks of texts take options in their "
+        "names, e.g. movie_reviews,words=5000.",
     ),
     click.option(
         "--weights",

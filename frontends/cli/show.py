@@ -16,6 +16,8 @@ FOLDED = ("features", "targets")
 """Of a table or a predictor: names, each with its transform."""
 NO_BREAK = "\u00a0"
 WIDTH = 110
+MOST_SHOWN = 200
+"""Entries of a list, such as a vocabulary: `--json` has them all."""
 
 
 @click.command()
@@ -210,5 +212,6 @@ def _shown(entry: Any) -> str:
     if isinstance(entry, list | tuple):
         if any(isinstance(item, list | dict) for item in entry):
             return f"{counted(len(entry), 'entry')}, see --json"
-        return ", ".join(map(_shown, entry))
+        more = f" ... ({len(entry):,} in all, see --json)" if len(entry) > MOST_SHOWN else ""
+        return ", ".join(map(_shown, entry[:MOST_SHOWN])) + more
     return printable(str(entry))

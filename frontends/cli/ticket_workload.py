@@ -95,10 +95,9 @@ def workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workload
     Workload(lenet_300_100 on digits)
     """
     from scratchcard.apply.ticket_workload import check_belongs
-    from scratchcard.registry import lookup
     from scratchcard.workloads.networks.of_package import is_of_package
     from scratchcard.workloads.recipe import Recipe
-    from scratchcard.workloads.tasks import TASKS, is_of_files
+    from scratchcard.workloads.tasks import check_task_name, is_of_files
 
     described = ticket.provenance.get("workload")
     if not isinstance(described, dict) or not all(isinstance(described.get(name), str) for name in ("network", "task")):
@@ -123,7 +122,7 @@ def workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workload
             )
         if what == "task":
             try:
-                lookup(TASKS, "tasks", name)
+                check_task_name(name)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}; data of your own is named with --task") from error
     workload = opt.make_workload(options | named, recipe)

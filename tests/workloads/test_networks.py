@@ -16,12 +16,13 @@ from scratchcard.registry import members
 from scratchcard.workloads.networks import NETWORKS, build_network
 from scratchcard.workloads.networks.mlp import initialise
 from scratchcard.workloads.networks.residual import Block
-from scratchcard.workloads.networks.takes import example_shapes, takes
+from scratchcard.workloads.networks.takes import example_shapes, takes, takes_tokens
 from scratchcard.workloads.task import Task
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
 
 KNOWN = members(NETWORKS, "networks")
+VOCABULARY = ("<padding>", "<unknown>", "a", "film", "cat")
 CASES = [(name, shape) for name, factory in KNOWN.items() for shape in example_shapes(factory)]
 
 
@@ -31,9 +32,12 @@ def test_a_registered_network_is_built_at_its_shapes_from_the_seed_alone(
     name: str, shape: tuple[int, ...], outputs: int
 ) -> None:
     state = torch.get_rng_state()
-    network, same, other = (build_network(name, shape, outputs, seed=seed) for seed in (1, 1, 2))
+    tokens = takes_tokens((KNOWN | NETWORKS)[name])
+    words = VOCABULARY if tokens else None
+    network, same, other = (build_network(name, shape, outputs, seed=seed, vocabulary=words) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), state)
-    assert network(torch.randn(3, *shape)).shape == (3, outputs)
+    inputs = torch.randint(len(VOCABULARY), (3, *shape)) if tokens else torch.randn(3, *shape)
+    assert network(inputs).shape == (3, outputs)
     assert network.training
     for weight, one, two in zip(*(prunable(n).values() for n in (network, same, other)), strict=True):
         assert torch.equal(weight, one)

@@ -339,7 +339,7 @@ def test_an_encoding_goes_with_its_task(tmp_path: Path) -> None:
         ({"classes": ["cat"]}, "own has 2 outputs, and its encoding names 1 classes; name each output, or none"),
         ({"classes": "cats"}, "an encoding's classes is 'cats', expected a list"),
         ({"classes": [1, 2]}, r"classes are \[1, 2\], expected their names"),
-        ({"labels": []}, "an encoding has labels, expected mean, std, scale and classes"),
+        ({"labels": []}, "an encoding has labels, expected mean, std, scale, classes and text"),
         ({"mean": [0.1, 0.2], "std": [1.0, 2.0]}, "and its encoding 2 means; give one for each channel"),
         ({"mean": [10**400], "std": [1]}, "expected as many finite means as standard deviations"),
         ({"mean": [0.1], "std": [0]}, "a scale and deviations above 0"),

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from scratchcard.registry import lookup
+from scratchcard.workloads.named_options import name_with, options_in, plain_name
 from scratchcard.workloads.networks.convolutional import conv, lenet_5, vgg
 from scratchcard.workloads.networks.lenet import lenet_300_100
 from scratchcard.workloads.networks.mlp import mlp
 from scratchcard.workloads.networks.of_package import is_of_package, package_network
 from scratchcard.workloads.networks.residual import resnet, resnet_18, wide_resnet
-from scratchcard.workloads.networks.takes import Factory, Shape
+from scratchcard.workloads.networks.takes import Factory, Shape, takes_tokens
+from scratchcard.workloads.networks.text import text_bag, text_cnn, text_widths
 from scratchcard.workloads.networks.transformer import vit_small
+from scratchcard.workloads.networks.word_vectors import vectors_digest
 
 NETWORKS: dict[str, Factory] = {
     "lenet_300_100": lenet_300_100,
@@ -31,14 +35,24 @@ NETWORKS: dict[str, Factory] = {
     "wide_resnet_16_4": wide_resnet(16, 4),
     "wide_resnet_28_10": wide_resnet(28, 10),
     "vit_small": vit_small,
+    "text_cnn": text_cnn,
+    "text_widths": text_widths,
+    "text_bag": text_bag,
 }
 
 
-def build_network(name: str, input_shape: Shape | Mapping[str, Shape], outputs: int, seed: int) -> nn.Module:
+def build_network(
+    name: str,
+    input_shape: Shape | Mapping[str, Shape],
+    outputs: int,
+    seed: int,
+    vocabulary: Sequence[str] | None = None,
+) -> nn.Module:
     """The network called `name` for this input shape and so many outputs, initialised from `seed` alone.
 
-    A name is a registered one, or `torchvision:` or `timm:` and a name of theirs. The same seed gives the same weights
-    in every process and leaves the global random state as it was.
+    A name is a registered one, with options where it takes some (`text_cnn,width=50`), or `torchvision:` or `timm:` and
+    a name of theirs. The same seed gives the same weights in every process and leaves the global random state as it
+    was. Networks of texts need the task's vocabulary.
 
     Raises:
         ValueError: unknown name, or an input shape that the network does not take.
@@ -51,10 +65,61 @@ def build_network(name: str, input_shape: Shape | Mapping[str, Shape], outputs: 
             torch.manual_seed(seed)
             return package_network(name, input_shape, outputs)
     try:
-        factory = lookup(NETWORKS, "networks", name)
+        factory = registered_network(name)
     except ValueError as error:
         if "." not in name:
             raise
         raise ValueError(f"{error}; a network of your own is package.module:factory") from error
+    options = options_in(factory, name)
+    given: dict[str, Any] = {} if options is None else {"options": options}
+    if takes_tokens(factory):
+        if vocabulary is None:
+            raise ValueError(
+                f"the network {plain_name(name)!r} takes texts, and the task has none; name one of texts, such as "
+                "movie_reviews or text_folder:PATH"
+            )
+        given["vocabulary"] = vocabulary
     with torch.random.fork_rng(devices=[]):  # torch's layers draw a first initialisation when they are made
-        return factory(input_shape, outputs, generator=torch.Generator().manual_seed(seed))
+        return factory(input_shape, outputs, generator=torch.Generator().manual_seed(seed), **given)
+
+
+def registered_network(name: str) -> Factory:
+    """The factory of a registered network; its name may hold options.
+
+    Raises:
+        ValueError: unknown name.
+
+    Examples:
+        >>> registered_network("text_cnn,width=50") is NETWORKS["text_cnn"]
+        True
+    """
+    return lookup(NETWORKS, "networks", plain_name(name))
+
+
+def plainly(name: str) -> str:
+    """A registered network's name without those of its options that say what they would be anyway.
+
+    Raises:
+        ValueError: unknown name, or options that it does not take.
+
+    Examples:
+        >>> plainly("text_cnn,filters=100,width=50")
+        'text_cnn,width=50'
+    """
+    factory = registered_network(name)
+    return name_with(plain_name(name), options_in(factory, name))
+
+
+def network_files(name: str) -> dict[str, str]:
+    """sha256 of the files that a network's name names: what else decides its initial weights.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> _ = Path("b.vec").write_text("cat 1 2 3")
+        >>> list(network_files("text_cnn,vectors=b.vec")), network_files("text_cnn")
+        (['vectors_sha256'], {})
+    """
+    if "," not in name:
+        return {}
+    named = getattr(options_in(registered_network(name), name), "vectors", None)
+    return {} if named is None else {"vectors_sha256": vectors_digest(named)}

@@ -12,13 +12,16 @@ Factory = Callable[..., nn.Module]
 Shape = tuple[int, ...]
 
 
-def takes(*examples: Shape, sizes: tuple[int | None, ...] | None = None) -> Callable[[Factory], Factory]:
+def takes(
+    *examples: Shape, sizes: tuple[int | None, ...] | None = None, tokens: bool = False
+) -> Callable[[Factory], Factory]:
     """Declare the input shapes of the factory `(input_shape, outputs, *, generator) -> network`.
 
     Args:
         examples: shapes of one input that it takes, for which tests build it.
         sizes: what each dimension of one input must be, None for any size, such as `(None, None, None)` for images;
             left out, any shape is taken.
+        tokens: whether inputs are tokens of texts; the factory is then given the `vocabulary` too.
 
     The factory then refuses other shapes, and several inputs by name, with a ValueError.
 
@@ -48,6 +51,7 @@ def takes(*examples: Shape, sizes: tuple[int | None, ...] | None = None) -> Call
             return factory(input_shape, outputs, **settings)
 
         checked.example_shapes = examples  # type: ignore[attr-defined]
+        checked.tokens = tokens  # type: ignore[attr-defined]
         return checked
 
     return declare
@@ -62,3 +66,13 @@ def example_shapes(factory: Factory) -> tuple[Shape, ...]:
     """
     found: tuple[Shape, ...] = getattr(factory, "example_shapes", ((64,), (1, 8, 8)))
     return found
+
+
+def takes_tokens(factory: Factory | None) -> bool:
+    """Whether a registered network is one of texts: its inputs are tokens, and its factory takes a vocabulary.
+
+    Examples:
+        >>> takes_tokens(sc.NETWORKS["text_cnn"]), takes_tokens(sc.NETWORKS["lenet_5"])
+        (True, False)
+    """
+    return bool(getattr(factory, "tokens", False))

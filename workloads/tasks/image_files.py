@@ -42,7 +42,7 @@ class Listed:
 
     Attributes:
         path: the folder or zip.
-        images: split (empty where the path has none) and class of each image, and its name in the path.
+        images: split (empty where the path has none) and class of each image, or text, and its name in the path.
         state: of all their files: another one where any changed.
 
     Examples:
@@ -79,13 +79,32 @@ def listed(path: Path) -> Listed:
             f"no folder or zip {path}, expected one folder of images a class in it; one that is not seen from the "
             "working folder is looked for where SCRATCHCARD_DATA names a folder, and a ticket's can be named by --task"
         )
-    found = sorted(_files_of_zip(path) if path.is_file() else _files_of_folder(path))
+    return in_classes(path, sorted(_files_of_zip(path) if path.is_file() else files_of_folder(path)), ENDINGS, "image")
+
+
+def in_classes(path: Path, found: Sequence[tuple[str, int, int]], endings: Sequence[str], kind_of: str) -> Listed:
+    """Split and class of each file, by the folders that it lies in.
+
+    Args:
+        path: the folder or archive.
+        found: name, size and mark (a time, a checksum) of its files, sorted.
+        endings: of the files that count, with their dots.
+        kind_of: what they are, a word for the sentences.
+
+    Raises:
+        ValueError: folders that are no classes.
+
+    Examples:
+        >>> in_classes(Path("mail"), [("ham/1.txt", 5, 0), ("spam/1.txt", 9, 0)], [".txt"], "text").classes
+        ['ham', 'spam']
+    """
     state = sha256([f"{name}\0{size}\0{mark}\0" for name, size, mark in found])
     for one, other in pairwise(found):
         if one[0] == other[0]:
-            raise ValueError(f"{path} holds {shortened(one[0])} twice; make the zip anew")
+            made = "zip" if kind_of == "image" else "archive"
+            raise ValueError(f"{path} holds {shortened(one[0])} twice; make the {made} anew")
     files = {name: PurePosixPath(name) for name, _, _ in found}
-    names = {name: file for name, file in files.items() if file.suffix.lower() in ENDINGS and not _is_hidden(file)}
+    names = {name: file for name, file in files.items() if file.suffix.lower() in endings and not _is_hidden(file)}
     outer = {name.parts[0] for name in names.values() if len(name.parts) > 1}
     # A zip of one folder, such as an archive of `pets`, is that folder.
     single = len(outer) == 1 and all(len(name.parts) > 2 for name in names.values())
@@ -104,15 +123,15 @@ def listed(path: Path) -> Listed:
         split, place = (_SPLIT_OF[place[0].lower()], place[1:]) if in_splits and len(place) > 1 else ("", place)
         if len(place) < 2:
             raise ValueError(
-                f"the image {shortened(str(name))} of {path} lies in no folder of a class; expected CLASS/NAME or "
+                f"the {kind_of} {shortened(str(name))} of {path} lies in no folder of a class; expected CLASS/NAME or "
                 "train/CLASS/NAME"
             )
         images.append((split, place[0], file))
     kinds = len({kind for _, kind, _ in images})
     if kinds < 2:
         raise ValueError(
-            f"{path} has images of {'one class' if kinds else 'no class'}, expected two folders at least, with images "
-            f"that end in {', '.join(ENDINGS)}"
+            f"{path} has {kind_of}s of {'one class' if kinds else 'no class'}, expected two folders at least, with "
+            f"{kind_of}s that end in {', '.join(ending or 'nothing' for ending in endings)}"
         )
     return Listed(path, tuple(images), state)
 
@@ -194,11 +213,17 @@ class ImageReader:
             yield image
 
 
-def _files_of_folder(folder: Path) -> Iterator[tuple[str, int, int]]:
+def files_of_folder(folder: Path) -> Iterator[tuple[str, int, int]]:
     """Name, size and time of each file; links to folders are followed, but not back to where they lie.
 
     Raises:
         ValueError: two folders are one, by a link: its images would count twice, under both names.
+
+    Examples:
+        >>> Path("ones").mkdir()
+        >>> _ = Path("ones/one.txt").write_text("one")
+        >>> [(name, size) for name, size, _ in files_of_folder(Path("ones"))]
+        [('one.txt', 3)]
     """
     seen: dict[str, str] = {}
     for place, inner, files in os.walk(folder, followlinks=True):

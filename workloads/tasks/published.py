@@ -51,7 +51,7 @@ def found_or_downloaded(
     elsewhere: list[Path],
     whole: Callable[[Path], bool],
     files: str,
-    download: Callable[[Path], Path],
+    download: Callable[[Path], Path] | None = None,
 ) -> Path:
     """The folder that has the files of a data set.
 
@@ -65,7 +65,7 @@ def found_or_downloaded(
         elsewhere: the system's places and the cache.
         whole: whether a folder has all files.
         files: what they are, for the sentence that says they are nowhere.
-        download: into the cache's folder; returns the folder with the files.
+        download: into the cache's folder; returns the folder with the files. None: there is no download.
 
     Raises:
         FileNotFoundError: the files are nowhere and could not be downloaded; says what to do.
@@ -86,7 +86,13 @@ def found_or_downloaded(
     for folder in candidates:
         if whole(folder):
             return folder
-    if data_dir is not None:
+    if download is None and data_dir is None:
+        where = ", ".join(map(str, candidates)) or "any folder: none is named"
+        raise FileNotFoundError(
+            f"no {name} data ({files}) in {where}; put the files into a folder called {name!r} and name the folder "
+            "above it with --data-dir or SCRATCHCARD_DATA"
+        )
+    if data_dir is not None or download is None:
         raise FileNotFoundError(
             f"no {name} data in {data_dir}: looked for {files} in {', '.join(map(str, candidates))}; put them into a "
             f"folder called {name!r} there, or leave out --data-dir"
