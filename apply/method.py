@@ -111,8 +111,8 @@ class Method(Settings):
         help="When scores are taken and the network trained in between: USS, UMS, ISS, IMS, ESS, EMS or RigL",
         example="ISS",
         choices=lambda: (REGIMES, "regimes"),
-        unset="the scorer's or the predictor's own: UMS for synflow and synflow_l2_data, ISS for movement "
-        "and magnitude_increase, else USS",
+        unset="the scorer's or the predictor's own: UMS for synflow and synflow_l2_data, ISS for criteria on "
+        "initial and trained weights such as movement, else USS",
     )
     initial: Literal["given", "signed", "saw", "saw_variance", "bimodal", "transplanted"] = setting(
         "given",

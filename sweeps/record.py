@@ -72,6 +72,7 @@ class _Method(_Part):
     update_steps: Count | None = None
     drop_fraction: Number | None = None
     update_share: Number | None = None
+    same_sign: bool | None = None
     initial: str | None = None
     initial_scorer: str | None = None
 

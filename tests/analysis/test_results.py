@@ -47,6 +47,7 @@ NAMES = [
         "update_steps",
         "drop_fraction",
         "update_share",
+        "same_sign",
     ),
     *("initial", "initial_scorer"),
     *("scoring_examples", "max_steps", "kept", "prunable", "effective_density", "test_accuracy", "test_loss"),
@@ -83,7 +84,7 @@ TYPES = (
     | dict.fromkeys(INTEGERS, "Int64")
     | dict.fromkeys(REALS, "float64")
     | {"seed": "int64", "kept": "int64", "prunable": "int64", "early_stopped": "boolean", "diverged": "boolean"}
-    | {"restack": "boolean"}
+    | {"restack": "boolean", "same_sign": "boolean"}
 )
 
 
