@@ -10,6 +10,7 @@ from scratchcard.regimes.iterative import IMS, ISS, Iterative
 from scratchcard.regimes.one_training import OneTraining
 from scratchcard.regimes.regime import Found, Regime
 from scratchcard.regimes.rigl import RigL
+from scratchcard.regimes.supermask import Supermask
 from scratchcard.regimes.upfront import UMS, USS, Upfront
 from scratchcard.registry import lookup, members
 from scratchcard.setting import Setting
@@ -23,6 +24,7 @@ REGIMES: dict[str, Callable[..., Regime]] = {
     "ESS": ESS,
     "EMS": EMS,
     "RigL": RigL,
+    "Supermask": Supermask,
 }
 
 
@@ -111,6 +113,7 @@ __all__ = [
     "OneTraining",
     "Regime",
     "RigL",
+    "Supermask",
     "Upfront",
     "default_told",
     "make_regime",

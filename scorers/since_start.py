@@ -58,7 +58,7 @@ class SinceStart(Settings, Scorer):
         raise ValueError(
             f"{self} compares weights with those before training, and here it has no weights of before: nothing was "
             "trained since, or another scorer's scores stand in for the weights; take a regime that trains in between "
-            "(ISS, IMS, ESS, EMS or RigL), or a criterion on the weights as they are, such as magnitude"
+            "(ISS, IMS, ESS, EMS, RigL or Supermask), or a criterion on the weights as they are, such as magnitude"
         )
 
     def from_start(self, network: nn.Module, done: Callable[[], float]) -> Scorer:

@@ -73,6 +73,8 @@ class _Method(_Part):
     drop_fraction: Number | None = None
     update_share: Number | None = None
     same_sign: bool | None = None
+    masks: Count | None = None
+    thresholds: list[Number] | None = None
     initial: str | None = None
     initial_scorer: str | None = None
 
