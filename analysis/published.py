@@ -116,6 +116,8 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
     figures = pd.concat([published(name) for name in ACCURACIES], ignore_index=True).drop(columns="label")
     stacked = frame["on"].isna() | frame["restack"].fillna(value=False).astype(bool)
     plain = stacked & (frame["schedule"] == "exponential") & (frame["scope"] == "global") & (frame["rewind_step"] == 0)
+    for name, usual in (("same_sign", False), ("kept_weights", "rewound")):  # runs of earlier releases lack them
+        plain &= frame[name].fillna(usual) == usual if name in frame else True
     dense = frame["density"] == 1.0
     ours = frame[dense | plain][[*SETTINGS, "label"]].astype({"density": "float64"})
     ours.loc[ours["density"] == 1.0, ["scorer", "on", "regime"]] = None

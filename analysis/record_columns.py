@@ -73,7 +73,7 @@ COLUMNS = (
         "search_weight_decay settle look_every pace update_steps drop_fraction update_share same_sign "
         "masks thresholds",
     ),
-    *_columns(_METHOD, "initial initial_scorer"),
+    *_columns(_METHOD, "initial initial_scorer kept_weights kept_signs"),
     *_columns(f"{_WORKLOAD}recipe.", "scoring_examples max_steps"),
     *_columns("", "kept! prunable! effective_density test_accuracy! test_loss metric test_metrics"),
     *_columns("training.", "validation_accuracy validation_loss"),

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from torch import nn
 
 from scratchcard.apply.bill import passes
+from scratchcard.apply.kept_weights import acted_on
 from scratchcard.apply.method import Method
 from scratchcard.apply.ticket_workload import check_unchanged
 from scratchcard.apply.training_summary import finite, history, training_summary
@@ -86,6 +87,16 @@ def find_ticket(
         scorer = method.make_scorer(density, seed, shared)
         preparation = spent(device) - begin
         found = regime.find(workload, scorer, density, seed, session, network=network, data_seed=data_seed)
+        if method.kept_weights != "rewound":
+            acted = acted_on(
+                found.start,
+                found.mask,
+                method.kept_weights,
+                signs=method.kept_signs,
+                workload=workload,
+                seed=seed,
+            )
+            found = dataclasses.replace(found, start=acted)
     provenance = {
         "workload": described,
         "network_code": code,

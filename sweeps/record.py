@@ -77,6 +77,8 @@ class _Method(_Part):
     thresholds: list[Number] | None = None
     initial: str | None = None
     initial_scorer: str | None = None
+    kept_weights: str | None = None
+    kept_signs: bool | None = None
 
 
 class _Configuration(_Part):

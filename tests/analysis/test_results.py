@@ -51,7 +51,7 @@ NAMES = [
         "masks",
         "thresholds",
     ),
-    *("initial", "initial_scorer"),
+    *("initial", "initial_scorer", "kept_weights", "kept_signs"),
     *("scoring_examples", "max_steps", "kept", "prunable", "effective_density", "test_accuracy", "test_loss"),
     *("metric", "test_metrics"),
     *("validation_accuracy", "validation_loss", "pruning_seconds", "passes", "training_seconds", "wall_seconds"),
@@ -87,7 +87,7 @@ TYPES = (
     | dict.fromkeys(INTEGERS, "Int64")
     | dict.fromkeys(REALS, "float64")
     | {"seed": "int64", "kept": "int64", "prunable": "int64", "early_stopped": "boolean", "diverged": "boolean"}
-    | {"restack": "boolean", "same_sign": "boolean"}
+    | {"restack": "boolean", "same_sign": "boolean", "kept_signs": "boolean"}
 )
 
 
