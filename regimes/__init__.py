@@ -7,6 +7,7 @@ from typing import Any
 
 from scratchcard.regimes.early import EMS, ESS, Early
 from scratchcard.regimes.iterative import IMS, ISS, Iterative
+from scratchcard.regimes.learned_mask import BernoulliMask, EdgePopup, LearnedMask
 from scratchcard.regimes.one_training import OneTraining
 from scratchcard.regimes.regime import Found, Regime
 from scratchcard.regimes.rigl import RigL
@@ -25,6 +26,8 @@ REGIMES: dict[str, Callable[..., Regime]] = {
     "EMS": EMS,
     "RigL": RigL,
     "Supermask": Supermask,
+    "EdgePopup": EdgePopup,
+    "BernoulliMask": BernoulliMask,
 }
 
 
@@ -107,9 +110,12 @@ __all__ = [
     "REGIMES",
     "UMS",
     "USS",
+    "BernoulliMask",
     "Early",
+    "EdgePopup",
     "Found",
     "Iterative",
+    "LearnedMask",
     "OneTraining",
     "Regime",
     "RigL",

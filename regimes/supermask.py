@@ -186,14 +186,14 @@ class Supermask(Regime):
         from scratchcard.workloads.task import Split
 
         task = asked.workload.task
-        split, how = task.validation, {"statistics": self.statistics}
-        evaluator = MasksAtOnce(asked.network, split, task.objective, **how)  # type: ignore[arg-type]
+        split, how = task.validation, self.statistics
+        evaluator = MasksAtOnce(asked.network, split, task.objective, statistics=how)
         examples = EPOCH * len(task.train) // self.most_masks(most)
         if evaluator.reuses or examples >= len(split):
             return evaluator
         order = torch.randperm(len(split), generator=torch.Generator().manual_seed(asked.seed))[: max(1, examples)]
         few = Split(rows(split.inputs, order), split.targets[order.to(split.targets.device)])
-        return MasksAtOnce(asked.network, few, task.objective, reuse=False, **how)  # type: ignore[arg-type]
+        return MasksAtOnce(asked.network, few, task.objective, statistics=how, reuse=False)
 
     def most_masks(self, most: int) -> int:
         """How many masks are evaluated at most, where so many weights may be kept.

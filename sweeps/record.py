@@ -75,6 +75,7 @@ class _Method(_Part):
     same_sign: bool | None = None
     masks: Count | None = None
     thresholds: list[Number] | None = None
+    mask_rate: Number | None = None
     initial: str | None = None
     initial_scorer: str | None = None
     kept_weights: str | None = None

@@ -50,6 +50,7 @@ NAMES = [
         "same_sign",
         "masks",
         "thresholds",
+        "mask_rate",
     ),
     *("initial", "initial_scorer", "kept_weights", "kept_signs"),
     *("scoring_examples", "max_steps", "kept", "prunable", "effective_density", "test_accuracy", "test_loss"),
@@ -78,7 +79,7 @@ INTEGERS = {
 }
 REALS = {
     *("search_learning_rate", "search_rise", "search_stride", "search_weight_decay", "settle"),
-    *("pace", "drop_fraction", "update_share"),
+    *("pace", "drop_fraction", "update_share", "mask_rate"),
     *("density", "towards", "effective_density", "test_accuracy", "test_loss", "validation_accuracy"),
     *("validation_loss", "pruning_seconds", "passes", "training_seconds", "wall_seconds"),
 }

@@ -169,6 +169,21 @@ class _Given(nn.Module):
         return self.value
 
 
+class _Calls:
+    """Which layers were called in a pass, and with what.
+
+    Attributes:
+        seen: names and inputs, in order.
+    """
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, Tensor | None]] = []
+
+    def noting(self, name: str) -> Any:
+        """A hook that notes the calls of one layer."""
+        return lambda _, given: self.seen.append((name, given[0].detach().clone() if given else None))
+
+
 class _First:
     """The first layer of a perceptron, in whose place its outputs stand.
 
@@ -185,37 +200,24 @@ class _First:
     @classmethod
     def of(cls, network: nn.Module, split: Split) -> _First | None:
         """The layer that has the flattened inputs, if every prunable weight is a linear layer's and a trial agrees."""
-        inputs = split.inputs
-        owners = {f"{place}.weight": module for place, module in network.named_modules() if type(module) is nn.Linear}
-        if not isinstance(inputs, Tensor) or not inputs.is_floating_point() or set(prunable(network)) - set(owners):
+        weights, inputs = prunable(network), split.inputs
+        layers = {f"{place}.weight": module for place, module in network.named_modules() if type(module) is nn.Linear}
+        if not isinstance(inputs, Tensor) or not inputs.is_floating_point() or set(weights) - set(layers):
             return None
-        few = inputs[:16]
-        calls: list[tuple[str, Tensor]] = []
-        hooks = [
-            module.register_forward_pre_hook(
-                lambda _, given, name=name: calls.append((name, given[0].detach().clone())) if given else None  # type: ignore[misc]
-            )
-            for name, module in owners.items()
-        ]
+        few, calls = inputs[:16], _Calls()
+        hooks = [module.register_forward_pre_hook(calls.noting(name)) for name, module in layers.items()]
         try:
             expected = forward(network, few)
         finally:
             for hook in hooks:
                 hook.remove()
-        found = [name for name, given in calls if given.shape == few.flatten(1).shape and given.equal(few.flatten(1))]
-        once = [name for name, _ in calls]
-        if len(found) != 1 or once.count(found[0]) != 1 or found[0] not in prunable(network) or "." not in found[0]:
+        names = [name for name, given in calls.seen if given is not None and given.equal(few.flatten(1))]
+        uses = list(network.named_parameters(remove_duplicate=False))
+        if len(names) != 1 or [name for name, _ in calls.seen].count(names[0]) != 1 or names[0] not in weights:
             return None
-        place = found[0].removesuffix(".weight")
-        if (
-            sum(
-                parameter is owners[found[0]].weight
-                for _, parameter in network.named_parameters(remove_duplicate=False)
-            )
-            != 1
-        ):
+        if sum(parameter is weights[names[0]] for _, parameter in uses) != 1:
             return None
-        first = cls(network, place, owners[found[0]])  # type: ignore[arg-type]
+        first = cls(network, names[0].removesuffix(".weight"), layers[names[0]])
         try:
             products = torch.mm(first._layer.weight, first.columns(few))
             same = torch.allclose(first.outputs(network, few, products), expected, rtol=1e-4, atol=1e-5)
@@ -225,7 +227,8 @@ class _First:
 
     def columns(self, inputs: Any) -> Tensor:
         """The inputs as columns `(in, n)`, in the network's dtype."""
-        return inputs.flatten(1).to(self._layer.weight.dtype).T.contiguous()
+        columns: Tensor = inputs.flatten(1).to(self._layer.weight.dtype).T.contiguous()
+        return columns
 
     def outputs(self, network: nn.Module, inputs: Any, products: Tensor) -> Tensor:
         """The network's outputs where its first layer multiplies as given `(out, n)`."""
