@@ -26,7 +26,7 @@ def coarse_to_fine(evaluate: Try, most: int, at_once: int) -> dict[int, Evaluate
         ...     return [Evaluated(0.0, {"accuracy": 1 - abs(count - 37) / 100}, 1) for count in counts]
         >>> found = coarse_to_fine(peak, 100, at_once=4)
         >>> list(found)[:4], best_of(found), len(found)
-        ([25, 50, 75, 100], 37, 15)
+        ([25, 50, 75, 100], 37, 12)
     """
     found: dict[int, Evaluated] = {}
     low, high = 0, most

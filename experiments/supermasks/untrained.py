@@ -6,47 +6,64 @@ import argparse
 from typing import Any
 
 from experiments.markdown import markdown_table
-from experiments.supermasks.workload import STEP_SECONDS, session, told, workload
+from experiments.supermasks.workload import session, told, workload
 from scratchcard.analysis.statistics import interval
 from scratchcard.apply.method import Method
 from scratchcard.apply.pipeline import evaluate_ticket, find_ticket
 from scratchcard.artefacts.files import written_beside
 
-DENSITIES = (0.99, 0.5, 0.2, 0.1, 0.05, 0.02)
+DENSITIES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
 SIGNED: dict[str, Any] = {"kept_weights": "constant", "kept_signs": True}
 """Kept weights of one size, their signs as they are."""
+SEED_SECONDS = 35.0
+"""Of the table before training, a seed, one core."""
+LEARNED_SECONDS = 0.006
+"""Of a step of a learned mask, one core."""
 
 
-def methods(search_steps: int) -> list[Method]:
-    """Before training, predicted (plain, with the stored ticket's signs, with its weights), learned, and supermasks."""
-    upfront = [Method(name) for name in ("random", "magnitude", "snip")] + [Method("synflow_l2_data")]
+def before_training() -> list[Method]:
+    """Criteria before training, and predicted: plain, with the stored ticket's signs, with its weights."""
+    upfront = [Method(name) for name in ("random", "magnitude", "snip", "synflow_l2_data")]
     predicted = [
         Method.of("predicted", predictor="default", initial=initial, **action)
         for initial in ("given", "signed")
         for action in ({}, SIGNED)
     ]
-    predicted.append(Method.of("transplanted", predictor="default", initial="transplanted"))
+    return [*upfront, *predicted, Method.of("transplanted", predictor="default", initial="transplanted")]
+
+
+def after_training(search_steps: int) -> list[Method]:
+    """Supermasks by the threshold, and learned masks."""
     words: dict[str, Any] = {"search_steps": search_steps}
     learned = [
         Method.of("random", regime=regime, initial=initial, **words)
         for regime in ("EdgePopup", "BernoulliMask")
         for initial in ("given", "constant", "scaled_kaiming")
     ]
-    supermasks = [Method.of("magnitude", regime="Supermask", **words, **action) for action in ({}, SIGNED)]
-    return [*upfront, *predicted, *supermasks, *learned]
+    return [*(Method.of("magnitude", regime="Supermask", **words, **action) for action in ({}, SIGNED)), *learned]
 
 
-def untrained(options: argparse.Namespace) -> None:
-    """Print and write the table."""
-    tried = methods(options.search_steps)
+def predicted(options: argparse.Namespace) -> None:
+    """Print and write the table of what prunes before training; the shipped tickets are of seeds 0 to 4."""
+    tried = before_training()
     if options.dry_run:
-        long = STEP_SECONDS * 1.6 * options.search_steps
-        searches = 6 * len(DENSITIES) + 1  # learned masks of every density; one dense training
-        told(
-            len(options.seeds) * (searches * long + len(tried) * len(DENSITIES) * 3),
-            f"untrained, {len(options.seeds)} seeds",
-        )
+        told(len(options.seeds) * SEED_SECONDS, f"predicted, {len(options.seeds)} seeds")
         return
+    _table("predicted", tried, options)
+
+
+def learned(options: argparse.Namespace) -> None:
+    """Print and write the table of what trains a network, or a mask."""
+    tried = after_training(options.search_steps)
+    if options.dry_run:
+        searches = 6 * len(DENSITIES) + 1  # learned masks of every density; one dense training
+        seconds = len(options.seeds) * (searches * LEARNED_SECONDS * options.search_steps + 60)
+        told(seconds, f"learned, {len(options.seeds)} seeds")
+        return
+    _table("learned", tried, options)
+
+
+def _table(name: str, tried: list[Method], options: argparse.Namespace) -> None:
     where, done = workload(options, "lenet_300_100"), session(options)
     rows: list[list[object]] = []
     for method in tried:
@@ -67,5 +84,5 @@ def untrained(options: argparse.Namespace) -> None:
     text = f"Test accuracy of the untrained network under a mask, %, {where.name}, {len(options.seeds)} seeds\n\n"
     text += markdown_table(head, rows)
     print(f"\n{text}")
-    with written_beside(options.results / "untrained.md") as beside:
+    with written_beside(options.results / f"{name}.md") as beside:
         beside.write_text(f"{text}\n")
