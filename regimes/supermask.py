@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from scratchcard.regimes.cuts import Cuts, of_same_sign
 from scratchcard.regimes.one_training import MOST_STEPS, search_changes, search_setting
 from scratchcard.regimes.regime import Found, Regime, Search
-from scratchcard.regimes.thresholds import best_of, coarse_to_fine, counts_above
+from scratchcard.regimes.thresholds import best_of, coarse_to_fine, counts_above, most_tried, nothing
 from scratchcard.setting import SettingError, setting
 from scratchcard.settings import settings_of
 
@@ -45,8 +45,8 @@ class Supermask(Regime):
     Thresholds are searched over all values, coarse to fine: `masks` counts of kept weights at even distances, then
     again between the neighbours of the best, until it has none in between. Every value can be told apart, but accuracy
     is no smooth function of the threshold: the best of all values may lie elsewhere. Each mask is evaluated on all of
-    the validation split where products are reused (perceptrons: `MasksAtOnce.reuses`), else on as many examples, drawn
-    by the seed, as keep the whole search below a training epoch (three passes).
+    the validation split, or on as many of its examples, drawn by the seed, as keep the whole search below a training
+    epoch (three passes): on perceptrons whose first layer is the largest as a rule on all, see `MasksAtOnce`.
 
     Attributes:
         search_steps: training steps at most, "to satisfaction"; the recipe says how often it is evaluated, and its
@@ -145,26 +145,30 @@ class Supermask(Regime):
         begin = spent(session.device)
         looked = cuts.look(asked.density)
         load_state(network, start)
-        scores, total, counts = looked.scores, looked.mask.total, None
-        most = round(asked.density * total)
-        if self.thresholds:
-            counts = list(counts_above(scores, self.thresholds, looked.mask.excluded, most))
-        evaluator = self._evaluator(asked, most if counts is None else len(counts))
+        scores, total, most = looked.scores, looked.mask.total, round(asked.density * looked.mask.total)
+        counts = counts_above(scores, self.thresholds, looked.mask.excluded, most) if self.thresholds else []
+        evaluator = self._evaluator(asked, most_tried(most, self.masks) if not counts else (1, len(counts)))
+        lines: dict[int, dict[str, Any]] = {}
 
         def kept(count: int) -> Mask:
             how: dict[str, Any] = {"scope": self.scope, "exclude": asked.excluded, "floor": self.floor}
             return keep_top(scores, count / total, seed=asked.seed, **how)
 
         def evaluate(some: Sequence[int]) -> Sequence[Evaluated]:
-            return evaluator([kept(count) for count in some])
+            masks = [kept(count) for count in some]
+            found = [each if mask.kept else nothing(each) for mask, each in zip(masks, evaluator(masks), strict=True)]
+            lines.update(zip(some, map(_line, masks, found, [scores] * len(some)), strict=True))
+            return found
 
-        if counts is None:
-            tried = coarse_to_fine(evaluate, most, self.masks)
-        else:
+        if counts:
             tried = dict(zip(counts, evaluate(counts), strict=True))
+        else:
+            least = sum(min(self.floor, tensor.numel()) for tensor in looked.mask.counted.values())
+            tried = coarse_to_fine(evaluate, most, self.masks, max(1, least))
         best = best_of(tried)
         mask = kept(best).to("cpu")
         cuts.keep(looked._replace(mask=mask, by_lot=by_lot(scores, mask, scope=self.scope)))
+        told: dict[str, Any] = {name: [lines[count][name] for count in sorted(lines)] for name in lines[best]}
         entry = {
             "density": 1.0,
             "steps": record.steps,
@@ -173,11 +177,11 @@ class Supermask(Regime):
             "validation_loss": record.best_validation_loss,
             "validation_accuracy": record.best_validation_metric,
             "seconds": record.seconds + spent(session.device) - begin,
-            "masks": _told(tried, best, scores, asked.excluded),
+            "masks": told | {"examples": tried[best].examples, "best": sorted(lines).index(best)},
         }
         return cuts.found((mask.density,), start, [entry])
 
-    def _evaluator(self, asked: Search, most: int) -> MasksAtOnce:
+    def _evaluator(self, asked: Search, most: tuple[int, int]) -> MasksAtOnce:
         """Of all of the validation split, or of as many examples as keep the search below a training epoch."""
         import torch
 
@@ -188,45 +192,18 @@ class Supermask(Regime):
         task = asked.workload.task
         split, how = task.validation, self.statistics
         evaluator = MasksAtOnce(asked.network, split, task.objective, statistics=how)
-        examples = EPOCH * len(task.train) // self.most_masks(most)
-        if evaluator.reuses or examples >= len(split):
+        examples = int(EPOCH * len(task.train) / evaluator.passes(*most))
+        if examples >= len(split):
             return evaluator
         order = torch.randperm(len(split), generator=torch.Generator().manual_seed(asked.seed))[: max(1, examples)]
         few = Split(rows(split.inputs, order), split.targets[order.to(split.targets.device)])
-        return MasksAtOnce(asked.network, few, task.objective, statistics=how, reuse=False)
-
-    def most_masks(self, most: int) -> int:
-        """How many masks are evaluated at most, where so many weights may be kept.
-
-        >>> Supermask().most_masks(266_200), Supermask(thresholds=(0.0, 0.1)).most_masks(2)
-        (160, 2)
-        """
-        if self.thresholds:
-            return most
-        stages, width = 1, float(most)
-        while width > self.masks:  # each stage leaves two of its gaps
-            width, stages = 2 * math.ceil(width / self.masks), stages + 1
-        return min(most, stages * self.masks)
+        return MasksAtOnce(asked.network, few, task.objective, statistics=how)
 
 
-def _told(
-    tried: Mapping[int, Evaluated], best: int, scores: Scores, excluded: frozenset[str]
-) -> dict[str, list[Any] | int]:
-    """What was tried, by count ascending, as plain JSON: the lowest score that each mask keeps, metric and loss."""
-    import torch
-
-    live = [tensor.reshape(-1) for name, tensor in scores.tensors.items() if name not in excluded]
-    ordered = torch.cat([tensor.double() for tensor in live]).sort(descending=True).values
-    counts = sorted(tried)
-    return {
-        "kept": counts,
-        "threshold": [float(ordered[count - 1]) for count in counts],
-        "metric": [_number(tried[count].metric) for count in counts],
-        "loss": [_number(tried[count].loss) for count in counts],
-        "examples": tried[best].examples,
-        "best": counts.index(best),
-    }
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _line(mask: Mask, found: Evaluated, scores: Scores) -> dict[str, Any]:
+    """What is told of a mask, as plain JSON: how much it keeps, its lowest score, metric and loss."""
+    live = [scores.tensors[name][kept.to(scores.tensors[name].device)] for name, kept in mask.counted.items()]
+    threshold = min((float(values.min()) for values in live if values.numel()), default=None)
+    numbers = {"metric": found.metric, "loss": found.loss}
+    told = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+    return {"kept": mask.kept, "threshold": threshold} | told

@@ -14,11 +14,12 @@ from torch import nn
 from scratchcard.apply.method import Method
 from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, train_ticket
 from scratchcard.artefacts.store import Store
+from scratchcard.clock import counted_reads
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.scores import Scores
 from scratchcard.regimes import ISS, Supermask
-from scratchcard.regimes.thresholds import best_of, coarse_to_fine, counts_above
+from scratchcard.regimes.thresholds import best_of, coarse_to_fine, counts_above, most_tried
 from scratchcard.scorers import make_scorer
 from scratchcard.workloads.engines.evaluator import Evaluated
 from scratchcard.workloads.engines.training import evaluate, train
@@ -59,7 +60,7 @@ def test_given_thresholds_by_hand(workload: Workload) -> None:
 
 
 def test_the_ticket_is_untrained_and_as_good_as_was_said(workload: Workload) -> None:
-    method = Method.of("magnitude", regime="Supermask", masks=8)
+    method = Method.of("magnitude", regime="Supermask", thresholds=(0.01, 0.03, 0.05))
     ticket = find_ticket(workload, method, 0.99, seed=2)
     told = ticket.provenance["rounds"][0]["masks"]  # type: ignore[index,call-overload]
     accuracy = evaluate_ticket(ticket, workload, "validation", trained=False).accuracy
@@ -72,7 +73,7 @@ def test_the_ticket_is_untrained_and_as_good_as_was_said(workload: Workload) -> 
     trained, _ = train_ticket(ticket, workload, seed=2)
     assert trained.trained is not None
     assert not any(trained.trained[name][~kept].any() for name, kept in ticket.mask.tensors.items())
-    assert method.label == "magnitude, Supermask, masks 8"
+    assert Method.of("magnitude", regime="Supermask", masks=8).label == "magnitude, Supermask, masks 8"
 
 
 @pytest.mark.parametrize("density", [0.5, 0.05, 0.001])
@@ -89,6 +90,11 @@ def test_any_scorer_and_setting_of_masks_goes(workload: Workload) -> None:
     assert bool(found.mask.tensors["1.weight"].all())
     assert all(int(kept.sum()) >= 20 for kept in found.mask.counted.values())
     assert min(found.scores.flat()) >= 0  # nothing is reflected
+    told = found.training[0]["masks"]
+    assert found.mask.kept == told["kept"][told["best"]]
+    assert min(told["kept"]) >= 40
+    thin = Supermask(masks=4, scope="layer").find(workload, scorer, 0.0002, 0)  # some counts leave a layer nothing
+    assert thin.mask.kept > 0
     for name in ("movement", "small_init_small_final"):
         assert Supermask(masks=4).find(workload, make_scorer(name), 0.5, 0).mask.kept > 0
 
@@ -146,6 +152,18 @@ def test_other_networks_are_evaluated_on_what_an_epoch_allows() -> None:
     assert all(torch.equal(found.start[name], tensor) for name, tensor in workload.build(0).state_dict().items())
 
 
+def test_perceptrons_whose_first_layer_is_small_are_held_to_an_epoch_too() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 40), nn.ReLU(), nn.Linear(40, 200), nn.ReLU(), nn.Linear(200, 10)
+    )
+    workload = Workload(network, load_task("digits"), RECIPE.changed(max_steps=40))
+    with counted_reads() as reads:
+        told = Supermask().find(workload, make_scorer("magnitude"), 0.99, seed=0).training[0]["masks"]
+    assert told["examples"] < len(workload.task.validation)
+    assert reads.examples < 3 * len(workload.task.train)
+
+
 def test_a_training_that_diverged_at_once_says_so() -> None:
     task = Task.of(torch.randn(60, 4) * 1e18, torch.arange(60) % 2)
     workload = Workload(
@@ -170,7 +188,7 @@ def test_a_single_peak_is_found_exactly(most: int, at_once: int) -> None:
     assert len(calls) == len(set(calls)) == len(found)
     assert min(calls) >= 1
     assert max(calls) == most
-    assert len(found) <= Supermask(masks=at_once).most_masks(most)
+    assert len(found) <= most_tried(most, at_once)[1]
 
 
 def test_numbers_that_are_none_never_win() -> None:
@@ -181,6 +199,6 @@ def test_numbers_that_are_none_never_win() -> None:
 
 def test_thresholds_of_the_study() -> None:
     scores = Scores({"a": torch.tensor([-0.2, 0.05]), "b": torch.tensor([0.3])}, "by hand")
-    assert counts_above(scores, [0.1], frozenset(), 3) == {1: 0.1}
-    assert counts_above(scores, [-1.0, 0.0, 0.01, 0.3], frozenset({"b"}), 2) == {1: 0.01, 2: -1.0}
-    assert counts_above(scores, [-1.0, 0.0], frozenset(), 2) == {2: 0.0}
+    assert counts_above(scores, [0.1], frozenset(), 3) == [1]
+    assert counts_above(scores, [-1.0, 0.0, 0.01, 0.3], frozenset({"b"}), 2) == [1, 2]
+    assert counts_above(scores, [-1.0, 0.0], frozenset(), 2) == [2]

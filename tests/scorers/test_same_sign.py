@@ -68,7 +68,9 @@ def test_magnitude_becomes_the_signed_size_and_zero_has_no_sign() -> None:
     network, batch = case("mlp")
     start = turned(network)
     with torch.no_grad():
-        network[0].weight[0, 0] = 0.0
+        network[0].weight[0, 0] = start[0].weight[0, 0] = 0.0
+    lots = SameSign.of(make_scorer("random"), start)(network, batch, cross_entropy)
+    assert float(lots.tensors["0.weight"][0, 0]) < 0
     found = SameSign.of(make_scorer("magnitude"), start)(network, batch, cross_entropy).tensors
     for name, weight in prunable(network).items():
         assert torch.equal(found[name], start.get_parameter(name).sign() * weight)
