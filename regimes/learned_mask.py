@@ -48,7 +48,7 @@ class LearnedMask(Regime):
     """
 
     trains: ClassVar[bool] = True
-    keeps = "nothing"
+    keeps = "initial scores"
 
     search_steps: int = setting(
         2000, help="Training steps of the mask", example=1000, low=1, high=MOST_STEPS, label=", {} steps"

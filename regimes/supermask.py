@@ -65,7 +65,7 @@ class Supermask(Regime):
 
     trains: ClassVar[bool] = True
     chooses: ClassVar[bool] = True
-    keeps = "the training"
+    keeps = "finished trainings"
 
     search_steps: int | None = setting(
         None,
