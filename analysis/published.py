@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 ACCURACIES = ("composite_pruning_mnist", "saw_dense_training", "cifar10_pruning_at_init")
 """Those whose rows can stand beside a run of ours."""
-PUBLISHED = dict.fromkeys((*ACCURACIES, "meta_model_metrics"))
+PUBLISHED = dict.fromkeys((*ACCURACIES, "meta_model_metrics", "supermasks"))
 REGIMES = {"random": "USS", "magnitude": "USS", "snip": "USS", "grasp": "USS", "synflow": "UMS"}
 """`published` as a regime: that of the scorer's own paper."""
 INITIAL = {"kaiming_normal": "given", "bimodal": "bimodal"}
@@ -54,6 +54,9 @@ def published(name: str) -> pd.DataFrame:
     `meta_model_metrics` (predictors of the score of SynFlow in IMS, Lutz & Manai 2022): table, family, r2_train,
     r2_test, mse_train, mse_test.
 
+    `supermasks` (networks under a mask before training, Zhou et al. 2019; dense ones before and after, of a study):
+    table, task, network (missing where the source's is not told), trained, test_accuracy, plus_minus.
+
     Raises:
         ValueError: unknown name.
 
@@ -73,6 +76,13 @@ def published(name: str) -> pd.DataFrame:
     if name == "meta_model_metrics":
         facts["family"] = facts["predictor"].map(FAMILIES)
         first = ["table", "family", "r2_train", "r2_test", "mse_train", "mse_test"]
+        return facts[[*first, "citation", "runs", "settings"]]
+    if name == "supermasks":
+        facts = facts.assign(
+            test_accuracy=(facts["test_accuracy_percent"] / 100).round(12),
+            plus_minus=(facts["plus_minus_percent"] / 100).round(12),
+        )
+        first = ["table", "task", "network", "trained", "test_accuracy", "plus_minus"]
         return facts[[*first, "citation", "runs", "settings"]]
     # Divided as decimal text would be: 91.86 gives 0.9186.
     facts["test_accuracy"] = (facts["test_accuracy_percent"] / 100).round(12)
@@ -118,6 +128,8 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
     figures = pd.concat([published(name) for name in ACCURACIES], ignore_index=True).drop(columns="label")
     stacked = frame["on"].isna() | frame["restack"].fillna(value=False).astype(bool)
     plain = stacked & (frame["schedule"] == "exponential") & (frame["scope"] == "global") & (frame["rewind_step"] == 0)
+    for name, usual in (("same_sign", False), ("kept_weights", "rewound")):  # runs of earlier releases lack them
+        plain &= frame[name].fillna(usual) == usual if name in frame else True
     dense = frame["density"] == 1.0
     for name, value in RECIPE.items():
         if name in frame:

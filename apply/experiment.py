@@ -34,6 +34,9 @@ class Experiment:
         seed: of the initial weights, the scoring batch, ties and the data order.
         dtype: precision.
 
+    Raises:
+        ValueError: density 1 for a regime that chooses its density: a run at 1 is the dense network.
+
     Examples:
         >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
         >>> run = Experiment(workload, sc.Method("snip"), density=0.05, seed=0)
@@ -46,6 +49,14 @@ class Experiment:
     density: float
     seed: int
     dtype: torch.dtype = torch.float32
+
+    def __post_init__(self) -> None:
+        regime = self.method.make_regime()
+        if self.density >= 1 and regime.chooses:
+            raise ValueError(
+                f"a run at density 1 is the dense network, and {regime.name} chooses its density below the one that is "
+                "asked for; ask for 0.99"
+            )
 
     def describe(self) -> dict[str, Any]:
         """The whole configuration as plain JSON."""

@@ -28,15 +28,6 @@ OF_PREDICTOR = {
     "transplanted_layers": "Random weights, as many of each layer as that stored ticket has.",
 }
 """Scorers that read a predictor or its stored tickets, and what they are."""
-INITIAL = {
-    "given": "As built.",
-    "signed": "As given, with the signs of the stored ticket that the predictor lays into the network, if any.",
-    "saw": "The scores of the initial scorer, scaled to [-1, 1].",
-    "saw_variance": "The scores of the initial scorer, scaled to the weights' variance.",
-    "bimodal": "Signs at random, sizes around one value.",
-    "transplanted": "The stored ticket's own weights.",
-}
-"""Initial weights, and what they are."""
 _SCORERS = ("scorer", "on", "initial_scorer")
 FIXED = "synflow_l2_data"
 """The scorer where none is named: the best fixed criterion; nothing is fitted for it, and it serves every network that
@@ -75,10 +66,9 @@ class Method(Settings):
         predictor: the bundle's folder, or the name of one that is shipped, for these.
         regime: a name (the regime with its defaults), or a regime with its settings, `UMS(rounds=16)`. None: what the
             scorer or the predictor wants. Once made, a method holds the regime itself.
-        initial: `given`, or `saw`, `saw_variance` (weights from the scores of `initial_scorer`), or `bimodal`;
-            `signed`: as given, with the signs of the stored ticket that the predictor lays into the network (as given
-            where it has none); `transplanted`: the stored ticket's own weights.
+        initial: a name of `INITIAL`; `signed` is as given where the predictor has no ticket to lay.
         initial_scorer: for `saw` and `saw_variance`.
+        kept_weights, kept_signs: mask-1 actions, see `apply.kept_weights`.
         restack: stacked scoring in several rounds: the first scorer scores anew in every round, as in the source of the
             idea, not once at the start.
         predictor_name: the predictor's name in tables; None takes its family.
@@ -108,16 +98,20 @@ class Method(Settings):
     )
     regime: str | Regime | None = setting(
         None,
-        help="When scores are taken and the network trained in between: USS, UMS, ISS, IMS, ESS, EMS or RigL",
+        help="When scores are taken and the network trained in between: USS, UMS, ISS, IMS, ESS, EMS, RigL, Supermask, "
+        "EdgePopup or BernoulliMask",
         example="ISS",
         choices=lambda: (REGIMES, "regimes"),
-        unset="the scorer's or the predictor's own: UMS for synflow and synflow_l2_data, ISS for movement "
-        "and magnitude_increase, else USS",
+        unset="the scorer's or the predictor's own: UMS for synflow and synflow_l2_data, ISS for criteria on "
+        "initial and trained weights such as movement, else USS",
     )
-    initial: Literal["given", "signed", "saw", "saw_variance", "bimodal", "transplanted"] = setting(
+    initial: Literal[
+        "given", "signed", "saw", "saw_variance", "bimodal", "constant", "scaled_kaiming", "transplanted"
+    ] = setting(
         "given",
         help="Initial weights: as built; with the signs, or the weights, of the predictor's stored ticket (signed, "
-        "transplanted); a scorer's scores, scaled to [-1, 1] (saw) or keeping variance (saw_variance); bi-modal",
+        "transplanted); a scorer's scores, scaled to [-1, 1] (saw) or keeping variance (saw_variance); bi-modal; one "
+        "size for a layer (constant); Kaiming-normal, scaled by the density (scaled_kaiming)",
         example="signed",
     )
     initial_scorer: str | Scorer | None = setting(
@@ -126,6 +120,10 @@ class Method(Settings):
     restack: bool = setting(
         False, help="Stacks in several rounds: the first scorer scores anew in every round", example=True
     )
+    kept_weights: Literal["rewound", "constant", "reinitialised", "reshuffled"] = setting(
+        "rewound", help="What becomes of kept weights before the ticket is trained", example="constant"
+    )
+    kept_signs: bool = setting(False, help="They keep their initial signs; else constants have any", example=True)
     predictor_name: str | None = setting(None, help="The predictor's name in tables", unset="its family")
     predictor_identity: str | None = setting(None, help="Digest of what the predictor is fitted from", unset="its own")
 
@@ -150,6 +148,8 @@ class Method(Settings):
                 "initial weights 'saw' and 'saw_variance' need an initial scorer, the others take none; got "
                 f"initial={self.initial!r} with initial_scorer={self.initial_scorer!r}"
             )
+        if self.kept_signs and self.kept_weights == "rewound":
+            raise SettingError("kept_signs is for kept weights that change, and they are rewound", "kept_signs")
         if (self.predictor_name or self.predictor_identity) and self.predictor is None:
             raise ValueError("a predictor's name or identity was given without a predictor")
         regime = self._wanted() if self.regime is None else self.regime
@@ -221,7 +221,8 @@ class Method(Settings):
         names = [scorer_name(name) for name in (self.scorer, self.on) if name]
         text = " on ".join(own or name if name == PREDICTED else name for name in names)
         text += " every round" if self.restack else ""
-        return ", ".join(filter(None, (text, self.make_regime().label, self.start_label)))
+        kept = "" if self.kept_weights == "rewound" else f"kept {self.kept_weights}{' by sign' * self.kept_signs}"
+        return ", ".join(filter(None, (text, self.make_regime().label, self.start_label, kept)))
 
     @property
     def start_label(self) -> str:

@@ -11,7 +11,7 @@ from torch import nn
 
 from scratchcard.apply.method import OF_PREDICTOR, PREDICTED, Method
 from scratchcard.apply.predicted import PredictedScorer
-from scratchcard.apply.saw import bimodal, scores_as_weights
+from scratchcard.apply.saw import bimodal, scaled_kaiming, scores_as_weights, signed_constant
 from scratchcard.apply.shipped import load_tickets, opened, shipped
 from scratchcard.apply.stacked import StackedScorer
 from scratchcard.apply.ticket_library import TicketLibrary, Transplanted, put_signs, put_values
@@ -60,6 +60,10 @@ def initial_network(
     whole = {name: weights[name].detach().clone() for name in method.make_regime().left_out(network)}
     if method.initial == "bimodal":
         bimodal(network, generator=torch.Generator().manual_seed(seed))
+    elif method.initial == "constant":
+        signed_constant(network)
+    elif method.initial == "scaled_kaiming":
+        scaled_kaiming(network, density, generator=torch.Generator().manual_seed(seed))
     elif method.initial == "transplanted":
         put_values(network, _tickets(method).alike(network, density))
     elif method.initial == "signed":

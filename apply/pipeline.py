@@ -9,6 +9,7 @@ from typing import Any, Literal
 from torch import nn
 
 from scratchcard.apply.bill import passes
+from scratchcard.apply.kept_weights import acted_on
 from scratchcard.apply.method import Method
 from scratchcard.apply.ticket_workload import check_unchanged
 from scratchcard.apply.training_summary import finite, history, training_summary
@@ -87,9 +88,12 @@ def find_ticket(
         preparation = spent(device) - begin
         how: dict[str, Any] = {"network": network, "copied": regime.trains, "data_seed": data_seed}
         found = regime.find(workload, scorer, density, seed, session, **how)
-    mask, start, training, seconds = found.mask, dict(found.start), found.training, found.seconds
-    criterion, seen = found.scores.criterion, {"only_zeros": zeros(found.scores, mask), "by_lot": found.by_lot}
-    del scorer, found  # the checks need the memory
+        mask, start, training, seconds = found.mask, dict(found.start), found.training, found.seconds
+        criterion, seen = found.scores.criterion, {"only_zeros": zeros(found.scores, mask), "by_lot": found.by_lot}
+        del scorer, found  # the checks need the memory
+        if method.kept_weights != "rewound":
+            acts: dict[str, Any] = {"signs": method.kept_signs, "workload": workload, "seed": seed}
+            start = acted_on(start, mask, method.kept_weights, **acts)
     provenance = {
         "workload": described,
         "network_code": code,

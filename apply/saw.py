@@ -53,6 +53,43 @@ def scores_as_weights(network: nn.Module, scores: Scores, *, scale: Scale = "uni
             weight.copy_(weight.sign() * value.to(weight.dtype))
 
 
+def signed_constant(network: nn.Module) -> None:
+    """Set every prunable weight to `sign(w) sqrt(mean w²)` of its layer, in place; zeros stay.
+
+    Of Kaiming-normal weights that is `± sqrt(2 / fan_in)` but for chance, the signed Kaiming constant of Ramanujan et
+    al. 2020 (arXiv 1911.13299); Zhou et al. 2019 (arXiv 1905.01067) have it too.
+
+    Examples:
+        >>> network = nn.Linear(2, 1)
+        >>> network.weight.data = torch.tensor([[-1.0, 7.0]])
+        >>> signed_constant(network)
+        >>> network.weight.data
+        tensor([[-5.,  5.]])
+    """
+    with torch.no_grad():
+        for weight in prunable(network).values():
+            weight.copy_(weight.sign() * weight.double().square().mean().sqrt())
+
+
+def scaled_kaiming(network: nn.Module, density: float, *, generator: torch.Generator) -> None:
+    """Draw every prunable weight from `N(0, 2 / (density fan_in))`, in place.
+
+    Where each unit keeps that share of its inputs, outputs then have the variance that Kaiming's weights give the whole
+    network (Ramanujan et al. 2020, arXiv 1911.13299: scaled Kaiming normal).
+
+    Examples:
+        >>> network = nn.Linear(800, 100)
+        >>> scaled_kaiming(network, 0.25, generator=torch.Generator().manual_seed(0))
+        >>> round(float(network.weight.detach().std()), 2)  # sqrt(2 / 200)
+        0.1
+    """
+    with torch.no_grad():
+        for weight in prunable(network).values():
+            drawn: dict[str, Any] = {"generator": generator, "device": generator.device, "dtype": torch.float64}
+            deviation = (2.0 / (density * max(1, weight[0].numel()))) ** 0.5
+            weight.copy_(torch.randn(tuple(weight.shape), **drawn) * deviation)
+
+
 def bimodal(network: nn.Module, *, generator: torch.Generator, share: float = 0.9) -> None:
     """Draw every prunable weight from two normals at `+m` and `-m`, in place, with Kaiming's variance.
 

@@ -32,7 +32,6 @@ from scratchcard.apply.pipeline import evaluate_ticket, find_ticket, train_ticke
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
-from scratchcard.pruning.state import copy_state
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.scorers.scorer import Batch, Loss, Scorer
 from scratchcard.workers.pool import open_pool, ordered
@@ -81,7 +80,8 @@ def variant(name: str, ticket: Ticket, workload: Workload, seed: int, session: S
     if name == "shuffled in each layer":
         return dataclasses.replace(ticket, mask=shuffled(ticket.mask, seed))
     if name == "weights drawn anew":
-        return dataclasses.replace(ticket, initial=copy_state(workload.build(seed + 10_000)))
+        method = dataclasses.replace(within(PASSES, workload), kept_weights="reinitialised")
+        return find_ticket(workload, method, DENSITY, seed, session, check=False)
     if name == "inverted scores":
         method = within(PASSES, workload)
         regime, scorer = method.make_regime(), Inverted(method.make_scorer(DENSITY, seed))

@@ -7,9 +7,11 @@ from typing import Any
 
 from scratchcard.regimes.early import EMS, ESS, Early
 from scratchcard.regimes.iterative import IMS, ISS, Iterative
+from scratchcard.regimes.learned_mask import BernoulliMask, EdgePopup, LearnedMask
 from scratchcard.regimes.one_training import OneTraining
 from scratchcard.regimes.regime import Found, Regime
 from scratchcard.regimes.rigl import RigL
+from scratchcard.regimes.supermask import Supermask
 from scratchcard.regimes.upfront import UMS, USS, Upfront
 from scratchcard.registry import lookup, members
 from scratchcard.setting import Setting
@@ -23,6 +25,9 @@ REGIMES: dict[str, Callable[..., Regime]] = {
     "ESS": ESS,
     "EMS": EMS,
     "RigL": RigL,
+    "Supermask": Supermask,
+    "EdgePopup": EdgePopup,
+    "BernoulliMask": BernoulliMask,
 }
 
 
@@ -83,7 +88,7 @@ def default_told(declared: Mapping[str, Setting]) -> str | None:
 
     Examples:
         >>> default_told(regime_settings()["rounds"]), default_told(regime_settings()["scope"])
-        ('10 for ISS and IMS, 100 for UMS, 20 for EMS', 'global, erk for RigL')
+        ('10 for ISS and IMS, 100 for UMS, 20 for EMS', 'global, erk for RigL, layer for EdgePopup')
         >>> default_told(regime_settings()["towards"]) is None
         True
     """
@@ -105,12 +110,16 @@ __all__ = [
     "REGIMES",
     "UMS",
     "USS",
+    "BernoulliMask",
     "Early",
+    "EdgePopup",
     "Found",
     "Iterative",
+    "LearnedMask",
     "OneTraining",
     "Regime",
     "RigL",
+    "Supermask",
     "Upfront",
     "default_told",
     "make_regime",

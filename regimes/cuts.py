@@ -40,6 +40,10 @@ class Cuts:
         self._regime, self._asked, self._scorings = regime, asked, scorings
         self._done = 0.0
         self._scorer = check_scorer(asked.scorer).from_start(asked.network, lambda: self._done)
+        if getattr(regime, "same_sign", False):
+            from scratchcard.scorers.same_sign import SameSign
+
+            self._scorer = SameSign.of(self._scorer, asked.network)
         self._last: Pruned | None = None
         self._survived: dict[str, Tensor] = {}
 
@@ -111,6 +115,21 @@ def to_step() -> Any:
         example=100,
         low=0,
         label=", rewind {}",
+    )
+
+
+def of_same_sign(default: bool = False) -> Any:
+    """The setting of whether weights that training has turned round are the first to go; see `scorers.same_sign`.
+
+    Examples:
+        >>> of_same_sign().default
+        False
+    """
+    return setting(
+        default,
+        help="Weights whose sign is not that of their initial value go first",
+        example=not default,
+        label=", any sign" if default else ", same sign",
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from scratchcard.pruning.schedules import MOST_ROUNDS
 from scratchcard.regimes.course import Course
-from scratchcard.regimes.cuts import Cuts, on_the_way, to_step, way
+from scratchcard.regimes.cuts import Cuts, of_same_sign, on_the_way, to_step, way
 from scratchcard.regimes.one_training import END, OneTraining
 from scratchcard.regimes.regime import Found, Search
 from scratchcard.regimes.upfront import by_schedule, in_rounds
@@ -58,6 +58,7 @@ class Early(OneTraining):
     first = _FIRST
 
     rewind_step: int = to_step()
+    same_sign: bool = of_same_sign()
 
     @property
     def rewinds(self) -> bool:

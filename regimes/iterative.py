@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from scratchcard.pruning.schedules import MOST_ROUNDS, SCHEDULES
-from scratchcard.regimes.cuts import Cuts, on_the_way, to_step, way
+from scratchcard.regimes.cuts import Cuts, of_same_sign, on_the_way, to_step, way
 from scratchcard.regimes.regime import Found, Regime, Search
 from scratchcard.regimes.upfront import by_schedule, in_rounds
 from scratchcard.registry import lookup
@@ -55,6 +55,7 @@ class Iterative(Regime):
         unset="as many as at the end",
         label=", {} steps a round",
     )
+    same_sign: bool = of_same_sign()
 
     @property
     def scorings(self) -> int:

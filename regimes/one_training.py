@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from scratchcard.regimes.regime import Regime, Search
 from scratchcard.setting import SettingError, setting
@@ -19,6 +19,46 @@ LEAST_SHARPNESS = 25.0
 until it trains, and at a rate that fits the beginning it never does."""
 END = "the weights at the end of the search"
 """What tickets start from that are not rewound."""
+
+
+_OWN: dict[str, dict[str, Any]] = {
+    "search_learning_rate": {
+        "help": "Of the search's training, from its beginning",
+        "example": 0.2,
+        "above": 0,
+        "label": ", rate {:g}",
+    },
+    "search_optimizer": {
+        "help": "Of the search's training, without momentum",
+        "example": "sgd",
+        "label": " by {}",
+    },
+    "search_batch_size": {"help": "Of the search's training", "example": 32, "low": 1, "label": ", batches of {}"},
+    "search_weight_decay": {"help": "Of the search's training", "example": 0.003, "low": 0, "label": ", decay {:g}"},
+}
+
+
+def search_setting(name: str) -> Any:
+    """A setting of a search's own training, for a regime that has it; where it is None, the recipe's holds.
+
+    Examples:
+        >>> search_setting("search_batch_size").default is None
+        True
+    """
+    return setting(None, unset="the recipe's", **_OWN[name])
+
+
+def search_changes(regime: Regime) -> dict[str, Any]:
+    """What a search's own settings change of a recipe, but for the rate: another optimiser has no momentum.
+
+    Examples:
+        >>> from scratchcard.regimes import EMS
+        >>> search_changes(EMS(search_optimizer="sgd", search_batch_size=32))
+        {'optimizer': 'sgd', 'batch_size': 32, 'momentum': 0.0, 'nesterov': False}
+    """
+    own = {name: getattr(regime, f"search_{name}") for name in ("optimizer", "batch_size", "weight_decay")}
+    own = {name: value for name, value in own.items() if value is not None}
+    return own | ({"momentum": 0.0, "nesterov": False} if "optimizer" in own else {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +97,7 @@ class OneTraining(Regime):
     search_steps: int = setting(
         2000, help="Training steps of the search", example=1000, low=1, high=MOST_STEPS, label=", {} steps"
     )
-    search_learning_rate: float | None = setting(
-        None,
-        help="Of the search's training, from its beginning",
-        example=0.2,
-        above=0,
-        unset="the recipe's",
-        label=", rate {:g}",
-    )
+    search_learning_rate: float | None = search_setting("search_learning_rate")
     search_rise: float = setting(
         1.0,
         help="By how much the search's rate rises until its end",
@@ -80,29 +113,9 @@ class OneTraining(Regime):
         above=0,
         label=", stride {:g}",
     )
-    search_optimizer: Literal["sgd", "adam", "adamw"] | None = setting(
-        None,
-        help="Of the search's training, without momentum",
-        example="sgd",
-        unset="the recipe's",
-        label=" by {}",
-    )
-    search_batch_size: int | None = setting(
-        None,
-        help="Of the search's training",
-        example=32,
-        low=1,
-        unset="the recipe's",
-        label=", batches of {}",
-    )
-    search_weight_decay: float | None = setting(
-        None,
-        help="Of the search's training",
-        example=0.003,
-        low=0,
-        unset="the recipe's",
-        label=", decay {:g}",
-    )
+    search_optimizer: Literal["sgd", "adam", "adamw"] | None = search_setting("search_optimizer")
+    search_batch_size: int | None = search_setting("search_batch_size")
+    search_weight_decay: float | None = search_setting("search_weight_decay")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -135,8 +148,5 @@ class OneTraining(Regime):
     def recipe(self, recipe: Recipe, rate: float, share: float = 0.0) -> Recipe:
         """How the search trains after a share of its steps, for tickets that are trained by `recipe`."""
         rate *= self.search_rise**share
-        own = {name: getattr(self, f"search_{name}") for name in ("optimizer", "batch_size", "weight_decay")}
-        own = {name: value for name, value in own.items() if value is not None}
-        if self.search_optimizer is not None:
-            own |= {"momentum": 0.0, "nesterov": False}
+        own = search_changes(self)
         return recipe.changed(learning_rate=rate, learning_rate_schedule="constant", warmup_steps=0, **own)

@@ -111,6 +111,7 @@ class Regime(Settings, ABC):
 
     Attributes:
         trains: whether the network is trained between rounds.
+        chooses: whether the density asked for is the most that may be kept, and the mask's own is its choice.
         keeps: what of a search is kept in a store, in words.
         named: whether labels name it.
         first: how the regime was described when the first tables were recorded, which `identity` keeps: a name, and the
@@ -133,6 +134,7 @@ class Regime(Settings, ABC):
     """
 
     trains: ClassVar[bool] = False
+    chooses: ClassVar[bool] = False
     keeps: ClassVar[str] = "finished rounds"
     named: ClassVar[bool] = True
     first: ClassVar[tuple[str, Mapping[str, Any]]] = ("", {})
@@ -223,11 +225,7 @@ class Regime(Settings, ABC):
         return False
 
     def check(self, recipe: Recipe, density: float) -> None:
-        """Refuse what the regime cannot do with a recipe or at a density.
-
-        Raises:
-            ValueError: one sentence.
-        """
+        """Refuse what the regime cannot do with a recipe or at a density, by a ValueError."""
         check_density(density)
 
     def find(

@@ -12,6 +12,13 @@ from scratchcard.scorers.gauss_newton import GaussNewton
 from scratchcard.scorers.grasp import GraSP, GraSPAbs
 from scratchcard.scorers.magnitude import Magnitude
 from scratchcard.scorers.magnitude_increase import MagnitudeIncrease
+from scratchcard.scorers.mask_criteria import (
+    LargeInit,
+    LargeInitLargeFinal,
+    SmallFinal,
+    SmallInit,
+    SmallInitSmallFinal,
+)
 from scratchcard.scorers.movement import Movement
 from scratchcard.scorers.prospr import ProsPr
 from scratchcard.scorers.random import Random
@@ -33,6 +40,11 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
     "synflow_l2_data": SynFlowL2Data,
     "movement": Movement,
     "magnitude_increase": MagnitudeIncrease,
+    "small_final": SmallFinal,
+    "large_init": LargeInit,
+    "small_init": SmallInit,
+    "large_init_large_final": LargeInitLargeFinal,
+    "small_init_small_final": SmallInitSmallFinal,
 }
 
 
@@ -97,6 +109,8 @@ __all__ = [
     "GaussNewton",
     "GraSP",
     "GraSPAbs",
+    "LargeInit",
+    "LargeInitLargeFinal",
     "Loss",
     "Magnitude",
     "MagnitudeIncrease",
@@ -105,6 +119,9 @@ __all__ = [
     "ProsPr",
     "Random",
     "Scorer",
+    "SmallFinal",
+    "SmallInit",
+    "SmallInitSmallFinal",
     "SynFlow",
     "SynFlowL2Data",
     "known_as",

@@ -19,7 +19,6 @@ from scratchcard.scorers.scorer import (
     at_least_single,
     check_mask,
     hand_over,
-    without_pruned,
 )
 from scratchcard.settings import Settings
 
@@ -48,7 +47,7 @@ class SinceStart(Settings, Scorer):
 
     @abstractmethod
     def score(self, weight: Tensor, start: Tensor) -> Tensor:
-        """The scores of one parameter, from its weights now and at the start, float32 at least, of the same shape."""
+        """The scores of one parameter's kept weights `(k,)`, from them now and at the start, float32 at least."""
 
     def __call__(self, network: nn.Module, batch: Batch, loss: Loss, *, mask: Mask | None = None) -> Scores:
         """Refuses: it was not shown the start of a search.
@@ -59,7 +58,7 @@ class SinceStart(Settings, Scorer):
         raise ValueError(
             f"{self} compares weights with those before training, and here it has no weights of before: nothing was "
             "trained since, or another scorer's scores stand in for the weights; take a regime that trains in between "
-            "(ISS, IMS, ESS, EMS or RigL), or a criterion on the weights as they are, such as magnitude"
+            "(ISS, IMS, ESS, EMS, RigL or Supermask), or a criterion on the weights as they are, such as magnitude"
         )
 
     def from_start(self, network: nn.Module, done: Callable[[], float]) -> Scorer:
@@ -95,10 +94,18 @@ class Begun(Scorer):
         """
         weights = check_mask(network, mask)
         check_same_layout(weights, self.start, "the initial weights")
-        scores = {
-            name: self.criterion.score(
-                at_least_single(weight.detach()), at_least_single(self.start[name].to(weight.device))
-            )
-            for name, weight in weights.items()
-        }
-        return hand_over(without_pruned(scores, mask), mask, self)
+        scores = {}
+        for name, weight in weights.items():
+            kept = None if mask is None else mask.tensors[name].to(weight.device)
+            now, then = weight.detach(), self.start[name].to(weight.device)
+            found = self.criterion.score(*(at_least_single(_of(tensor, kept)) for tensor in (now, then)))
+            if kept is None:
+                scores[name] = found.reshape(weight.shape)
+            else:
+                scores[name] = found.new_zeros(weight.shape).masked_scatter_(kept, found)
+        return hand_over(scores, mask, self)
+
+
+def _of(tensor: Tensor, kept: Tensor | None) -> Tensor:
+    """The kept numbers of a tensor, as a vector."""
+    return tensor.reshape(-1) if kept is None else tensor[kept]

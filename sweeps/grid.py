@@ -166,7 +166,7 @@ def _expanded(path: Path, file: GridFile, workloads: Sequence[Workload], folder:
                 for density, seed in _points(file, spec):
                     with _said_of(f"{path}, the method {method.label!r}"):
                         method.make_regime().check(workload.recipe, density)
-                    run = Experiment(workload, method, density, seed)
+                        run = Experiment(workload, method, density, seed)
                     key: object = run.digest if density < 1 else (number, run.label, seed)
                     if _trains(run) < _trains(found.get(key)):  # nothing is to be found: no rounds are needed
                         found[key] = run

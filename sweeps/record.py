@@ -74,8 +74,14 @@ class _Method(_Part):
     update_steps: Count | None = None
     drop_fraction: Number | None = None
     update_share: Number | None = None
+    same_sign: bool | None = None
+    masks: Count | None = None
+    thresholds: list[Number] | None = None
+    mask_rate: Number | None = None
     initial: str | None = None
     initial_scorer: str | None = None
+    kept_weights: str | None = None
+    kept_signs: bool | None = None
 
 
 class _Configuration(_Part):

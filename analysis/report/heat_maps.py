@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 SETTINGS = (
     *("rounds", "shots", "schedule", "scope", "rewind_step", "towards", "search_steps", "search_learning_rate"),
     *("search_rise", "search_stride", "search_batch_size", "search_weight_decay", "settle", "look_every", "pace"),
-    *("update_steps", "drop_fraction", "update_share"),
+    *("update_steps", "drop_fraction", "update_share", "same_sign", "masks", "thresholds", "mask_rate"),
+    *("kept_weights", "kept_signs"),
     *("scoring_examples", "max_steps", "device"),
 )
 """What a map does not show of a method."""

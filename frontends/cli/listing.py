@@ -19,7 +19,7 @@ from scratchcard.workloads.named_options import options_of
 FAMILIES = registry.FAMILIES | {
     "formats": "scratchcard.pruning.export:FORMATS",
     "scopes": "scratchcard.pruning.scopes:SCOPES",
-    "initial": "scratchcard.apply.method:INITIAL",
+    "initial": "scratchcard.apply.initial:INITIAL",
     "shipped": "scratchcard.apply.shipped:SHIPPED",
     "features": "scratchcard.dataset_builder.features:FEATURES",
     "targets": "scratchcard.dataset_builder.targets:TARGETS",

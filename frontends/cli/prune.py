@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @opt.scorer_settings_option
 @opt.settings_options(Method, "on", "predictor", "regime")
 @opt.regime_options
-@opt.settings_options(Method, "initial", "initial_scorer", "restack")
+@opt.settings_options(Method, "initial", "initial_scorer", "restack", "kept_weights", "kept_signs")
 @click.option(
     "--rounds-dir",
     type=opt.PATH,

@@ -143,6 +143,22 @@ def test_every_file_is_named_and_every_name_has_a_file() -> None:
         published("saw_dense")
 
 
+def test_figures_of_untrained_networks_stand_by_themselves() -> None:
+    frame = published("supermasks").set_index(["task", "table", "trained"])["test_accuracy"]
+    assert frame["mnist", "supermasks", False] == 0.86
+    assert frame["cifar10", "supermasks", False] == 0.41
+    assert frame["mnist", "dense", True] == 0.977
+    assert "supermasks" not in ACCURACIES  # no trained ticket stands beside them
+
+
+@pytest.mark.parametrize(("name", "value"), [("same_sign", True), ("kept_weights", "constant")])
+def test_a_method_that_no_source_has_stands_beside_none(name: str, value: object) -> None:
+    assert len(beside(pd.DataFrame([ours()]))) > 0
+    usual = {"same_sign": None, "kept_weights": None}
+    assert len(beside(pd.DataFrame([ours(**usual)]))) == len(beside(pd.DataFrame([ours()])))
+    assert len(beside(pd.DataFrame([ours(**usual | {name: value})]))) == 0
+
+
 def ours(**changed: Any) -> dict[str, Any]:
     row = dict.fromkeys(SETTINGS) | {"task": "mnist", "network": "lenet_300_100", "density": 0.005, "scorer": "snip"}
     row |= {"regime": "USS", "initial": "given", "schedule": "exponential", "scope": "global", "rewind_step": 0}

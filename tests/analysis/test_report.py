@@ -282,6 +282,13 @@ def test_a_grid_without_runs_says_so(tmp_path: Path) -> None:
     assert "No run of the grid todo is finished." in page.text
 
 
+def test_a_grid_of_dense_networks_alone_has_a_page_beside_others(tmp_path: Path) -> None:
+    write_grid(tmp_path, "pruned", runs(BASELINES[:2], [0.1], SEEDS))
+    write_grid(tmp_path, "whole", runs([Method("magnitude")], [1.0], SEEDS))
+    page = Page(report(tmp_path, tmp_path / "report.html"))
+    assert "whole" in page.text
+
+
 def test_refusals(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must end in \.html"):
         report(folder, tmp_path / "report.pdf")

@@ -47,8 +47,12 @@ NAMES = [
         "update_steps",
         "drop_fraction",
         "update_share",
+        "same_sign",
+        "masks",
+        "thresholds",
+        "mask_rate",
     ),
-    *("initial", "initial_scorer"),
+    *("initial", "initial_scorer", "kept_weights", "kept_signs"),
     *("optimizer", "learning_rate", "scoring_examples", "max_steps"),
     *("kept", "prunable", "effective_density", "test_accuracy", "test_loss"),
     *("metric", "test_metrics"),
@@ -67,6 +71,7 @@ INTEGERS = {
     "search_batch_size",
     "look_every",
     "update_steps",
+    "masks",
     "scoring_examples",
     "max_steps",
     "steps",
@@ -75,7 +80,7 @@ INTEGERS = {
 }
 REALS = {
     *("search_learning_rate", "search_rise", "search_stride", "search_weight_decay", "settle"),
-    *("pace", "drop_fraction", "update_share", "learning_rate"),
+    *("pace", "drop_fraction", "update_share", "learning_rate", "mask_rate"),
     *("density", "towards", "effective_density", "test_accuracy", "test_loss", "validation_accuracy"),
     *("validation_loss", "pruning_seconds", "passes", "training_seconds", "wall_seconds"),
 }
@@ -84,7 +89,7 @@ TYPES = (
     | dict.fromkeys(INTEGERS, "Int64")
     | dict.fromkeys(REALS, "float64")
     | {"seed": "int64", "kept": "int64", "prunable": "int64", "early_stopped": "boolean", "diverged": "boolean"}
-    | {"restack": "boolean"}
+    | {"restack": "boolean", "same_sign": "boolean", "kept_signs": "boolean"}
 )
 
 

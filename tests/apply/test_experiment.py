@@ -152,3 +152,10 @@ def test_labels_are_short_and_tell_methods_apart() -> None:
         "magnitude, saw snip",
         "snip, IMS 10 x 3, cubic, scope layer, rewind 50",
     ]
+
+
+def test_a_regime_that_chooses_its_density_is_no_dense_network() -> None:
+    workload = Workload("lenet_300_100", load_task("digits"))
+    with pytest.raises(ValueError, match="Supermask chooses its density"):
+        Experiment(workload, Method("magnitude", regime="Supermask"), 1.0, seed=0)
+    assert Experiment(workload, Method("magnitude", regime="Supermask"), 0.99, seed=0).label == "magnitude, Supermask"

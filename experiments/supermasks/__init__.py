@@ -1,0 +1,1 @@
+"""Supermasks: what untrained networks reach under a mask, and the study's comparison with shrunk layers."""
