@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from scratchcard.apply.method import Method
-from scratchcard.apply.pipeline import find_ticket
+from scratchcard.apply.pipeline import OnFound, find_ticket
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.schedules import check_density
 from scratchcard.pruning.ticket import Ticket
@@ -26,6 +26,7 @@ def find_tickets(
     session: Session | None = None,
     *,
     data_seed: int | None = None,
+    on_found: OnFound | None = None,
 ) -> dict[float, Ticket]:
     """Tickets of several densities, the lowest first; what they have in common is trained once.
 
@@ -35,8 +36,8 @@ def find_tickets(
     each density.
 
     Args:
-        workload, method, seed, session, data_seed: as of `find_ticket`. Without a store in the session, trainings are
-            kept in a temporary folder until all tickets are found.
+        workload, method, seed, session, data_seed, on_found: as of `find_ticket`. Without a store in the session,
+            trainings are kept in a temporary folder until all tickets are found.
         densities: kept weights / prunable weights, each in (0, 1].
 
     Raises:
@@ -71,6 +72,6 @@ def find_tickets(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scratchcard-")))
             session = replace(session, store=Store(folder / "rounds", brief=True))
         return {
-            density: find_ticket(workload, method, density, seed, session, data_seed=data_seed)
+            density: find_ticket(workload, method, density, seed, session, data_seed=data_seed, on_found=on_found)
             for density in sorted(densities)
         }

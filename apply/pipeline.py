@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +36,9 @@ from scratchcard.workloads.session import Session
 from scratchcard.workloads.stored_training import train_once
 from scratchcard.workloads.workload import Workload
 
+OnFound = Callable[[float, Found], None]
+"""Called with a ticket's density and what the regime found, the scores among it, which a ticket does not keep."""
+
 
 def find_ticket(
     workload: Workload,
@@ -45,6 +49,7 @@ def find_ticket(
     *,
     data_seed: int | None = None,
     check: bool = True,
+    on_found: OnFound | None = None,
 ) -> Ticket:
     """Find a ticket of `workload`'s network at initialisation `seed`.
 
@@ -57,6 +62,7 @@ def find_ticket(
             second call goes on and other searches share them, and the seconds that they once took count as this one's.
         data_seed: of the data order in regimes that train.
         check: look at the ticket that was found, for `Ticket.check`; without it only the search is done.
+        on_found: is told what the regime found, its scores among it.
 
     Returns:
         The ticket: initial weights, mask and provenance; not yet trained.
@@ -88,6 +94,8 @@ def find_ticket(
         preparation = spent(device) - begin
         how: dict[str, Any] = {"network": network, "copied": regime.trains, "data_seed": data_seed}
         found = regime.find(workload, scorer, density, seed, session, **how)
+        if on_found is not None:
+            on_found(density, found)
         mask, start, training, seconds = found.mask, dict(found.start), found.training, found.seconds
         criterion, seen = found.scores.criterion, {"only_zeros": zeros(found.scores, mask), "by_lot": found.by_lot}
         del scorer, found  # the checks need the memory

@@ -1,15 +1,83 @@
-"""Whether a workload is the one that a ticket was found with."""
+"""The workload that a ticket was found with, and whether another is the same."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from scratchcard.pruning.network_code import network_code
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.setting import SettingError
+from scratchcard.workloads.named_workload import named_workload
+from scratchcard.workloads.networks.of_package import is_of_package
+from scratchcard.workloads.recipe import Recipe
+from scratchcard.workloads.tasks import check_task_name, is_of_files
 from scratchcard.workloads.workload import Workload
+
+
+def workload_of(
+    ticket: Ticket,
+    network: str | None = None,
+    task: str | None = None,
+    *,
+    recipe: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    data_dir: Path | None = None,
+    called: str = "the ticket",
+) -> Workload:
+    """The workload that a ticket says it is of. Code named inside a file is never imported.
+
+    Args:
+        ticket: that was found for a workload.
+        network, task: where it is of code or data of the user's own, their names.
+        recipe: a name, in place of the ticket's own recipe.
+        settings: of the recipe, in place of its own.
+        data_dir: see `load_task`.
+        called: what sentences call the ticket, such as its file.
+
+    Raises:
+        ValueError: the ticket does not say, its network or task is code that must be named, or it is of another.
+
+    Examples:
+        >>> ticket = sc.prune("lenet_300_100", "digits", density=0.1, method="magnitude")
+        >>> workload_of(ticket)
+        Workload(lenet_300_100 on digits)
+    """
+    described = ticket.provenance.get("workload")
+    if not isinstance(described, dict) or not all(isinstance(described.get(name), str) for name in ("network", "task")):
+        raise ValueError(
+            f"{called} does not say which workload it is of (the names of its network and task); make it with "
+            "`scratchcard prune`"
+        )
+    try:
+        recorded = Recipe.from_json(described.get("recipe"))
+    except ValueError as error:
+        raise ValueError(f"{called} holds a recipe that cannot be read: {error}") from error
+    given = {"network": network, "task": task}
+    named: dict[str, str] = {}
+    for what in ("network", "task"):
+        name = named[what] = given[what] or described[what]
+        theirs = is_of_files(name) if what == "task" else is_of_package(name)
+        if given[what] is not None or theirs:
+            continue
+        if ":" in name or f"{what}_state" in described:
+            own = name if ":" in name else "package.module:factory"
+            raise ValueError(
+                f"{called} is a ticket of the {what} {name!r}, which is code of your own: name it with --{what} {own}"
+            )
+        if what == "task":
+            try:
+                check_task_name(name)
+            except ValueError as error:
+                raise ValueError(f"{called}: {error}; data of your own is named with --task") from error
+    workload = named_workload(
+        named["network"], named["task"], recipe=recipe or recorded, settings=settings, data_dir=data_dir
+    )
+    check_belongs(ticket, workload)
+    return workload
 
 
 def check_belongs(ticket: Ticket, workload: Workload) -> None:

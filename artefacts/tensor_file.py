@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 import warnings
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from safetensors import SafetensorError, safe_open
 
@@ -71,8 +73,8 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], texts: Mappin
     return path
 
 
-def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and texts of a file, in memory of their own: the file may go away under its reader.
+def read_tensors(path: str | Path | bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and texts of a file, or of a file's bytes, in memory of their own: the file may go away.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -86,8 +88,14 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         >>> path = write_tensors("weights.safetensors", {"weight": torch.tensor([1.0, 2.0])}, {"found by": "hand"})
         >>> read_tensors(path)
         ({'weight': tensor([1., 2.])}, {'found by': 'hand'})
+        >>> read_tensors(path.read_bytes())[1]
+        {'found by': 'hand'}
     """
     try:
+        if isinstance(path, bytes):
+            tensors, texts = _of_bytes(path)
+            _check(path, texts)
+            return tensors, texts
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
             texts = dict(file.metadata() or {})
@@ -95,6 +103,14 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ValueError(str(error)) from error
     _check(path, texts)
     return tensors, texts
+
+
+def _of_bytes(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
+    from safetensors.torch import load
+
+    tensors = load(content)  # which has checked the header
+    head = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return {name: tensor.clone() for name, tensor in tensors.items()}, dict(head.get("__metadata__", {}))
 
 
 def read_texts(path: str | Path) -> dict[str, str]:
@@ -122,14 +138,15 @@ def read_texts(path: str | Path) -> dict[str, str]:
     return texts
 
 
-def _check(path: str | Path, texts: dict[str, str]) -> None:
+def _check(path: str | Path | bytes, texts: dict[str, str]) -> None:
     """Take the checksum out of the texts, and refuse a file that is not what it says."""
     written = texts.pop(CHECKSUM, None)
     if written is None and texts.get("version") != _BEFORE:
         raise ValueError("it has no checksum")
     if written is None:
+        what = "it" if isinstance(path, bytes) else path
         warnings.warn(
-            f"{path} has no checksum, so that damage to its numbers cannot be told; written again, it has one",
+            f"{what} has no checksum, so that damage to its numbers cannot be told; written again, it has one",
             UncheckedWarning,
             stacklevel=3,
         )
@@ -137,8 +154,8 @@ def _check(path: str | Path, texts: dict[str, str]) -> None:
         check_bytes(path, written)
 
 
-def check_bytes(path: str | Path, written: str) -> None:
-    """Refuse a file whose bytes are not those that its checksum says were written.
+def check_bytes(path: str | Path | bytes, written: str) -> None:
+    """Refuse a file, or a file's content, whose bytes are not those that its checksum says were written.
 
     Raises:
         ValueError: the checksum is another.
@@ -151,7 +168,7 @@ def check_bytes(path: str | Path, written: str) -> None:
             ...
         ValueError: its bytes are not those that were written: the checksum is another
     """
-    if written != _digest(Path(path), written)[0]:
+    if written != _digest(path, written)[0]:
         raise ValueError("its bytes are not those that were written: the checksum is another")
 
 
@@ -163,10 +180,10 @@ def _seal(path: Path) -> None:
         file.write(digest.encode())
 
 
-def _digest(path: Path, written: str) -> tuple[str, int]:
+def _digest(path: str | Path | bytes, written: str) -> tuple[str, int]:
     """sha256 of the file's bytes with zeros in place of the checksum `written` in it, and where that stands."""
     found, entry = hashlib.sha256(), f'"{CHECKSUM}":"'.encode()  # quotes within a text are escaped
-    with path.open("rb") as file:
+    with _opened(path) as file:
         size = file.read(8)
         head = file.read(int.from_bytes(size, "little"))  # safetensors has read it before: its size is bounded
         place = head.find(entry + written.encode()) + len(entry)
@@ -174,3 +191,7 @@ def _digest(path: Path, written: str) -> tuple[str, int]:
         while piece := file.read(1 << 20):
             found.update(piece)
     return found.hexdigest(), place + len(size)
+
+
+def _opened(path: str | Path | bytes) -> BinaryIO:
+    return io.BytesIO(path) if isinstance(path, bytes) else Path(path).open("rb")

@@ -38,6 +38,7 @@ MANIFEST = "manifest.json"
 ARRAYS = "model.safetensors"
 MANIFEST_LIMIT = 16_000_000
 REPLACED_SECONDS = 0.02
+_PARTS = Path("what was given")
 
 
 def save_bundle(predictor: Predictor, folder: str | Path) -> Path:
@@ -132,8 +133,12 @@ def is_bundle(folder: Path) -> bool:
     return True
 
 
-def load_bundle(folder: str | Path) -> Predictor:
-    """Read a bundle and check all of it.
+Parts = Mapping[str, bytes]
+"""The contents of a bundle's files by their names, in place of its folder."""
+
+
+def load_bundle(folder: str | Path | Parts) -> Predictor:
+    """Read a bundle, a folder or the contents of its files by name, and check all of it.
 
     Raises:
         FileNotFoundError: there is nothing at `folder`.
@@ -144,15 +149,21 @@ def load_bundle(folder: str | Path) -> Predictor:
         >>> from scratchcard.apply.shipped import shipped
         >>> load_bundle(shipped("policy")[0]).family
         'multishot'
+        >>> load_bundle({file.name: file.read_bytes() for file in shipped("policy")[0].glob("m*")}).family
+        'multishot'
     """
-    folder = Path(folder)
-    if not folder.exists():
-        raise FileNotFoundError(f"no predictor bundle at {folder}: expected a folder written by save_bundle")
-    try:
+    if isinstance(folder, Mapping):
         manifest, data = _whole(folder)
-    except ValueError:
-        time.sleep(REPLACED_SECONDS)  # it may be just being replaced
-        manifest, data = _whole(folder)
+        folder = _PARTS
+    else:
+        folder = Path(folder)
+        if not folder.exists():
+            raise FileNotFoundError(f"no predictor bundle at {folder}: expected a folder written by save_bundle")
+        try:
+            manifest, data = _whole(folder)
+        except ValueError:
+            time.sleep(REPLACED_SECONDS)  # it may be just being replaced
+            manifest, data = _whole(folder)
     try:
         family, objective, target = (_text(manifest, key) for key in ("family", "objective", "target"))
         lookup(PREDICTORS, "predictors", family)
@@ -164,9 +175,9 @@ def load_bundle(folder: str | Path) -> Predictor:
         raise ValueError(f"{folder} is no usable predictor bundle: {shortened(str(error), 300)}") from error
 
 
-def _whole(folder: Path) -> tuple[dict[str, Any], bytes]:
+def _whole(folder: Path | Parts) -> tuple[dict[str, Any], bytes]:
     """The manifest and the arrays' bytes, which belong together."""
-    manifest = read_manifest(folder)
+    manifest = _manifest(folder)
     data = _read(folder, ARRAYS, FILE_LIMIT)
     try:
         entry = manifest["files"][ARRAYS]
@@ -189,13 +200,16 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         >>> read_manifest(shipped("policy")[0])["family"]
         'multishot'
     """
-    folder = Path(folder)
+    return _manifest(Path(folder))
+
+
+def _manifest(folder: Path | Parts) -> dict[str, Any]:
     text = _read(folder, MANIFEST, MANIFEST_LIMIT)
     try:
         manifest = parse_object(text)
     except ValueError as error:
         raise ValueError(
-            f"{folder} is no usable predictor bundle: {MANIFEST} is not plain JSON ({shortened(str(error))})"
+            f"{_said(folder)} is no usable predictor bundle: {MANIFEST} is not plain JSON ({shortened(str(error))})"
         ) from error
     if manifest.get("format") != FORMAT:
         _refuse(folder, f"{MANIFEST} does not say {FORMAT!r}")
@@ -216,19 +230,25 @@ def _arrays(data: bytes) -> dict[str, np.ndarray]:
         raise ValueError(f"{ARRAYS} is damaged or no safetensors file ({shortened(str(error), 120)})") from error
 
 
-def _read(folder: Path, name: str, limit: int) -> bytes:
-    path = folder / name
-    if not path.is_file():
+def _read(folder: Path | Parts, name: str, limit: int) -> bytes:
+    if isinstance(folder, Mapping) and name in folder:
+        data = folder[name]
+    elif isinstance(folder, Mapping) or not (folder / name).is_file():
         _refuse(folder, f"{name} is missing; expected a folder that `scratchcard fit` wrote")
-    with path.open("rb") as file:
-        data = file.read(limit + 1)
+    else:
+        with (folder / name).open("rb") as file:
+            data = file.read(limit + 1)
     if len(data) > limit:
         _refuse(folder, f"{name} is larger than the {limit / 1e6:.0f} MB that it may have")
     return data
 
 
-def _refuse(folder: Path, reason: str) -> NoReturn:
-    raise ValueError(f"{folder} is no usable predictor bundle: {reason}")
+def _said(folder: Path | Parts) -> Path:
+    return _PARTS if isinstance(folder, Mapping) else folder
+
+
+def _refuse(folder: Path | Parts, reason: str) -> NoReturn:
+    raise ValueError(f"{_said(folder)} is no usable predictor bundle: {reason}")
 
 
 def _text(manifest: Mapping[str, Any], key: str) -> str:

@@ -173,8 +173,8 @@ class Ticket:
         return write_tensors(path, tensors, texts)
 
     @classmethod
-    def load(cls, path: str | Path) -> Ticket:
-        """Read a ticket that `save` wrote.
+    def load(cls, path: str | Path | bytes) -> Ticket:
+        """Read a ticket that `save` wrote, from its file or its file's bytes.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -183,11 +183,11 @@ class Ticket:
         Warns:
             UncheckedWarning: it was written before tickets had a checksum.
         """
-        path = Path(path)
-        if not path.is_file():
+        source, path = path, "the ticket" if isinstance(path, bytes) else Path(path)
+        if isinstance(path, Path) and not path.is_file():
             raise FileNotFoundError(f"no ticket at {path}: expected a .safetensors file that `scratchcard prune` wrote")
         try:
-            tensors, texts = read_tensors(path)
+            tensors, texts = read_tensors(source)
         except ValueError as error:
             raise ValueError(_damaged(path, error)) from error
         if texts.get("format") != FORMAT:
@@ -258,7 +258,7 @@ def _from_bits(bits: Tensor, shape: torch.Size, name: str) -> Tensor:
     return torch.from_numpy(np.unpackbits(bits.numpy(), count=size).astype(bool)).reshape(shape)
 
 
-def _damaged(path: Path, error: Exception) -> str:
+def _damaged(path: str | Path, error: Exception) -> str:
     why = shortened(str(error))
     return f"{path} is damaged or truncated ({why}); make the ticket again or restore the file from a copy"
 

@@ -47,8 +47,8 @@ def read_bytes(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Load the state in a file into `network`.
+def load_weights(network: nn.Module, path: Path | bytes) -> None:
+    """Load the state in a file, or in the bytes of a safetensors file, into `network`.
 
     `.pt` and `.pth` are read with `torch.load(weights_only=True)`, which runs no code; every other file must be
     safetensors. In a checkpoint (a dict of states, numbers, settings) the one state of plain tensors is taken. A
@@ -68,8 +68,12 @@ def load_weights(network: nn.Module, path: Path) -> None:
         >>> load_weights(network, Path("ones.pt"))
         >>> network(torch.tensor([[2.0, 3.0]]))
         tensor([[5.]], grad_fn=<AddmmBackward0>)
+        >>> from safetensors.torch import save
+        >>> load_weights(network, save({"weight": torch.zeros(1, 2), "bias": torch.ones(1)}))
+        >>> float(network.bias)
+        1.0
     """
-    content = read_bytes(path)
+    content, path = (path, Path("the bytes")) if isinstance(path, bytes) else (read_bytes(path), path)
     own = network.state_dict()
     state = _unwrapped(
         _of_torch(content, path) if path.suffix.lower() in _TORCH else _safetensors(content, path), own, path

@@ -214,7 +214,7 @@ def given_settings(kind: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """
     from scratchcard.regimes import regime_settings
 
-    words = _given(options, (*settings_of(kind), *regime_settings()))
+    words = given_of(options, (*settings_of(kind), *regime_settings()))
     if options["scorer_settings"]:
         from scratchcard.apply.method import FIXED, OF_PREDICTOR
         from scratchcard.registry import lookup
@@ -229,8 +229,12 @@ def given_settings(kind: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     return words
 
 
-def _given(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """The options that were given, of these names."""
+def given_of(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """The options that were given, of these names.
+
+    >>> given_of({"seed": 3, "rounds": None}, ["seed", "rounds"])
+    {'seed': 3}
+    """
     return {name: options[name] for name in names if options.get(name) is not None}
 
 
@@ -272,18 +276,20 @@ overwrite_option = click.option(
 )
 
 
-def make_workload(options: dict[str, Any], recipe: Recipe | None = None) -> Workload:
-    """The workload that the shared options describe; `recipe` holds defaults from elsewhere (a ticket).
+def make_workload(options: dict[str, Any]) -> Workload:
+    """The workload that the shared options describe.
 
     >>> workload = make_workload({"network": "lenet_300_100", "task": "digits", "max_steps": 100})
     >>> workload.task.name, workload.recipe.max_steps
     ('digits', 100)
     """
-    from scratchcard.workloads.recipes import make_recipe
-    from scratchcard.workloads.tasks import load_task
-    from scratchcard.workloads.workload import Workload
+    from scratchcard.workloads.named_workload import named_workload
 
-    named = make_recipe(options["recipe"]) if options.get("recipe") else recipe or Recipe()
-    recipe = named.changed(**_given(options, settings_of(Recipe)))
-    task = load_task(options["task"], options.get("data_dir"))
-    return Workload(options["network"], task, recipe, options.get("weights"))
+    return named_workload(
+        options["network"],
+        options["task"],
+        recipe=options.get("recipe"),
+        settings=given_of(options, settings_of(Recipe)),
+        data_dir=options.get("data_dir"),
+        weights=options.get("weights"),
+    )

@@ -12,6 +12,8 @@ from scratchcard.apply.method import Method
 from scratchcard.frontends.cli import options as opt
 from scratchcard.frontends.cli.recipe_options import recipe_options
 from scratchcard.frontends.cli.size import Densities, Size
+from scratchcard.settings import settings_of
+from scratchcard.workloads.recipe import Recipe
 
 if TYPE_CHECKING:
     from scratchcard.pruning.ticket import Ticket
@@ -80,8 +82,9 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **opti
     scratchcard prune --predictor predictor --scorer synflow --on predicted --regime UMS --density 0.02
     scratchcard prune --network my_package.nets:small_cnn --weights init.safetensors --task mnist --scorer grasp
     """
-    from scratchcard.apply.budget import USUAL, measured, within
+    from scratchcard.apply.budget import measured
     from scratchcard.apply.density_path import find_tickets
+    from scratchcard.apply.pruning_request import PruningRequest
     from scratchcard.artefacts.destination import check_destination
     from scratchcard.artefacts.store import Store
     from scratchcard.workloads.device import choose_device
@@ -96,16 +99,24 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **opti
     if rounds_dir is not None:
         check_destination(rounds_dir, "folder")
     device = choose_device(options["device"])
-    passes = options["passes"]
-    if passes is not None and options["scorer_settings"]:
-        raise ValueError("--passes chooses the method, and so does --set; give one of both")
     words = opt.given_settings(Method, options)
-    if passes is not None and words:
-        given = ", ".join(f"--{word.replace('_', '-')}" for word in words)
-        raise ValueError(f"--passes chooses the method, and so does {given}; give one of both")
-    workload = opt.make_workload(options)
-    chosen = bool(words) or bool(options["scorer_settings"])
-    method = Method.of(**words) if chosen else within(USUAL if passes is None else passes, workload)
+    if options["passes"] is not None and words:
+        given = ["--set"] if options["scorer_settings"] else [f"--{word.replace('_', '-')}" for word in words]
+        raise ValueError(f"--passes chooses the method, and so does {', '.join(given)}; give one of both")
+    request = PruningRequest(
+        options["network"],
+        options["task"],
+        densities,
+        seed,
+        options["passes"],
+        words,
+        options["recipe"],
+        opt.given_of(options, settings_of(Recipe)),
+        options["weights"],
+        options["data_dir"],
+    )
+    workload = request.make_workload()
+    method = request.make_method(workload)
     if options["recipe"] or options["batch_size"]:  # whoever asks for no recipe may train elsewhere
         check_batch_size(workload.task, workload.recipe)
     hidden = out.with_name(f".{out.name}.rounds")
@@ -131,7 +142,7 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **opti
         f"{_passes(told['passes'])} passes over the data"
         for told in results
     )
-    if not chosen:
+    if not words:
         results = [told | {"elsewhere": [found._asdict() for found in measured()]} for told in results]
         text = f"{text}\n{_elsewhere()}"
     opt.emit(results if several else results[0], options["as_json"], f"{text}{opt.took()}")
@@ -159,19 +170,10 @@ def _effective(density: float | None) -> str:
 
 def _told(ticket: Ticket, file: Path) -> dict[str, Any]:
     """What is said of a ticket; warns of what is odd about it."""
+    from scratchcard.apply.ticket_report import ticket_summary
+
     odd = ticket.check()
     told = [finding.text for finding in odd if finding.kind != "not_prunable"]  # of these a warning has told
     if told:
         opt.warn(f"{file}: {'; '.join(told)}")
-    known = ticket.provenance
-    return {
-        "ticket": str(file),
-        "method": known["label"],
-        "kept": ticket.mask.kept,
-        "prunable": ticket.mask.total,
-        "density": ticket.mask.density,
-        "effective_density": known["checks"]["effective_density"],
-        "checks": {finding.kind: finding.text for finding in odd},
-        "seconds": known["pruning_seconds"],
-        "passes": known["passes"],
-    }
+    return {"ticket": str(file)} | ticket_summary(ticket)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scratchcard.frontends.cli import options as opt
+from scratchcard.settings import settings_of
+from scratchcard.workloads.recipe import Recipe
 
 if TYPE_CHECKING:
     from scratchcard.pruning.ticket import Ticket
@@ -85,46 +87,20 @@ def check_has_weights(ticket: Ticket, path: Path, option: str, initial: bool) ->
 
 
 def workload_of(ticket: Ticket, path: Path, options: dict[str, Any]) -> Workload:
-    """The workload that a ticket says it is of. Code named inside a file is never imported.
-
-    Raises:
-        ValueError: the file does not say, its network or task is code that must be named, or the ticket is of another.
+    """The workload that a ticket says it is of; see `apply.ticket_workload`.
 
     >>> ticket = sc.prune("lenet_300_100", "digits", density=0.1, method="magnitude")
     >>> workload_of(ticket, Path("ticket.safetensors"), {"network": None, "task": None})
     Workload(lenet_300_100 on digits)
     """
-    from scratchcard.apply.ticket_workload import check_belongs
-    from scratchcard.workloads.networks.of_package import is_of_package
-    from scratchcard.workloads.recipe import Recipe
-    from scratchcard.workloads.tasks import check_task_name, is_of_files
+    from scratchcard.apply import ticket_workload
 
-    described = ticket.provenance.get("workload")
-    if not isinstance(described, dict) or not all(isinstance(described.get(name), str) for name in ("network", "task")):
-        raise ValueError(
-            f"{path} does not say which workload it is of (the names of its network and task); make it with "
-            "`scratchcard prune`"
-        )
-    try:
-        recipe = Recipe.from_json(described.get("recipe"))
-    except ValueError as error:
-        raise ValueError(f"{path} holds a recipe that cannot be read: {error}") from error
-    named = {}
-    for what in ("network", "task"):
-        name = named[what] = options[what] or described[what]
-        theirs = is_of_files(name) if what == "task" else is_of_package(name)
-        if options[what] is not None or theirs:
-            continue
-        if ":" in name or f"{what}_state" in described:
-            own = name if ":" in name else "package.module:factory"
-            raise ValueError(
-                f"{path} is a ticket of the {what} {name!r}, which is code of your own: name it with --{what} {own}"
-            )
-        if what == "task":
-            try:
-                check_task_name(name)
-            except ValueError as error:
-                raise ValueError(f"{path}: {error}; data of your own is named with --task") from error
-    workload = opt.make_workload(options | named, recipe)
-    check_belongs(ticket, workload)
-    return workload
+    return ticket_workload.workload_of(
+        ticket,
+        options["network"],
+        options["task"],
+        recipe=options.get("recipe"),
+        settings=opt.given_of(options, settings_of(Recipe)),
+        data_dir=options.get("data_dir"),
+        called=str(path),
+    )
