@@ -90,7 +90,7 @@ def predictor_digest(predictor: str) -> str:
         False
     """
     folder, tickets = opened(predictor)
-    digest = _predictor(str(folder)).digest
+    digest = predictor_of(str(folder)).digest
     return digest if tickets is None else sha256([f"{digest} {tickets.digest}"])
 
 
@@ -101,7 +101,7 @@ def _single(method: Method, wanted: str | Scorer, density: float, seed: int, sha
         return Transplanted(_tickets(method), density, wanted == "transplanted_layers", seed)
     folder, tickets = opened(str(method.predictor))
     source = str(method.predictor_name or method.predictor)
-    return _shared(PredictedScorer(_predictor(str(folder)), density, source, tickets), shared)
+    return _shared(PredictedScorer(predictor_of(str(folder)), density, source, tickets), shared)
 
 
 def _tickets(method: Method) -> TicketLibrary:
@@ -115,8 +115,13 @@ def _shared(scorer: Scorer, shared: Shared | None) -> Scorer:
     return scorer if shared is None else shared.of(scorer)
 
 
-def _predictor(folder: str) -> Predictor:
-    """The bundle's predictor, read and checked once as long as its manifest stays the same."""
+def predictor_of(folder: str) -> Predictor:
+    """The bundle's predictor, read and checked once as long as its manifest stays the same; errors as of `load_bundle`.
+
+    Examples:
+        >>> predictor_of(str(shipped("policy")[0])) is predictor_of(str(shipped("policy")[0]))
+        True
+    """
     return _load(folder, (Path(folder) / "manifest.json").read_bytes() if Path(folder).is_dir() else b"")
 
 

@@ -117,9 +117,11 @@ class PruningRequest:
         return within(passes, workload)
 
     def find(self, session: Session | None = None, on_found: OnFound | None = None) -> dict[float, Ticket]:
-        """The tickets by density; arguments and errors as of `find_tickets`."""
+        """The tickets by density; arguments and errors as of `find_tickets`. A store is used by regimes that train."""
         workload = self.make_workload()
         method = self.make_method(workload)
+        if session is not None and not method.make_regime().trains:
+            session = replace(session, store=None)
         found = find_tickets(workload, method, list(self.densities), self.seed, session, on_found=on_found)
         return found if self.task is not None else {density: _of_no_data(ticket) for density, ticket in found.items()}
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "train": ("tickets", "Train a ticket's kept weights."),
     "evaluate": ("tickets", "Loss and accuracy of a ticket."),
     "export": ("export", "Write a ticket's network for other tools."),
+    "serve": ("serve", "Serve predictors and pruning over HTTP."),
     "sweep": ("sweep", "Run a grid of experiments that a TOML file states."),
     "status": ("sweep", "How far a grid is."),
     "results": ("results", "Query and export the results of sweeps."),

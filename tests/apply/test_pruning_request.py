@@ -23,7 +23,7 @@ def test_without_a_task_the_mask_is_the_one_that_any_data_of_the_shape_gives(wor
     for name, kept in beside.mask.tensors.items():
         assert torch.equal(alone.mask.tensors[name], kept)
         assert torch.equal(alone.initial[name], beside.initial[name])
-    assert alone.check() == ()
+    assert "missing_classes" not in {finding.kind for finding in alone.check()}
     workload_of(alone, task="digits")  # it may be trained on any data of the shape
 
 

@@ -1,0 +1,124 @@
+"""Problems: every refusal is a document after RFC 9457, which also has the member `error` that V2 clients show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+
+from scratchcard.words import shortened
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class ProblemDocument(BaseModel):
+    """What a refusal holds.
+
+    Examples:
+        >>> ProblemDocument(**Problem(404, "there is no such job").document()).status
+        404
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    error: str
+
+
+class Problem(HTTPException):
+    """A request that is refused, in one sentence.
+
+    Examples:
+        >>> Problem(404, "there is no job 'a'").document()["title"]
+        'Not Found'
+    """
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> None:
+        super().__init__(status, detail, headers)
+        self.more = more
+
+    def document(self) -> dict[str, Any]:
+        """The problem document as plain JSON."""
+        title = HTTPStatus(self.status_code).phrase
+        told = {"type": "about:blank", "title": title, "status": self.status_code, "detail": self.detail}
+        return told | {"error": self.detail} | self.more
+
+    def response(self) -> Response:
+        """The problem as a response."""
+        content = json.dumps(self.document(), ensure_ascii=True)
+        return Response(content, self.status_code, self.headers, MEDIA_TYPE)
+
+
+def refused(status: int, error: Exception) -> Problem:
+    """The library's sentence as a problem.
+
+    Examples:
+        >>> refused(422, ValueError("the density is 2")).detail
+        'the density is 2'
+    """
+    return Problem(status, shortened(str(error), 600))
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For OpenAPI: these statuses are answered with problem documents.
+
+    Examples:
+        >>> list(documented(404)[404]["content"])
+        ['application/problem+json']
+    """
+    schema = {"$ref": "#/components/schemas/ProblemDocument"}
+    content = {MEDIA_TYPE: {"schema": schema}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
+def answer_with_problems(app: FastAPI) -> None:
+    """Let an application answer every error with a problem document.
+
+    Examples:
+        >>> app = FastAPI()
+        >>> answer_with_problems(app)
+        >>> HTTPException in app.exception_handlers
+        True
+    """
+
+    async def http(_: Request, error: Exception) -> Response:
+        if isinstance(error, Problem):
+            return error.response()
+        found = error if isinstance(error, HTTPException) else HTTPException(500)
+        return Problem(found.status_code, _plain(found), found.headers).response()
+
+    async def invalid(_: Request, error: Exception) -> Response:
+        found = error.errors() if isinstance(error, RequestValidationError) else []
+        first = [_said(each) for each in found[:10]]
+        status = 400 if any(each["type"] == "json_invalid" for each in found) else 422
+        return Problem(status, "; ".join(first[:3]) or "the request is not what is expected", errors=first).response()
+
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, invalid)
+
+
+def _plain(error: HTTPException) -> str:
+    said = {
+        404: "there is nothing at this address; /openapi.json lists what there is",
+        405: "this address has other methods",
+    }
+    return said.get(error.status_code, str(error.detail))
+
+
+def _said(error: Mapping[str, Any]) -> str:
+    place = ".".join(str(part) for part in error["loc"] if part != "body") or "the body"
+    if error["type"] == "missing":
+        return f"{shortened(place, 80)} is missing"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    came = shortened(str(error.get("input")), 80)
+    return f"{shortened(place, 80)} is {came}: {shortened(message)}"
