@@ -63,6 +63,7 @@ _FACE = {
     "apply.stacked": "StackedScorer",
     "apply.ticket_library": "TicketLibrary",
     "apply.prune": "evaluate export prune train",
+    "frontends.client": "Client",
     "apply.saw": "scores_as_weights bimodal",
 }
 """The names of the face by the module that has them."""

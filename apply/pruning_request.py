@@ -15,6 +15,7 @@ from scratchcard.apply.method import Method
 from scratchcard.apply.pipeline import OnFound
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.setting import SettingError
+from scratchcard.settings import settings_of
 from scratchcard.workloads.named_workload import named_workload
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.recipes import make_recipe
@@ -132,6 +133,30 @@ def _of_no_data(ticket: Ticket) -> Ticket:
     known["workload"] = {name: value for name, value in known["workload"].items() if name != "data_digest"}
     known["checks"] = {name: value for name, value in known["checks"].items() if name != "missing_classes"}
     return replace(ticket, provenance=known)
+
+
+def method_request(words: Mapping[str, Any]) -> dict[str, Any]:
+    """The words of `Method.of` as a service is asked: settings of scorer and regime apart from the method's own.
+
+    Raises:
+        ValueError: an object of Python where a service needs a name.
+
+    Examples:
+        >>> method_request({"scorer": {"name": "grasp", "temperature": 1.0}, "regime": "UMS", "rounds": 3})
+        {'scorer': 'grasp', 'scorer_settings': {'temperature': 1.0}, 'regime': 'UMS', 'regime_settings': {'rounds': 3}}
+    """
+    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    for name, value in words.items():
+        if not isinstance(value, str | int | float | tuple | list | Mapping | None):
+            raise ValueError(f"the {name} is {type(value).__name__}: name it, a service takes no objects of Python")
+        if name == "scorer" and isinstance(value, Mapping):
+            found |= {"scorer": value["name"], "scorer_settings": {n: v for n, v in value.items() if n != "name"}}
+        elif name in settings_of(Method):
+            found[name] = value
+        else:
+            settings[name] = list(value) if isinstance(value, tuple) else value
+    return found | ({"regime_settings": settings} if settings else {})
 
 
 def shape_task(shape: tuple[int, ...], outputs: int) -> Task:

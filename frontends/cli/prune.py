@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,10 @@ from scratchcard.settings import settings_of
 from scratchcard.workloads.recipe import Recipe
 
 if TYPE_CHECKING:
+    from scratchcard.apply.pruning_request import PruningRequest
     from scratchcard.pruning.ticket import Ticket
+
+Save = Callable[[Mapping[float, "Ticket"]], None]
 
 
 @click.command()
@@ -68,6 +72,11 @@ if TYPE_CHECKING:
     help="What scoring may take for its batch, e.g. 2GiB; a batch that needs more goes through the network in pieces. "
     "[default: 512MiB on a CPU, or half of what is free]",
 )
+@click.option(
+    "--server",
+    help="Find it on a service, e.g. http://127.0.0.1:8000; SCRATCHCARD_TOKEN holds the token. Files of weights and "
+    "data are uploaded, and --predictor names one there. [default: here]",
+)
 @recipe_options
 @opt.json_option
 def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **options: Any) -> None:
@@ -80,16 +89,12 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **opti
     scratchcard prune --task mnist --density 0.005 --passes 4
     scratchcard prune --task mnist --regime EMS --density 0.05,0.02,0.01,0.005
     scratchcard prune --predictor predictor --scorer synflow --on predicted --regime UMS --density 0.02
+    scratchcard prune --task mnist --density 0.02 --server http://127.0.0.1:8000
     scratchcard prune --network my_package.nets:small_cnn --weights init.safetensors --task mnist --scorer grasp
     """
     from scratchcard.apply.budget import measured
-    from scratchcard.apply.density_path import find_tickets
     from scratchcard.apply.pruning_request import PruningRequest
     from scratchcard.artefacts.destination import check_destination
-    from scratchcard.artefacts.store import Store
-    from scratchcard.workloads.device import choose_device
-    from scratchcard.workloads.recipe import check_batch_size
-    from scratchcard.workloads.session import Session
 
     densities = options["density"]
     several = len(densities) > 1
@@ -98,7 +103,6 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **opti
         opt.check_new(file, overwrite)
     if rounds_dir is not None:
         check_destination(rounds_dir, "folder")
-    device = choose_device(options["device"])
     words = opt.given_settings(Method, options)
     if options["passes"] is not None and words:
         given = ["--set"] if options["scorer_settings"] else [f"--{word.replace('_', '-')}" for word in words]
@@ -115,26 +119,18 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **opti
         options["weights"],
         options["data_dir"],
     )
-    workload = request.make_workload()
-    method = request.make_method(workload)
-    if options["recipe"] or options["batch_size"]:  # whoever asks for no recipe may train elsewhere
-        check_batch_size(workload.task, workload.recipe)
-    hidden = out.with_name(f".{out.name}.rounds")
-    regime = method.make_regime()
-    kept_in = (rounds_dir or hidden) if regime.trains else None
-    if kept_in is not None:
-        opt.when_interrupted(f"{regime.keeps} are kept in {kept_in}, the same command goes on")
-    with contextlib.ExitStack() as stack:
-        store = None
-        if kept_in is not None:
-            own = Store(hidden, brief=several)
-            store = stack.enter_context(own.until_done()) if kept_in == hidden else Store.of_user(kept_in)
-        with opt.progress_bar(f"pruning with {method.label}") as progress:
-            session = Session(device, store=store, progress=progress, memory=options["memory"])
-            tickets = find_tickets(workload, method, densities, seed, session)
+    tickets: dict[float, Ticket] = {}
+
+    def save(found: Mapping[float, Ticket]) -> None:
         for density, file in files.items():
             opt.check_new(file, overwrite)  # it may have come there meanwhile; finished rounds are kept
-            tickets[density].save(file)
+            found[density].save(file)
+        tickets.update(found)
+
+    if options["server"] is None:
+        _find_here(request, out, rounds_dir, options, save)
+    else:
+        _find_there(request, rounds_dir, options, save)
     results = [_told(tickets[density], file) for density, file in files.items()]
     text = "\n".join(
         f"{told['ticket']}: {told['method']} keeps {told['kept']:,} of {told['prunable']:,} weights (density "
@@ -146,6 +142,67 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **opti
         results = [told | {"elsewhere": [found._asdict() for found in measured()]} for told in results]
         text = f"{text}\n{_elsewhere()}"
     opt.emit(results if several else results[0], options["as_json"], f"{text}{opt.took()}")
+
+
+def _find_here(
+    request: PruningRequest, out: Path, rounds_dir: Path | None, options: dict[str, Any], save: Save
+) -> None:
+    from scratchcard.apply.density_path import find_tickets
+    from scratchcard.artefacts.store import Store
+    from scratchcard.workloads.device import choose_device
+    from scratchcard.workloads.recipe import check_batch_size
+    from scratchcard.workloads.session import Session
+
+    device = choose_device(options["device"])
+    workload = request.make_workload()
+    method = request.make_method(workload)
+    if options["recipe"] or options["batch_size"]:  # whoever asks for no recipe may train elsewhere
+        check_batch_size(workload.task, workload.recipe)
+    hidden = out.with_name(f".{out.name}.rounds")
+    regime = method.make_regime()
+    kept_in = (rounds_dir or hidden) if regime.trains else None
+    if kept_in is not None:
+        opt.when_interrupted(f"{regime.keeps} are kept in {kept_in}, the same command goes on")
+    densities = request.densities
+    with contextlib.ExitStack() as stack:
+        store = None
+        if kept_in is not None:
+            own = Store(hidden, brief=len(densities) > 1)
+            store = stack.enter_context(own.until_done()) if kept_in == hidden else Store.of_user(kept_in)
+        with opt.progress_bar(f"pruning with {method.label}") as progress:
+            session = Session(device, store=store, progress=progress, memory=options["memory"])
+            tickets = find_tickets(workload, method, densities, request.seed, session)
+        save(tickets)
+
+
+def _find_there(request: PruningRequest, rounds_dir: Path | None, options: dict[str, Any], save: Save) -> None:
+    from scratchcard.frontends.client import Client
+    from scratchcard.workloads.tasks import load_task
+
+    here = {"--device": options["device"] != "auto", "--rounds-dir": rounds_dir, "--memory": options["memory"]}
+    for option, given in here.items():
+        if given:
+            raise ValueError(f"{option} is for searches here, and --server finds the ticket there; leave one of both")
+    task: Any = request.task
+    if ":" in task:  # its data are here
+        task = load_task(task, request.data_dir)
+    elif request.data_dir is not None:
+        raise ValueError("--data-dir is for data that are here, and the service has those of its tasks; leave it")
+    with Client(options["server"]) as client, opt.progress_bar(f"pruning on {client.server}") as progress:
+        opt.when_interrupted("the job on the service was cancelled")
+        tickets = client.prune(
+            request.network,
+            task,
+            request.densities,
+            request.seed,
+            passes=request.passes,
+            weights=request.weights,
+            recipe=request.recipe,
+            recipe_settings=request.recipe_settings,
+            progress=progress,
+            **request.method,
+        )
+    save(tickets)
 
 
 def _elsewhere() -> str:

@@ -106,7 +106,8 @@ class Offer:
             raise ValueError("a density is given twice")
         (make_recipe(asked.recipe) if asked.recipe else Recipe()).changed(**_plain(asked.recipe_settings))
         predictor = None if asked.predictor is None else self._predictor(asked.predictor)
-        request = self.request(asked, predictor=predictor)
+        own_task = f"tensors:{asked.task}.safetensors" if asked.task in uploaded else None
+        request = self.request(asked, predictor=predictor, own_task=own_task)
         if request.task is None or request.method:
             request.make_method()
         if request.task is None:

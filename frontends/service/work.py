@@ -64,16 +64,20 @@ def file_name(part: str, density: float) -> str:
 
 
 def warm() -> None:
-    """Import what every job needs.
+    """Do small jobs for nothing, so that all that jobs need is imported before the first one comes.
 
     Examples:
         >>> warm()
     """
-    import numba  # noqa: F401
-
-    import scratchcard.apply.pruning_request
     import scratchcard.frontends.service.asked  # noqa: F401
-    from scratchcard.apply.ticket_report import ticket_report  # noqa: F401
+    from scratchcard.apply.pruning_request import PruningRequest
+    from scratchcard.apply.ticket_report import ticket_report
+    from scratchcard.workers.worker import alone
+
+    with alone(), contextlib.suppress(Exception):
+        for words in ({"scorer": "synflow", "regime": "USS"}, {"predictor": "default"}):
+            for ticket in PruningRequest("lenet_300_100", "digits", (0.1,), method=words).find().values():
+                ticket_report(ticket)
 
 
 def work(order: Order) -> dict[str, Any]:
@@ -107,6 +111,10 @@ def work(order: Order) -> dict[str, Any]:
             return {"state": "failed", "error": shortened(_without(str(error), order), 600)}
         except (MemoryError, RuntimeError) as error:
             if not isinstance(error, MemoryError) and "allocate memory" not in str(error):
+                return _failed(order)
+            return {"state": "failed", "error": f"it took more than the {order.megabytes:,} MB that a job may take"}
+        except ImportError as error:
+            if "failed to map" not in str(error):  # a library for which there is no memory
                 return _failed(order)
             return {"state": "failed", "error": f"it took more than the {order.megabytes:,} MB that a job may take"}
         except Exception:

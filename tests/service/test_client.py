@@ -1,0 +1,120 @@
+"""The client and `scratchcard prune --server`: the local ticket to the bit, and an upload that breaks off goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import scratchcard as sc
+from scratchcard.frontends.client import TOKEN
+from tests.frontends.calls import as_json, refused
+from tests.service.conftest import ANN
+from tests.service.test_jobs import same
+
+
+@pytest.fixture
+def client(address: str) -> Iterator[sc.Client]:
+    with sc.Client(address, ANN) as found:
+        yield found
+
+
+def test_it_finds_the_local_ticket(client: sc.Client) -> None:
+    grasp = {"scorer": {"name": "grasp", "temperature": 10.0}}
+    found = client.prune("lenet_300_100", "digits", [0.1, 0.05], 4, **grasp)
+    for density, ticket in found.items():
+        assert same(ticket, sc.prune("lenet_300_100", "digits", density, 4, method=sc.Method.of(**grasp)))
+    assert "policy" in client.predictors()
+    assert client.jobs()[0]["state"] == "done"
+
+
+def test_data_and_weights_go_there(client: sc.Client) -> None:
+    network = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(64, 300), torch.nn.ReLU(), torch.nn.Linear(300, 9)
+    )
+    task = sc.Task.of(torch.randn(90, 1, 8, 8), torch.arange(90) % 9, name="my data")
+    with pytest.raises(ValueError, match="do not fit the network"):
+        client.prune("lenet_300_100", task, 0.1, scorer="snip", weights=network)
+    own = sc.Workload("lenet_300_100", task).build(77)
+    ticket = client.prune("lenet_300_100", task, 0.1, scorer="snip", weights=own)
+    assert same(ticket, sc.prune(own, task, 0.1, method="snip"))
+
+
+def test_the_command_finds_the_same_there(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(TOKEN, ANN)
+    inputs = np.random.default_rng(0).random((90, 1, 8, 8), dtype=np.float32)
+    np.savez("mine.npz", train_inputs=inputs, train_targets=np.arange(90) % 10)
+    words = ["prune", "--task", "tensors:mine.npz", "--density", "0.1,0.05", "--scorer", "snip", "--seed", "3"]
+    here, there = (
+        as_json(*words, "--out", name, *more) for name, more in (("a.st", []), ("b.st", ["--server", address]))
+    )
+    assert [each["kept"] for each in here] == [each["kept"] for each in there]
+    for density in (0.1, 0.05):
+        assert same(sc.Ticket.load(f"a-{density}.st"), sc.Ticket.load(f"b-{density}.st"))
+    assert "--rounds-dir is for searches here" in refused("prune", "--server", address, "--rounds-dir", "rounds")
+    assert "unknown task 'nothing'" in refused("prune", "--server", address, "--task", "nothing")
+    monkeypatch.setenv(TOKEN, "wrong")
+    assert "a token is needed that is known here" in refused("prune", "--server", address, "--out", "c.st")
+    assert "cannot be reached" in refused("prune", "--server", "http://127.0.0.1:9", "--out", "c.st")
+
+
+class Cutting:
+    """Passes connections on to a service, and cuts the first ones after so many bytes."""
+
+    def __init__(self, port: int, cuts: list[int]) -> None:
+        self.port, self.cuts, self.passed = port, cuts, 0
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self.listening.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                one, _ = self.listening.accept()
+            except OSError:
+                return
+            other = socket.create_connection(("127.0.0.1", self.port))
+            threading.Thread(target=self._pass, args=(one, other, True), daemon=True).start()
+            threading.Thread(target=self._pass, args=(other, one, False), daemon=True).start()
+
+    def _pass(self, one: socket.socket, other: socket.socket, counted: bool) -> None:
+        size = 0
+        try:
+            while data := one.recv(65536):
+                other.sendall(data)
+                size += len(data)
+                self.passed += len(data) if counted else 0
+                if counted and self.cuts and size > self.cuts[0]:
+                    self.cuts.pop(0)
+                    break
+        except OSError:
+            pass
+        for each in (one, other):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+
+def test_an_upload_that_breaks_off_goes_on(address: str, tmp_path: Path) -> None:
+    path = tmp_path / "large.safetensors"
+    save_file({"weight": torch.rand(6_000_000)}, path)
+    size = path.stat().st_size
+    cutting = Cutting(int(address.rpartition(":")[2]), [size // 2, size // 4])
+    with sc.Client(cutting.address, ANN) as client:
+        digest = client.upload_network(path)
+        assert not cutting.cuts
+        assert cutting.passed < 1.4 * size  # not from the beginning each time
+        before = cutting.passed
+        assert client.upload_network(path) == digest  # it is there
+        assert cutting.passed - before < 10_000
+    cutting.listening.close()
