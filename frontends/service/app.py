@@ -103,7 +103,7 @@ class Service:
             redirect_slashes=False,
         )
         self.app = app
-        common: Any = {"dependencies": secured, "responses": documented(400, 401, 403, 429)}
+        common: Any = {"dependencies": secured, "responses": documented(400, 401, 403, 413, 415, 422, 429)}
         app.include_router(inference.router(shelf), **common)
         app.include_router(files.router(Uploads(self.stored, limits)), **common)
         jobs = job_routes.JobRoutes(self.queue, self.stored, offer, limits, self.supervisor, self.news)
@@ -140,7 +140,9 @@ class Service:
 
         text: Any = {200: {"description": "As Prometheus reads it.", "content": {"text/plain": {}}}}
 
-        @app.get("/metrics", tags=["health"], response_class=Response, **(common | {"responses": text}))
+        @app.get(
+            "/metrics", tags=["health"], response_class=Response, **(common | {"responses": common["responses"] | text})
+        )
         def metrics() -> Response:
             """Counters for Prometheus."""
             for state, count in self.queue.counts().items():

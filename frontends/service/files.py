@@ -18,8 +18,7 @@ from scratchcard.workloads.tasks import TASKS
 Digest = Annotated[str, InPath(pattern=f"^{DIGEST.pattern}$", description="sha256 of the file, in hexadecimal")]
 TaskName = Annotated[str, InPath(pattern=f"^{TASK.pattern}$", description="The task's name")]
 ReprDigest = Annotated[
-    str | None,
-    Header(pattern="^sha-256=:[A-Za-z0-9+/]{43}=:$", description="sha256 of the whole file, as sha-256=:BASE64:"),
+    str, Header(pattern="^(sha-256=:[A-Za-z0-9+/]{43}=:)?$", description="sha256 of the whole file: sha-256=:BASE64:")
 ]
 _BODY = {
     "requestBody": {
@@ -43,9 +42,9 @@ class StoredFile(BaseModel):
     used: float
 
 
-def _told_digest(header: str | None) -> str | None:
+def _told_digest(header: str) -> str | None:
     """The sha256 of a header `Repr-Digest: sha-256=:BASE64:` (RFC 9530) in hexadecimal."""
-    return None if header is None else base64.b64decode(header[9:-1]).hex()
+    return base64.b64decode(header[9:-1]).hex() if header else None
 
 
 def router(uploads: Uploads) -> APIRouter:
@@ -87,7 +86,7 @@ def router(uploads: Uploads) -> APIRouter:
         request: Request,
         response: Response,
         name: TaskName,
-        repr_digest: ReprDigest = None,
+        repr_digest: ReprDigest = "",
     ) -> StoredFile:
         """Store a task's data: train_inputs, train_targets, perhaps validation_* and test_*."""
         if name in TASKS:
@@ -111,7 +110,7 @@ def router(uploads: Uploads) -> APIRouter:
     def task(
         request: Request,
         name: TaskName,
-        repr_digest: ReprDigest = None,
+        repr_digest: ReprDigest = "",
     ) -> StoredFile:
         """Whether the task is here; of an upload that broke off, `Upload-Offset` says how much of it is."""
         return found(request.state.owner, "tasks", name, _told_digest(repr_digest))

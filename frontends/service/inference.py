@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response, StreamingResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from scratchcard.artefacts.version import versions
 from scratchcard.frontends.service.columns import (
@@ -93,6 +93,8 @@ class IndexRequest(BaseModel):
         >>> IndexRequest().ready
         False
     """
+
+    model_config = ConfigDict(strict=True)
 
     ready: bool = False
 
@@ -220,7 +222,9 @@ def router(shelf: Shelf) -> APIRouter:
 
     for path in ("/models/{name}", "/models/{name}/versions/{version}"):
         routes.add_api_route(path, metadata, methods=["GET"], responses=documented(404, 503))
-        routes.add_api_route(f"{path}/ready", ready, methods=["GET"], responses=documented(404, 503))
+        routes.add_api_route(
+            f"{path}/ready", ready, methods=["GET"], response_class=Response, responses=documented(404, 503)
+        )
         routes.add_api_route(
             f"{path}/infer",
             infer,

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from scratchcard.words import shortened
 
@@ -91,11 +92,12 @@ def answer_with_problems(app: FastAPI) -> None:
         True
     """
 
-    async def http(_: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         if isinstance(error, Problem):
             return error.response()
         found = error if isinstance(error, HTTPException) else HTTPException(500)
-        return Problem(found.status_code, _plain(found), found.headers).response()
+        headers = {"Allow": _allowed(app, request)} if found.status_code == 405 else found.headers
+        return Problem(found.status_code, _plain(found), headers).response()
 
     async def invalid(_: Request, error: Exception) -> Response:
         found = error.errors() if isinstance(error, RequestValidationError) else []
@@ -105,6 +107,16 @@ def answer_with_problems(app: FastAPI) -> None:
 
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
+
+
+def _allowed(app: FastAPI, request: Request) -> str:
+    """The methods of an address, of all its routes."""
+    found: set[str] = set()
+    for method in ("GET", "HEAD", "PUT", "POST", "DELETE"):
+        scope = dict(request.scope) | {"method": method}
+        if any(route.matches(scope)[0] is Match.FULL for route in app.routes):
+            found.add(method)
+    return ", ".join(sorted(found))
 
 
 def _plain(error: HTTPException) -> str:

@@ -133,7 +133,8 @@ def _failed(order: Order) -> dict[str, Any]:
 def _without(text: str, order: Order) -> str:
     """A sentence without the service's own folders."""
     for place in (order.folder, order.predictor, order.data_dir):
-        text = text.replace(f"{place}/", "").replace(place, "the service's folder") if place else text
+        if place and Path(place).is_absolute():  # a shipped predictor has a name
+            text = text.replace(f"{place}/", "").replace(place, "the service's folder")
     return text
 
 
