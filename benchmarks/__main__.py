@@ -19,6 +19,7 @@ BENCHMARKS = (
     "together",
     "scale",
     "compaction",
+    "service",
 )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import tempfile
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from fastapi import APIRouter, Request
@@ -26,8 +28,9 @@ from scratchcard.frontends.service.problems import Problem, documented
 from scratchcard.frontends.service.shelf import Shelf
 from scratchcard.meta.predictor import Predictor
 
-IN_MEMORY = 8 << 20
-"""Bytes of a request from which it is kept in a file."""
+HELD = 128 << 20
+"""Bytes of all requests together that are kept in memory; more go into files."""
+PIECE = 1 << 20
 
 
 class Tensor(BaseModel):
@@ -162,7 +165,7 @@ def router(shelf: Shelf) -> APIRouter:
         >>> "/v2/models/{name}/infer" in [route.path for route in router(Shelf(None)).routes]
         True
     """
-    routes = APIRouter(prefix="/v2", tags=["inference (V2)"])
+    routes, memory = APIRouter(prefix="/v2", tags=["inference (V2)"]), _Memory()
 
     def found(name: str, version: str | None) -> Predictor:
         try:
@@ -209,8 +212,8 @@ def router(shelf: Shelf) -> APIRouter:
         """Scores of rows of features: an FP32 column for each feature, JSON or binary tensors; flat or nested data."""
         predictor = await run_in_threadpool(found, name, version)
         header = request.headers.get(HEADER)
-        with tempfile.TemporaryFile() as file:
-            body = await _body(request, file, header is None)
+        with tempfile.TemporaryFile() as file, memory.room(request.headers.get("content-length")) as room:
+            body = await _body(request, room, file, header is None)
 
             def made() -> Response:
                 asked = read_request(body, header, predictor.features)
@@ -236,21 +239,43 @@ def router(shelf: Shelf) -> APIRouter:
     return routes
 
 
-async def _body(request: Request, file: BinaryIO, is_json: bool) -> bytes | memoryview:
-    """The body in memory, or mapped from a file where it is large."""
-    pieces, size, spilled = [], 0, False
+class _Memory:
+    """How many bytes of requests are in memory now; beyond `HELD` they go into files."""
+
+    def __init__(self) -> None:
+        self.held = 0
+
+    @contextlib.contextmanager
+    def room(self, length: str | None) -> Iterator[bytearray | None]:
+        """Room for a body of this length; None where there is none."""
+        size = int(length) if length is not None and length.isdecimal() else HELD + 1
+        if self.held + size > HELD:
+            yield None
+            return
+        self.held += size
+        try:
+            yield bytearray(size)
+        finally:
+            self.held -= size
+
+
+async def _body(request: Request, room: bytearray | None, file: BinaryIO, is_json: bool) -> memoryview:
+    """The body in memory, or mapped from a file."""
+    size, pieces, gathered = 0, [], 0
     async for piece in request.stream():
-        size += len(piece)
+        begin, size = size, size + len(piece)
         if is_json and size > JSON_LIMIT:
             raise Problem(413, f"the JSON has more than {JSON_LIMIT:,} bytes: send such batches as binary tensors")
+        if room is not None:
+            room[begin:size] = piece
+            continue
         pieces.append(piece)
-        if not is_json and size > IN_MEMORY:
-            spilled = True
-            if sum(map(len, pieces)) >= 1 << 20 or not piece:
-                await run_in_threadpool(file.write, b"".join(pieces))
-                pieces = []
-    if not spilled:
-        return b"".join(pieces)
+        gathered += len(piece)
+        if gathered >= PIECE:
+            await run_in_threadpool(file.write, b"".join(pieces))
+            pieces, gathered = [], 0
+    if room is not None:
+        return memoryview(room)[:size]
     file.write(b"".join(pieces))
     file.flush()
-    return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) if size else memoryview(b"")

@@ -68,6 +68,7 @@ def warm() -> None:
 
     Examples:
         >>> warm()
+        >>> gc.unfreeze()
     """
     import scratchcard.frontends.service.asked  # noqa: F401
     from scratchcard.apply.pruning_request import PruningRequest
@@ -78,6 +79,8 @@ def warm() -> None:
         for words in ({"scorer": "synflow", "regime": "USS"}, {"predictor": "default"}):
             for ticket in PruningRequest("lenet_300_100", "digits", (0.1,), method=words).find().values():
                 ticket_report(ticket)
+    gc.collect()
+    gc.freeze()  # libraries stay: to look through them after each job would take half a second
 
 
 def work(order: Order) -> dict[str, Any]:
