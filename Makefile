@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 DEMO ?= demo
+PORT ?= 8000
 MINUTES ?= 10
 SITE ?= site
 DEVICE ?= cuda
@@ -18,7 +19,7 @@ CIFAR ?= runs/cifar
 EARLY ?= runs/early
 EMERGENCE ?= runs/emergence
 
-.PHONY: help setup demo test test-all torture bench zoo gpu lint format results thesis publish report example predictor ours early emergence cifar table docs clean
+.PHONY: help setup serve demo test test-all torture bench zoo gpu lint format results thesis publish report example predictor ours early emergence cifar table docs clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -31,6 +32,9 @@ $(VENV)/.complete: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	@mkdir -p $(VENV)/checkout && ln -sfn "$(CURDIR)" $(VENV)/checkout/scratchcard # where mypy finds the packages
 	@touch $@
+
+serve: setup ## the service, with the shipped predictors, on this machine alone: http://127.0.0.1:8000 (PORT=8080 for another)
+	$(BIN)/scratchcard serve --port $(PORT)
 
 demo: setup ## the whole job on the embedded digits task: table, predictor, tickets, comparison, picture
 	$(BIN)/scratchcard demo --out $(DEMO)

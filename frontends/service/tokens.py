@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import re
 import stat
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,13 +63,13 @@ class Tokens:
 
     @classmethod
     def read(cls, path: Path) -> Tokens:
-        """Of a file that nobody but its owner and group can read; errors as of `parsed`.
+        """Of a file; errors as of `parsed`.
 
-        Raises:
-            ValueError: others may read the file.
+        Warns:
+            UserWarning: everybody on this machine may read it.
         """
         if path.stat().st_mode & stat.S_IROTH:
-            raise ValueError(f"the token file {path} can be read by everybody: chmod o-r {path}")
+            warnings.warn(f"the token file {path} can be read by everybody: chmod o-r {path}", stacklevel=2)
         return cls.parsed(path.read_text(), str(path))
 
     def owner(self, authorization: str | None) -> str | None:
