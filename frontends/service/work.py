@@ -76,7 +76,7 @@ def warm() -> None:
     from scratchcard.workers.worker import alone
 
     with alone(), contextlib.suppress(Exception):
-        for words in ({"scorer": "synflow", "regime": "USS"}, {"predictor": "default"}):
+        for words in ({"scorer": "synflow", "regime": "USS"}, {"predictor": "default", "regime": "USS"}):
             for ticket in PruningRequest("lenet_300_100", "digits", (0.1,), method=words).find().values():
                 ticket_report(ticket)
     gc.collect()

@@ -26,6 +26,7 @@ def client(address: str) -> Iterator[sc.Client]:
         yield found
 
 
+@pytest.mark.slow
 def test_it_finds_the_local_ticket(client: sc.Client) -> None:
     grasp = {"scorer": {"name": "grasp", "temperature": 10.0}}
     found = client.prune("lenet_300_100", "digits", [0.1, 0.05], 4, **grasp)
@@ -35,6 +36,7 @@ def test_it_finds_the_local_ticket(client: sc.Client) -> None:
     assert client.jobs()[0]["state"] == "done"
 
 
+@pytest.mark.slow
 def test_data_and_weights_go_there(client: sc.Client) -> None:
     network = torch.nn.Sequential(
         torch.nn.Flatten(), torch.nn.Linear(64, 300), torch.nn.ReLU(), torch.nn.Linear(300, 9)
@@ -47,6 +49,7 @@ def test_data_and_weights_go_there(client: sc.Client) -> None:
     assert same(ticket, sc.prune(own, task, 0.1, method="snip"))
 
 
+@pytest.mark.slow
 def test_the_command_finds_the_same_there(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,6 +108,7 @@ class Cutting:
             each.close()
 
 
+@pytest.mark.slow
 def test_an_upload_that_breaks_off_goes_on(address: str, tmp_path: Path) -> None:
     path = tmp_path / "large.safetensors"
     save_file({"weight": torch.rand(6_000_000)}, path)

@@ -155,6 +155,7 @@ def test_wrong_tokens_are_refused(narrow: tuple[str, Path]) -> None:
     assert httpx2.get(f"{address}/metrics").status_code in (401, 429)
 
 
+@pytest.mark.slow
 def test_senders_that_never_end_are_closed(narrow: tuple[str, Path]) -> None:
     address, _ = narrow
     begins = [
@@ -190,6 +191,7 @@ def test_open_connections_have_a_limit(narrow: tuple[str, Path]) -> None:
     assert httpx2.get(f"{address}/v2/health/ready").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_page_of_another_site_is_not_answered_where_there_are_no_tokens(tmp_path: Path) -> None:
     with serving(Settled(tmp_path / "state")) as address:
         port = address.rpartition(":")[2]
@@ -273,6 +275,7 @@ def _hostile_requests(address: str, count: int, seed: int) -> None:
     assert httpx2.get(f"{address}/v2/health/ready").status_code == 200
 
 
+@pytest.mark.slow
 def test_hostile_requests_are_refused(narrow: tuple[str, Path]) -> None:
     _hostile_requests(narrow[0], 40, seed=1)
 

@@ -65,6 +65,7 @@ def test_a_ticket_is_the_one_of_a_local_prune_to_the_bit(ann: httpx2.Client) -> 
     assert (missing.status_code, missing.json()["detail"][:33]) == (400, "the job has the densities 0.1, 0.")
 
 
+@pytest.mark.slow
 def test_scores_are_handed_out_in_ranges(ann: httpx2.Client) -> None:
     job = asked(ann, density=0.1)
     ended(ann, job)
@@ -75,6 +76,7 @@ def test_scores_are_handed_out_in_ranges(ann: httpx2.Client) -> None:
     assert beyond.status_code == 416
 
 
+@pytest.mark.slow
 def test_uploaded_weights_and_data_are_pruned_and_no_folder_of_the_service_is_told(ann: httpx2.Client) -> None:
     network = sc.Workload("lenet_300_100", sc.load_task("digits")).build(11)
     weights = put(ann, save(network.state_dict()))
@@ -94,6 +96,7 @@ def test_uploaded_weights_and_data_are_pruned_and_no_folder_of_the_service_is_to
     assert "/state" not in json.dumps(ticket.provenance)
 
 
+@pytest.mark.slow
 def test_pruning_that_reads_no_data_needs_no_task(ann: httpx2.Client) -> None:
     words = {"task": None, "scorer": None, "passes": 0, "input_shape": [1, 8, 8], "outputs": 10, "density": 0.05}
     job = asked(ann, **words)
@@ -102,6 +105,7 @@ def test_pruning_that_reads_no_data_needs_no_task(ann: httpx2.Client) -> None:
     assert same(sc.Ticket.load(ann.get(f"/jobs/{job}/ticket").content), local)
 
 
+@pytest.mark.slow
 def test_a_predictor_of_the_folder_prunes_and_is_named_by_its_name(ann: httpx2.Client) -> None:
     job = asked(ann, scorer=None, predictor="policy", density=0.05)
     assert ended(ann, job)["state"] == "done"
@@ -112,6 +116,7 @@ def test_a_predictor_of_the_folder_prunes_and_is_named_by_its_name(ann: httpx2.C
     assert "state" not in failed["error"]
 
 
+@pytest.mark.slow
 def test_events_tell_how_far_a_job_is_until_it_ends(ann: httpx2.Client) -> None:
     job = asked(ann, **{"scorer": "synflow", "regime": "UMS", "regime_settings": {"rounds": 400}, "density": 0.05})
     seen: list[dict[str, Any]] = []
@@ -125,6 +130,7 @@ def test_events_tell_how_far_a_job_is_until_it_ends(ann: httpx2.Client) -> None:
     assert any(each["progress"]["seconds_left"] is not None for each in seen if each["progress"])
 
 
+@pytest.mark.slow
 def test_a_job_at_work_is_cancelled_and_one_that_ended_is_forgotten(ann: httpx2.Client) -> None:
     job = asked(ann, **SLOW)
     waits = asked(ann)
@@ -179,7 +185,7 @@ def test_each_token_sees_only_its_own(ann: httpx2.Client, bob: httpx2.Client, ad
         ({"task": "../digits"}, "'../digits' is no name of a task"),
         ({"task": "digit"}, "did you mean 'digits'?"),
         ({"network": "lenet"}, "unknown"),
-        ({"network": "torchvision:resnet19"}, "did you mean"),
+        pytest.param({"network": "torchvision:resnet19"}, "did you mean", marks=pytest.mark.slow),
         ({"scorer": "snipe"}, "did you mean 'snip'?"),
         ({"scorer": None, "predictor": "/etc"}, "there is no predictor '/etc'; there are default, early, line, policy"),
         ({"scorer": None, "predictor": ".."}, "there is no predictor"),
@@ -218,6 +224,7 @@ def tight(tmp_path: Path) -> Iterator[httpx2.Client]:
         yield client
 
 
+@pytest.mark.slow
 def test_jobs_have_limits_on_memory_and_time_and_the_queue_on_its_length(tight: httpx2.Client) -> None:
     large = {"network": "vgg_19", "task": None, "input_shape": [3, 32, 32], "outputs": 10}
     answer = tight.post("/jobs", json={name: value for name, value in (QUICK | large).items() if value is not None})
