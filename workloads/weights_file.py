@@ -70,8 +70,8 @@ def load_weights(network: nn.Module, path: Path | bytes) -> None:
         tensor([[5.]], grad_fn=<AddmmBackward0>)
         >>> from safetensors.torch import save
         >>> load_weights(network, save({"weight": torch.zeros(1, 2), "bias": torch.ones(1)}))
-        >>> float(network.bias)
-        1.0
+        >>> network.bias.tolist()
+        [1.0]
     """
     content, path = (path, Path("the bytes")) if isinstance(path, bytes) else (read_bytes(path), path)
     own = network.state_dict()

@@ -51,6 +51,8 @@ def router(uploads: Uploads) -> APIRouter:
     """The routes of networks and tasks.
 
     Examples:
+        >>> from scratchcard.frontends.service.limits import Limits
+        >>> from scratchcard.frontends.service.stored import Stored
         >>> routes = router(Uploads(Stored(Path("routed")), Limits())).routes
         >>> sorted({route.path for route in routes})
         ['/networks', '/networks/{digest}', '/tasks', '/tasks/{name}']

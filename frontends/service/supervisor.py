@@ -77,6 +77,7 @@ class Supervisor:
         queue, stored, offer, limits, metrics, news: of the service.
 
     Examples:
+        >>> from pathlib import Path
         >>> from scratchcard.frontends.service.shelf import Shelf
         >>> stored, news = Stored(Path("supervised")), News()
         >>> queue = Queue(Path("supervised/jobs.sqlite"))
