@@ -70,7 +70,7 @@ def serve(**options: Any) -> None:
         raise ValueError("serving needs more packages: pip install 'scratchcard[serve]'") from error
     from scratchcard.frontends.service.app import Service, Settled
     from scratchcard.frontends.service.observed import log_to_stderr
-    from scratchcard.frontends.service.server import Server, configured
+    from scratchcard.frontends.service.server import Server, configured, listening
     from scratchcard.frontends.service.tokens import Tokens
     from scratchcard.settings import settings_of
     from scratchcard.workloads.factory import load_factory
@@ -88,13 +88,11 @@ def serve(**options: Any) -> None:
         tuple(options["allow"]),
         limits,
     )
-    service = Service(settled)
-    log_to_stderr()
-    address = f"[{settled.host}]" if ":" in settled.host else settled.host
-    click.echo(f"scratchcard: serving on http://{address}:{options['port']}", err=True)
-    server = Server(configured(service.app, settled.host, options["port"], limits), service.stopping)
-    with contextlib.suppress(KeyboardInterrupt):  # the server has ended in order when it raises its signal again
-        server.run()
-    if not server.started:
-        service.close()
-        raise OSError(f"cannot listen on {address}:{options['port']}: the port is taken, or the address is not ours")
+    host, port = settled.host, options["port"]
+    with listening(host, port) as found:
+        service = Service(settled)
+        log_to_stderr()
+        click.echo(f"scratchcard: serving on http://{f'[{host}]' if ':' in host else host}:{port}", err=True)
+        server = Server(configured(service.app, limits), service.stopping)
+        with contextlib.suppress(KeyboardInterrupt):  # the server has ended in order when it raises its signal again
+            server.run([found])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ from scratchcard.frontends.service.tokens import Tokens
 
 OPEN = ("/v2/health/live", "/v2/health/ready")
 """Addresses that need no token."""
-BODY_LIMIT = 1 << 20
+BODY_LIMIT = 1 << 16
 LEAST_RATE = 1000
 """Bytes a second that a long body must have on average."""
 CLOSE = {"Connection": "close"}
@@ -35,12 +36,13 @@ class Gate:
     Examples:
         >>> gate = Gate(lambda scope, receive, send: None, Tokens(), Limits(), Metrics(), loopback=True)
         >>> gate.limit("PUT", "/networks/ab"), gate.limit("POST", "/jobs")
-        (2000000000, 1048576)
+        (2000000000, 65536)
     """
 
     def __init__(self, app: ASGIApp, tokens: Tokens, limits: Limits, metrics: Metrics, *, loopback: bool) -> None:
         self.app, self.tokens, self.limits, self.metrics, self.loopback = app, tokens, limits, metrics, loopback
         self._rate = Rate(limits.requests_per_second)
+        self._open: Counter[str] = Counter()
         self._strangers = Rate(min(10.0, limits.requests_per_second))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,9 +52,13 @@ class Gate:
                 await self.app(scope, receive, send)
             return
         visit = _Visit(self, scope, receive, send)
-        begun = time.perf_counter()
+        begun, owner = time.perf_counter(), ""
         try:
             self._admit(scope)
+            owner = str(scope["state"]["owner"])
+            self._open[owner] += 1
+            if self._open[owner] > self.limits.connections // 2 and scope["path"] not in OPEN:
+                raise Problem(429, f"{self._open[owner]:,} requests of this token are under way", retry_after(1))
             await self.app(scope, visit.receive, visit.send)
         except Problem as problem:
             await visit.answer(problem)
@@ -62,6 +68,8 @@ class Gate:
             LOG.exception("error", extra={"facts": {"method": scope["method"], "route": _route(scope)}})
             await visit.answer(Problem(500, "the service failed; what happened is in its log"))
         finally:
+            if owner:
+                self._open[owner] -= 1
             self._note(scope, visit, time.perf_counter() - begun)
 
     def limit(self, method: str, path: str) -> int:

@@ -162,6 +162,8 @@ class JobRoutes:
         if found.state != "done":
             raise Problem(409, f"the job is {found.state}" + (f": {found.error}" if found.error else ""))
         folder = self.stored.place(owner, "jobs", job) / RESULT
+        if not folder.is_dir():
+            raise Problem(404, "the results of this job were removed")
         if part == REPORT:
             return folder / REPORT
         known = JobRequest(**found.request).densities

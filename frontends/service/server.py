@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from scratchcard.frontends.service.limits import Limits, retry_after
 from scratchcard.frontends.service.problems import Problem
 
 HEADER_BYTES = 32_768
+BACKLOG = 256
 
 
 def protocol(limits: Limits) -> type[H11Protocol]:
@@ -95,17 +97,33 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def configured(app: Any, host: str, port: int, limits: Limits) -> uvicorn.Config:
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        OSError: the port is taken, or the address is none of this machine's; one sentence.
+
+    Examples:
+        >>> with listening("127.0.0.1", 0) as found:
+        ...     found.getsockname()[0]
+        '127.0.0.1'
+    """
+    try:
+        return socket.create_server((host, port), family=socket.getaddrinfo(host, port)[0][0], backlog=BACKLOG)
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise OSError(f"cannot listen on {host} port {port} ({why}): name another --host or --port") from error
+
+
+def configured(app: Any, limits: Limits) -> uvicorn.Config:
     """The server's configuration.
 
     Examples:
-        >>> configured(None, "127.0.0.1", 8000, Limits()).server_header
+        >>> configured(None, Limits()).server_header
         False
     """
     return uvicorn.Config(
         app,
-        host=host,
-        port=port,
         http=protocol(limits),
         ws="none",
         lifespan="on",
@@ -116,5 +134,4 @@ def configured(app: Any, host: str, port: int, limits: Limits) -> uvicorn.Config
         h11_max_incomplete_event_size=HEADER_BYTES,
         timeout_keep_alive=max(1, int(limits.slow_seconds)),
         timeout_graceful_shutdown=5,
-        backlog=256,
     )

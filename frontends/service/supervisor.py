@@ -28,6 +28,8 @@ MOST_DEATHS = 3
 """A job whose worker died so often is given up: it is likely to be what kills it."""
 TICK_SECONDS = 0.5
 SWEEP_SECONDS = 600.0
+LOOK_SECONDS = 5.0
+"""Between two looks at how much a job has written."""
 
 
 class News:
@@ -68,6 +70,7 @@ class _Slot:
     future: Future[Any] | None = None
     job: Job | None = None
     begun: float = 0.0
+    looked: float = 0.0
 
 
 class Supervisor:
@@ -169,7 +172,7 @@ class Supervisor:
         order = Order(
             job.id, str(folder), str(leases), str(data) if data else None, predictor, self.limits.job_megabytes
         )
-        slot.job, slot.begun = job, time.monotonic()
+        slot.job, slot.begun, slot.looked = job, time.monotonic(), time.monotonic()
         note("job begun", job=job.id, owner=job.owner, attempt=job.attempts)
         self._submit(slot, partial(work, order))
         self.news.tell()
@@ -212,10 +215,17 @@ class Supervisor:
         elif time.monotonic() - slot.begun > self.limits.job_seconds:
             self._kill(slot)
             self._ended(job, "failed", f"it took longer than the {self.limits.job_seconds:g} s that a job may take")
+        elif time.monotonic() - slot.looked > LOOK_SECONDS and self._is_too_large(slot, job):
+            self._kill(slot)
+            self._ended(job, "failed", "the files of this token, the job's among them, take more than they may")
         elif self._stopping and time.monotonic() > self._deadline:
             self._kill(slot)
             self.queue.again(job.id, died=False)
             note("job waits again", job=job.id, owner=job.owner)
+
+    def _is_too_large(self, slot: _Slot, job: Job) -> bool:
+        slot.looked = time.monotonic()
+        return self.stored.used(job.owner) > self.limits.quota_megabytes * 1_000_000
 
     def _kill(self, slot: _Slot) -> None:
         slot.processes.close(kill=True)

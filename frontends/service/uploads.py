@@ -110,7 +110,7 @@ class Uploads:
             pieces.append(piece)
             size += len(piece)
             if size >= PIECE:
-                self._check_room(owner, 0 if file.total else file.size)
+                self._check_room(owner, 0)  # what came is among the files
                 await run_in_threadpool(file.write, b"".join(pieces))
                 pieces, size = [], 0
         await run_in_threadpool(file.write, b"".join(pieces))

@@ -24,7 +24,8 @@ ROUNDS = "rounds"
 REPORT = "report.json"
 TICKET, MASK, SCORES = "ticket", "mask", "scores"
 PARTS = (TICKET, MASK, SCORES)
-WEIGHTS = "weights"
+WEIGHTS = "network.weights"
+"""The name of uploaded weights' file; no task has a full stop in its name."""
 SOON = 0.1
 """Seconds between two notes of progress."""
 

@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 
 from scratchcard.frontends.service.app import Service, Settled
-from scratchcard.frontends.service.server import Server, configured
+from scratchcard.frontends.service.server import Server, configured, listening
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,14 +31,15 @@ def free_port() -> int:
 @contextmanager
 def serving(settled: Settled) -> Iterator[str]:
     """In a thread of this process; gives the address."""
-    service, port = Service(settled), free_port()
-    server = Server(configured(service.app, "127.0.0.1", port, settled.limits), service.stopping)
-    thread = threading.Thread(target=server.run)
+    found = listening("127.0.0.1", 0)
+    service = Service(settled)
+    server = Server(configured(service.app, settled.limits), service.stopping)
+    thread = threading.Thread(target=server.run, args=([found],))
     thread.start()
     while not server.started:
         time.sleep(0.01)
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{found.getsockname()[1]}"
     finally:
         service.stopping()
         server.should_exit = True

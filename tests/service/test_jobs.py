@@ -83,6 +83,8 @@ def test_uploaded_weights_and_data_are_pruned_and_no_folder_of_the_service_is_to
     inputs, targets = torch.randn(120, 1, 8, 8), torch.arange(120) % 10
     data = save({"train_inputs": inputs, "train_targets": targets})
     assert ann.put("/tasks/noise", content=data).status_code == 201
+    assert ann.put("/tasks/weights", content=data).status_code == 201
+    assert ended(ann, asked(ann, task="weights", weights=weights, density=0.1))["state"] == "done"
     job = asked(ann, task="noise", weights=weights, scorer="snip", density=0.1)
     assert ann.delete("/tasks/noise").status_code == 204  # the job has its own
     assert ann.delete(f"/networks/{weights}").status_code == 204
@@ -91,7 +93,7 @@ def test_uploaded_weights_and_data_are_pruned_and_no_folder_of_the_service_is_to
     assert all(torch.equal(ticket.initial[name], value) for name, value in network.state_dict().items())
     local = sc.prune(network, sc.Task.of(inputs, targets, name="noise"), 0.1, method="snip")
     assert same(ticket, local)
-    assert ticket.provenance["workload"]["weights"] == "weights.safetensors"
+    assert ticket.provenance["workload"]["weights"] == "network.weights.safetensors"
     assert ticket.provenance["workload"]["task"] == "tensors:noise.safetensors"
     assert "/state" not in json.dumps(ticket.provenance)
 
