@@ -140,7 +140,7 @@ class Client:
         job = self.ask({name: value for name, value in asked.items() if value is not None})
         try:
             self.wait(job, progress)
-        except (KeyboardInterrupt, ValueError):
+        except KeyboardInterrupt:
             self._call("DELETE", f"/jobs/{job}")
             raise
         for text in self._call("GET", f"/jobs/{job}/report").json()["warnings"]:

@@ -36,6 +36,7 @@ class Stored:
 
     def __init__(self, folder: Path) -> None:
         self.folder = claim_folder(folder, "service", "a service's state folder").resolve()
+        self.folder.chmod(0o700)  # what is in it is nobody else's
         self._used: dict[str, tuple[float, int]] = {}
 
     def place(self, owner: str, kind: str, name: str) -> Path:

@@ -192,6 +192,8 @@ class Supervisor:
                 self._ended(job, "failed", f"its worker died {MOST_DEATHS} times (killed, or out of memory?)")
             self.news.tell()
             return
+        if "trace" in outcome:
+            note("job error", logging.ERROR, job=job.id, owner=job.owner, error=outcome["trace"])
         self._ended(job, outcome["state"], outcome.get("error"))
 
     def _ended(self, job: Job, state: Any, error: str | None = None) -> None:

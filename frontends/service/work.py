@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
-import logging
 import os
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +111,9 @@ def work(order: Order) -> dict[str, Any]:
             with alone(), _memory(order.megabytes):
                 _find(order)
             return {"state": "done"}
+        except FileNotFoundError:  # which names folders of the service
+            text = "the service lacks a file that this job needs, such as the data of its task; its log says which"
+            return _failed(order) | {"error": text}
         except (ValueError, OSError) as error:
             return {"state": "failed", "error": shortened(_without(str(error), order), 600)}
         except (MemoryError, RuntimeError) as error:
@@ -129,9 +132,9 @@ def work(order: Order) -> dict[str, Any]:
 
 
 def _failed(order: Order) -> dict[str, Any]:
-    logging.getLogger("scratchcard.service").exception("a job failed")
     error = sys.exc_info()[1]
-    return {"state": "failed", "error": _without(said(error), order) if error else "", "internal": True}
+    text = _without(said(error), order) if error else ""
+    return {"state": "failed", "error": text, "trace": traceback.format_exc()[-3000:]}
 
 
 def _without(text: str, order: Order) -> str:

@@ -80,9 +80,9 @@ class Process:
                     found.append(int(path.name))
         return found
 
-    def kill(self) -> None:
-        """Server and workers, at once and without a word."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+    def kill(self, *, workers: bool = True) -> None:
+        """Server and workers, at once and without a word; or the server alone."""
+        (os.killpg if workers else os.kill)(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.log.close()
 

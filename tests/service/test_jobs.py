@@ -119,6 +119,17 @@ def test_a_predictor_of_the_folder_prunes_and_is_named_by_its_name(ann: httpx2.C
 
 
 @pytest.mark.slow
+def test_what_the_service_lacks_is_told_without_its_folders(ann: httpx2.Client) -> None:
+    data = save({"train_inputs": torch.randn(60, 0), "train_targets": torch.arange(60) % 10})
+    ann.put("/tasks/empty", content=data)
+    failed = ended(ann, asked(ann, task="empty"))
+    assert failed["state"] == "failed"
+    assert "/" not in failed["error"]
+    failed = ended(ann, asked(ann, task="cifar100"))  # whose data is nowhere here
+    assert (failed["state"], "/" in failed["error"]) == ("failed", False)
+
+
+@pytest.mark.slow
 def test_events_tell_how_far_a_job_is_until_it_ends(ann: httpx2.Client) -> None:
     job = asked(ann, **{"scorer": "synflow", "regime": "UMS", "regime_settings": {"rounds": 400}, "density": 0.05})
     seen: list[dict[str, Any]] = []
