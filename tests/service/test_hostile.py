@@ -63,7 +63,8 @@ BOMBS = {
     "no JSON": header({})[:-1] + b"x",
     "deep JSON": (5000).to_bytes(8, "little") + b"[" * 5000,
     "no tensor": header({}),
-    "a product beyond the place": header({"a": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 4]}}),
+    "a product beyond the place": header({"a": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 4]}})
+    + b"1234",
     "a place beyond the file": header({"a": {"dtype": "U8", "shape": [2**40], "data_offsets": [0, 2**40]}}),
     "an unknown type": header({"a": {"dtype": "PICKLE", "shape": [1], "data_offsets": [0, 1]}}) + b"1",
     "overlapping places": header({name: {"dtype": "U8", "shape": [2], "data_offsets": [0, 2]} for name in ("a", "b")})
@@ -74,6 +75,24 @@ BOMBS = {
     "a pickle": b"\x80\x04\x95\x1e\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94.",
     "a zip": b"PK\x03\x04" + b"0" * 200,
     "nothing": b"",
+}
+
+SAID = {
+    "a header of 2^63 bytes": "or its header has more than",
+    "a header of 3 MB": "or its header has more than",
+    "no JSON": "its header is no JSON",
+    "deep JSON": "its header is no JSON",
+    "no tensor": "it holds 0 tensors",
+    "a product beyond the place": "and its place has 4",
+    "a place beyond the file": "and the file has 0 for them",
+    "an unknown type": "is of 'PICKLE'",
+    "overlapping places": "does not follow the one before it",
+    "a gap": "does not follow the one before it",
+    "numbers that are none": "has the shape [True]",
+    "too many tensors": "it holds 10,001 tensors",
+    "a pickle": "or its header has more than",
+    "a zip": "or its header has more than",
+    "nothing": "no whole safetensors file",
 }
 
 
@@ -87,6 +106,7 @@ def test_what_is_no_honest_safetensors_file_is_refused_and_nothing_of_it_stays(
         for path in (f"/networks/{hashlib.sha256(content).hexdigest()}", "/tasks/bomb"):
             answer = client.put(path, content=content)
             assert answer.status_code == 422, answer.text
+            assert SAID[what] in answer.json()["detail"]
             assert answer.headers["content-type"] == "application/problem+json"
             assert client.get(path).status_code == 404
     assert not [path for path in state.rglob("*") if path.suffix in (".part", ".safetensors")]
