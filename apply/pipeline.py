@@ -24,6 +24,7 @@ from scratchcard.pruning.network_code import network_code
 from scratchcard.pruning.shrunk import Shrunk
 from scratchcard.pruning.state import copy_state
 from scratchcard.pruning.ticket import Ticket
+from scratchcard.regimes.regime import Found
 from scratchcard.registry import lookup
 from scratchcard.scorers.pieces import scoring_memory
 from scratchcard.scorers.stored_scores import Shared

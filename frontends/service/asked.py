@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +16,9 @@ from scratchcard.frontends.service.stored import DIGEST, TASK
 from scratchcard.number_list import LARGEST
 from scratchcard.registry import lookup
 from scratchcard.scorers import SCORERS
-from scratchcard.workloads.networks import NETWORKS
+from scratchcard.settings import settings_of
+from scratchcard.workloads.named_options import options_in, plain_name
+from scratchcard.workloads.networks import registered_network
 from scratchcard.workloads.networks.of_package import check_package_name, is_of_package
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.recipes import make_recipe
@@ -158,13 +160,15 @@ class Offer:
         elif ":" in name:
             self._check_allowed("network", name)
         else:
-            lookup(NETWORKS, "networks", name)
+            _check_options(registered_network(name), name)
 
     def _check_task(self, name: str, uploaded: Collection[str]) -> None:
         if ":" in name:
             self._check_allowed("task", name)
         elif TASK.fullmatch(name):
             lookup(TASKS | dict.fromkeys(uploaded), "tasks", name)
+        elif TASK.fullmatch(plain_name(name)):
+            _check_options(lookup(TASKS, "tasks", plain_name(name)), name)
         else:
             raise ValueError(f"{name!r} is no name of a task")
 
@@ -172,6 +176,14 @@ class Offer:
         if name not in self.allowed:
             known = ", ".join(self.allowed) or "none"
             raise ValueError(f"the {kind} {name!r} is code that is not allowed here; allowed are {known}")
+
+
+def _check_options(factory: Callable[..., Any], name: str) -> None:
+    """Refuse options in a name that it does not take, and those that name a file: the service's are not for reading."""
+    options = options_in(factory, name)
+    for option, declared in settings_of(type(options)).items() if options is not None else ():
+        if declared.plain_type is str and getattr(options, option) != declared.default:
+            raise ValueError(f"the option {option} of {plain_name(name)} is not taken here: it may name a file")
 
 
 def method_words(asked: JobRequest, predictor: str | None) -> dict[str, Any]:

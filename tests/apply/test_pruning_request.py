@@ -63,7 +63,7 @@ def test_it_finds_what_the_library_finds_and_hands_over_its_scores() -> None:
 
 
 def test_a_report_counts_what_the_mask_holds() -> None:
-    ticket = sc.prune("lenet_300_100", "digits", 0.01, method="magnitude")
+    ticket = sc.prune("lenet_300_100", "digits", 0.05, method="synflow")
     report = ticket_report(ticket)
     for layer, kept in zip(report["layers"], ticket.mask.tensors.values(), strict=True):
         assert layer["kept"] == int(kept.sum())
