@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from scratchcard.apply.method import Method
-from scratchcard.apply.pipeline import OnFound, find_ticket
+from scratchcard.apply.pipeline import find_ticket
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.schedules import check_density
 from scratchcard.pruning.ticket import Ticket
-from scratchcard.regimes import EMS, Iterative
+from scratchcard.regimes import EMS, Found, Iterative
 from scratchcard.workloads.session import Session
 from scratchcard.workloads.workload import Workload
 
@@ -26,7 +26,7 @@ def find_tickets(
     session: Session | None = None,
     *,
     data_seed: int | None = None,
-    on_found: OnFound | None = None,
+    on_found: Callable[[float, Found], None] | None = None,
 ) -> dict[float, Ticket]:
     """Tickets of several densities, the lowest first; what they have in common is trained once.
 

@@ -37,9 +37,6 @@ from scratchcard.workloads.session import Session
 from scratchcard.workloads.stored_training import train_once
 from scratchcard.workloads.workload import Workload
 
-OnFound = Callable[[float, Found], None]
-"""Called with a ticket's density and what the regime found, the scores among it, which a ticket does not keep."""
-
 
 def find_ticket(
     workload: Workload,
@@ -50,7 +47,7 @@ def find_ticket(
     *,
     data_seed: int | None = None,
     check: bool = True,
-    on_found: OnFound | None = None,
+    on_found: Callable[[float, Found], None] | None = None,
 ) -> Ticket:
     """Find a ticket of `workload`'s network at initialisation `seed`.
 
@@ -63,7 +60,7 @@ def find_ticket(
             second call goes on and other searches share them, and the seconds that they once took count as this one's.
         data_seed: of the data order in regimes that train.
         check: look at the ticket that was found, for `Ticket.check`; without it only the search is done.
-        on_found: is told what the regime found, its scores among it.
+        on_found: is told the density and what the regime found: the scores, which a ticket does not keep, among it.
 
     Returns:
         The ticket: initial weights, mask and provenance; not yet trained.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ import torch
 from scratchcard.apply.budget import USUAL, within
 from scratchcard.apply.density_path import find_tickets
 from scratchcard.apply.method import Method
-from scratchcard.apply.pipeline import OnFound
 from scratchcard.pruning.ticket import Ticket
+from scratchcard.regimes import Found
 from scratchcard.setting import SettingError
 from scratchcard.settings import settings_of
 from scratchcard.workloads.named_workload import named_workload
@@ -117,7 +117,9 @@ class PruningRequest:
             workload = Workload(self.network, shape_task((1,), 2))
         return within(passes, workload)
 
-    def find(self, session: Session | None = None, on_found: OnFound | None = None) -> dict[float, Ticket]:
+    def find(
+        self, session: Session | None = None, on_found: Callable[[float, Found], None] | None = None
+    ) -> dict[float, Ticket]:
         """The tickets by density; arguments and errors as of `find_tickets`. A store is used by regimes that train."""
         workload = self.make_workload()
         method = self.make_method(workload)
