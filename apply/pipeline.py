@@ -52,8 +52,7 @@ def find_ticket(
     """Find a ticket of `workload`'s network at initialisation `seed`.
 
     Args:
-        workload: network, task, recipe.
-        method: scorer, regime, initial weights.
+        workload, method: network, task, recipe; scorer, regime, initial weights.
         density: kept weights / prunable weights, in (0, 1].
         seed: of the initial weights, the scoring batch, ties, and the data order unless `data_seed` is given.
         session: where and how; with a store, finished trainings and scores of whole networks are kept there, so that a
@@ -98,8 +97,7 @@ def find_ticket(
         criterion, seen = found.scores.criterion, {"only_zeros": zeros(found.scores, mask), "by_lot": found.by_lot}
         del scorer, found  # the checks need the memory
         if method.kept_weights != "rewound":
-            acts: dict[str, Any] = {"signs": method.kept_signs, "workload": workload, "seed": seed}
-            start = acted_on(start, mask, method.kept_weights, **acts)
+            start = acted_on(start, mask, method.kept_weights, signs=method.kept_signs, workload=workload, seed=seed)
     provenance = {
         "workload": described,
         "network_code": code,

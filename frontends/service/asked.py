@@ -25,6 +25,8 @@ from scratchcard.workloads.recipes import make_recipe
 from scratchcard.workloads.tasks import TASKS, takes_data_dir
 
 MOST_DENSITIES = 20
+METHOD = ("scorer", "on", "regime", "initial", "initial_scorer", "restack", "kept_weights", "kept_signs")
+"""Settings of a method that a job may name, beside the predictor."""
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[\x21-\x7e]+$")]
 Value = bool | int | float | Annotated[str, Field(max_length=100)] | Annotated[list[float], Field(max_length=20)]
 Words = Annotated[dict[Name, Value], Field(max_length=40)]
@@ -65,6 +67,8 @@ class JobRequest(BaseModel):
     initial: Name | None = None
     initial_scorer: Name | None = None
     restack: bool | None = None
+    kept_weights: Name | None = None
+    kept_signs: bool | None = None
     recipe: Name | None = None
     recipe_settings: Words = Field(default_factory=dict)
 
@@ -196,7 +200,7 @@ def method_words(asked: JobRequest, predictor: str | None) -> dict[str, Any]:
         >>> method_words(JobRequest(scorer="grasp", scorer_settings={"temperature": 1.0}), None)
         {'scorer': {'name': 'grasp', 'temperature': 1.0}}
     """
-    named = {name: getattr(asked, name) for name in ("scorer", "on", "regime", "initial", "initial_scorer", "restack")}
+    named = {name: getattr(asked, name) for name in METHOD}
     words: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     if asked.scorer_settings:
         if asked.scorer is None or asked.scorer in OF_PREDICTOR:

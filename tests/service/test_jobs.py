@@ -16,8 +16,10 @@ from safetensors.torch import load, save
 
 import scratchcard as sc
 from scratchcard.frontends.service.app import Settled
+from scratchcard.frontends.service.asked import METHOD, JobRequest
 from scratchcard.frontends.service.limits import Limits
 from scratchcard.frontends.service.tokens import Tokens
+from scratchcard.settings import settings_of
 from tests.service.conftest import ANN
 from tests.service.running import ended, serving
 
@@ -257,3 +259,9 @@ def test_jobs_have_limits_on_memory_and_time_and_the_queue_on_its_length(tight: 
     assert int(full.headers["retry-after"]) >= 1
     failed = ended(tight, slow)
     assert (failed["state"], failed["error"]) == ("failed", "it took longer than the 3 s that a job may take")
+
+
+def test_every_setting_of_a_method_can_be_asked_for() -> None:
+    kept_back = {"predictor_name", "predictor_identity"}  # of grids
+    assert set(METHOD) | {"predictor"} == settings_of(sc.Method).keys() - kept_back
+    assert {*METHOD, "predictor"} <= JobRequest.model_fields.keys()
