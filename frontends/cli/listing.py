@@ -78,10 +78,15 @@ def listed(family: str) -> dict[str, dict[str, Any]]:
     (['global', 'layer', 'expected', 'erk'], 200.0)
     """
     with without_libraries():
-        return _listed(family)
+        return described(family)
 
 
-def _listed(family: str) -> dict[str, dict[str, Any]]:
+def described(family: str) -> dict[str, dict[str, Any]]:
+    """The same in a process that has the libraries, or wants them.
+
+    >>> described("recipes")["lenet"]["sets"]["batch_size"]
+    60
+    """
     module_name, _, attribute = FAMILIES[family].partition(":")
     module = import_module(module_name)
     found: Any = getattr(module, attribute)

@@ -14,7 +14,7 @@ from fastapi.security import HTTPBearer
 
 from scratchcard.artefacts.leases import Leases
 from scratchcard.artefacts.version import versions
-from scratchcard.frontends.service import files, inference, job_routes
+from scratchcard.frontends.service import files, inference, job_routes, page
 from scratchcard.frontends.service.asked import Offer
 from scratchcard.frontends.service.gate import Gate, is_loopback
 from scratchcard.frontends.service.jobs import Queue
@@ -108,6 +108,8 @@ class Service:
         app.include_router(files.router(Uploads(self.stored, limits)), **common)
         jobs = job_routes.JobRoutes(self.queue, self.stored, offer, limits, self.supervisor, self.news)
         app.include_router(job_routes.router(jobs), **common)
+        app.include_router(page.choices_router(shelf, settled.allowed), **common)
+        app.include_router(page.router())
         self._add_health(common)
         answer_with_problems(app)
         app.add_middleware(

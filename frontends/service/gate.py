@@ -14,10 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scratchcard.frontends.service.limits import Limits, Rate, retry_after
 from scratchcard.frontends.service.observed import LOG, Metrics, note
+from scratchcard.frontends.service.page import addresses
 from scratchcard.frontends.service.problems import Problem
 from scratchcard.frontends.service.tokens import Tokens
 
-OPEN = ("/v2/health/live", "/v2/health/ready")
+OPEN = frozenset(("/v2/health/live", "/v2/health/ready", *addresses()))
 """Addresses that need no token."""
 BODY_LIMIT = 1 << 16
 LEAST_RATE = 1000
@@ -159,7 +160,9 @@ class _Visit:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message = dict(message) | {"headers": [*message.get("headers", []), *HEADERS]}
+            has = list(message.get("headers", []))
+            own = {name for name, _ in has}
+            message = dict(message) | {"headers": has + [each for each in HEADERS if each[0] not in own]}
         await asyncio.wait_for(self._send(message), 3 * self._gate.limits.slow_seconds)
 
     async def answer(self, problem: Problem) -> None:
