@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import settings
 
 from scratchcard.pruning import known_layers
+from tests import browsing
 from tests.pretended_cuda import pretended_cuda
 
 settings.register_profile("dev", deadline=None)  # machines are noisy
@@ -42,3 +44,11 @@ def _known_state() -> Iterator[None]:
         known_layers.PRUNABLE.update(prunable)
         known_layers._REGISTERED.clear()
         known_layers.register_again(registered)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium; see `browsing.started`."""
+    driver = browsing.started()
+    yield driver
+    driver.quit()

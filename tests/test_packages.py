@@ -87,5 +87,6 @@ def test_the_wheel_brings_one_top_level_name_and_its_data(tmp_path: Path) -> Non
     subprocess.run(install, check=True, capture_output=True)
     names = {path.name for path in there.iterdir()}
     assert {name for name in names if not name.endswith(".dist-info")} - {"bin"} == {"scratchcard"}
-    for data in ("apply/default/manifest.json", "analysis/report/page.css", "score_tables/table.py", "registry.py"):
+    files = ("apply/default/manifest.json", "analysis/report/page.css", "frontends/service/page_files/main.js")
+    for data in (*files, "score_tables/table.py", "registry.py"):
         assert (there / "scratchcard" / data).is_file()

@@ -3,6 +3,7 @@ from elsewhere, and its policy allows no script but these."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from collections.abc import Callable
 from functools import lru_cache
@@ -49,17 +50,18 @@ def router() -> APIRouter:
 
 def _answer(path: Path) -> Callable[[Request], Response]:
     content, kind = path.read_bytes(), f"{KINDS[path.suffix]}; charset=utf-8"
-    headers = {
-        "ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"',
-        "Cache-Control": "no-cache",
-        "Content-Security-Policy": POLICY,
-    }
+    digest, packed = hashlib.sha256(content).hexdigest()[:32], gzip.compress(content, mtime=0)
+    headers = {"Cache-Control": "no-cache", "Content-Security-Policy": POLICY, "Vary": "Accept-Encoding"}
+    plain = headers | {"ETag": f'"{digest}"'}
+    small = headers | {"ETag": f'"{digest}-gzip"', "Content-Encoding": "gzip"}
 
     def answer(request: Request) -> Response:
+        packs = "gzip" in request.headers.get("accept-encoding", "")
+        told = small if packs else plain
         known = [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]
-        if headers["ETag"] in known:
-            return Response(None, 304, headers)
-        return Response(content, 200, headers, kind)
+        if told["ETag"] in known:
+            return Response(None, 304, {name: value for name, value in told.items() if name != "Content-Encoding"})
+        return Response(packed if packs else content, 200, told, kind)
 
     return answer
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +12,11 @@ import pytest
 
 from scratchcard.analysis.report import report
 from tests.analysis.report_results import EVIL, write_results
+from tests.browsing import emulate, fresh, narrow, wait, wide
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
-DRIVER = shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="needs Chromium and its driver on PATH"),
-]
+pytestmark = pytest.mark.browser
 
 LIGHT, DARK = "rgb(255, 255, 255)", "rgb(20, 23, 27)"
-SECONDS = 120
 
 
 @pytest.fixture(scope="module")
@@ -33,28 +25,13 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return report(folder, folder.parent / "report.html")
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1280,900"):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
-
-
 @pytest.fixture
 def page(browser: Any, html: Path) -> Any:
     """The page, unfolded, all plots drawn, on a wide light screen; opened again where a test spoilt it."""
     if browser.execute_script("return window.unspoilt") is None:
         unfold(browser, html)
         browser.execute_script("window.unspoilt = true")
-    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    wide(browser)
     emulate(browser, "light")
     browser.execute_script("window.scrollTo(0, 0)")
     return browser
@@ -76,29 +53,6 @@ def unfold(browser: Any, html: Path) -> None:
         left[0]?.scrollIntoView();
         return !left.length;""",
     )
-
-
-def fresh(browser: Any, address: str) -> None:
-    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    emulate(browser, "light")
-    browser.get("about:blank")
-    browser.get_log("browser")
-    browser.get_log("performance")
-    browser.get(address)
-
-
-def emulate(browser: Any, scheme: str, media: str = "") -> None:
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
-
-
-def wait(browser: Any, script: str) -> Any:
-    begin = time.monotonic()
-    while time.monotonic() < begin + SECONDS:
-        if found := browser.execute_script(script):
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"not true after {SECONDS} s: {script}")
 
 
 def colours(browser: Any) -> set[str]:
@@ -334,9 +288,8 @@ def contrast(front: str, back: str) -> float:
 
 
 def test_a_phone_shows_it_without_scrolling_sideways(page: Any) -> None:
-    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
-    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    wait(page, "return innerWidth === 390 && document.querySelector('.chart svg').getBoundingClientRect().width < 390")
+    narrow(page)
+    wait(page, "return document.querySelector('.chart svg').getBoundingClientRect().width < 390")
     time.sleep(0.5)
     assert page.execute_script("return document.documentElement.scrollWidth") == 390
     beyond = page.execute_script(

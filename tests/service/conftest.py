@@ -16,7 +16,7 @@ from scratchcard.meta.predictor import Predictor
 from scratchcard.score_tables.schema import Column
 from tests.service.running import serving
 
-ANN, BOB = "ann-token-0123456789", "bob-token-0123456789"
+ANN, BOB, CAROL = "ann-token-0123456789", "bob-token-0123456789", "carol-token-0123456789"
 
 
 @pytest.fixture(scope="session")
@@ -32,8 +32,8 @@ def predictors(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def address(predictors: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A service with two tokens."""
-    tokens = Tokens.parsed(f"ann {ANN}\nbob {BOB}")
+    """A service with three tokens; Carol's is for the page."""
+    tokens = Tokens.parsed(f"ann {ANN}\nbob {BOB}\ncarol {CAROL}")
     settled = Settled(tmp_path_factory.mktemp("state") / "state", predictors, tokens=tokens)
     with serving(settled) as found:
         yield found

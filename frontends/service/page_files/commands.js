@@ -30,7 +30,7 @@ export function commandLine(request, origin, known) {
   if (request.restack) words.push("--restack");
   for (const [name, value] of Object.entries(request.scorer_settings ?? {})) words.push("--set", `${name}=${value}`);
   words.push(...settingWords(request.regime_settings ?? {}), ...settingWords(request.recipe_settings ?? {}));
-  const isShipped = !request.predictor || known.shipped.includes(request.predictor);
+  const isShipped = !request.predictor || request.predictor in known.shipped;
   return [...words, ...(isShipped ? [] : ["--server", origin])].map(quoted).join(" ");
 }
 

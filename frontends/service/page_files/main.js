@@ -163,7 +163,7 @@ byId("access").addEventListener("submit", (event) => {
   event.preventDefault();
   setToken(byId("token").value);
   byId("token").value = "";
-  byId("token-about").textContent = hasToken() ? "(in use until the page is closed)" : "(kept until the page is closed)";
+  byId("token-about").textContent = hasToken() ? "(in use)" : "(kept in memory)";
   state.watched?.abort();
   state.shown = null;
   start();
