@@ -328,6 +328,7 @@ def test_everything_is_done_by_keyboard(page: Any, carol: httpx2.Client, tmp_pat
     assert said == "lenet_300_100 on digits: done"
     tab_to("at.id === 'density'")
     press("0.05")
+    shown(page)
     tab_to("at.textContent === 'Download ticket'")
     with downloads(page, tmp_path):
         press(Keys.ENTER)
