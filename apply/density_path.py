@@ -12,7 +12,7 @@ from scratchcard.apply.method import Method
 from scratchcard.apply.pipeline import find_ticket
 from scratchcard.artefacts.store import Store
 from scratchcard.pruning.schedules import check_density
-from scratchcard.pruning.ticket import Ticket
+from scratchcard.pruning.ticket_html import Tickets
 from scratchcard.regimes import EMS, Found, Iterative
 from scratchcard.workloads.session import Session
 from scratchcard.workloads.workload import Workload
@@ -27,7 +27,7 @@ def find_tickets(
     *,
     data_seed: int | None = None,
     on_found: Callable[[float, Found], None] | None = None,
-) -> dict[float, Ticket]:
+) -> Tickets:
     """Tickets of several densities, the lowest first; what they have in common is trained once.
 
     A regime that trains (ISS, IMS, EMS) goes one way down to the lowest density, as its setting `towards` says, and the
@@ -71,7 +71,7 @@ def find_tickets(
         if session.store is None and len(densities) > 1 and regime.trains:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scratchcard-")))
             session = replace(session, store=Store(folder / "rounds", brief=True))
-        return {
-            density: find_ticket(workload, method, density, seed, session, data_seed=data_seed, on_found=on_found)
+        return Tickets(
+            (density, find_ticket(workload, method, density, seed, session, data_seed=data_seed, on_found=on_found))
             for density in sorted(densities)
-        }
+        )

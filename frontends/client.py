@@ -18,6 +18,7 @@ from torch import nn
 from scratchcard.apply.pruning_request import method_request
 from scratchcard.artefacts.digest import file_digest
 from scratchcard.pruning.ticket import Ticket
+from scratchcard.pruning.ticket_html import Tickets
 from scratchcard.words import shortened
 from scratchcard.workloads.session import Progress
 from scratchcard.workloads.task import Task
@@ -147,7 +148,7 @@ class Client:
             warnings.warn(text, stacklevel=2)
         if not isinstance(density, Sequence):
             return self.ticket(job, density)
-        return {each: self.ticket(job, each) for each in sorted(density)}
+        return Tickets((each, self.ticket(job, each)) for each in sorted(density))
 
     def ask(self, request: Mapping[str, Any]) -> str:
         """Let a job wait there, the body of `POST /jobs`; returns its id.

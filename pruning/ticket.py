@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from scratchcard.pruning.hold import Hold, hold, moved_weights
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, prunable
 from scratchcard.pruning.state import copy_state, load_state
+from scratchcard.pruning.ticket_html import ticket_html
 from scratchcard.words import shortened
 
 FORMAT = "scratchcard-ticket"
@@ -81,13 +81,7 @@ class Ticket:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: a row for each layer."""
-        rows = [
-            f"<tr><td>{escape(name)}</td><td>{' × '.join(map(str, kept.shape))}</td>"
-            f"<td>{int(kept.sum()):,}</td><td>{float(kept.float().mean()):.4f}</td></tr>"
-            for name, kept in self.mask.tensors.items()
-        ]
-        head = "".join(f"<th>{word}</th>" for word in ("layer", "shape", "kept", "density"))
-        return f"<p>{escape(repr(self))}</p><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        return ticket_html(repr(self), self.mask)
 
     @classmethod
     def of(cls, network: nn.Module, mask: Mask, provenance: Mapping[str, Any] | None = None) -> Ticket:

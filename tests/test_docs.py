@@ -132,6 +132,7 @@ def test_a_notebook_shows_the_layers_of_a_ticket() -> None:
     mask = sc.Mask({"<b>.weight": torch.tensor([[True, False], [False, False], [False, True]])})
     html = sc.Ticket.of(network, mask)._repr_html_()
     assert "<td>&lt;b&gt;.weight</td><td>3 × 2</td><td>2</td><td>0.3333</td>" in html
+    assert "<b>" not in html
 
 
 def test_the_reference_lists_every_module() -> None:

@@ -40,7 +40,7 @@ def router() -> APIRouter:
 
     Examples:
         >>> [route.path for route in router().routes][:2]
-        ['/', '/page/choices.js']
+        ['/', '/page/commands.js']
     """
     routes = APIRouter(include_in_schema=False)
     for address, path in addresses().items():

@@ -32,6 +32,9 @@ def test_it_finds_the_local_ticket(client: sc.Client) -> None:
     found = client.prune("lenet_300_100", "digits", [0.1, 0.05], 4, **grasp)
     for density, ticket in found.items():
         assert same(ticket, sc.prune("lenet_300_100", "digits", density, 4, method=sc.Method.of(**grasp)))
+    workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
+    local = sc.find_tickets(workload, sc.Method.of(**grasp), [0.1, 0.05], 4)
+    assert found._repr_html_() == local._repr_html_()  # a notebook shows the same
     assert "policy" in client.predictors()
     assert client.jobs()[0]["state"] == "done"
 
