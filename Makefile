@@ -19,7 +19,7 @@ CIFAR ?= runs/cifar
 EARLY ?= runs/early
 EMERGENCE ?= runs/emergence
 
-.PHONY: help setup serve demo test test-all torture bench zoo gpu lint format results thesis publish report example predictor ours early emergence cifar table docs clean
+.PHONY: help setup serve demo browser test test-all torture bench zoo gpu lint format results thesis publish report example predictor ours early emergence cifar table docs clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -38,6 +38,10 @@ serve: setup ## the service, with the shipped predictors, on this machine alone:
 
 demo: setup ## the whole job on the embedded digits task: table, predictor, tickets, comparison, picture
 	$(BIN)/scratchcard demo --out $(DEMO)
+
+browser: ## Chromium and its driver for the tests of report and page, where they are missing (Debian, as root or by sudo)
+	@command -v chromedriver >/dev/null && { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null || \
+		{ run=$$([ "$$(id -u)" = 0 ] || echo sudo); $$run apt-get update -q && $$run apt-get install -qy chromium chromium-driver; }
 
 test: setup ## the quick tests
 	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow and not cuda'

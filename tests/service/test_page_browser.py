@@ -285,12 +285,18 @@ def test_accuracy_pictures_and_comparison_say_what_the_files_hold(page: Any, car
     page.find_element("xpath", "//button[text()='Compare']").click()
     wait(page, "return document.getElementById('job').textContent.includes('Jaccard index')")
     masks = [ticket.mask.tensors for ticket in tickets]
-    for row in page.execute_script(script, "Two tickets, layer by layer")[:-1]:
+    *rows, whole = page.execute_script(script, "Two tickets, layer by layer")
+    expected_both = 0.0
+    for row in rows:
         one, other = masks[0][row[0]], masks[1][row[0]]
         both, either = int((one & other).sum()), int((one | other).sum())
         chance = int(one.sum()) * int(other.sum()) / one.numel()
+        expected_both += chance
         assert row[1:5] == [f"{int(each):,}" for each in (one.sum(), other.sum(), both)] + [f"{both / either:.3f}"]
         assert row[6] == f"{chance / (int(one.sum()) + int(other.sum()) - chance):.3f}"
+    kept = sum(ticket.mask.kept for ticket in tickets)
+    assert whole[0] == "all layers"
+    assert whole[6] == f"{expected_both / (kept - expected_both):.3f}"
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ export function comparisonView(job, density, jobs) {
   return h("div", {}, h("div", { class: "line" }, h("label", { for: "other" }, "With"), select, button), error, found);
 }
 
-// Of each layer how many weights one ticket keeps, the other, both; the last row is of all.
+// Of each layer how many weights one ticket keeps, the other, both, and both by chance; the last row is of all.
 async function compared(one, other) {
   const pieces = [one, other].map(ofAddress);
   const [first, second] = await Promise.all(pieces.map(header));
@@ -48,25 +48,25 @@ async function compared(one, other) {
   const rows = [];
   for (const name of names) {
     const [{ values: a }, { values: b }] = await Promise.all([tensor(pieces[0], first, name), tensor(pieces[1], second, name)]);
-    const row = { name, size: a.length, one: 0, other: 0, both: 0 };
+    const row = { name, one: 0, other: 0, both: 0 };
     for (let k = 0; k < a.length; k += 1) {
       row.one += a[k];
       row.other += b[k];
       row.both += a[k] & b[k];
     }
-    rows.push(row);
+    rows.push({ ...row, chance: (row.one * row.other) / a.length });
   }
   const all = (part) => rows.reduce((sum, row) => sum + row[part], 0);
-  return [...rows, { name: "all layers", size: all("size"), one: all("one"), other: all("other"), both: all("both") }];
+  return [...rows, { name: "all layers", one: all("one"), other: all("other"), both: all("both"), chance: all("chance") }];
 }
 
 function shown(rows) {
   const jaccard = ({ one, other, both }) => (one + other - both ? both / (one + other - both) : NaN);
-  const chance = ({ size, one, other }) => jaccard({ one, other, both: (one * other) / size });
+  const chance = (row) => jaccard({ ...row, both: row.chance });
   const text = (number) => (Number.isNaN(number) ? "–" : number.toFixed(3));
   const last = rows.at(-1);
   return [
-    h("p", { role: "status" }, `Jaccard index ${text(jaccard(last))} over all layers; ${text(chance(last))} by chance. Both keep ${whole(last.both)} weights.`),
+    h("p", { role: "status" }, `Jaccard index ${text(jaccard(last))} over all layers; ${text(chance(last))} by chance in layers of these densities. Both keep ${whole(last.both)} weights.`),
     table("Two tickets, layer by layer", ["Weight", "This keeps", "The other", "Both", "Jaccard", "Of 1", "By chance"], rows.map((row) => [
       row.name, whole(row.one), whole(row.other), whole(row.both), text(jaccard(row)), bar(jaccard(row) || 0), text(chance(row)),
     ])),
