@@ -172,6 +172,7 @@ REQUESTS: list[dict[str, Any]] = [
     {"task": "mine", "scorer": "snip", "weights": "0" * 64},
     TRAINED | {"recipe": "lenet", "recipe_settings": {"nesterov": False, "scoring_balanced": True, "momentum": 0.5}},
     {"task": "digits", "initial": "saw", "initial_scorer": "snip", "scorer": "magnitude"},
+    {"task": "digits", "scorer": "snip", "kept_weights": "constant", "kept_signs": True, "restack": False},
 ]
 
 

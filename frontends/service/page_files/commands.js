@@ -1,6 +1,7 @@
 // The same by other means: the lines of the command line and of Python for a job's request.
 
 const SETTINGS = ["scorer_settings", "regime_settings", "recipe_settings"];
+const OWN = ["network", "task", "density", "seed", "weights", ...SETTINGS];
 const WEIGHTS = "weights.safetensors";
 const option = (name) => `--${name.replaceAll("_", "-")}`;
 const listed = (density) => (Array.isArray(density) ? density : [density ?? 0.02]);
@@ -24,10 +25,8 @@ export function commandLine(request, origin, known) {
   const words = ["scratchcard", "prune", "--network", request.network ?? "lenet_300_100", "--task", task,
     "--density", listed(request.density).join(","), "--seed", String(request.seed ?? 0)];
   if (request.weights) words.push("--weights", WEIGHTS);
-  for (const name of ["passes", "scorer", "on", "predictor", "regime", "initial", "initial_scorer", "recipe"]) {
-    if (request[name] !== undefined && request[name] !== null) words.push(option(name), String(request[name]));
-  }
-  if (request.restack) words.push("--restack");
+  const method = Object.entries(request).filter(([name, value]) => !OWN.includes(name) && value !== null);
+  words.push(...settingWords(Object.fromEntries(method)));
   for (const [name, value] of Object.entries(request.scorer_settings ?? {})) words.push("--set", `${name}=${value}`);
   words.push(...settingWords(request.regime_settings ?? {}), ...settingWords(request.recipe_settings ?? {}));
   const isShipped = !request.predictor || request.predictor in known.shipped;

@@ -10,7 +10,7 @@ import { ticketView } from "/page/ticket.js";
 const SAID_SECONDS = 5;
 const REFRESH = 4000;
 const form = new RequestForm();
-const state = { choices: null, jobs: [], shown: null, watched: null, refreshing: false };
+const state = { choices: null, jobs: [], shown: null, watched: null, refreshing: false, asked: {} };
 
 async function trying(place, action) {
   byId(place).textContent = "";
@@ -68,11 +68,13 @@ async function keepFresh() {
 
 async function end(job) {
   await trying("page-error", async () => {
+    // What ended since it was listed is kept: DELETE would remove its ticket.
+    if (!ended(job) && ended(await read(`/jobs/${job.id}`))) return showJobs();
     await call("DELETE", `/jobs/${job.id}`);
     say(ended(job) ? "The job is removed" : "The job is cancelled");
     if (ended(job) && state.shown === job.id) location.hash = "";
-    await showJobs();
     byId("work").focus({ preventScroll: true });
+    return showJobs();
   });
 }
 
@@ -152,8 +154,12 @@ byId("job-form").addEventListener("submit", (event) => {
   const button = byId("prune");
   button.disabled = true;
   trying("form-error", async () => {
-    const key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-    const answer = await call("POST", "/jobs", { json: form.read(), headers: { "Idempotency-Key": key } });
+    const json = form.read(), text = JSON.stringify(json);
+    // The same key where the same is asked again after no answer came.
+    const key = state.asked.text === text ? state.asked.key : crypto.getRandomValues(new Uint32Array(4)).join("-");
+    state.asked = { text, key };
+    const answer = await call("POST", "/jobs", { json, headers: { "Idempotency-Key": key } });
+    state.asked = {};
     location.hash = (await answer.json()).id;
     await showJobs();
   }).finally(() => { button.disabled = false; });

@@ -58,21 +58,22 @@ export function maskPicture({ shape, values }, label, most = 192) {
   return scaled(picture(columns, rows, shares.map((each) => Math.sqrt(each / largest)), label), columns * size);
 }
 
-// The height and width of images that such rows may be, and their channels.
-function imageOf(inputs) {
+// Channels, height and width of what a first-layer unit looks at: a kernel, or the image that its inputs may be.
+export function imageOf([, ...rest]) {
+  if (rest.length > 1) return { channels: rest[0], height: rest.length > 2 ? rest[1] : 1, width: rest.at(-1) };
   for (const channels of [1, 3]) {
-    const side = Math.sqrt(inputs / channels);
+    const side = Math.sqrt(rest[0] / channels);
     if (Number.isInteger(side) && side > 1) return { channels, height: side, width: side };
   }
-  return { channels: 1, height: 1, width: inputs };
+  return { channels: 1, height: 1, width: rest[0] };
 }
 
 // How many units still look at each input pixel, all channels together.
 export function pixelCounts({ shape, values }) {
-  const { channels, height, width } = imageOf(shape[1]);
+  const { height, width } = imageOf(shape);
   const counts = new Uint32Array(height * width);
   for (let k = 0; k < values.length; k += 1) counts[(k % shape[1]) % (height * width)] += values[k];
-  return { counts, height, width, channels };
+  return { counts, height, width };
 }
 
 export function pixelPicture({ counts, height, width }, label) {
@@ -83,16 +84,14 @@ export function pixelPicture({ counts, height, width }, label) {
 
 // The masks of the units that keep most, side by side, each as the image that it looks at.
 export function unitPictures({ shape, values }, most = 40) {
-  const [units, ...rest] = shape;
-  const size = values.length / units;
-  const image = rest.length === 3 ? { channels: rest[0], height: rest[1], width: rest[2] } : imageOf(size);
+  const units = shape[0], size = values.length / units;
   const kept = Array.from({ length: units }, (_, unit) => {
     let sum = 0;
     for (let k = unit * size; k < (unit + 1) * size; k += 1) sum += values[k];
     return { unit, sum };
   }).sort((one, other) => other.sum - one.sum || one.unit - other.unit).slice(0, most);
   const across = Math.min(10, kept.length), down = Math.ceil(kept.length / across);
-  const { channels, height, width } = image, plane = height * width;
+  const { channels, height, width } = imageOf(shape), plane = height * width;
   const columns = across * (width + 1) - 1, rows = down * (height + 1) - 1;
   const cells = new Float32Array(columns * rows).fill(NaN);
   kept.forEach(({ unit }, place) => {
@@ -106,7 +105,7 @@ export function unitPictures({ shape, values }, most = 40) {
     }
   });
   const label = `Masks of the ${kept.length} first-layer units that keep most`;
-  return { canvas: scaled(picture(columns, rows, cells, label), columns * Math.max(1, Math.floor(440 / columns))), kept, image };
+  return { canvas: scaled(picture(columns, rows, cells, label), columns * Math.max(1, Math.floor(440 / columns))), kept };
 }
 
 // A line through points (density, accuracy), the densities by powers of ten.

@@ -18,6 +18,7 @@ export class RequestForm {
   constructor() {
     byId("network").addEventListener("input", () => this.#tellNetwork());
     byId("task").addEventListener("change", () => { byId("shape-part").hidden = value("task") !== NO_TASK; });
+    byId("passes").addEventListener("input", () => this.#tellKind());
     for (const id of ["scorer", "regime"]) byId(id).addEventListener("change", () => this.#tellMethod());
     for (const radio of document.getElementsByName("kind")) radio.addEventListener("change", () => this.#tellKind());
     byId("file").addEventListener("change", () => this.#take(byId("file").files[0]));
@@ -61,6 +62,7 @@ export class RequestForm {
     const kind = this.kind;
     for (const part of document.querySelectorAll("[data-kind]")) part.hidden = !part.dataset.kind.split(" ").includes(kind);
     byId("recipe-part").hidden = kind === "passes" && Number(value("passes")) === 0;
+    if (!this.#choices) return;
     const scorers = Object.keys(this.#choices.scorers);
     const own = ["predicted", "transplanted", "transplanted_layers"];
     const before = value("scorer");
@@ -72,6 +74,7 @@ export class RequestForm {
   }
 
   #tellMethod() {
+    if (!this.#choices) return;
     const scorer = this.#choices.scorers[value("scorer")];
     const regime = this.#choices.regimes[value("regime")];
     byId("scorer-about").textContent = scorer?.about.replaceAll("`", "") ?? "";

@@ -4,12 +4,13 @@ import { commandLine, pythonLines } from "/page/commands.js";
 import { bar, h, say, table } from "/page/dom.js";
 import { download } from "/page/download.js";
 import { duration, share, whole } from "/page/numbers.js";
-import { curve, maskPicture, pixelCounts, pixelPicture, unitPictures } from "/page/pictures.js";
+import { curve, imageOf, maskPicture, pixelCounts, pixelPicture, unitPictures } from "/page/pictures.js";
 import { header, ofAddress, tensor } from "/page/tensors.js";
 
 const LARGEST = 32_000_000;
 const MOST_LAYERS = 24;
 const MOST_ROWS = 64;
+const MOST_PIXELS = 256;
 
 export const partAddress = (id, part, density) => `/jobs/${id}/${part}?density=${density}`;
 
@@ -93,7 +94,9 @@ async function drawMask(box, job, density, told) {
 }
 
 function firstLayer(mask) {
-  const { canvas, kept, image } = unitPictures(mask);
+  const image = imageOf(mask.shape);
+  if (image.width > MOST_PIXELS) return [h("p", { class: "soft" }, `Its units have ${whole(image.width)} inputs in a row: no image to draw.`)];
+  const { canvas, kept } = unitPictures(mask);
   const units = h("figure", {}, canvas, h("figcaption", {}, `The ${kept.length} units that keep most`));
   const ofUnits = asTable("Kept weights of first-layer units", ["Unit", "Kept"], kept.map(({ unit, sum }) => [whole(unit), whole(sum)]));
   if (mask.shape.length !== 2 || image.height < 2) return [units, ofUnits];
@@ -127,10 +130,10 @@ function trained(job, density) {
 
 function sameElsewhere(request, choices) {
   const copied = (title, text) => h("div", { class: "code" },
-    h("div", {}, h("h4", {}, title), h("button", {
+    h("div", {}, h("h4", {}, title), navigator.clipboard && h("button", {
       type: "button",
       "aria-label": `Copy: ${title}`,
-      onclick: () => navigator.clipboard?.writeText(text).then(() => say("Copied"), () => {}),
+      onclick: () => navigator.clipboard.writeText(text).then(() => say("Copied"), () => {}),
     }, "Copy")),
     h("pre", { tabindex: "0", "aria-label": title, role: "region" }, h("code", {}, text)));
   const line = commandLine(request, location.origin, choices);
