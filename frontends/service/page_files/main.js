@@ -53,7 +53,7 @@ function row(job) {
   return [
     [h("a", { href: `#${job.id}`, "data-focus": `open ${job.id}`, "aria-current": current ? "true" : null }, title(job)),
       h("small", {}, method(job))],
-    job.densities.join(", "), h("span", { class: `state ${job.state}` }, standing(job)),
+    job.densities.join(", "), h("span", { class: `state ${job.state}`, "data-state": job.id }, standing(job)),
     h("button", { type: "button", "data-focus": `end ${job.id}`, "aria-label": `${what}: ${name}`, onclick: () => end(job) }, what),
   ];
 }
@@ -97,8 +97,9 @@ function show(id) {
   trying("page-error", () => follow(id, (job) => {
     if (signal.aborted) return;
     view ??= openJob(job);
-    view.standing.textContent = standing(job);
-    view.standing.className = `state ${job.state}`;
+    for (const node of [view.standing, document.querySelector(`[data-state="${job.id}"]`)]) {
+      if (node) Object.assign(node, { textContent: standing(job), className: `state ${job.state}` });
+    }
     view.bar.hidden = view.cancel.hidden = ended(job);
     if (job.progress) view.bar.value = job.progress.done / job.progress.total;
     else view.bar.removeAttribute("value");

@@ -39,7 +39,7 @@ export class RequestForm {
       ...Object.keys(choices.tasks).map((name) => option(name)),
       ...tasks.map((each) => option(each.name, `${each.name} (uploaded)`)),
       ...choices.allowed.map((name) => option(name)),
-      option(NO_TASK, "none: read no data"));
+      option(NO_TASK, "no data"));
     byId("predictor").replaceChildren(...choices.predictors.map((name) => option(name)));
     byId("recipe").replaceChildren(option("", "the task’s default"), ...Object.keys(choices.recipes).map((name) => option(name)));
     byId("regime").replaceChildren(option("", "what the method wants"), ...Object.keys(choices.regimes).map((name) => option(name)));
