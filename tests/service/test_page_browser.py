@@ -396,6 +396,59 @@ def test_what_is_hostile_is_shown_as_text(page: Any) -> None:
 
 
 @pytest.mark.slow
+def test_what_is_chosen_is_what_is_asked_for(page: Any) -> None:
+    """Bodies of `POST /jobs` by what the form says; none is sent."""
+    page.execute_script(
+        """const ask = window.fetch;
+        window.bodies = [];
+        window.fetch = (address, more = {}) => {
+          if (more.method !== 'POST') return ask(address, more);
+          window.bodies.push(JSON.parse(more.body));
+          return Promise.resolve(new Response('{"detail": "not now"}', { status: 503 }));
+        };"""
+    )
+    common = {"network": "lenet_300_100", "seed": 0, "density": 0.02}
+    digits = common | {"task": "digits"}
+    shaped = common | {"input_shape": [1, 28, 28], "outputs": 10, "passes": 0}
+    regime = {"regime": "UMS", "regime_settings": {"rounds": 3, "scope": "layer"}}
+    cases: list[tuple[dict[str, str], dict[str, Any]]] = [
+        ({"kind": "passes", "passes": "1"}, digits | {"passes": 1}),
+        ({"task": "", "passes": "0"}, shaped),
+        ({"task": "digits", "kind": "scorer", "scorer": "grasp", "scorer-settings-temperature": "2"},
+         digits | {"scorer": "grasp", "scorer_settings": {"temperature": 2}}),
+        ({"scorer": "synflow", "on": "snip"}, digits | {"scorer": "synflow", "on": "snip"}),
+        ({"regime": "UMS", "regime-settings-rounds": "3", "regime-settings-scope": "layer"},
+         digits | regime | {"scorer": "synflow", "on": "snip"}),
+        ({"kind": "predictor", "predictor": "policy", "regime": ""}, digits | {"predictor": "policy"}),
+        ({"scorer": "synflow"}, digits | {"predictor": "policy", "scorer": "synflow", "on": "predicted"}),
+        ({"recipe": "lenet", "recipe-settings-max_steps": "50", "recipe-settings-nesterov": "true",
+          "densities": "0.1,0.2"},
+         digits | {"predictor": "policy", "scorer": "synflow", "on": "predicted", "recipe": "lenet",
+                   "recipe_settings": {"max_steps": 50, "nesterov": True}, "density": [0.1, 0.2]}),
+    ]  # fmt: skip
+    for chosen, expected in cases:
+        for name, text in chosen.items():
+            page.execute_script(
+                """const [name, text] = arguments;
+                if (name === 'kind') return document.querySelector(`[value="${text}"]`).click();
+                const node = document.getElementById(name);
+                node.value = text;
+                for (const kind of ['input', 'change']) node.dispatchEvent(new Event(kind));""",
+                name,
+                text,
+            )
+        page.find_element("id", "prune").click()
+        wait(page, "return document.getElementById('form-error').textContent === 'not now'")
+        assert page.execute_script("return window.bodies.at(-1)") == expected
+        JobRequest(**expected)
+        page.execute_script("document.getElementById('form-error').textContent = ''")
+    page.execute_script("document.getElementById('densities').value = 'x'")
+    page.find_element("id", "prune").click()
+    wait(page, "return document.getElementById('form-error').textContent === 'The density is “x”, expected a number.'")
+    assert page.execute_script("return window.bodies.length") == len(cases)
+
+
+@pytest.mark.slow
 def test_without_events_the_page_asks_again_and_again(page: Any, carol: httpx2.Client) -> None:
     page.execute_script(
         """const ask = window.fetch;

@@ -31,7 +31,7 @@ export class RequestForm {
   }
 
   offer(choices, tasks) {
-    const before = Object.fromEntries(["task", "predictor", "recipe"].map((id) => [id, byId(id).value]));
+    const before = Object.fromEntries(["task", "on", "predictor", "recipe"].map((id) => [id, byId(id).value]));
     const again = this.#choices !== null;
     this.#choices = choices;
     byId("networks").replaceChildren(...[...Object.keys(choices.networks), ...choices.allowed].map((name) => option(name)));
@@ -40,6 +40,7 @@ export class RequestForm {
       ...tasks.map((each) => option(each.name, `${each.name} (uploaded)`)),
       ...choices.allowed.map((name) => option(name)),
       option(NO_TASK, "no data"));
+    byId("on").replaceChildren(option("", "none: on the weights"), ...this.#scorers().map((name) => option(name)));
     byId("predictor").replaceChildren(...choices.predictors.map((name) => option(name)));
     byId("recipe").replaceChildren(option("", "the task’s default"), ...Object.keys(choices.recipes).map((name) => option(name)));
     byId("regime").replaceChildren(option("", "what the method wants"), ...Object.keys(choices.regimes).map((name) => option(name)));
@@ -53,6 +54,11 @@ export class RequestForm {
     return document.querySelector('[name="kind"]:checked').value;
   }
 
+  // Those that need no predictor.
+  #scorers() {
+    return Object.keys(this.#choices.scorers).filter((name) => !/^(predicted|transplanted)/.test(name));
+  }
+
   #tellNetwork() {
     byId("network-about").textContent = this.#choices?.networks[value("network")]?.about.replaceAll("`", "")
       ?? "torchvision:NAME, or code that the service allows.";
@@ -63,12 +69,10 @@ export class RequestForm {
     for (const part of document.querySelectorAll("[data-kind]")) part.hidden = !part.dataset.kind.split(" ").includes(kind);
     byId("recipe-part").hidden = kind === "passes" && Number(value("passes")) === 0;
     if (!this.#choices) return;
-    const scorers = Object.keys(this.#choices.scorers);
-    const own = ["predicted", "transplanted", "transplanted_layers"];
     const before = value("scorer");
     byId("scorer-label").textContent = kind === "predictor" ? "Scorer on its scores" : "Scorer";
     byId("scorer").replaceChildren(...(kind === "predictor" ? [option("", "none: its scores decide")] : []),
-      ...scorers.filter((name) => !own.includes(name)).map((name) => option(name)));
+      ...this.#scorers().map((name) => option(name)));
     byId("scorer").value = kind === "predictor" ? "" : (before || "snip");
     this.#tellMethod();
   }
@@ -138,6 +142,8 @@ export class RequestForm {
     if (this.kind === "predictor") {
       found.predictor = value("predictor");
       if (found.scorer) found.on = "predicted";
+    } else if (value("on")) {
+      found.on = value("on");
     }
     if (value("regime")) found.regime = value("regime");
     for (const name of ["scorer", "regime"]) {
