@@ -108,7 +108,7 @@ class Service:
         app.include_router(files.router(Uploads(self.stored, limits)), **common)
         jobs = job_routes.JobRoutes(self.queue, self.stored, offer, limits, self.supervisor, self.news)
         app.include_router(job_routes.router(jobs), **common)
-        app.include_router(page.choices_router(shelf, settled.allowed), **common)
+        app.include_router(page.choices_router(shelf, settled.allowed, limits), **common)
         app.include_router(page.router())
         self._add_health(common)
         answer_with_problems(app)

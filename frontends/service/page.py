@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from scratchcard.frontends.cli.listing import described
+from scratchcard.frontends.service.limits import Limits
 from scratchcard.frontends.service.shelf import Shelf
 
 FILES = Path(__file__).parent / "page_files"
@@ -66,19 +67,21 @@ def _answer(path: Path) -> Callable[[Request], Response]:
     return answer
 
 
-def choices_router(shelf: Shelf, allowed: tuple[str, ...]) -> APIRouter:
+def choices_router(shelf: Shelf, allowed: tuple[str, ...], limits: Limits) -> APIRouter:
     """The route that says what a job may name.
 
     Examples:
-        >>> [route.path for route in choices_router(Shelf(None), ()).routes]
+        >>> [route.path for route in choices_router(Shelf(None), (), Limits()).routes]
         ['/choices']
     """
     routes = APIRouter(tags=["jobs"])
 
     @routes.get("/choices")
     def choices() -> dict[str, Any]:
-        """What a job may name: registered members with their settings, predictors, and code that is allowed."""
-        return _families() | {"predictors": shelf.names(), "allowed": list(allowed)}
+        """What a job may name: registered members with their settings, predictors, and code that is allowed; and how
+        large an upload may be."""
+        own = {"predictors": shelf.names(), "allowed": list(allowed), "upload_megabytes": limits.upload_megabytes}
+        return _families() | own
 
     return routes
 

@@ -449,6 +449,18 @@ def test_what_is_chosen_is_what_is_asked_for(page: Any) -> None:
 
 
 @pytest.mark.slow
+def test_a_file_that_is_too_large_is_not_read(page: Any) -> None:
+    page.execute_script("Object.defineProperty(File.prototype, 'size', { get: () => 2.5e9 })")
+    drop(page, "large.safetensors", b"0")
+    wait(page, "return document.getElementById('form-error').textContent")
+    said = page.find_element("id", "form-error").text
+    assert said == "The file has 2500.0 MB, at most 2000 MB are taken."
+    assert page.find_element("id", "file-about").text == "large.safetensors: not uploaded"
+    page.find_element("id", "prune").click()
+    wait(page, "return document.getElementById('form-error').textContent.startsWith('The weights were not uploaded')")
+
+
+@pytest.mark.slow
 def test_without_events_the_page_asks_again_and_again(page: Any, carol: httpx2.Client) -> None:
     page.execute_script(
         """const ask = window.fetch;

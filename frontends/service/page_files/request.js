@@ -1,7 +1,7 @@
 // The request: the form of a new job, what it offers, and the body of POST /jobs that it becomes.
 
 import { byId, h, say } from "/page/dom.js";
-import { percent } from "/page/numbers.js";
+import { megabytes, percent } from "/page/numbers.js";
 import { Settings, number } from "/page/settings.js";
 import { upload } from "/page/upload.js";
 
@@ -103,6 +103,8 @@ export class RequestForm {
     }
     about.textContent = `${file.name}: reading`;
     try {
+      const most = this.#choices?.upload_megabytes ?? Infinity;
+      if (file.size > 1e6 * most) throw new Error(`The file has ${megabytes(file.size)}, at most ${most} MB are taken.`);
       const told = (share, what) => { bar.value = share; about.textContent = `${file.name}: ${what.toLowerCase()}, ${percent(share)}`; };
       const found = await upload(file, told, signal);
       this.#weights = { ...found, name: file.name };
