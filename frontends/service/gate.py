@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter
@@ -23,6 +24,8 @@ OPEN = frozenset(("/v2/health/live", "/v2/health/ready", *addresses()))
 BODY_LIMIT = 1 << 16
 LEAST_RATE = 1000
 """Bytes a second that a long body must have on average."""
+LINGER_SECONDS, LINGER_BYTES = 1.0, 1 << 24
+"""How long, and how much, is still read of a body that is refused: whoever is cut off while sending reads no answer."""
 CLOSE = {"Connection": "close"}
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -160,10 +163,22 @@ class _Visit:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            await self._read_off()
             has = list(message.get("headers", []))
             own = {name for name, _ in has}
             message = dict(message) | {"headers": has + [each for each in HEADERS if each[0] not in own]}
         await asyncio.wait_for(self._send(message), 3 * self._gate.limits.slow_seconds)
+
+    async def _read_off(self) -> None:
+        """What is left of the body, in part; not where the sender waits for a word before it sends."""
+        if any(name == b"expect" for name, _ in self._scope["headers"]):
+            return
+        until, size = time.monotonic() + LINGER_SECONDS, 0
+        with contextlib.suppress(TimeoutError):
+            while not self._ended and size < LINGER_BYTES:
+                message = await asyncio.wait_for(self._receive(), until - time.monotonic())
+                size += len(message.get("body", b""))
+                self._ended = not message.get("more_body", False)
 
     async def answer(self, problem: Problem) -> None:
         if not self.status:
