@@ -50,6 +50,11 @@ from scratchcard.frontends.service.limits import Limits
     help="Code of a network or a task that jobs may name, e.g. my_package.nets:small_cnn; can be repeated. "
     "[default: none]",
 )
+@click.option(
+    "--dask",
+    help="Address of a Dask scheduler whose workers do the jobs, e.g. tcp://10.0.0.5:8786; state, predictors and data "
+    "lie where all of them see these under the same names. [default: processes on this machine]",
+)
 @opt.settings_options(Limits)
 def serve(**options: Any) -> None:
     """Serve predictors and pruning over HTTP, until it is told to stop.
@@ -87,6 +92,7 @@ def serve(**options: Any) -> None:
         Tokens() if token_file is None else Tokens.read(token_file),
         tuple(options["allow"]),
         limits,
+        options["dask"],
     )
     host, port = settled.host, options["port"]
     with listening(host, port) as found:

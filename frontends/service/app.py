@@ -26,6 +26,7 @@ from scratchcard.frontends.service.stored import Stored
 from scratchcard.frontends.service.supervisor import News, Supervisor
 from scratchcard.frontends.service.tokens import Tokens
 from scratchcard.frontends.service.uploads import Uploads
+from scratchcard.workers.cluster import Cluster
 
 LOCK = "service"
 
@@ -41,6 +42,8 @@ class Settled:
         tokens: who may ask.
         allowed: factories of networks and tasks that jobs may name, `package.module:factory`.
         limits: how much of everything.
+        dask: the address of a Dask scheduler whose workers do the jobs; `state`, `predictors` and `data_dir` then lie
+            where all of them see these under the same names.
 
     Raises:
         ValueError: an address that others reach, without tokens.
@@ -59,6 +62,7 @@ class Settled:
     tokens: Tokens = field(default_factory=Tokens)
     allowed: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    dask: str | None = None
 
     def __post_init__(self) -> None:
         if not self.tokens and not is_loopback(self.host):
@@ -91,7 +95,8 @@ class Service:
             )
         self.queue = Queue(self.stored.folder / "jobs.sqlite")
         offer = Offer(shelf, settled.data_dir, settled.allowed)
-        self.supervisor = Supervisor(self.queue, self.stored, offer, limits, self.metrics, self.news)
+        self._cluster = None if settled.dask is None else Cluster(settled.dask)
+        self.supervisor = Supervisor(self.queue, self.stored, offer, limits, self.metrics, self.news, self._cluster)
         secured: Any = [Security(HTTPBearer(auto_error=False))] if settled.tokens else []
         app = FastAPI(
             title="scratchcard",
@@ -159,6 +164,8 @@ class Service:
     def close(self) -> None:
         """Let go of the state folder."""
         self.queue.close()
+        if self._cluster is not None:
+            self._cluster.close(kill=False)
         self._leases.__exit__(None, None, None)
 
     @contextlib.asynccontextmanager

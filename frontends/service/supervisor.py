@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from scratchcard.frontends.service.apart import Borrowed, work_apart
 from scratchcard.frontends.service.asked import Offer
 from scratchcard.frontends.service.jobs import ENDED, Job, Queue
 from scratchcard.frontends.service.limits import Limits
 from scratchcard.frontends.service.observed import Metrics, note
 from scratchcard.frontends.service.stored import Stored
 from scratchcard.frontends.service.work import RESULT, Order, warm, work
-from scratchcard.workers.pool import Died
+from scratchcard.workers.cluster import Cluster
+from scratchcard.workers.pool import Died, Pool
 from scratchcard.workers.processes import Processes
 
 MOST_DEATHS = 3
@@ -66,7 +68,7 @@ class News:
 class _Slot:
     """A worker process and what it is at."""
 
-    processes: Processes
+    processes: Pool
     future: Future[Any] | None = None
     job: Job | None = None
     begun: float = 0.0
@@ -78,6 +80,7 @@ class Supervisor:
 
     Args:
         queue, stored, offer, limits, metrics, news: of the service.
+        cluster: whose workers do the jobs, in place of processes on this machine.
 
     Examples:
         >>> from pathlib import Path
@@ -90,10 +93,18 @@ class Supervisor:
     """
 
     def __init__(
-        self, queue: Queue, stored: Stored, offer: Offer, limits: Limits, metrics: Metrics, news: News
+        self,
+        queue: Queue,
+        stored: Stored,
+        offer: Offer,
+        limits: Limits,
+        metrics: Metrics,
+        news: News,
+        cluster: Cluster | None = None,
     ) -> None:
         self.queue, self.stored, self.offer, self.limits = queue, stored, offer, limits
-        self.metrics, self.news = metrics, news
+        self.metrics, self.news, self._cluster = metrics, news, cluster
+        self._lost = ""
         self._wake, self._stopping, self._deadline = threading.Event(), False, 0.0
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
         self._slots: list[_Slot] = []
@@ -102,7 +113,7 @@ class Supervisor:
     @property
     def alive(self) -> bool:
         """Whether jobs are being done."""
-        return self._thread.is_alive() and not self._stopping
+        return self._thread.is_alive() and not self._stopping and not self._lost
 
     def start(self) -> None:
         """Take up what an earlier service left, and begin."""
@@ -111,9 +122,9 @@ class Supervisor:
                 self.queue.end(job.id, "done")
             else:
                 self.queue.again(job.id, died=False)
-        self._slots = [_Slot(Processes(1)) for _ in range(self.limits.workers)]
+        self._slots = [_Slot(self._processes()) for _ in range(self.limits.workers)]
         for slot in self._slots:
-            self._submit(slot, warm)
+            self._warm(slot)
         self._thread.start()
 
     def look(self) -> None:
@@ -147,7 +158,7 @@ class Supervisor:
             if slot.job is not None:
                 self._check(slot)
         for slot in self._slots:
-            if slot.future is None and not self._stopping:
+            if slot.future is None and not self._stopping and not self._lost:
                 job = self.queue.take()
                 if job is None:
                     break
@@ -155,6 +166,13 @@ class Supervisor:
         if time.monotonic() - self._swept > SWEEP_SECONDS or not self._swept:
             self._swept = time.monotonic()
             self._sweep()
+
+    def _processes(self) -> Pool:
+        return Processes(1) if self._cluster is None else Borrowed(self._cluster)
+
+    def _warm(self, slot: _Slot) -> None:
+        if self._cluster is None:
+            self._submit(slot, warm)
 
     def _submit(self, slot: _Slot, call: Callable[[], Any]) -> None:
         slot.future = slot.processes.submit(call)
@@ -174,13 +192,31 @@ class Supervisor:
         )
         slot.job, slot.begun, slot.looked = job, time.monotonic(), time.monotonic()
         note("job begun", job=job.id, owner=job.owner, attempt=job.attempts)
-        self._submit(slot, partial(work, order))
+        try:
+            self._submit(slot, partial(work, order) if self._cluster is None else self._remote(order))
+        except OSError as error:
+            self._lose(slot, job, error)
         self.news.tell()
+
+    def _remote(self, order: Order) -> Callable[[], Any]:
+        return partial(work_apart, order, self.limits.job_seconds)
+
+    def _lose(self, slot: _Slot, job: Job, error: OSError) -> None:
+        """The cluster is gone: the job waits for the next service, and this one is not ready any more."""
+        slot.future, slot.job, self._lost = None, None, str(error)
+        note("cluster lost", logging.ERROR, error=self._lost)
+        self.queue.again(job.id, died=False)
 
     def _finish(self, slot: _Slot) -> None:
         future, job = slot.future, slot.job
         slot.future, slot.job = None, None
-        outcome: Any = None if future is None else slot.processes.result(future)
+        try:
+            outcome: Any = None if future is None else slot.processes.result(future)
+        except OSError as error:
+            if job is None or self._cluster is None:
+                raise
+            self._lose(slot, job, error)
+            return
         if job is None:
             return
         if isinstance(outcome, Died):
@@ -231,9 +267,9 @@ class Supervisor:
 
     def _kill(self, slot: _Slot) -> None:
         slot.processes.close(kill=True)
-        slot.processes, slot.future, slot.job = Processes(1), None, None
+        slot.processes, slot.future, slot.job = self._processes(), None, None
         if not self._stopping:
-            self._submit(slot, warm)
+            self._warm(slot)
 
     def _clear(self, job: Job) -> None:
         """Remove what a job that came to nothing has written."""
