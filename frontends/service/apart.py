@@ -96,7 +96,7 @@ class Borrowed:
         """See `Pool`."""
 
 
-def main() -> None:
+def _main() -> None:
     """Do the job that stands on stdin; the last line on stdout is what came of it."""
     outcome = work(Order(**json.loads(sys.stdin.read())))
     with contextlib.suppress(BrokenPipeError):
@@ -104,4 +104,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    _main()
