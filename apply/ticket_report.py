@@ -46,7 +46,8 @@ def ticket_report(ticket: Ticket) -> dict[str, Any]:
         ('1.weight', [300, 64], 300, True)
     """
     dead = dead_units(ticket.mask)
-    live = ticket.provenance["checks"].get("live_units", {})
+    checks = ticket.provenance["checks"]
+    live, units = checks.get("live_units", {}), checks.get("units", {})
     layers = [
         {
             "weight": name,
@@ -55,8 +56,8 @@ def ticket_report(ticket: Ticket) -> dict[str, Any]:
             "prunable": kept.numel(),
             "density": int(kept.sum()) / kept.numel(),
             "excluded": name in ticket.mask.excluded,
-            "units": len(dead[name]),
-            "units_without_inputs": int(dead[name].sum()),
+            "units": units.get(name, len(dead[name])),
+            "units_without_inputs": None if name in units else int(dead[name].sum()),
             "live_units": live.get(name),
         }
         for name, kept in ticket.mask.tensors.items()

@@ -85,6 +85,8 @@ def observe(
     try:
         found = Connectivity.of(network, mask, example)
         known |= {"effective_density": found.effective_density, "live_units": dict(found.live_units)}
+        # Of a table's weight the units are its columns; of others the rows, as the mask itself tells.
+        known["units"] = {name: n for name, n in found.units.items() if n != len(mask.tensors[name])}
     except Exception as error:  # a foreign network can raise anything, and the ticket is found
         known["effective_density_unknown"] = " ".join(str(error).split())[:200]
     known["only_zeros"] = list(only_zeros)

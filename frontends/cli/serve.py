@@ -94,8 +94,9 @@ def serve(**options: Any) -> None:
         limits,
         options["dask"],
     )
-    host, port = settled.host, options["port"]
-    with listening(host, port) as found:
+    host = settled.host
+    with listening(host, options["port"]) as found:
+        port = found.getsockname()[1]
         service = Service(settled)
         log_to_stderr()
         click.echo(f"scratchcard: serving on http://{f'[{host}]' if ':' in host else host}:{port}", err=True)
