@@ -6,12 +6,15 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scratchcard.apply.bill import STEP
 from scratchcard.apply.method import Method
 from scratchcard.regimes.one_training import MOST_STEPS, OneTraining
 from scratchcard.workloads.workload import Workload
+
+if TYPE_CHECKING:
+    from scratchcard.pruning.ticket import Ticket
 
 LEAST_STEPS = 150
 """Of a search; with fewer it is not worth its steps, and the method of the next smaller budget is taken."""
@@ -127,3 +130,24 @@ def within(passes: float, workload: Workload) -> Method:
         if steps >= LEAST_STEPS:
             return Method.of(**known.words, search_steps=steps)
     raise ValueError("apply/default/budgets.json has no budget of 0 passes")
+
+
+def remark(passes: float, ticket: Ticket) -> str:
+    """What is to be said of a ticket that a budget chose the method of; nothing, if all is as one would expect.
+
+    Examples:
+        >>> ticket = sc.prune("lenet_300_100", "digits", density=0.1)
+        >>> print(remark(4, ticket))
+        for a search of 150 steps and more within 4 passes the training split is too small, so that the method is ...
+    """
+    told = []
+    searching = any(known.searches and known.passes <= passes for known in budgets())
+    if searching and "rounds" not in ticket.provenance:
+        told.append(
+            f"for a search of {LEAST_STEPS} steps and more within {passes:g} passes the training split is too small, "
+            "so that the method is one before training"
+        )
+    spent = ticket.provenance.get("passes")
+    if passes >= 1 and isinstance(spent, float) and spent > 1.1 * passes:
+        told.append(f"its scoring batch and rounds cost {spent:.3g} passes however small the training split is")
+    return "; ".join(told)

@@ -92,7 +92,7 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **opti
     scratchcard prune --task mnist --density 0.02 --server http://127.0.0.1:8000
     scratchcard prune --network my_package.nets:small_cnn --weights init.safetensors --task mnist --scorer grasp
     """
-    from scratchcard.apply.budget import measured
+    from scratchcard.apply.budget import USUAL, measured, remark
     from scratchcard.apply.pruning_request import PruningRequest
     from scratchcard.artefacts.destination import check_destination
 
@@ -140,7 +140,8 @@ def prune(out: Path, seed: int, rounds_dir: Path | None, overwrite: bool, **opti
     )
     if not words:
         results = [told | {"elsewhere": [found._asdict() for found in measured()]} for told in results]
-        text = f"{text}\n{_elsewhere()}"
+        odd = remark(USUAL if options["passes"] is None else options["passes"], tickets[min(tickets)])
+        text = "\n".join(filter(None, (text, odd, _elsewhere())))
     opt.emit(results if several else results[0], options["as_json"], f"{text}{opt.took()}")
 
 
