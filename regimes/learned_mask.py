@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from scratchcard.pruning.scopes import Scope
 from scratchcard.regimes.one_training import MOST_STEPS, search_setting
 from scratchcard.regimes.regime import Found, Regime, Search
-from scratchcard.setting import setting
+from scratchcard.setting import SettingError, setting
 
 if TYPE_CHECKING:
     import torch
@@ -229,10 +229,8 @@ class BernoulliMask(LearnedMask):
     Zhou, Lan, Liu & Yosinski 2019, arXiv 1905.01067: the gradient treats the drawn mask as its probability. The mask
     that is found keeps what is more probable than not, and so chooses its density; **the density asked for is the most
     that it may keep**. Theirs is evaluated by drawing; ours is one mask, the most probable one. Numbers begin as the
-    scorer's, with mean 0 and deviation 1 in each layer; theirs begin level.
-
-    Attributes:
-        mask_rate: see `LearnedMask`.
+    scorer's, with mean 0 and deviation 1 in each layer; theirs begin level. A floor adds the most probable of a layer
+    that has too few; the least probable of others yield only where the density leaves no room. A scope is refused.
 
     Examples:
         >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
@@ -246,6 +244,12 @@ class BernoulliMask(LearnedMask):
     mask_rate: float = setting(
         50.0, help="Step size of the mask's training, at first", example=20.0, above=0, label=", rate {:g}"
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.scope != "global":
+            why = f"BernoulliMask keeps what is more probable than not; leave the scope {self.scope} out"
+            raise SettingError(why, "scope")
 
     @property
     def rate(self) -> float:
@@ -288,10 +292,9 @@ class BernoulliMask(LearnedMask):
         from scratchcard.pruning.scores import Scores
 
         live = [values for name, values in learned.items() if name not in asked.excluded]
-        total, likely = sum(values.numel() for values in live), sum(int((values > 0).sum()) for values in live)
-        least = sum(min(self.floor, values.numel()) for values in live)
-        kept = max(1, least, min(likely, round(asked.density * total)))
+        total = sum(values.numel() for values in live)
+        wanted = sum(max(int((values > 0).sum()), min(self.floor, values.numel())) for values in live)
+        kept = max(1, min(wanted, round(asked.density * total)))
         scores = Scores(learned, repr(self))
-        how: dict[str, Any] = {"scope": self.scope, "exclude": asked.excluded, "floor": self.floor, "seed": asked.seed}
-        mask = keep_top(scores, kept / total, **how)
-        return mask, by_lot(scores, mask, scope=self.scope)
+        mask = keep_top(scores, kept / total, exclude=asked.excluded, floor=self.floor, seed=asked.seed)
+        return mask, by_lot(scores, mask)

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from scratchcard.workloads.recipe import Recipe
 
 EPOCH = 3
-"""A training epoch in forward passes; evaluating all masks costs less."""
+"""A training epoch in forward passes; evaluating all masks costs less, unless that leaves too few examples."""
+LEAST_EXAMPLES = 256
+"""That masks are chosen on, or all of a smaller validation split, whatever it costs: on a handful most masks tie."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,8 @@ class Supermask(Regime):
     again between the neighbours of the best, until it has none in between. Every value can be told apart, but accuracy
     is no smooth function of the threshold: the best of all values may lie elsewhere. Each mask is evaluated on all of
     the validation split, or on as many of its examples, drawn by the seed, as keep the whole search below a training
-    epoch (three passes): on perceptrons whose first layer is the largest as a rule on all, see `MasksAtOnce`.
+    epoch (three passes): on perceptrons whose first layer is the largest as a rule on all, see `MasksAtOnce`. It is
+    never on fewer than 256, or than all of a smaller split; the search then costs more than an epoch on small data.
 
     Attributes:
         search_steps: training steps at most, "to satisfaction"; the recipe says how often it is evaluated, and its
@@ -182,7 +185,7 @@ class Supermask(Regime):
         return cuts.found((mask.density,), start, [entry])
 
     def _evaluator(self, asked: Search, most: tuple[int, int]) -> MasksAtOnce:
-        """Of all of the validation split, or of as many examples as keep the search below a training epoch."""
+        """Of all of the validation split, or of as many examples as an epoch allows; of `LEAST_EXAMPLES` at least."""
         import torch
 
         from scratchcard.pruning.inputs import rows
@@ -192,10 +195,10 @@ class Supermask(Regime):
         task = asked.workload.task
         split, how = task.validation, self.statistics
         evaluator = MasksAtOnce(asked.network, split, task.objective, statistics=how)
-        examples = int(EPOCH * len(task.train) / evaluator.passes(*most))
+        examples = max(LEAST_EXAMPLES, int(EPOCH * len(task.train) / evaluator.passes(*most)))
         if examples >= len(split):
             return evaluator
-        order = torch.randperm(len(split), generator=torch.Generator().manual_seed(asked.seed))[: max(1, examples)]
+        order = torch.randperm(len(split), generator=torch.Generator().manual_seed(asked.seed))[:examples]
         few = Split(rows(split.inputs, order), split.targets[order.to(split.targets.device)])
         return MasksAtOnce(asked.network, few, task.objective, statistics=how)
 

@@ -74,6 +74,11 @@ def task_of(
     splits = [Split(parts[which][0], _fitting(parts[which][1], chosen)) for which in ("train", "validation", "test")]
     if outputs is None:
         outputs = max(chosen.outputs_of(split.targets) for split in splits)
+        shape = tuple(splits[0].targets.shape)
+        if outputs < 1 and chosen.name in ("classification", "per_position"):
+            raise ValueError(f"the targets of {name} are all negative; expected class indices from 0 on")
+        if outputs < 1 and 0 in shape:
+            raise ValueError(f"the targets of {name} have the shape {shape}, and no label or number; give one at least")
     known = encoding if isinstance(encoding, Encoding) else Encoding.from_json({} if encoding is None else encoding)
     train, held, tested = splits
     return Task(name, train, held, tested, outputs, task_digest(*splits), objective=chosen, encoding=known)

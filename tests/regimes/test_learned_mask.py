@@ -10,8 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from scratchcard.pruning.parameters import prunable
+from scratchcard.pruning.scopes import Scope
 from scratchcard.regimes import BernoulliMask, EdgePopup, LearnedMask
+from scratchcard.regimes.regime import Search
 from scratchcard.scorers import make_scorer
+from scratchcard.setting import SettingError
 from scratchcard.workloads.engines.loop import batches
 from scratchcard.workloads.engines.training import evaluate
 from scratchcard.workloads.recipe import Recipe
@@ -150,6 +153,29 @@ def test_a_bernoulli_mask_keeps_no_more_than_was_asked_for() -> None:
         found = BernoulliMask(search_steps=3).find(workload, make_scorer("random"), density, seed=0)
         likely = int((found.scores.flat() > 0).sum())
         assert found.mask.kept == min(likely, round(density * found.mask.total))
+
+
+@pytest.mark.parametrize(
+    ("density", "floor", "a", "b"),
+    [(0.9, 4, 5, 4), (0.9, 2, 5, 2), (0.9, 0, 5, 1), (0.6, 2, 5, 2), (0.5, 2, 4, 2), (0.4, 2, 2, 2), (0.1, 0, 1, 0)],
+)
+def test_a_floor_adds_to_what_is_more_probable_than_not(density: float, floor: int, a: int, b: int) -> None:
+    learned = {"a": torch.tensor([3.0, 2.0, 1.0, 0.5, 0.3, -9.0]), "b": torch.tensor([0.2, -1.0, -2.0, -3.0, -4.0])}
+    workload = small()
+    batch = workload.scoring_batch(0, dtype=torch.float64)
+    asked = Search(workload, perceptron(), batch, make_scorer("random"), density, 0, 0, Session())
+    mask, lots = BernoulliMask(floor=floor).final(learned, asked)
+    assert {name: kept.int().tolist() for name, kept in mask.tensors.items()} == {
+        "a": [1] * a + [0] * (6 - a),
+        "b": [1] * b + [0] * (5 - b),
+    }
+    assert lots == 0
+
+
+@pytest.mark.parametrize("scope", ["layer", "erk", "expected"])
+def test_bernoulli_masks_have_no_scope(scope: Scope) -> None:
+    with pytest.raises(SettingError, match=f"leave the scope {scope} out"):
+        BernoulliMask(scope=scope)
 
 
 def test_a_rate_at_which_it_diverges_says_so() -> None:

@@ -97,6 +97,27 @@ def test_items_may_be_bfloat16_and_have_gradients() -> None:
     assert task.train.tensor.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize(
+    ("targets", "options", "sentence"),
+    [
+        (torch.full((60,), -1), {}, "^the targets of own are all negative; expected class indices from 0 on$"),
+        (torch.arange(60) - 90, {"encoding": {"classes": ["a", "b"]}}, "^the targets of own are all negative"),
+        (torch.full((60, 4), -1), {"objective": "per_position"}, "^the targets of own are all negative"),
+        (
+            torch.zeros(60, 0),
+            {"objective": "multi_label"},
+            r"^the targets of own have the shape \(42, 0\), and no label",
+        ),
+        (torch.zeros(60, 0), {"objective": "regression"}, r"the shape \(42, 0\), and no label or number; give one"),
+        (torch.zeros(60, 0).long(), {"objective": "per_position"}, r"the shape \(\d+, 0\), and no position"),
+        (torch.full((60,), -1), {"outputs": 2}, "class index -1; 2 classes go from 0 to 1"),
+    ],
+)
+def test_targets_that_tell_no_number_of_outputs(targets: torch.Tensor, options: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        Task.of(INPUTS, targets, **options)
+
+
 @pytest.mark.parametrize("outputs", ["3", 3.0, True, 0, -1, 2**40])
 def test_outputs_are_a_whole_number(outputs: Any) -> None:
     with pytest.raises(ValueError, match="the outputs of own are"):

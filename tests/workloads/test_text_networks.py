@@ -73,6 +73,17 @@ def test_logits_are_those_of_the_words_alone_however_far_a_text_is_filled_up(nam
                 np.testing.assert_allclose(network(tokens)[0].numpy(), wanted, rtol=1e-9)
 
 
+@pytest.mark.parametrize(("name", "same"), [("text_cnn", True), ("text_widths", False), ("text_bag", True)])
+def test_dropout_before_the_maximum_draws_for_padding_too(name: str, same: bool) -> None:
+    """What `docs/text.md` says of texts that are filled up further, with dropout on."""
+    network, words = build_network(name, (6,), 2, 0, WORDS).double().train(), [[2, 3, 4, 1], [4, 4, 2, 3]]
+    outputs = []
+    for length in (6, 9):
+        torch.manual_seed(0)
+        outputs.append(network(torch.tensor([text + [0] * (length - 4) for text in words])))
+    assert torch.allclose(*outputs) is same
+
+
 def test_published_networks_have_their_weights() -> None:
     words = tuple(str(n) for n in range(1000))
     counts = {}

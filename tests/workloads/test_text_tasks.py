@@ -122,6 +122,18 @@ def test_a_folder_and_its_archives_are_the_same_task(kind: str, tmp_path: Path) 
     assert again.digest == task.digest
 
 
+def test_names_of_classes_are_no_part_of_the_data(tmp_path: Path) -> None:
+    """As with images; the words of the vocabulary are."""
+    options = ",words=30,length=6"
+    task = load_task(f"text_folder:{folder_of(PETS, tmp_path / 'pets')}{options}")
+    renamed = {f"other_{name}": content for name, content in PETS.items()}
+    other = load_task(f"text_folder:{folder_of(renamed, tmp_path / 'other')}{options}")
+    assert other.encoding.classes == ("other_cats", "other_dogs")
+    assert other.digest == task.digest
+    words = {name: str(content).replace("a", "e") for name, content in PETS.items()}
+    assert load_task(f"text_folder:{folder_of(words, tmp_path / 'words')}{options}").digest != task.digest
+
+
 def test_given_splits_are_kept(tmp_path: Path) -> None:
     files = {f"{split}/{name}": text for split in ("train", "test") for name, text in PETS.items()}
     task = load_task(f"text_folder:{folder_of(files, tmp_path / 'split')}")

@@ -55,6 +55,8 @@ class PerPosition(Objective):
                 f"{what} are {targets.dtype} of shape {tuple(targets.shape)}; per_position takes class indices, int64 "
                 "of shape (examples, *positions)"
             )
+        if not targets.numel():
+            raise ValueError(f"{what} have the shape {tuple(targets.shape)}, and no position; expected class indices")
         counted = targets if self.ignore is None else targets[targets != self.ignore]
         if not counted.numel():
             raise ValueError(f"{what} hold nothing but the ignored index {self.ignore}")

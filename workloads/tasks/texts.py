@@ -73,7 +73,8 @@ def text_task(
 ) -> Task:
     """The task of texts: vocabulary and, if it is not given, the validation split come of the training texts.
 
-    Its digest is of the tokens, the targets and the vocabulary: the same tokens for other words are another task.
+    Its digest is of the tokens, the targets and the vocabulary: the same tokens for other words are another task, and
+    the same data under other names of classes are not, as with images.
 
     Args:
         name: of the task.
