@@ -19,11 +19,12 @@ from scratchcard.frontends.service.asked import Offer
 from scratchcard.frontends.service.gate import Gate, is_loopback
 from scratchcard.frontends.service.jobs import Queue
 from scratchcard.frontends.service.limits import Limits
+from scratchcard.frontends.service.news import News
 from scratchcard.frontends.service.observed import CONTENT_TYPE, Metrics, note
 from scratchcard.frontends.service.problems import Problem, ProblemDocument, answer_with_problems, documented
 from scratchcard.frontends.service.shelf import Shelf
 from scratchcard.frontends.service.stored import Stored
-from scratchcard.frontends.service.supervisor import News, Supervisor
+from scratchcard.frontends.service.supervisor import Supervisor
 from scratchcard.frontends.service.tokens import Tokens
 from scratchcard.frontends.service.uploads import Uploads
 from scratchcard.workers.cluster import Cluster

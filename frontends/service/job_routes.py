@@ -20,9 +20,10 @@ from scratchcard.artefacts.json_file import read_json
 from scratchcard.frontends.service.asked import JobRequest, Offer
 from scratchcard.frontends.service.jobs import ENDED, Job, Queue, State, new_id
 from scratchcard.frontends.service.limits import Limits
+from scratchcard.frontends.service.news import News
 from scratchcard.frontends.service.problems import Problem, documented, refused
 from scratchcard.frontends.service.stored import JOB, Stored
-from scratchcard.frontends.service.supervisor import News, Supervisor
+from scratchcard.frontends.service.supervisor import Supervisor
 from scratchcard.frontends.service.work import PROGRESS, REPORT, REQUEST, RESULT, WEIGHTS, file_name
 
 BEAT_SECONDS = 0.5

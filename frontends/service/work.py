@@ -100,35 +100,43 @@ def work(order: Order) -> dict[str, Any]:
         ['mask-0.1.safetensors', 'report.json', 'scores-0.1.safetensors', 'ticket-0.1.safetensors']
     """
     from scratchcard.artefacts.leases import Leases
+
+    try:
+        with Leases(Path(order.leases)) as leases, leases.waited_for(order.id):
+            return _done(order)
+    except Exception:
+        return _failed(order)
+
+
+def _done(order: Order) -> dict[str, Any]:
     from scratchcard.workers.worker import alone
 
-    with Leases(Path(order.leases)) as leases, leases.waited_for(order.id):
-        if (Path(order.folder) / RESULT).is_dir():
-            return {"state": "done"}
-        before = os.getcwd()
-        try:
-            os.chdir(order.folder)
-            with alone(), _memory(order.megabytes):
-                _find(order)
-            return {"state": "done"}
-        except FileNotFoundError:  # which names folders of the service
-            text = "the service lacks a file that this job needs, such as the data of its task; its log says which"
-            return _failed(order) | {"error": text}
-        except (ValueError, OSError) as error:
-            return {"state": "failed", "error": shortened(_without(str(error), order), 600)}
-        except (MemoryError, RuntimeError) as error:
-            if not isinstance(error, MemoryError) and "allocate memory" not in str(error):
-                return _failed(order)
-            return {"state": "failed", "error": f"it took more than the {order.megabytes:,} MB that a job may take"}
-        except ImportError as error:
-            if "failed to map" not in str(error):  # a library for which there is no memory
-                return _failed(order)
-            return {"state": "failed", "error": f"it took more than the {order.megabytes:,} MB that a job may take"}
-        except Exception:
+    if (Path(order.folder) / RESULT).is_dir():
+        return {"state": "done"}
+    before = os.getcwd()
+    try:
+        os.chdir(order.folder)
+        with alone(), _memory(order.megabytes):
+            _find(order)
+        return {"state": "done"}
+    except FileNotFoundError:  # which names folders of the service
+        text = "the service lacks a file that this job needs, such as the data of its task; its log says which"
+        return _failed(order) | {"error": text}
+    except (ValueError, OSError) as error:
+        return {"state": "failed", "error": shortened(_without(str(error), order), 600)}
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "allocate memory" not in str(error):
             return _failed(order)
-        finally:
-            os.chdir(before)
-            gc.collect()
+        return {"state": "failed", "error": f"it took more than the {order.megabytes:,} MB that a job may take"}
+    except ImportError as error:
+        if "failed to map" not in str(error):  # a library for which there is no memory
+            return _failed(order)
+        return {"state": "failed", "error": f"it took more than the {order.megabytes:,} MB that a job may take"}
+    except Exception:
+        return _failed(order)
+    finally:
+        os.chdir(before)
+        gc.collect()
 
 
 def _failed(order: Order) -> dict[str, Any]:
@@ -139,7 +147,7 @@ def _failed(order: Order) -> dict[str, Any]:
 
 def _without(text: str, order: Order) -> str:
     """A sentence without the service's own folders."""
-    for place in (order.folder, order.predictor, order.data_dir):
+    for place in (order.folder, order.leases, order.predictor, order.data_dir):
         if place and Path(place).is_absolute():  # a shipped predictor has a name
             text = text.replace(f"{place}/", "").replace(place, "the service's folder")
     return text
