@@ -38,7 +38,7 @@ class Settled:
 
     Attributes:
         state: the folder of uploads, jobs and results.
-        predictors, data_dir: folders, or None.
+        predictors, data_dir: folders, or None; seen from the working folder.
         host: the address that it listens on; on any but this machine's own, tokens are needed.
         tokens: who may ask.
         allowed: factories of networks and tasks that jobs may name, `package.module:factory`.
@@ -66,6 +66,9 @@ class Settled:
     dask: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("predictors", "data_dir"):  # jobs are done in folders of their own, from where these are as well
+            folder: Path | None = getattr(self, name)
+            object.__setattr__(self, name, folder and folder.expanduser().resolve())
         if not self.tokens and not is_loopback(self.host):
             raise ValueError(
                 f"the address {self.host} can be reached from other machines: name a --token-file with lines NAME TOKEN"
