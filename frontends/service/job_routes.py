@@ -24,7 +24,7 @@ from scratchcard.frontends.service.news import News
 from scratchcard.frontends.service.problems import Problem, documented, refused
 from scratchcard.frontends.service.stored import JOB, Stored
 from scratchcard.frontends.service.supervisor import Supervisor
-from scratchcard.frontends.service.work import PROGRESS, REPORT, REQUEST, RESULT, WEIGHTS, file_name
+from scratchcard.frontends.service.work import GIVEN, PROGRESS, REPORT, REQUEST, RESULT, WEIGHTS, file_name
 
 BEAT_SECONDS = 0.5
 Responses = dict[int | str, dict[str, Any]]
@@ -129,13 +129,13 @@ class JobRoutes:
             raise Problem(413, "the files of this token take all that they may; delete some first")
         name = new_id()
         folder = self.stored.place(owner, "jobs", name)
-        folder.mkdir(parents=True)
+        (given := folder / GIVEN).mkdir(parents=True)
         try:
             (folder / REQUEST).write_text(json.dumps(request))
             if uploaded and own is not None:
-                self._link(own, folder / own.name)
+                self._link(own, given / own.name)
             if asked.weights is not None:
-                self._link(self.stored.place(owner, "networks", asked.weights), folder / f"{WEIGHTS}.safetensors")
+                self._link(self.stored.place(owner, "networks", asked.weights), given / f"{WEIGHTS}.safetensors")
             job, is_new = self.queue.add(owner, request, self.limits, key, name)
         except BaseException:
             self.stored.remove(folder)
