@@ -3,7 +3,6 @@ it that none is lost when a process dies."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import shutil
 import threading
@@ -252,6 +251,12 @@ class Supervisor:
         self.news.tell()
 
     def _end(self, job: Job, state: Any, error: str | None) -> None:
+        """What a job was given goes with its end, so that it counts no more; what it found counts before it is seen."""
+        if state == "done":
+            self.stored.keep_only(self.stored.place(job.owner, "jobs", job.id), RESULT)
+            self.stored.forget_used(job.owner)
+            if self.stored.used(job.owner) > self.limits.quota_megabytes * 1_000_000:
+                state, error = "failed", TOO_LARGE
         if self.queue.end(job.id, state, error):
             self.metrics.ended.labels(state).inc()
             note("job ended", job=job.id, owner=job.owner, state=state)
@@ -289,10 +294,6 @@ class Supervisor:
         for job in self.queue.old(keep):
             self._clear(job)
             self.queue.forget(job.id)
-        removed = self.stored.expire(keep)
-        for folder in (self.stored.folder / "owners").glob("*/jobs/*"):  # of requests that broke off
-            with contextlib.suppress(OSError):
-                if time.time() - folder.stat().st_mtime > 3600 and self.queue.state(folder.name) is None:
-                    shutil.rmtree(folder, ignore_errors=True)
+        removed = self.stored.expire(keep, lambda job: self.queue.state(job) in (None, "failed", "cancelled"))
         if removed:
             note("expired", files=removed)

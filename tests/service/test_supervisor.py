@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import time
@@ -61,9 +62,12 @@ class Setting:
         offer = Offer(Shelf(folder / "predictors"))
         self.supervisor = Supervisor(self.queue, self.stored, offer, limits, Metrics(), News())
 
-    def ask(self, **request: Any) -> Job:
-        name = new_id()
-        self.stored.place("ann", "jobs", name).mkdir(parents=True)
+    def ask(self, *, given: Path | None = None, name: str | None = None, **request: Any) -> Job:
+        name = name or new_id()
+        folder = self.stored.place("ann", "jobs", name)
+        folder.mkdir(parents=True)
+        if given is not None:
+            os.link(given, folder / given.name)
         return self.queue.add("ann", request, Limits(), new=name)[0]
 
     def folder(self, job: Job) -> Path:
@@ -189,3 +193,40 @@ def test_a_worker_that_dies_at_a_cancelled_job_leaves_nothing(supervised: Any) -
         while setting.folder(job).exists() and time.monotonic() < until:
             time.sleep(0.01)
         assert not setting.folder(job).exists()
+
+
+def test_results_beyond_the_quota_are_no_results(supervised: Any) -> None:
+    def finds_much(order: Order) -> Any:
+        finds(order)
+        (Path(order.folder) / RESULT / "scores").write_bytes(b"0" * 2_000_000)
+        return {"state": "done"}
+
+    with supervised(finds_much, Limits(quota_megabytes=1)) as setting:
+        job = setting.ask()
+        found = setting.ended(job)
+        assert (found.state, found.error) == ("failed", supervising.TOO_LARGE)
+        until = time.monotonic() + 10
+        while setting.folder(job).exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        setting.stored.forget_used("ann")
+        assert setting.stored.used("ann") == 0
+
+
+def test_a_file_counts_once_and_no_more_when_it_is_deleted(supervised: Any) -> None:
+    with supervised(lambda order: finds(order) if order.id != failing else {"state": "failed"}) as setting:
+        upload = setting.stored.place("ann", "tasks", "mine")
+        upload.parent.mkdir(parents=True)
+        upload.write_bytes(b"0" * 800_000)
+        size = setting.stored.used("ann")
+        failing = new_id()
+        jobs = [setting.ask(given=upload, name=name) for name in (None, None, failing)]
+        setting.stored.forget_used("ann")
+        assert setting.stored.used("ann") <= size + 2 * 1000
+        for job in jobs:
+            setting.ended(job)
+        setting.stored.remove(upload)
+        until = time.monotonic() + 10
+        while setting.stored.used("ann") > 2 * 1000 and time.monotonic() < until:
+            setting.stored.forget_used("ann")
+            time.sleep(0.01)
+        assert setting.stored.used("ann") == 2 * 1000  # the results
