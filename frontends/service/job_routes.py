@@ -127,8 +127,7 @@ class JobRoutes:
             raise refused(422, error) from error
         if self.stored.used(owner) > self.limits.quota_megabytes * 1_000_000:
             raise Problem(413, "the files of this token take all that they may; delete some first")
-        name = new_id()
-        folder = self.stored.place(owner, "jobs", name)
+        folder = self.stored.place(owner, "jobs", name := new_id())
         (given := folder / GIVEN).mkdir(parents=True)
         try:
             (folder / REQUEST).write_text(json.dumps(request))
@@ -203,8 +202,7 @@ def router(jobs: JobRoutes) -> APIRouter:
         True
     """
     routes = APIRouter(prefix="/jobs", tags=["jobs"])
-    location: dict[str, Any] = {"description": "It waits.", "headers": {"Location": {"schema": {"type": "string"}}}}
-    waits: Responses = {202: location}
+    waits: Responses = {202: {"description": "It waits.", "headers": {"Location": {"schema": {"type": "string"}}}}}
 
     @routes.post("", status_code=202, responses=waits | documented(413, 415, 422, 503))
     def post(request: Request, response: Response, asked: JobRequest, key: Key = None) -> JobDocument:
@@ -238,9 +236,8 @@ def router(jobs: JobRoutes) -> APIRouter:
                 return await run_in_threadpool(jobs.document, found)
             await jobs.news.wait(min(left, BEAT_SECONDS))
 
-    stream: Responses = {
-        200: {"description": "Events `progress` and, last, `end`: the job.", "content": {"text/event-stream": {}}}
-    }
+    told_of = {"description": "Events `progress` and, last, `end`: the job.", "content": {"text/event-stream": {}}}
+    stream: Responses = {200: told_of}
 
     @routes.get("/{job}/events", response_class=Response, responses=stream | documented(404, 422))
     async def events(request: Request, job: JobId) -> Response:
