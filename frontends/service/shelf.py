@@ -79,7 +79,10 @@ class Shelf:
     def _own(self) -> dict[str, Path]:
         if self.folder is None:
             return {}
-        found = {path.name: path for path in self.folder.iterdir() if path.is_dir() and NAME.fullmatch(path.name)}
+        try:
+            found = {path.name: path for path in self.folder.iterdir() if path.is_dir() and NAME.fullmatch(path.name)}
+        except OSError as error:  # its sentence goes to whoever asked, who needs no folders of the service
+            raise OSError("the folder of predictors cannot be read now; ask again later") from error
         found = {name: path for name, path in found.items() if not name.endswith(".safetensors")}  # as a job's data are
         return {
             name: path

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from scratchcard.frontends.service import supervisor as supervising
-from scratchcard.frontends.service.asked import Offer
+from scratchcard.frontends.service.asked import JobRequest, Offer
 from scratchcard.frontends.service.jobs import Job, Queue, new_id
 from scratchcard.frontends.service.limits import Limits
 from scratchcard.frontends.service.news import News
@@ -143,6 +143,8 @@ def test_what_a_worker_raises_is_how_its_job_ended(supervised: Any) -> None:
 def test_a_job_that_cannot_begin_is_told(supervised: Any, tmp_path: Path) -> None:
     with supervised(finds) as setting:
         shutil.rmtree(tmp_path / "predictors")
+        with pytest.raises(OSError, match="the folder of predictors cannot be read now"):
+            setting.supervisor.offer.check(JobRequest(predictor="line"), ())
         found = setting.ended(setting.ask(predictor="line"))
         assert (found.state, found.error) == (
             "failed",
