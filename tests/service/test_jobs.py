@@ -145,7 +145,7 @@ def test_what_the_service_lacks_is_told_without_its_folders(ann: httpx2.Client) 
 
 @pytest.mark.slow
 def test_events_tell_how_far_a_job_is_until_it_ends(ann: httpx2.Client) -> None:
-    job = asked(ann, **{"scorer": "synflow", "regime": "UMS", "regime_settings": {"rounds": 400}, "density": 0.05})
+    job = asked(ann, **{"scorer": "synflow", "regime": "UMS", "regime_settings": {"rounds": 1500}, "density": 0.05})
     seen: list[dict[str, Any]] = []
     with ann.stream("GET", f"/jobs/{job}/events") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
