@@ -9,6 +9,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,6 +21,7 @@ from scratchcard.artefacts.digest import file_digest
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.pruning.ticket_html import Tickets
 from scratchcard.words import shortened
+from scratchcard.workloads.encoding import encoding_kept
 from scratchcard.workloads.session import Progress
 from scratchcard.workloads.task import Task
 from scratchcard.workloads.tasks import load_task
@@ -134,7 +136,8 @@ class Client:
         """
         shape = {name: method.pop(name) for name in ("input_shape", "outputs") if name in method}
         asked: dict[str, Any] = {"network": network, "seed": seed, "density": density, "passes": passes} | shape
-        asked["task"] = self._task(task)
+        own = load_task(task) if isinstance(task, str) and ":" in task else task
+        asked["task"] = self._upload_own(own) if isinstance(own, Task) else own
         asked |= {"recipe": recipe, "recipe_settings": recipe_settings or None} | method_request(method)
         if weights is not None:
             asked["weights"] = self.upload_network(weights)
@@ -146,9 +149,11 @@ class Client:
             raise
         for text in self._call("GET", f"/jobs/{job}/report").json()["warnings"]:
             warnings.warn(text, stacklevel=2)
-        if not isinstance(density, Sequence):
-            return self.ticket(job, density)
-        return Tickets((each, self.ticket(job, each)) for each in sorted(density))
+        several = sorted(density) if isinstance(density, Sequence) else [density]
+        found = Tickets((each, self.ticket(job, each)) for each in several)
+        if isinstance(own, Task):
+            found = Tickets((each, _of_task(ticket, own)) for each, ticket in found.items())
+        return found if isinstance(density, Sequence) else found[density]
 
     def ask(self, request: Mapping[str, Any]) -> str:
         """Let a job wait there, the body of `POST /jobs`; returns its id.
@@ -205,12 +210,9 @@ class Client:
             self._upload(f"/tasks/{name}", path, file_digest(path), kept=False)
         return name
 
-    def _task(self, task: Task | str | None) -> str | None:
-        if task is None or (isinstance(task, str) and ":" not in task):
-            return task
-        found = load_task(task) if isinstance(task, str) else task
-        stem = Path(found.name.rpartition(":")[2].partition(",")[0]).stem
-        return self.upload_task(found, re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:64] or "own")
+    def _upload_own(self, task: Task) -> str:
+        stem = Path(task.name.rpartition(":")[2].partition(",")[0]).stem
+        return self.upload_task(task, re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:64] or "own")
 
     def _upload(self, address: str, path: Path, digest: str, *, kept: bool) -> None:
         told = base64.b64encode(bytes.fromhex(digest)).decode()
@@ -267,6 +269,13 @@ class Client:
         if answer.status_code in (429,) or answer.status_code >= 500:
             raise ConnectionError(f"{self.server}: {said}")
         raise ValueError(f"{self.server}: {said}")
+
+
+def _of_task(ticket: Ticket, task: Task) -> Ticket:
+    """The ticket with what a search here notes of a task; there it was one of an uploaded file."""
+    told = {"task": task.name, "data_digest": task.digest} | ({} if task.code is None else {"task_code": task.code})
+    known = dict(ticket.provenance) | {"workload": ticket.provenance["workload"] | told}
+    return replace(ticket, provenance=encoding_kept(known, task.encoding))
 
 
 def _pieces(path: Path, begin: int) -> Iterator[bytes]:

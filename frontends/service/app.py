@@ -19,11 +19,12 @@ from scratchcard.frontends.service.asked import Offer
 from scratchcard.frontends.service.gate import Gate, is_loopback
 from scratchcard.frontends.service.jobs import Queue
 from scratchcard.frontends.service.limits import Limits
+from scratchcard.frontends.service.news import News
 from scratchcard.frontends.service.observed import CONTENT_TYPE, Metrics, note
 from scratchcard.frontends.service.problems import Problem, ProblemDocument, answer_with_problems, documented
 from scratchcard.frontends.service.shelf import Shelf
 from scratchcard.frontends.service.stored import Stored
-from scratchcard.frontends.service.supervisor import News, Supervisor
+from scratchcard.frontends.service.supervisor import Supervisor
 from scratchcard.frontends.service.tokens import Tokens
 from scratchcard.frontends.service.uploads import Uploads
 from scratchcard.workers.cluster import Cluster
@@ -37,7 +38,7 @@ class Settled:
 
     Attributes:
         state: the folder of uploads, jobs and results.
-        predictors, data_dir: folders, or None.
+        predictors, data_dir: folders, or None; seen from the working folder.
         host: the address that it listens on; on any but this machine's own, tokens are needed.
         tokens: who may ask.
         allowed: factories of networks and tasks that jobs may name, `package.module:factory`.
@@ -65,6 +66,9 @@ class Settled:
     dask: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("predictors", "data_dir"):  # jobs are done in folders of their own, from where these are as well
+            folder: Path | None = getattr(self, name)
+            object.__setattr__(self, name, folder and folder.expanduser().resolve())
         if not self.tokens and not is_loopback(self.host):
             raise ValueError(
                 f"the address {self.host} can be reached from other machines: name a --token-file with lines NAME TOKEN"

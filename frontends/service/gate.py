@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping
 from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,6 +26,7 @@ LEAST_RATE = 1000
 """Bytes a second that a long body must have on average."""
 LINGER_SECONDS, LINGER_BYTES = 1.0, 1 << 24
 """How long, and how much, is still read of a body that is refused: whoever is cut off while sending reads no answer."""
+_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(:[0-9]{1,5})?")
 CLOSE = {"Connection": "close"}
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -193,10 +194,13 @@ def _route(scope: Scope) -> str:
 def _check_is_no_foreign_page(headers: Mapping[str, str]) -> None:
     """Refuse what a page of another site sends through the browser of whoever runs the service."""
     host = headers.get("host", "")
-    if not is_loopback(urlsplit(f"//{host}").hostname or ""):
+    told = _HOST.fullmatch(host)
+    if told is None:
+        raise Problem(400, "the Host is not as expected: NAME or NAME:PORT")
+    if not is_loopback(told["name"].strip("[]").lower()):
         raise Problem(403, "this service answers on this machine alone: its name here is localhost or 127.0.0.1")
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is not None and origin.partition("://")[2] != host:
         raise Problem(403, "requests from pages of other sites are not answered")
 
 

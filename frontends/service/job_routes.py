@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,10 +20,11 @@ from scratchcard.artefacts.json_file import read_json
 from scratchcard.frontends.service.asked import JobRequest, Offer
 from scratchcard.frontends.service.jobs import ENDED, Job, Queue, State, new_id
 from scratchcard.frontends.service.limits import Limits
+from scratchcard.frontends.service.news import News
 from scratchcard.frontends.service.problems import Problem, documented, refused
-from scratchcard.frontends.service.stored import JOB, Stored
-from scratchcard.frontends.service.supervisor import News, Supervisor
-from scratchcard.frontends.service.work import PROGRESS, REPORT, REQUEST, RESULT, WEIGHTS, file_name
+from scratchcard.frontends.service.stored import JOB, TASK, Stored
+from scratchcard.frontends.service.supervisor import Supervisor
+from scratchcard.frontends.service.work import GIVEN, PROGRESS, REPORT, REQUEST, RESULT, WEIGHTS, file_name
 
 BEAT_SECONDS = 0.5
 Responses = dict[int | str, dict[str, Any]]
@@ -118,7 +119,7 @@ class JobRoutes:
         request = asked.model_dump(exclude_unset=True)
         if key is not None and self.queue.with_key(owner, key) is not None:
             return self.queue.add(owner, request, self.limits, key)[0]
-        own = self.stored.place(owner, "tasks", asked.task) if asked.task and _is_name(asked.task) else None
+        own = self.stored.place(owner, "tasks", asked.task) if asked.task and TASK.fullmatch(asked.task) else None
         uploaded = (asked.task,) if asked.task and own is not None and own.exists() else ()
         try:
             self.offer.check(asked, uploaded)
@@ -126,15 +127,14 @@ class JobRoutes:
             raise refused(422, error) from error
         if self.stored.used(owner) > self.limits.quota_megabytes * 1_000_000:
             raise Problem(413, "the files of this token take all that they may; delete some first")
-        name = new_id()
-        folder = self.stored.place(owner, "jobs", name)
-        folder.mkdir(parents=True)
+        folder = self.stored.place(owner, "jobs", name := new_id())
+        (given := folder / GIVEN).mkdir(parents=True)
         try:
             (folder / REQUEST).write_text(json.dumps(request))
             if uploaded and own is not None:
-                self._link(own, folder / own.name)
+                self._link(own, given / own.name)
             if asked.weights is not None:
-                self._link(self.stored.place(owner, "networks", asked.weights), folder / f"{WEIGHTS}.safetensors")
+                self._link(self.stored.place(owner, "networks", asked.weights), given / f"{WEIGHTS}.safetensors")
             job, is_new = self.queue.add(owner, request, self.limits, key, name)
         except BaseException:
             self.stored.remove(folder)
@@ -156,14 +156,12 @@ class JobRoutes:
         """The file of a job's result.
 
         Raises:
-            Problem: the job has none (yet), or of several densities none is named.
+            Problem: the job has none yet, or of several densities none is named. Results may be removed at any moment.
         """
         found = self.find(owner, job)
         if found.state != "done":
             raise Problem(409, f"the job is {found.state}" + (f": {found.error}" if found.error else ""))
         folder = self.stored.place(owner, "jobs", job) / RESULT
-        if not folder.is_dir():
-            raise Problem(404, "the results of this job were removed")
         if part == REPORT:
             return folder / REPORT
         known = JobRequest(**found.request).densities
@@ -188,10 +186,12 @@ class JobRoutes:
         self.stored.forget_used(owner)
 
 
-def _is_name(task: str) -> bool:
-    from scratchcard.frontends.service.stored import TASK
-
-    return TASK.fullmatch(task) is not None
+@contextlib.contextmanager
+def _still_there() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:  # deleted, perhaps just now
+        raise Problem(404, "the results of this job were removed") from error
 
 
 def router(jobs: JobRoutes) -> APIRouter:
@@ -202,8 +202,7 @@ def router(jobs: JobRoutes) -> APIRouter:
         True
     """
     routes = APIRouter(prefix="/jobs", tags=["jobs"])
-    location: dict[str, Any] = {"description": "It waits.", "headers": {"Location": {"schema": {"type": "string"}}}}
-    waits: Responses = {202: location}
+    waits: Responses = {202: {"description": "It waits.", "headers": {"Location": {"schema": {"type": "string"}}}}}
 
     @routes.post("", status_code=202, responses=waits | documented(413, 415, 422, 503))
     def post(request: Request, response: Response, asked: JobRequest, key: Key = None) -> JobDocument:
@@ -237,9 +236,8 @@ def router(jobs: JobRoutes) -> APIRouter:
                 return await run_in_threadpool(jobs.document, found)
             await jobs.news.wait(min(left, BEAT_SECONDS))
 
-    stream: Responses = {
-        200: {"description": "Events `progress` and, last, `end`: the job.", "content": {"text/event-stream": {}}}
-    }
+    told_of = {"description": "Events `progress` and, last, `end`: the job.", "content": {"text/event-stream": {}}}
+    stream: Responses = {200: told_of}
 
     @routes.get("/{job}/events", response_class=Response, responses=stream | documented(404, 422))
     async def events(request: Request, job: JobId) -> Response:
@@ -269,7 +267,9 @@ def router(jobs: JobRoutes) -> APIRouter:
     @routes.get("/{job}/report", response_class=JSONResponse, responses=documented(404, 409, 422))
     def report(request: Request, job: JobId) -> Any:
         """Of each density the kept weights a layer, effective density, live units, checks and cost."""
-        return JSONResponse(read_json(jobs.result(request.state.owner, job, REPORT, None)))
+        path = jobs.result(request.state.owner, job, REPORT, None)
+        with _still_there():
+            return JSONResponse(read_json(path))
 
     file = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
     files: Responses = {
@@ -287,7 +287,9 @@ def router(jobs: JobRoutes) -> APIRouter:
     ) -> Response:
         """The ticket, its mask or the last scores: a safetensors file, or a range of it."""
         path = jobs.result(request.state.owner, job, part, density)
-        return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+        with _still_there():
+            state = path.stat()
+        return FileResponse(path, media_type="application/octet-stream", filename=path.name, stat_result=state)
 
     @routes.delete("/{job}", status_code=204, responses=documented(404, 422))
     def delete(request: Request, job: JobId) -> Response:

@@ -16,6 +16,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 class Shelf:
     """Predictors of a folder, `NAME/` or `NAME/1/`, `NAME/2/` ..., and the shipped ones.
 
+    A name has letters, digits, dots, - and _, and is not that of a file of tensors.
+
     Examples:
         >>> shelf = Shelf(None)
         >>> shelf.names(), shelf.versions("policy")
@@ -77,7 +79,11 @@ class Shelf:
     def _own(self) -> dict[str, Path]:
         if self.folder is None:
             return {}
-        found = {path.name: path for path in self.folder.iterdir() if path.is_dir() and NAME.fullmatch(path.name)}
+        try:
+            found = {path.name: path for path in self.folder.iterdir() if path.is_dir() and NAME.fullmatch(path.name)}
+        except OSError as error:  # its sentence goes to whoever asked, who needs no folders of the service
+            raise OSError("the folder of predictors cannot be read now; ask again later") from error
+        found = {name: path for name, path in found.items() if not name.endswith(".safetensors")}  # as a job's data are
         return {
             name: path
             for name, path in found.items()

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ JOB = re.compile(r"[0-9a-f]{24}")
 NAMES = {"networks": DIGEST, "tasks": TASK, "jobs": JOB}
 PART_SECONDS = 24 * 3600.0
 """After which an upload that was not gone on with is removed."""
+STRAY_SECONDS = 3600.0
+"""After which the folder of a job is removed that nobody waits for."""
 USED_SECONDS = 2.0
 
 
@@ -69,14 +72,16 @@ class Stored:
             os.utime(path)
 
     def used(self, owner: str) -> int:
-        """Bytes of all files of an owner, as of two seconds ago at most."""
+        """Bytes of all files of an owner, each once whatever names it has, as of two seconds ago at most."""
         then, size = self._used.get(owner, (0.0, 0))
         if time.monotonic() - then > USED_SECONDS or not then:
-            size = 0
+            found: dict[tuple[int, int], int] = {}
             for folder, _, files in os.walk(self.folder / "owners" / owner):
                 for name in files:
                     with contextlib.suppress(OSError):
-                        size += os.lstat(os.path.join(folder, name)).st_size
+                        state = os.lstat(os.path.join(folder, name))
+                        found[state.st_dev, state.st_ino] = state.st_size
+            size = sum(found.values())
             self._used[owner] = time.monotonic(), size
         return size
 
@@ -94,8 +99,17 @@ class Stored:
             return True
         return False
 
-    def expire(self, keep_seconds: float) -> int:
-        """Remove files that were not used for so long, and old parts of uploads; returns how many."""
+    def keep_only(self, folder: Path, name: str) -> None:
+        """Remove all in a job's folder but one entry."""
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.name != name:
+                self.remove(path)
+
+    def expire(self, keep_seconds: float, is_over: Callable[[str], bool]) -> int:
+        """Remove files that were not used for so long, and old parts of uploads; returns how many.
+
+        Folders of jobs go with them that are of no job, because its request broke off, or of one that found nothing.
+        """
         removed, now = 0, time.time()
         for kind in ("networks", "tasks"):
             for path in (self.folder / "owners").glob(f"*/{kind}/*"):
@@ -103,5 +117,9 @@ class Stored:
                     age = now - path.stat().st_mtime
                     if age > (min(PART_SECONDS, keep_seconds) if path.suffix == ".part" else keep_seconds):
                         removed += self.remove(path)
+        for folder in (self.folder / "owners").glob("*/jobs/*"):
+            with contextlib.suppress(FileNotFoundError):
+                if now - folder.stat().st_mtime > STRAY_SECONDS and is_over(folder.name):
+                    self.remove(folder)
         self._used.clear()
         return removed

@@ -19,6 +19,9 @@ from scratchcard.words import said, shortened
 
 PROGRESS = "progress.json"
 REQUEST = "request.json"
+GIVEN = "given"
+"""The folder of what a job reads: the files that were uploaded and a link to the predictor, each by the name that
+tickets tell; nothing else lies there, and the job is done from there."""
 RESULT = "result"
 ROUNDS = "rounds"
 REPORT = "report.json"
@@ -36,9 +39,9 @@ class Order:
 
     Attributes:
         id: the job's.
-        folder: the job's, with its request and files.
+        folder: the job's, with its request, and the files that it reads in `GIVEN`.
         leases: where workers note what they are at.
-        data_dir, predictor: see `Offer.request`; a predictor's folder is linked into the job's.
+        data_dir, predictor: see `Offer.request`; a predictor's folder is linked to from `GIVEN`.
         megabytes: that it may take beside what it has.
 
     Examples:
@@ -100,35 +103,44 @@ def work(order: Order) -> dict[str, Any]:
         ['mask-0.1.safetensors', 'report.json', 'scores-0.1.safetensors', 'ticket-0.1.safetensors']
     """
     from scratchcard.artefacts.leases import Leases
+
+    try:
+        with Leases(Path(order.leases)) as leases, leases.waited_for(order.id):
+            return _done(order)
+    except Exception:
+        return _failed(order)
+
+
+def _done(order: Order) -> dict[str, Any]:
     from scratchcard.workers.worker import alone
 
-    with Leases(Path(order.leases)) as leases, leases.waited_for(order.id):
-        if (Path(order.folder) / RESULT).is_dir():
-            return {"state": "done"}
-        before = os.getcwd()
-        try:
-            os.chdir(order.folder)
-            with alone(), _memory(order.megabytes):
-                _find(order)
-            return {"state": "done"}
-        except FileNotFoundError:  # which names folders of the service
-            text = "the service lacks a file that this job needs, such as the data of its task; its log says which"
-            return _failed(order) | {"error": text}
-        except (ValueError, OSError) as error:
-            return {"state": "failed", "error": shortened(_without(str(error), order), 600)}
-        except (MemoryError, RuntimeError) as error:
-            if not isinstance(error, MemoryError) and "allocate memory" not in str(error):
-                return _failed(order)
-            return {"state": "failed", "error": f"it took more than the {order.megabytes:,} MB that a job may take"}
-        except ImportError as error:
-            if "failed to map" not in str(error):  # a library for which there is no memory
-                return _failed(order)
-            return {"state": "failed", "error": f"it took more than the {order.megabytes:,} MB that a job may take"}
-        except Exception:
+    if (Path(order.folder) / RESULT).is_dir():
+        return {"state": "done"}
+    before = os.getcwd()
+    try:
+        (given := Path(order.folder) / GIVEN).mkdir(exist_ok=True)
+        os.chdir(given)
+        with alone(), _memory(order.megabytes):
+            _find(order)
+        return {"state": "done"}
+    except FileNotFoundError:  # which names folders of the service
+        text = "the service lacks a file that this job needs, such as the data of its task; its log says which"
+        return _failed(order) | {"error": text}
+    except (ValueError, OSError) as error:
+        return {"state": "failed", "error": shortened(_without(str(error), order), 600)}
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "allocate memory" not in str(error):
             return _failed(order)
-        finally:
-            os.chdir(before)
-            gc.collect()
+        return {"state": "failed", "error": f"it took more than the {order.megabytes:,} MB that a job may take"}
+    except ImportError as error:
+        if "failed to map" not in str(error):  # a library for which there is no memory
+            return _failed(order)
+        return {"state": "failed", "error": f"it took more than the {order.megabytes:,} MB that a job may take"}
+    except Exception:
+        return _failed(order)
+    finally:
+        os.chdir(before)
+        gc.collect()
 
 
 def _failed(order: Order) -> dict[str, Any]:
@@ -138,11 +150,21 @@ def _failed(order: Order) -> dict[str, Any]:
 
 
 def _without(text: str, order: Order) -> str:
-    """A sentence without the service's own folders."""
-    for place in (order.folder, order.predictor, order.data_dir):
+    """A sentence without the service's own folders, where files have the names that the client gave them."""
+    for place in (f"{order.folder}/{GIVEN}", order.folder, order.leases, order.predictor, order.data_dir):
         if place and Path(place).is_absolute():  # a shipped predictor has a name
             text = text.replace(f"{place}/", "").replace(place, "the service's folder")
-    return text
+    try:
+        asked = json.loads((Path(order.folder) / REQUEST).read_text())
+    except (OSError, ValueError):
+        return text
+    task = str(asked.get("task"))
+    text = text.replace(f"{WEIGHTS}.safetensors", str(asked.get("weights"))[:12])
+    return (
+        text.replace(f"tensors:{task}.safetensors", task)
+        .replace(f"{task}.safetensors", task)
+        .replace(f"{task}: {task} ", f"{task} ")
+    )
 
 
 def _find(order: Order) -> None:
@@ -155,7 +177,8 @@ def _find(order: Order) -> None:
     from scratchcard.workers.worker import worker_warnings
     from scratchcard.workloads.session import Session
 
-    asked = JobRequest.model_validate_json(Path(REQUEST).read_bytes())
+    folder = Path(order.folder)
+    asked = JobRequest.model_validate_json((folder / REQUEST).read_bytes())
     own = Path(f"{asked.task}.safetensors")
     weights = Path(f"{WEIGHTS}.safetensors") if asked.weights else None
     offer = Offer(Shelf(None), Path(order.data_dir) if order.data_dir else None)
@@ -165,7 +188,7 @@ def _find(order: Order) -> None:
         weights=weights,
         own_task=f"tensors:{own}" if asked.task and own.exists() else None,
     )
-    part = Path(f".{RESULT}.part")
+    part = folder / f".{RESULT}.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
 
@@ -173,7 +196,7 @@ def _find(order: Order) -> None:
         about = {"format": "scratchcard-scores", "density": repr(density), "criterion": found.scores.criterion[:1000]}
         write_tensors(part / file_name(SCORES, density), found.scores.tensors, about)
 
-    session = Session("cpu", store=Store(Path(ROUNDS), brief=len(asked.densities) > 1), progress=_noted())
+    session = Session("cpu", store=Store(folder / ROUNDS, brief=len(asked.densities) > 1), progress=_noted(folder))
     with worker_warnings() as warned:
         tickets = request.find(session, keep_scores)
     reports = {}
@@ -184,20 +207,20 @@ def _find(order: Order) -> None:
         reports[repr(density)] = ticket_report(ticket)
     told = [_without(text, order) for text, _ in warned.found]
     write_json(part / REPORT, {"densities": reports, "warnings": told})
-    part.replace(RESULT)
-    shutil.rmtree(ROUNDS, ignore_errors=True)
+    part.replace(folder / RESULT)
+    shutil.rmtree(folder / ROUNDS, ignore_errors=True)
 
 
 def _predictor(name: str | None, place: str | None) -> str | None:
-    """A predictor's name within the job's folder, so that tickets name no folder of the service."""
+    """A predictor's name within `GIVEN`, so that tickets name no folder of the service."""
     if name is None or place is None or place == name:
         return place
-    with contextlib.suppress(FileExistsError):
-        os.symlink(place, name)
+    Path(name).unlink(missing_ok=True)  # of an earlier attempt, perhaps at an earlier version
+    os.symlink(place, name)
     return name
 
 
-def _noted() -> Callable[[int, int], None]:
+def _noted(folder: Path) -> Callable[[int, int], None]:
     last = 0.0
 
     def note(done: int, total: int) -> None:
@@ -206,9 +229,9 @@ def _noted() -> Callable[[int, int], None]:
         if now - last >= SOON or done == total:
             last = now
             with contextlib.suppress(OSError):
-                beside = Path(f".{PROGRESS}.part")
+                beside = folder / f".{PROGRESS}.part"
                 beside.write_text(json.dumps({"done": done, "total": total, "at": time.time()}))
-                beside.replace(PROGRESS)
+                beside.replace(folder / PROGRESS)
 
     return note
 

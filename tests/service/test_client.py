@@ -74,6 +74,31 @@ def test_the_command_finds_the_same_there(
     assert "cannot be reached" in refused("prune", "--server", "http://127.0.0.1:9", "--out", "c.st")
 
 
+@pytest.mark.slow
+def test_a_ticket_found_there_belongs_to_the_data_here(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(TOKEN, ANN)
+    inputs = np.random.default_rng(0).random((90, 4), dtype=np.float32)
+    np.savez("pets.npz", train_inputs=inputs, train_targets=np.arange(90) % 3)
+    for number in range(60):
+        path = Path("mail", "good" if number % 2 else "bad", f"{number}.txt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"the {number % 7} words of {'a friend' if number % 2 else 'nobody'} came {number % 5}")
+    short = ["--max-steps", "2", "--batch-size", "8"]
+    for task, network in (("tensors:pets.npz", "lenet_300_100"), ("text_folder:mail,length=8", "text_bag")):
+        words = ["prune", "--task", task, "--network", network, "--scorer", "snip", "--density", "0.2", *short]
+        as_json(*words, "--out", "here.st", "--overwrite")
+        as_json(*words, "--out", "there.st", "--overwrite", "--server", address)
+        here, there = sc.Ticket.load("here.st"), sc.Ticket.load("there.st")
+        assert same(here, there)
+        took = {"pruning_seconds", "scoring_memory"}
+        known = [{n: v for n, v in each.provenance.items() if n not in took} for each in (here, there)]
+        assert known[0] == known[1]
+        as_json("train", "there.st", "--out", "trained.st", "--overwrite")
+
+
 class Cutting:
     """Passes connections on to a service, and cuts the first ones after so many bytes."""
 

@@ -38,6 +38,13 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
         yield address, state
 
 
+@pytest.fixture(scope="module")
+def tokenless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service for this machine alone."""
+    with serving(Settled(tmp_path_factory.mktemp("tokenless") / "state")) as address:
+        yield address
+
+
 def talk(address: str, content: bytes, *, wait: float = 5.0) -> bytes:
     """What is answered to raw bytes until the connection is closed, or nothing comes."""
     host, port = address.removeprefix("http://").split(":")
@@ -222,6 +229,26 @@ def test_a_page_of_another_site_is_not_answered_where_there_are_no_tokens(tmp_pa
         form = httpx2.post(f"{address}/jobs", content=b'{"task": "digits"}', headers={"Content-Type": "text/plain"})
         assert form.status_code in (415, 422)
         assert httpx2.get(f"http://localhost:{port}/jobs", headers={"Origin": f"http://localhost:{port}"}).json() == []
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ("Host: [", b"400"),
+        ("Host: [::1", b"400"),
+        ("Host: localhost:abc", b"400"),
+        ("Host: localhost:8000.evil.com", b"400"),
+        ("Host: evil@localhost", b"400"),
+        ("Host: localhost\r\nOrigin: http://[", b"403"),
+        ("Host: localhost\r\nOrigin: null", b"403"),
+        ("Host: localhost\r\nOrigin: http://localhost:1", b"403"),
+        ("Host: [::1]:8000\r\nOrigin: http://[::1]:8000", b"200"),
+        ("Host: LOCALHOST:8000", b"200"),
+    ],
+)
+def test_a_name_that_is_none_is_refused(tokenless: str, said: str, status: bytes) -> None:
+    answer = talk(tokenless, f"GET /jobs HTTP/1.1\r\n{said}\r\nConnection: close\r\n\r\n".encode())
+    assert answer.split(b" ")[1] == status, answer
 
 
 METHODS = ["GET", "PUT", "POST", "DELETE", "HEAD", "PATCH", "OPTIONS", "TRACE", "BREW", "\x00"]

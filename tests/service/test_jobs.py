@@ -17,6 +17,7 @@ from safetensors.torch import load, save
 import scratchcard as sc
 from scratchcard.frontends.service.app import Settled
 from scratchcard.frontends.service.asked import METHOD, JobRequest
+from scratchcard.frontends.service.job_routes import JobRoutes
 from scratchcard.frontends.service.limits import Limits
 from scratchcard.frontends.service.tokens import Tokens
 from scratchcard.settings import settings_of
@@ -65,6 +66,17 @@ def test_a_ticket_is_the_one_of_a_local_prune_to_the_bit(ann: httpx2.Client) -> 
         assert report["effective_density"] == local.provenance["checks"]["effective_density"]
     missing = ann.get(f"/jobs/{job}/ticket")
     assert (missing.status_code, missing.json()["detail"][:33]) == (400, "the job has the densities 0.1, 0.")
+
+
+def test_results_that_are_deleted_while_they_are_asked_for_are_not_there(
+    ann: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = asked(ann, density=0.1)
+    assert ended(ann, job)["state"] == "done"
+    monkeypatch.setattr(JobRoutes, "result", lambda *_: Path("deleted"))  # as found before it was deleted
+    for part in ("report", "ticket"):
+        answer = ann.get(f"/jobs/{job}/{part}")
+        assert (answer.status_code, answer.json()["detail"]) == (404, "the results of this job were removed")
 
 
 @pytest.mark.slow
@@ -133,7 +145,7 @@ def test_what_the_service_lacks_is_told_without_its_folders(ann: httpx2.Client) 
 
 @pytest.mark.slow
 def test_events_tell_how_far_a_job_is_until_it_ends(ann: httpx2.Client) -> None:
-    job = asked(ann, **{"scorer": "synflow", "regime": "UMS", "regime_settings": {"rounds": 400}, "density": 0.05})
+    job = asked(ann, **{"scorer": "synflow", "regime": "UMS", "regime_settings": {"rounds": 1500}, "density": 0.05})
     seen: list[dict[str, Any]] = []
     with ann.stream("GET", f"/jobs/{job}/events") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
