@@ -134,6 +134,7 @@ class Client:
         Warns:
             UserWarning: what the search warned of.
         """
+        _check_words(network, task, method)
         shape = {name: method.pop(name) for name in ("input_shape", "outputs") if name in method}
         asked: dict[str, Any] = {"network": network, "seed": seed, "density": density, "passes": passes} | shape
         own = load_task(task) if isinstance(task, str) and ":" in task else task
@@ -188,6 +189,9 @@ class Client:
     def upload_network(self, weights: Path | str | nn.Module) -> str:
         """Upload initial weights, unless they are there; returns their sha256. An upload that breaks off goes on."""
         if not isinstance(weights, nn.Module):
+            if not isinstance(weights, str | Path) or Path(weights).suffix.lower() in (".pt", ".pth"):
+                given = weights if isinstance(weights, str | Path) else type(weights).__name__
+                raise ValueError(f"the weights are {given}, expected a network, or a safetensors file of its state")
             digest = file_digest(path := Path(weights))
             self._upload(f"/networks/{digest}", path, digest, kept=True)
             return digest
@@ -269,6 +273,17 @@ class Client:
         if answer.status_code in (429,) or answer.status_code >= 500:
             raise ConnectionError(f"{self.server}: {said}")
         raise ValueError(f"{self.server}: {said}")
+
+
+def _check_words(network: Any, task: Any, method: Mapping[str, Any]) -> None:
+    """Refuse what no service can be sent, before anything is uploaded."""
+    if not isinstance(network, str):
+        kind = type(network).__name__
+        raise ValueError(f"the network is {kind}, expected the name of its architecture; give a module as weights")
+    if not isinstance(task, str | Task | None):
+        raise ValueError(f"the task is {type(task).__name__}, expected a name or a Task, such as Task.of(*tensors)")
+    if "method" in method:
+        raise ValueError("a service takes a method by its words: scorer, regime, predictor and their settings")
 
 
 def _of_task(ticket: Ticket, task: Task) -> Ticket:

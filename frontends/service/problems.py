@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -101,7 +102,9 @@ def answer_with_problems(app: FastAPI) -> None:
 
     async def invalid(_: Request, error: Exception) -> Response:
         found = error.errors() if isinstance(error, RequestValidationError) else []
-        first = [_said(each) for each in found[:10]]
+        first = [*{_place(each["loc"]): _said(each) for each in reversed(found[:10])}.values()][
+            ::-1
+        ]  # one of each place
         status = 400 if any(each["type"] == "json_invalid" for each in found) else 422
         return Problem(status, "; ".join(first[:3]) or "the request is not what is expected", errors=first).response()
 
@@ -128,9 +131,20 @@ def _plain(error: HTTPException) -> str:
 
 
 def _said(error: Mapping[str, Any]) -> str:
-    place = ".".join(str(part) for part in error["loc"] if part != "body") or "the body"
-    if error["type"] == "missing":
-        return f"{shortened(place, 80)} is missing"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    came = shortened(str(error.get("input")), 80)
-    return f"{shortened(place, 80)} is {came}: {shortened(message)}"
+    place, came = _place(error["loc"]), shortened(str(error.get("input")), 80)
+    kind, message = error["type"], str(error["msg"]).removeprefix("Value error, ")
+    if kind == "missing":
+        return f"{place} is missing"
+    if kind == "json_invalid":
+        return f"the body is no JSON: {error.get('ctx', {}).get('error', message)} at character {error['loc'][-1]}"
+    if kind == "extra_forbidden":
+        return f"{place} is no member of what is asked here; /openapi.json lists those that are"
+    if isinstance(error.get("input"), bytes):
+        return "the body is not read as JSON: send it with the header Content-Type: application/json"
+    return f"{place} is {came}: {shortened(message)}"
+
+
+def _place(loc: Sequence[Any]) -> str:
+    """Where in a request, without the names of types that stand between."""
+    named = [str(part) for part in loc if part != "body" and re.fullmatch(r"\w+", str(part))]
+    return shortened(".".join(named), 80) or "the body"

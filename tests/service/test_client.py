@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,3 +151,18 @@ def test_an_upload_that_breaks_off_goes_on(address: str, tmp_path: Path) -> None
         assert client.upload_network(path) == digest  # it is there
         assert cutting.passed - before < 10_000
     cutting.listening.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"network": torch.nn.Linear(64, 10)}, "the network is Linear, expected the name of its architecture"),
+        ({"task": (torch.zeros(2, 3), torch.zeros(2))}, "the task is tuple, expected a name or a Task"),
+        ({"method": "snip"}, "a service takes a method by its words"),
+        ({"weights": "net.pt"}, "the weights are net.pt, expected a network, or a safetensors file"),
+        ({"weights": {"1.weight": torch.zeros(2)}}, "the weights are dict, expected a network, or a safetensors file"),
+    ],
+)
+def test_what_no_service_can_be_sent_is_refused_here(words: dict[str, Any], said: str) -> None:
+    with sc.Client("http://127.0.0.1:1") as nobody, pytest.raises(ValueError, match=said):
+        nobody.prune(**words)

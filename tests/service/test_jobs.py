@@ -277,3 +277,20 @@ def test_every_setting_of_a_method_can_be_asked_for() -> None:
     kept_back = {"predictor_name", "predictor_identity"}  # of grids
     assert set(METHOD) | {"predictor"} == settings_of(sc.Method).keys() - kept_back
     assert {*METHOD, "predictor"} <= JobRequest.model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "said"),
+    [
+        ('{"task": "digits"', "application/json", 400, "the body is no JSON: "),
+        ('{"task": "digits"}', "text/plain", 422, "send it with the header Content-Type: application/json"),
+        ('{"densty": 0.1}', "application/json", 422, "densty is no member of what is asked here; "),
+        ('{"density": 1.5}', "application/json", 422, "density is 1.5: Input should be less than or equal to 1"),
+    ],
+)
+def test_a_body_that_is_not_understood_is_told(
+    ann: httpx2.Client, body: str, kind: str, status: int, said: str
+) -> None:
+    answer = ann.post("/jobs", content=body, headers={"Content-Type": kind})
+    assert (answer.status_code, said in answer.json()["detail"]) == (status, True), answer.json()["detail"]
+    assert "[" not in answer.json()["detail"]
