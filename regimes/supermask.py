@@ -33,7 +33,7 @@ class Supermask(Regime):
 
     1. The network is initialised, and its state kept. 2. It is trained; its weights are those of the step at which the
     validation loss was lowest, as if it had been trained anew for so many steps. 3. Weights are scored: by `magnitude`
-    with `same_sign`, which is the default here, the score is `sign(w0) w`. Each threshold t gives the mask `s >= t`.
+    (name it) with `same_sign`, on by default, the score is `sign(w0) w`. Each threshold t gives the mask `s >= t`.
     4. Under each mask the *untrained* network is evaluated on the validation split; no weight is trained. 5. The best
     is the supermask: the highest metric, of equals the lowest loss, then the fewest weights. 6. It is a ticket like any
     other, from the initial weights, zeros frozen.
