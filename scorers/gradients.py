@@ -99,7 +99,7 @@ def sum_of_gradients(
 ) -> list[Tensor]:
     """The gradient of the batch's loss through all of its pieces, in the order of the state's leaves.
 
-    With a shelf a sum of several pieces lies there.
+    With a shelf a sum of several pieces lies there; of a large network also that of one.
 
     Examples:
         >>> from scratchcard.scorers.pieces import whole
@@ -108,10 +108,10 @@ def sum_of_gradients(
         >>> sum_of_gradients(network, [whole(batch, nn.functional.cross_entropy)], state)[0].shape
         torch.Size([2, 3])
     """
-    if len(parts) == 1:
+    shelf = shelf or Shelf(0)
+    if len(parts) == 1 and not shelf.large:
         return piece_gradients(network, parts[0], state)
     total: list[Tensor] = []
-    shelf = shelf or Shelf(0)
     for piece in parts:
         with summed_up(list(state.leaves.values()), total, shelf):
             piece_gradients(network, piece, state)

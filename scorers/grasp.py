@@ -112,11 +112,11 @@ def gradient_flow(
         batch = placed(batch, next(iter(leaves.values())))
 
         def summed(parts: list[Piece]) -> list[Tensor]:
-            if len(parts) == 1:
+            shelf = Shelf.of(leaves)
+            if len(parts) == 1 and not shelf.large:
                 with own_generators(network):
                     return hessian_product(network, parts[0], state, None, mask)
-            shelf = Shelf.of(leaves)
-            with own_generators(network):  # H g needs all of g
+            with own_generators(network):  # H g needs all of g; of a large network g, its graph and H g are too much
                 whole_gradient = sum_of_gradients(network, parts, state, shelf)
             direction = without_pruned(dict(zip(leaves, whole_gradient, strict=True)), mask)
             del whole_gradient

@@ -17,6 +17,7 @@ from scratchcard.dataset_builder import share_ranks as ranks
 from scratchcard.dataset_builder.features import FEATURES, compute_features
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable
+from scratchcard.scorers import make_scorer
 from scratchcard.scorers import shelf as shelf_module
 from scratchcard.scorers.shelf import Shelf
 
@@ -39,6 +40,26 @@ def test_features_of_a_large_network_are_the_same_to_the_bit(masked: bool, monke
     for one, other in zip(usual, large, strict=True):
         same = [name for place, name in enumerate(names) if np.array_equal(one[:, place], other[:, place])]
         assert same == names
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_grasp_of_a_large_network_is_the_same_and_takes_the_gradient_first(
+    masked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dropout and batch statistics too: both passes draw the same numbers."""
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(2, 6, 3), nn.BatchNorm2d(6), nn.Tanh(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(96, 3))
+    network, batch = nn.Sequential(*layers), (torch.randn(9, 2, 6, 6), torch.arange(9) % 3)
+    mask = Mask({name: torch.rand(w.shape) < 0.5 for name, w in prunable(network).items()}) if masked else None
+    calls: list[int] = []
+    network.register_forward_hook(lambda *_: calls.append(1))
+    usual = make_scorer("grasp")(network, batch, F.cross_entropy, mask=mask)
+    assert len(calls) == 1
+    monkeypatch.setattr(shelf_module, "LARGE", 1)
+    large = make_scorer("grasp")(network, batch, F.cross_entropy, mask=mask)
+    assert len(calls) == 3
+    for name, tensor in usual.tensors.items():
+        assert torch.equal(tensor, large.tensors[name])
 
 
 @pytest.mark.parametrize("kind", ["distinct", "ties", "alike", "zeros", "signed zeros"])
