@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 QUOTED = 200
@@ -17,6 +18,19 @@ def counted(number: int, noun: str) -> str:
     """
     many = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
     return f"{number:,} {noun if number == 1 else many}"
+
+
+def listed(texts: Iterable[Any], most: int = 3, between: str = ", ") -> str:
+    """The first few of many, and how many more there are; a single one more is named too.
+
+    Examples:
+        >>> listed("abcde"), listed("abcd"), listed("abcdef", between="; ")
+        ('a, b, c and 2 more', 'a, b, c, d', 'a; b; c and 3 more')
+    """
+    every = [str(text) for text in texts]
+    if len(every) <= most + 1:
+        return between.join(every)
+    return f"{between.join(every[:most])} and {len(every) - most:,} more"
 
 
 def duration(seconds: float) -> str:

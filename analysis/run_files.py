@@ -13,7 +13,7 @@ from scratchcard.analysis.record_columns import COLUMNS, ORDER, PREDICTOR_PATHS,
 from scratchcard.analysis.results_file import LARGEST_SEED, Manifests
 from scratchcard.artefacts.json_file import declared, find_json
 from scratchcard.sweeps.record import Record
-from scratchcard.words import counted
+from scratchcard.words import counted, listed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -235,6 +235,5 @@ def _objects(folder: Path, ending: str, needed: dict[str, Any], what: str) -> li
 def _warn(folder: Path, names: list[str], what: str) -> None:
     if not names:
         return
-    shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if len(names) > NAMED else "")
-    told = f"skipped {counted(len(names), 'file')} in {folder} that are {what}: {shown}"
+    told = f"skipped {counted(len(names), 'file')} in {folder} that are {what}: {listed(names, NAMED)}"
     warnings.warn(told, DamagedRecordWarning, stacklevel=4)

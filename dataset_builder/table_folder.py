@@ -16,7 +16,7 @@ from scratchcard.score_tables.place import Place, remove_folder
 from scratchcard.score_tables.schema import TABLE_VERSION, TableSchema
 from scratchcard.score_tables.table import ScoreTable
 from scratchcard.score_tables.table_file import TableFile
-from scratchcard.words import counted, shortened
+from scratchcard.words import counted, listed, shortened
 from scratchcard.workloads.workload import Workload
 
 
@@ -132,10 +132,9 @@ def claim(out: Place, workload: Workload, recording: Recording) -> None:
     differs = [key for key in asked if stored[key] != asked[key]]
     if differs:
         how = [text for key in differs for text in _differences(stored[key], asked[key])]
-        more = "" if len(how) <= SHOWN else f" and {len(how) - SHOWN} more"
         raise ValueError(
             f"{out} holds {_progress(out, manifest)} made with another {' and '.join(differs)} "
-            f"({'; '.join(how[:SHOWN])}{more}); go on with its settings, choose another folder, or delete it"
+            f"({listed(how, SHOWN, '; ')}); go on with its settings, choose another folder, or delete it"
         )
     check_columns(out, schema_of(recording))
     if not manifest or workload.name not in manifest["workloads"]:

@@ -6,9 +6,8 @@ import base64
 import os
 import re
 import tempfile
-import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -18,19 +17,18 @@ from torch import nn
 
 from scratchcard.apply.pruning_request import method_request
 from scratchcard.artefacts.digest import file_digest
+from scratchcard.frontends.connection import Connection
 from scratchcard.pruning.ticket import Ticket
 from scratchcard.pruning.ticket_html import Tickets
-from scratchcard.words import shortened
 from scratchcard.workloads.encoding import encoding_kept
 from scratchcard.workloads.session import Progress
 from scratchcard.workloads.task import Task
 from scratchcard.workloads.tasks import load_task
+from scratchcard.workloads.weights_file import is_torch_file, read_state, weights_at
 
-TOKEN = "SCRATCHCARD_TOKEN"  # noqa: S105  (the name of a variable)
-"""The environment variable that holds the token where none is given."""
-TRIES = 8
-PIECE = 1 << 20
 WAIT_SECONDS = 20.0
+PATIENCE_SECONDS = 120.0
+"""For which a service that does its jobs may be away, as while it starts again."""
 
 
 class Client:
@@ -60,17 +58,8 @@ class Client:
     """
 
     def __init__(self, server: str, token: str | None = None, *, timeout: float = 60.0) -> None:
-        try:
-            import httpx2
-        except ImportError as error:
-            raise ValueError("a client needs one more package: pip install 'scratchcard[serve]'") from error
-        if not re.match(r"https?://[^/\s]", server):
-            raise ValueError(f"{server!r} is no address of a service: expected one such as http://127.0.0.1:8000")
-        self.server = server.rstrip("/")
-        token = os.environ.get(TOKEN) if token is None else token
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx2.Client(base_url=self.server, headers=headers, timeout=timeout)
-        self._broken = httpx2.TransportError
+        self._connection = Connection(server, token, timeout)
+        self.server = self._connection.server
 
     def __repr__(self) -> str:
         return f"Client({self.server!r})"
@@ -85,15 +74,15 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._connection.close()
 
     def predictors(self) -> list[str]:
         """The names of the predictors there."""
-        return sorted({each["name"] for each in self._call("POST", "/v2/repository/index").json()})
+        return sorted({each["name"] for each in self._connection.call("POST", "/v2/repository/index").json()})
 
     def jobs(self) -> list[dict[str, Any]]:
         """The latest jobs of this token, the newest first."""
-        found: list[dict[str, Any]] = self._call("GET", "/jobs").json()
+        found: list[dict[str, Any]] = self._connection.call("GET", "/jobs").json()
         return found
 
     def prune(
@@ -119,7 +108,7 @@ class Client:
             density: kept weights / prunable weights; of several, one search finds a ticket each.
             seed: see `scratchcard.prune`.
             passes: a budget in place of a method.
-            weights: initial weights, a safetensors file or a network that holds them; they are uploaded.
+            weights: initial weights, a file as `load_weights` reads it or a network that holds them; they are uploaded.
             recipe, recipe_settings: how to train, where the method trains.
             progress: called with (done, total).
             method: the words of `Method.of`; `predictor` is the name of one there; and `input_shape`, `outputs`.
@@ -146,9 +135,9 @@ class Client:
         try:
             self.wait(job, progress)
         except KeyboardInterrupt:
-            self._call("DELETE", f"/jobs/{job}")
+            self._connection.call("DELETE", f"/jobs/{job}")
             raise
-        for text in self._call("GET", f"/jobs/{job}/report").json()["warnings"]:
+        for text in self._connection.call("GET", f"/jobs/{job}/report").json()["warnings"]:
             warnings.warn(text, stacklevel=2)
         several = sorted(density) if isinstance(density, Sequence) else [density]
         found = Tickets((each, self.ticket(job, each)) for each in several)
@@ -163,17 +152,26 @@ class Client:
             ValueError, ConnectionError: see `prune`.
         """
         key = {"Idempotency-Key": base64.b32encode(os.urandom(20)).decode()}
-        return str(self._call("POST", "/jobs", json=dict(request), headers=key).json()["id"])
+        return str(self._connection.call("POST", "/jobs", json=dict(request), headers=key).json()["id"])
 
     def wait(self, job: str, progress: Progress | None = None) -> dict[str, Any]:
-        """Wait for the end of a job; returns what is told of it.
+        """Wait for the end of a job; returns what is told of it. Meanwhile the service may end and start again.
 
         Raises:
             ValueError: it failed, or was cancelled.
+            ConnectionError: nobody answers for two minutes; the job, which the sentence names, may go on there.
         """
         seconds = WAIT_SECONDS if progress is None else 0.5
         while True:
-            found: dict[str, Any] = self._call("GET", f"/jobs/{job}", params={"wait": seconds}).json()
+            try:
+                answer = self._connection.call(
+                    "GET", f"/jobs/{job}", patience=PATIENCE_SECONDS, params={"wait": seconds}
+                )
+            except ConnectionError as error:
+                raise ConnectionError(
+                    f"{error}; the job is {job}: `wait` and `ticket` of a client go on with it"
+                ) from error
+            found: dict[str, Any] = answer.json()
             if progress is not None and found["progress"]:
                 progress(found["progress"]["done"], found["progress"]["total"])
             if found["state"] == "done":
@@ -184,23 +182,32 @@ class Client:
     def ticket(self, job: str, density: float | None = None) -> Ticket:
         """A ticket of a job that is done."""
         which = {} if density is None else {"density": density}
-        return Ticket.load(self._call("GET", f"/jobs/{job}/ticket", params=which).content)
+        return Ticket.load(self._connection.call("GET", f"/jobs/{job}/ticket", params=which).content)
 
     def upload_network(self, weights: Path | str | nn.Module) -> str:
-        """Upload initial weights, unless they are there; returns their sha256. An upload that breaks off goes on."""
+        """Upload initial weights, unless they are there; returns their sha256. An upload that breaks off goes on.
+
+        Args:
+            weights: a network, or a file of its state; one of torch's own is sent as safetensors.
+
+        Raises:
+            ValueError: see `load_weights`, or what is refused there.
+            FileNotFoundError: there is no such file.
+        """
         if not isinstance(weights, nn.Module):
-            if not isinstance(weights, str | Path) or Path(weights).suffix.lower() in (".pt", ".pth"):
-                given = weights if isinstance(weights, str | Path) else type(weights).__name__
-                raise ValueError(f"the weights are {given}, expected a network, or a safetensors file of its state")
-            digest = file_digest(path := Path(weights))
-            self._upload(f"/networks/{digest}", path, digest, kept=True)
-            return digest
+            if not isinstance(weights, str | Path):
+                kind = type(weights).__name__
+                raise ValueError(f"the weights are {kind}, expected a network, or a file of its state")
+            if not is_torch_file(path := weights_at(Path(weights))):
+                digest = file_digest(path)
+                self._connection.upload(f"/networks/{digest}", path, digest, kept=True)
+                return digest
         from safetensors.torch import save_file
 
+        known = weights.state_dict() if isinstance(weights, nn.Module) else read_state(Path(weights))
         with tempfile.TemporaryDirectory(prefix="scratchcard-") as folder:
             path = Path(folder) / "weights.safetensors"
-            state = {name: value.detach().cpu().contiguous().clone() for name, value in weights.state_dict().items()}
-            save_file(state, path)
+            save_file({name: value.detach().cpu().contiguous().clone() for name, value in known.items()}, path)
             return self.upload_network(path)
 
     def upload_task(self, task: Task, name: str) -> str:
@@ -211,68 +218,12 @@ class Client:
         """
         with tempfile.TemporaryDirectory(prefix="scratchcard-") as folder:
             path = task.save(Path(folder) / "task.safetensors")
-            self._upload(f"/tasks/{name}", path, file_digest(path), kept=False)
+            self._connection.upload(f"/tasks/{name}", path, file_digest(path), kept=False)
         return name
 
     def _upload_own(self, task: Task) -> str:
         stem = Path(task.name.rpartition(":")[2].partition(",")[0]).stem
         return self.upload_task(task, re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:64] or "own")
-
-    def _upload(self, address: str, path: Path, digest: str, *, kept: bool) -> None:
-        told = base64.b64encode(bytes.fromhex(digest)).decode()
-        headers = {"Repr-Digest": f"sha-256=:{told}:", "Content-Type": "application/octet-stream"}
-        size = path.stat().st_size
-        for left in reversed(range(TRIES)):
-            try:
-                has = self._http.head(address, headers=headers)
-                if has.status_code == 200 and kept:
-                    return
-                begin = min(int(has.headers.get("Upload-Offset", "0")), size - 1) if has.status_code == 404 else 0
-                length = {"Content-Length": str(size - begin), "Content-Range": f"bytes {begin}-{size - 1}/{size}"}
-                sent = self._http.put(address, content=_pieces(path, begin), headers=headers | length)
-            except self._broken as error:
-                if not left:
-                    raise ConnectionError(f"{self.server} broke off the upload again and again ({error})") from error
-                time.sleep(0.2 * (TRIES - left))
-                continue
-            if sent.status_code in (408, 409, 429, 503) and left:
-                time.sleep(float(sent.headers.get("Retry-After", "1")))
-                continue
-            self._check(sent)
-            return
-
-    def _call(self, method: str, address: str, **more: Any) -> Any:
-        for left in reversed(range(TRIES)):
-            try:
-                answer = self._http.request(method, address, **more)
-            except self._broken as error:
-                if not left or isinstance(error, self._refused):
-                    raise ConnectionError(f"{self.server} cannot be reached ({error})") from error
-                time.sleep(0.2 * (TRIES - left))
-                continue
-            if answer.status_code in (429, 503) and left:
-                time.sleep(float(answer.headers.get("Retry-After", "1")))
-                continue
-            self._check(answer)
-            return answer
-        raise AssertionError  # pragma: no cover
-
-    @property
-    def _refused(self) -> type[Exception]:
-        import httpx2
-
-        return httpx2.ConnectError
-
-    def _check(self, answer: Any) -> None:
-        if answer.status_code < 400:
-            return
-        try:
-            said = shortened(str(answer.json()["detail"]), 600)
-        except (ValueError, KeyError, TypeError):
-            said = f"it answered {answer.status_code}"
-        if answer.status_code in (429,) or answer.status_code >= 500:
-            raise ConnectionError(f"{self.server}: {said}")
-        raise ValueError(f"{self.server}: {said}")
 
 
 def _check_words(network: Any, task: Any, method: Mapping[str, Any]) -> None:
@@ -291,10 +242,3 @@ def _of_task(ticket: Ticket, task: Task) -> Ticket:
     told = {"task": task.name, "data_digest": task.digest} | ({} if task.code is None else {"task_code": task.code})
     known = dict(ticket.provenance) | {"workload": ticket.provenance["workload"] | told}
     return replace(ticket, provenance=encoding_kept(known, task.encoding))
-
-
-def _pieces(path: Path, begin: int) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        file.seek(begin)
-        while piece := file.read(PIECE):
-            yield piece

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,12 @@ from scratchcard.pruning.connectivity import Connectivity, Example, collapsed_la
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import not_prunable, prunable
 from scratchcard.pruning.scores import Scores
+from scratchcard.words import listed
 
 FAR_BELOW = 0.5
 """An effective density below this share of the density is a finding."""
 LOTS = 0.01
 """More than this share of kept weights left to the lot is a finding."""
-_NAMED = 3
 _SEEN: dict[str, Any] = {
     "by_lot": int,
     "effective_density": float | None,
@@ -133,7 +133,7 @@ def findings(mask: Mask, known: Mapping[str, Any]) -> tuple[Finding, ...]:
         else:
             cut = ", so that its outputs no longer depend on its inputs"
         found["collapsed"] = (
-            f"nothing is kept of {_some(collapsed)}{cut}; keep a floor of some weights in each layer, take a higher "
+            f"nothing is kept of {listed(collapsed)}{cut}; keep a floor of some weights in each layer, take a higher "
             "density or another method"
         )
     if isinstance(effective, float) and effective < FAR_BELOW * mask.density and not collapsed:
@@ -153,28 +153,22 @@ def findings(mask: Mask, known: Mapping[str, Any]) -> tuple[Finding, ...]:
     zeros = [name for name in known.get("only_zeros", ()) if name not in collapsed]
     if zeros:
         found["only_zeros"] = (
-            f"the criterion gives only zeros to {_some(zeros)}, so that it says nothing there; look for a layer that "
+            f"the criterion gives only zeros to {listed(zeros)}, so that it says nothing there; look for a layer that "
             "is not used, or whose gradient or signal vanishes"
         )
     beside = known.get("not_prunable", {})
     if beside:
         found["not_prunable"] = (
             f"{sum(beside.values()):,} weights in matrices of unknown layers stay whole and are not counted "
-            f"({_some(beside)}); sc.register_prunable names them"
+            f"({listed(beside)}); sc.register_prunable names them"
         )
     classes = known.get("missing_classes", ())
     if classes:
         found["missing_classes"] = (
-            f"the scoring batch has no example of {'the classes' if len(classes) > 1 else 'class'} {_some(classes)}; "
+            f"the scoring batch has no example of {'the classes' if len(classes) > 1 else 'class'} {listed(classes)}; "
             "take a larger or a balanced one where the training split has them"
         )
     frozen = known.get("frozen", ())
     if frozen:
-        found["frozen"] = f"{_some(frozen)} is frozen and was left whole and uncounted; include it to prune it"
+        found["frozen"] = f"{listed(frozen)} is frozen and was left whole and uncounted; include it to prune it"
     return tuple(Finding(kind, text) for kind, text in found.items())
-
-
-def _some(names: Iterable[Any]) -> str:
-    names = [str(name) for name in names]
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

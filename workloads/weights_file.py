@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from scratchcard.pruning.state import load_state
-from scratchcard.words import said, shortened
+from scratchcard.words import listed, said, shortened
 
 _TORCH = (".pt", ".pth")
 _WRAPPERS = ("module.", "_orig_mod.")
@@ -28,14 +28,14 @@ _AVERAGED = "n_averaged"
 _SAVED = "torch.save(network.state_dict(), 'weights.pt')"
 
 
-def read_bytes(path: Path) -> bytes:
-    """The file as it is.
+def weights_at(path: Path) -> Path:
+    """The path, if there is a file.
 
     Raises:
         FileNotFoundError: there is none; one sentence.
 
     Examples:
-        >>> read_bytes(Path("absent.pt"))
+        >>> weights_at(Path("absent.pt"))
         Traceback (most recent call last):
             ...
         FileNotFoundError: no weights at absent.pt: expected a file of the network's state, .safetensors, .pt or .pth
@@ -44,7 +44,7 @@ def read_bytes(path: Path) -> bytes:
         raise FileNotFoundError(
             f"no weights at {path}: expected a file of the network's state, .safetensors, .pt or .pth"
         )
-    return path.read_bytes()
+    return path
 
 
 def load_weights(network: nn.Module, path: Path | bytes) -> None:
@@ -73,16 +73,44 @@ def load_weights(network: nn.Module, path: Path | bytes) -> None:
         >>> network.bias.tolist()
         [1.0]
     """
-    content, path = (path, Path("the bytes")) if isinstance(path, bytes) else (read_bytes(path), path)
+    content, path = (path, Path("the bytes")) if isinstance(path, bytes) else (weights_at(path).read_bytes(), path)
     own = network.state_dict()
-    state = _unwrapped(
-        _of_torch(content, path) if path.suffix.lower() in _TORCH else _safetensors(content, path), own, path
-    )
+    state = _unwrapped(_state_of(content, path), own, path)
     try:
         load_state(network, state)
     except Exception as error:  # a foreign layer can raise anything while it is loaded
         found = _differences(own, state) or said(error)
         raise ValueError(f"the weights in {path} do not fit the network: {found}") from error
+
+
+def is_torch_file(path: Path) -> bool:
+    """Whether a file is read as one that `torch.save` wrote.
+
+    Examples:
+        >>> is_torch_file(Path("net.PT")), is_torch_file(Path("net.safetensors"))
+        (True, False)
+    """
+    return path.suffix.lower() in _TORCH
+
+
+def read_state(path: Path) -> Mapping[str, Tensor]:
+    """The state in a file, as `load_weights` reads it, before it is held against a network.
+
+    Raises:
+        FileNotFoundError, ValueError: see `load_weights`.
+
+    Examples:
+        >>> torch.save({"epoch": 3, "model": {"weight": torch.ones(1, 2)}}, "checkpoint.pt")
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore")
+        ...     read_state(Path("checkpoint.pt"))
+        {'weight': tensor([[1., 1.]])}
+    """
+    return _state_of(weights_at(path).read_bytes(), path)
+
+
+def _state_of(content: bytes, path: Path) -> Mapping[str, Tensor]:
+    return _of_torch(content, path) if is_torch_file(path) else _safetensors(content, path)
 
 
 def _safetensors(content: bytes, path: Path) -> Mapping[str, Tensor]:
@@ -129,7 +157,7 @@ def _state_in(found: Any, path: Path) -> Mapping[str, Tensor]:
         return part
     if parts:
         line = f"torch.save(torch.load({str(path)!r}, weights_only=True)[{parts[0]!r}], 'weights.pt')"
-        raise ValueError(f"{path} holds several states ({_listed(map(str, parts))}); save the one to take: {line}")
+        raise ValueError(f"{path} holds several states ({_listed(parts)}); save the one to take: {line}")
     others = (f"{name!r}: {type(held).__name__}" for name, held in found.items() if not isinstance(held, Tensor))
     raise ValueError(f"{path} holds no state of plain tensors but {_listed(others) or 'nothing'}; save one: {_SAVED}")
 
@@ -177,7 +205,5 @@ def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     return "; ".join(f"{what} are {_listed(names)}" for what, names in found.items() if names)
 
 
-def _listed(names: Iterable[str], most: int = 3) -> str:
-    every = [shortened(name, 60) for name in names]
-    left = len(every) - most
-    return ", ".join(every[:most]) + (f" and {left:,} more" if left > 0 else "")
+def _listed(names: Iterable[Any]) -> str:
+    return listed(shortened(str(name), 60) for name in names)

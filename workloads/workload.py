@@ -36,7 +36,7 @@ from scratchcard.workloads.networks.takes import takes_tokens
 from scratchcard.workloads.objective import training_loss
 from scratchcard.workloads.recipe import Recipe
 from scratchcard.workloads.task import Task
-from scratchcard.workloads.weights_file import load_weights, read_bytes
+from scratchcard.workloads.weights_file import load_weights, weights_at
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +199,7 @@ class Workload:
             described["prunable"] = added
         if self.weights is not None:
             described["weights"] = str(self.weights)
-            described["weights_sha256"] = sha256([read_bytes(self.weights)])
+            described["weights_sha256"] = sha256([weights_at(self.weights).read_bytes()])
         return described
 
     def __getstate__(self) -> dict[str, Any]:

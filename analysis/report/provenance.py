@@ -14,7 +14,7 @@ from scratchcard.analysis.mixed import mixed
 from scratchcard.analysis.report.cells import Cell, Table, number
 from scratchcard.analysis.report.page import Block, Section, Text
 from scratchcard.analysis.report.sources import Inputs, word
-from scratchcard.words import counted, duration
+from scratchcard.words import counted, duration, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,9 +116,8 @@ def _odd_tickets(runs: pd.DataFrame) -> list[Block]:
     rows: list[list[Cell | str]] = []
     for kind, each in sorted(found.items(), key=lambda entry: -len(entry[1])):
         labels = Counter(label for label, _ in each)
-        by = ", ".join(f"{label} ({times})" for label, times in labels.most_common(MOST_METHODS))
-        more = f" and {len(labels) - MOST_METHODS} more" if len(labels) > MOST_METHODS else ""
-        rows.append([kind.replace("_", " "), number(len(each), "d"), by + more, each[0][1]])
+        by = listed((f"{label} ({times})" for label, times in labels.most_common()), MOST_METHODS)
+        rows.append([kind.replace("_", " "), number(len(each), "d"), by, each[0][1]])
     columns = ("what", "runs", "methods (runs)", "the first of them")
     return [Table("What tickets' own checks found odd (see Ticket.check).", columns, rows)]
 

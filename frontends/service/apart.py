@@ -41,9 +41,13 @@ def work_apart(order: Order, seconds: float) -> Any:
     if not folder.is_dir():
         return {"state": "cancelled"}
     command = [sys.executable, "-m", __name__]
-    with subprocess.Popen(  # noqa: S603
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | ONE_THREAD
-    ) as process:
+    try:
+        process = subprocess.Popen(  # noqa: S603
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | ONE_THREAD
+        )
+    except OSError as error:  # of this worker alone; whoever hands out work takes an OSError for a lost cluster
+        return Died(f"its process did not start ({error})")
+    with process:
         try:
             _tell(process, json.dumps(asdict(order)))
             until = time.monotonic() + seconds

@@ -22,7 +22,7 @@ from scratchcard.frontends.service.limits import Limits
 from scratchcard.frontends.service.news import News
 from scratchcard.frontends.service.observed import CONTENT_TYPE, Metrics, note
 from scratchcard.frontends.service.problems import Problem, ProblemDocument, answer_with_problems, documented
-from scratchcard.frontends.service.shelf import Shelf
+from scratchcard.frontends.service.shelf import Shelf, ShelfAwayError
 from scratchcard.frontends.service.stored import Stored
 from scratchcard.frontends.service.supervisor import Supervisor
 from scratchcard.frontends.service.tokens import Tokens
@@ -117,10 +117,10 @@ class Service:
         app.include_router(files.router(Uploads(self.stored, limits)), **common)
         jobs = job_routes.JobRoutes(self.queue, self.stored, offer, limits, self.supervisor, self.news)
         app.include_router(job_routes.router(jobs), **common)
-        app.include_router(page.choices_router(shelf, settled.allowed, limits), **common)
+        app.include_router(page.choices_router(shelf, settled.allowed, limits, tokens=bool(settled.tokens)), **common)
         app.include_router(page.router())
         self._add_health(common)
-        answer_with_problems(app)
+        answer_with_problems(app, unavailable=ShelfAwayError)
         app.add_middleware(
             Gate, tokens=settled.tokens, limits=limits, metrics=self.metrics, loopback=is_loopback(settled.host)
         )

@@ -25,7 +25,7 @@ from scratchcard.frontends.service.columns import (
     read_request,
 )
 from scratchcard.frontends.service.problems import Problem, documented
-from scratchcard.frontends.service.shelf import Shelf
+from scratchcard.frontends.service.shelf import Shelf, ShelfAwayError
 from scratchcard.meta.predictor import Predictor
 
 HELD = 128 << 20
@@ -172,6 +172,8 @@ def router(shelf: Shelf) -> APIRouter:
             return shelf.predictor(name, version)
         except KeyError as error:
             raise Problem(404, str(error.args[0])) from error
+        except ShelfAwayError:
+            raise
         except (ValueError, OSError) as error:
             raise Problem(503, f"the predictor {name!r} cannot be used: its bundle is damaged") from error
 

@@ -28,7 +28,7 @@ from scratchcard.frontends.service.work import GIVEN, PROGRESS, REPORT, REQUEST,
 
 BEAT_SECONDS = 0.5
 Responses = dict[int | str, dict[str, Any]]
-JobId = Annotated[str, InPath(pattern=f"^{JOB.pattern}$")]
+JobId = Annotated[str, InPath(description="As `POST /jobs` gave it")]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200, pattern="^[\x21-\x7e]+$")]
 
 
@@ -88,7 +88,7 @@ class JobRoutes:
         """
         found = self.queue.find(owner, job)
         if found is None:
-            raise Problem(404, f"there is no job {job!r}")
+            raise Problem(404, f"there is no job {job[:60]!r}")
         return found
 
     def document(self, job: Job) -> JobDocument:

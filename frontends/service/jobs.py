@@ -161,8 +161,8 @@ class Queue:
         """Let a job that was at work wait again; returns how often its worker has died."""
         with self._changing() as base:
             row = base.execute(
-                "UPDATE jobs SET state = 'queued', deaths = deaths + ? WHERE id = ? AND state = 'running' "
-                "RETURNING deaths",
+                "UPDATE jobs SET state = 'queued', started = NULL, deaths = deaths + ? "
+                "WHERE id = ? AND state = 'running' RETURNING deaths",
                 (int(died), job),
             ).fetchone()
         return 0 if row is None else int(row["deaths"])

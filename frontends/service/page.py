@@ -67,11 +67,11 @@ def _answer(path: Path) -> Callable[[Request], Response]:
     return answer
 
 
-def choices_router(shelf: Shelf, allowed: tuple[str, ...], limits: Limits) -> APIRouter:
+def choices_router(shelf: Shelf, allowed: tuple[str, ...], limits: Limits, *, tokens: bool) -> APIRouter:
     """The route that says what a job may name.
 
     Examples:
-        >>> [route.path for route in choices_router(Shelf(None), (), Limits()).routes]
+        >>> [route.path for route in choices_router(Shelf(None), (), Limits(), tokens=False).routes]
         ['/choices']
     """
     routes = APIRouter(tags=["jobs"])
@@ -79,8 +79,9 @@ def choices_router(shelf: Shelf, allowed: tuple[str, ...], limits: Limits) -> AP
     @routes.get("/choices")
     def choices() -> dict[str, Any]:
         """What a job may name: registered members with their settings, predictors, and code that is allowed; and how
-        large an upload may be."""
-        own = {"predictors": shelf.names(), "allowed": list(allowed), "upload_megabytes": limits.upload_megabytes}
+        large an upload may be, and whether tokens are needed."""
+        own: dict[str, Any] = {"predictors": shelf.names(), "allowed": list(allowed), "tokens": tokens}
+        own["upload_megabytes"] = limits.upload_megabytes
         return _families() | own
 
     return routes

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from scratchcard.frontends.service.limits import retry_after
 from scratchcard.words import shortened
 
 MEDIA_TYPE = "application/problem+json"
@@ -83,12 +84,12 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
-def answer_with_problems(app: FastAPI) -> None:
-    """Let an application answer every error with a problem document.
+def answer_with_problems(app: FastAPI, unavailable: type[Exception]) -> None:
+    """Let an application answer every error with a problem document; one of the kind `unavailable` with 503.
 
     Examples:
         >>> app = FastAPI()
-        >>> answer_with_problems(app)
+        >>> answer_with_problems(app, OSError)
         >>> HTTPException in app.exception_handlers
         True
     """
@@ -108,7 +109,11 @@ def answer_with_problems(app: FastAPI) -> None:
         status = 400 if any(each["type"] == "json_invalid" for each in found) else 422
         return Problem(status, "; ".join(first[:3]) or "the request is not what is expected", errors=first).response()
 
+    async def away(_: Request, error: Exception) -> Response:
+        return Problem(503, str(error), retry_after(2)).response()
+
     app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(unavailable, away)
     app.add_exception_handler(RequestValidationError, invalid)
 
 
@@ -133,15 +138,46 @@ def _plain(error: HTTPException) -> str:
 def _said(error: Mapping[str, Any]) -> str:
     place, came = _place(error["loc"]), shortened(str(error.get("input")), 80)
     kind, message = error["type"], str(error["msg"]).removeprefix("Value error, ")
+    context = {name: f"{told:g}" if isinstance(told, float) else told for name, told in error.get("ctx", {}).items()}
     if kind == "missing":
         return f"{place} is missing"
     if kind == "json_invalid":
-        return f"the body is no JSON: {error.get('ctx', {}).get('error', message)} at character {error['loc'][-1]}"
+        return f"the body is no JSON: {context.get('error', message)} at character {error['loc'][-1]}"
     if kind == "extra_forbidden":
         return f"{place} is no member of what is asked here; /openapi.json lists those that are"
     if isinstance(error.get("input"), bytes):
         return "the body is not read as JSON: send it with the header Content-Type: application/json"
+    if kind in _EXPECTED:
+        return f"{place} is {came}, expected {_EXPECTED[kind].format(**context)}"
+    if kind.endswith(("_type", "_parsing")):
+        return f"{place} is {came}, expected {_KINDS.get(kind.rpartition('_')[0], 'another kind of value')}"
     return f"{place} is {came}: {shortened(message)}"
+
+
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "a text",
+    "list": "a list",
+    "dict": "an object with names",
+    "model_attributes": "an object with names",
+}
+_EXPECTED = {
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "finite_number": "a finite number",
+    "int_from_float": "a whole number",
+    "literal_error": "{expected}",
+    "string_pattern_mismatch": "a text of the form {pattern}",
+    "string_too_long": "a text of at most {max_length} characters",
+    "string_too_short": "a text of at least {min_length} characters",
+    "too_long": "at most {max_length} of them",
+    "too_short": "at least {min_length} of them",
+}
+"""By pydantic's names of errors, what its own sentences say."""
 
 
 def _place(loc: Sequence[Any]) -> str:

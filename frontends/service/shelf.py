@@ -13,6 +13,15 @@ from scratchcard.meta.predictor import Predictor
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
+class ShelfAwayError(OSError):
+    """The folder of predictors cannot be read now.
+
+    Examples:
+        >>> issubclass(ShelfAwayError, OSError)
+        True
+    """
+
+
 class Shelf:
     """Predictors of a folder, `NAME/` or `NAME/1/`, `NAME/2/` ..., and the shipped ones.
 
@@ -82,7 +91,7 @@ class Shelf:
         try:
             found = {path.name: path for path in self.folder.iterdir() if path.is_dir() and NAME.fullmatch(path.name)}
         except OSError as error:  # its sentence goes to whoever asked, who needs no folders of the service
-            raise OSError("the folder of predictors cannot be read now; ask again later") from error
+            raise ShelfAwayError("the folder of predictors cannot be read now; ask again later") from error
         found = {name: path for name, path in found.items() if not name.endswith(".safetensors")}  # as a job's data are
         return {
             name: path

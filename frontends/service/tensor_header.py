@@ -44,8 +44,8 @@ def header_size(begin: bytes) -> int:
     return size
 
 
-def check_header(header: bytes, size: int | None = None) -> int:
-    """Check a whole header; returns how many tensors there are.
+def check_header(header: bytes, size: int | None = None) -> list[str]:
+    """Check a whole header; returns the names of its tensors.
 
     Each tensor has a known type, a shape whose product is what its place in the file holds, and the places follow each
     other without gaps or overlaps to the end of the file.
@@ -59,7 +59,7 @@ def check_header(header: bytes, size: int | None = None) -> int:
 
     Examples:
         >>> check_header(b'{"a": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}}')
-        1
+        ['a']
         >>> check_header(b'{"a": {"dtype": "F32", "shape": [9, 9], "data_offsets": [0, 16]}}')
         Traceback (most recent call last):
             ...
@@ -84,7 +84,7 @@ def check_header(header: bytes, size: int | None = None) -> int:
         end = until
     if size is not None and 8 + len(header) + end != size:
         raise ValueError(f"its tensors take {end:,} bytes, and the file has {size - 8 - len(header):,} for them")
-    return len(told)
+    return [*told]
 
 
 def _place(name: str, entry: Any) -> tuple[int, int, str]:

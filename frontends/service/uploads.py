@@ -19,6 +19,7 @@ from scratchcard.frontends.service.limits import Limits, retry_after
 from scratchcard.frontends.service.problems import Problem, refused
 from scratchcard.frontends.service.stored import Stored
 from scratchcard.frontends.service.tensor_header import check_header, header_size
+from scratchcard.workloads.tasks.tensors import splits_among
 
 OFFSET = "Upload-Offset"
 PIECE = 1 << 20
@@ -78,6 +79,7 @@ class Uploads:
             begin, total = _range(request.headers.get("content-range"), request.headers.get("content-length"))
             self._check_room(owner, total or 0)
             file = await run_in_threadpool(_Part.opened, part, begin, total, digest)
+            file.is_task = kind == "tasks"
             try:
                 await self._write(request, owner, file)
                 await run_in_threadpool(file.finish)
@@ -129,7 +131,7 @@ class _Part:
 
     def __init__(self, path: Path, begin: int, total: int | None, digest: str | None) -> None:
         self.path, self.total, self.wanted = path, total, digest
-        self.size, self.whole, self._head, self._checked = 0, False, b"", False
+        self.size, self.whole, self.is_task, self._head, self._checked = 0, False, False, b"", False
         self._digest = hashlib.sha256()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("r+b" if begin else "w+b")
@@ -156,7 +158,7 @@ class _Part:
             return
         self._head += content
         if len(self._head) >= 8 and len(self._head) >= 8 + (size := header_size(self._head)):
-            check_header(self._head[8 : 8 + size], self.total)
+            self._check(self._head[8 : 8 + size], self.total)
             self._checked, self._head = True, self._head[: 8 + size]
 
     def finish(self) -> None:
@@ -167,11 +169,16 @@ class _Part:
             raise Problem(408, f"{self.size:,} of {self.total:,} bytes came", {OFFSET: str(self.size)})
         if not self._checked:
             raise ValueError("this is no whole safetensors file")
-        check_header(self._head[8:], self.size)
+        self._check(self._head[8:], self.size)
         found = self._digest.hexdigest()
         if self.wanted is not None and found != self.wanted:
             raise ValueError(f"the sha256 of what came is {found}, and {self.wanted} was told")
         self.whole = True
+
+    def _check(self, header: bytes, size: int | None) -> None:
+        names = check_header(header, size)
+        if self.is_task:
+            splits_among(names, "the file")
 
     def close(self) -> None:
         self._file.close()

@@ -6,6 +6,8 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ import torch
 from safetensors.torch import save_file
 
 import scratchcard as sc
-from scratchcard.frontends.client import TOKEN
+from scratchcard.frontends.connection import TOKEN
+from scratchcard.workloads.weights_file import load_weights
 from tests.frontends.calls import as_json, refused
 from tests.service.conftest import ANN
+from tests.service.running import free_port
 from tests.service.test_jobs import same
 
 
@@ -159,10 +163,80 @@ def test_an_upload_that_breaks_off_goes_on(address: str, tmp_path: Path) -> None
         ({"network": torch.nn.Linear(64, 10)}, "the network is Linear, expected the name of its architecture"),
         ({"task": (torch.zeros(2, 3), torch.zeros(2))}, "the task is tuple, expected a name or a Task"),
         ({"method": "snip"}, "a service takes a method by its words"),
-        ({"weights": "net.pt"}, "the weights are net.pt, expected a network, or a safetensors file"),
-        ({"weights": {"1.weight": torch.zeros(2)}}, "the weights are dict, expected a network, or a safetensors file"),
+        (
+            {"task": None, "weights": {"1.weight": torch.zeros(2)}},
+            "the weights are dict, expected a network, or a file",
+        ),
     ],
 )
 def test_what_no_service_can_be_sent_is_refused_here(words: dict[str, Any], said: str) -> None:
     with sc.Client("http://127.0.0.1:1") as nobody, pytest.raises(ValueError, match=said):
         nobody.prune(**words)
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Answers every GET: the job is done; and keeps what is PUT."""
+
+    def do_GET(self) -> None:
+        self._answer(200, b'{"state": "done", "progress": null}')
+
+    def do_HEAD(self) -> None:
+        self._answer(404)
+
+    def do_PUT(self) -> None:
+        self.server.kept = self.rfile.read(int(self.headers["Content-Length"]))  # type: ignore[attr-defined]
+        self._answer(201, b"{}")
+
+    def _answer(self, status: int, content: bytes = b"") -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def answering(port: int) -> Iterator[ThreadingHTTPServer]:
+    with ThreadingHTTPServer(("127.0.0.1", port), Answering) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_who_waits_goes_on_waiting_while_the_service_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    with sc.Client(f"http://127.0.0.1:{port}") as client, contextlib.ExitStack() as later:
+        threading.Timer(0.5, lambda: later.enter_context(answering(port))).start()
+        assert client.wait("ab")["state"] == "done"
+    monkeypatch.setattr("scratchcard.frontends.client.PATIENCE_SECONDS", 0.3)
+    with sc.Client(f"http://127.0.0.1:{port}") as client:
+        with pytest.raises(
+            ConnectionError, match=r"cannot be reached .*; the job is ab: `wait` and `ticket` of a client"
+        ):
+            client.wait("ab")
+        with pytest.raises(ConnectionError, match=r"cannot be reached \([^)]*\)$"):
+            client.jobs()  # whoever only asks is told at once
+
+
+def test_a_file_of_torch_is_sent_as_safetensors(tmp_path: Path) -> None:
+    torch.save({"epoch": 1, "model": {"module.weight": torch.eye(3)[:, :2]}}, tmp_path / "net.pt")
+    port = free_port()
+    with answering(port) as server, sc.Client(f"http://127.0.0.1:{port}") as client:
+        with pytest.warns(UserWarning, match="checkpoint"):
+            digest = client.upload_network(tmp_path / "net.pt")
+        assert sha256(server.kept).hexdigest() == digest  # type: ignore[attr-defined]
+        network = torch.nn.Linear(2, 3, bias=False)
+        with pytest.warns(UserWarning, match="wrapper"):
+            load_weights(network, server.kept)  # type: ignore[attr-defined]
+    assert torch.equal(network.weight, torch.eye(3)[:, :2])
+    (tmp_path / "code.pt").write_bytes(b"nothing")
+    with sc.Client("http://127.0.0.1:1") as nobody, pytest.raises(ValueError, match="holds more than plain tensors"):
+        nobody.upload_network(tmp_path / "code.pt")
+    for name in ("absent.pt", "absent.safetensors"):
+        with (
+            sc.Client("http://127.0.0.1:1") as nobody,
+            pytest.raises(FileNotFoundError, match=r"no weights at .*absent"),
+        ):
+            nobody.upload_network(tmp_path / name)

@@ -89,6 +89,12 @@ def test_a_job_that_takes_too_long_or_dies_is_told(tmp_path: Path) -> None:
     assert isinstance(died, Died) or died["state"] == "failed"
 
 
+def test_a_process_that_does_not_start_is_no_lost_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", str(tmp_path / "absent"))
+    order = Order("ab", str(tmp_path), str(tmp_path / "leases"), None, None, 100_000)
+    assert "did not start" in str(work_apart(order, seconds=60))
+
+
 def test_without_the_cluster_jobs_wait_for_the_next_service(tmp_path: Path) -> None:
     with cluster(workers=1) as own:
         settled = Settled(tmp_path / "state", limits=Limits(workers=1), dask=own.scheduler_address)

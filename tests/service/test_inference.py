@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
+from scratchcard.apply.shipped import SHIPPED
 from scratchcard.frontends.service.app import Settled
 from scratchcard.frontends.service.columns import HEADER
 from tests.service.running import serving
@@ -189,3 +191,18 @@ def test_a_large_request_goes_through_a_file(ann: httpx2.Client) -> None:
     too_much = ann.post(INFER, content=b" " * (17 << 20), headers={"Content-Type": "application/json"})
     assert too_much.status_code == 413
     assert "send such batches as binary tensors" in too_much.json()["detail"]
+
+
+def test_while_the_folder_of_predictors_is_away_the_shipped_ones_answer(predictors: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(predictors, tmp_path / "predictors"))
+    with serving(Settled(tmp_path / "state", folder)) as address, httpx2.Client(base_url=address) as client:
+        own = next(each["name"] for each in client.post("/v2/repository/index").json() if each["name"] not in SHIPPED)
+        assert client.get(f"/v2/models/{own}").status_code == 200
+        folder.rename(tmp_path / "elsewhere")
+        for answer in (client.post("/v2/repository/index"), client.get(f"/v2/models/{own}"), client.get("/choices")):
+            told = answer.json()["detail"]
+            assert (answer.status_code, told) == (503, "the folder of predictors cannot be read now; ask again later")
+            assert int(answer.headers["retry-after"]) > 0
+        assert client.get("/v2/models/policy/ready").status_code == 200
+        (tmp_path / "elsewhere").rename(folder)
+        assert client.get(f"/v2/models/{own}").status_code == 200

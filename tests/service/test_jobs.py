@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -285,7 +286,15 @@ def test_every_setting_of_a_method_can_be_asked_for() -> None:
         ('{"task": "digits"', "application/json", 400, "the body is no JSON: "),
         ('{"task": "digits"}', "text/plain", 422, "send it with the header Content-Type: application/json"),
         ('{"densty": 0.1}', "application/json", 422, "densty is no member of what is asked here; "),
-        ('{"density": 1.5}', "application/json", 422, "density is 1.5: Input should be less than or equal to 1"),
+        ('{"density": 1.5}', "application/json", 422, "density is 1.5, expected at most 1"),
+        ('{"density": "half"}', "application/json", 422, "density is half, expected a number"),
+        ('{"density": []}', "application/json", 422, "density is [], expected "),
+        ('{"seed": -1}', "application/json", 422, "seed is -1, expected at least 0"),
+        ('{"seed": 0.5}', "application/json", 422, "seed is 0.5, expected a whole number"),
+        ('{"task": ""}', "application/json", 422, "task is , expected a text of at least 1 characters"),
+        ('{"weights": "ab"}', "application/json", 422, "weights is ab, expected a text of the form ^[0-9a-f]{64}$"),
+        ('{"regime_settings": 3}', "application/json", 422, "regime_settings is 3, expected an object with names"),
+        ("[]", "application/json", 422, "the body is [], expected an object with names"),
     ],
 )
 def test_a_body_that_is_not_understood_is_told(
@@ -293,4 +302,31 @@ def test_a_body_that_is_not_understood_is_told(
 ) -> None:
     answer = ann.post("/jobs", content=body, headers={"Content-Type": kind})
     assert (answer.status_code, said in answer.json()["detail"]) == (status, True), answer.json()["detail"]
+    assert not re.search(r"[Ii]nput should|[Ss]tring should", answer.text)
+
+
+def test_an_address_of_no_job_has_nothing(ann: httpx2.Client) -> None:
+    for name in ("xx", "0" * 24, "a%20b", "%00", "x" * 500):
+        for address in (f"/jobs/{name}", f"/jobs/{name}/report", f"/jobs/{name}/events", f"/jobs/{name}/mask"):
+            assert ann.get(address).status_code == 404
+        assert ann.delete(f"/jobs/{name}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"train_inputs": torch.ones(9, 2)}, "the file lacks train_targets; it has train_inputs"),
+        ({"0.weight": torch.ones(2)}, "the file has an entry '0.weight', expected train_inputs, train_targets"),
+        (
+            {"train_inputs": torch.ones(9, 2), "train_targets": torch.ones(9), "test_inputs": torch.ones(9, 2)},
+            "the file lacks test_targets",
+        ),
+    ],
+)
+def test_a_file_of_no_task_is_refused_when_it_comes(
+    ann: httpx2.Client, data: dict[str, torch.Tensor], said: str
+) -> None:
+    answer = ann.put("/tasks/no_task", content=save(data))
+    assert (answer.status_code, said in answer.json()["detail"]) == (422, True), answer.json()["detail"]
+    assert ann.get("/tasks/no_task").status_code == 404
     assert "[" not in answer.json()["detail"]

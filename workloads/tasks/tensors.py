@@ -13,7 +13,7 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
@@ -66,24 +66,10 @@ def tensors_task(name: str, file: Path) -> Task:
     ) as error:
         why = shortened(str(error))
         raise ValueError(f"{file} is damaged or no {file.suffix} file ({why}); make it again") from error
-    parts: dict[str, dict[str, Tensor]] = {}
-    for entry, tensor in found.items():
-        place, _, key = entry.partition(".")
-        if place not in {f"{split}_{what}" for split in SPLITS for what in ("inputs", "targets")}:
-            raise ValueError(
-                f"{file} has an entry {quoted(entry)}, expected train_inputs, train_targets, validation_* and test_*"
-            )
-        parts.setdefault(place, {})[key] = tensor
     given: dict[str, Any] = {}
-    for split in SPLITS:
-        inputs, targets = parts.get(f"{split}_inputs"), parts.get(f"{split}_targets")
-        if (inputs is None) != (targets is None) or (split == "train" and inputs is None):
-            lacking = f"{split}_{'inputs' if inputs is None else 'targets'}"
-            raise ValueError(f"{file} lacks {lacking}; it has {shortened(', '.join(found))}")
-        if inputs is not None and targets is not None:
-            if set(targets) != {""} or ("" in inputs and len(inputs) > 1):
-                raise ValueError(f"{file} has {split} data of several kinds: expected one {split}_targets, and inputs")
-            given[split] = (inputs.get("", inputs), targets[""])
+    for split, (entries, targets) in splits_among(found, str(file)).items():
+        inputs = {key: found[entry] for key, entry in entries.items()}
+        given[split] = inputs.get("", inputs), found[targets]
     named = about.get("objective") or None
     try:
         objective = json.loads(named) if named is not None and named.startswith("{") else named
@@ -111,6 +97,41 @@ def tensors_task(name: str, file: Path) -> Task:
         )
     except ValueError as error:
         raise ValueError(f"{file}: {shortened(str(error), 300)}") from error
+
+
+def splits_among(entries: Iterable[str], said: str) -> dict[str, tuple[dict[str, str], str]]:
+    """Of each split of a task's file the entries of its inputs, by their own names, and that of its targets.
+
+    Raises:
+        ValueError: entries that no task has, or lacks; `said` is what the sentence calls the file.
+
+    Examples:
+        >>> splits_among(["train_inputs.ids", "train_inputs.mask", "train_targets"], "mine")
+        {'train': ({'ids': 'train_inputs.ids', 'mask': 'train_inputs.mask'}, 'train_targets')}
+        >>> splits_among(["train_inputs"], "mine")
+        Traceback (most recent call last):
+            ...
+        ValueError: mine lacks train_targets; it has train_inputs
+    """
+    parts: dict[str, dict[str, str]] = {}
+    for entry in (entries := [*entries]):
+        place, _, key = entry.partition(".")
+        if place not in {f"{split}_{what}" for split in SPLITS for what in ("inputs", "targets")}:
+            raise ValueError(
+                f"{said} has an entry {quoted(entry)}, expected train_inputs, train_targets, validation_* and test_*"
+            )
+        parts.setdefault(place, {})[key] = entry
+    found: dict[str, tuple[dict[str, str], str]] = {}
+    for split in SPLITS:
+        inputs, targets = parts.get(f"{split}_inputs"), parts.get(f"{split}_targets")
+        if (inputs is None) != (targets is None) or (split == "train" and inputs is None):
+            lacking = f"{split}_{'inputs' if inputs is None else 'targets'}"
+            raise ValueError(f"{said} lacks {lacking}; it has {shortened(', '.join(entries))}")
+        if inputs is not None and targets is not None:
+            if set(targets) != {""} or ("" in inputs and len(inputs) > 1):
+                raise ValueError(f"{said} has {split} data of several kinds: expected one {split}_targets, and inputs")
+            found[split] = inputs, targets[""]
+    return found
 
 
 def save_task(task: Task, path: str | Path) -> Path:

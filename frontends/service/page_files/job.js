@@ -20,6 +20,12 @@ export function method(job) {
   return `${scores}${on ? ` on ${on === "predicted" ? predictor : on}` : ""}${regime ? `, ${regime}` : ""}`;
 }
 
+// What tells jobs of the same network and method apart.
+export function begun(job) {
+  const when = new Date(1000 * job.created).toLocaleString(undefined, { dateStyle: "short", timeStyle: "short" });
+  return `seed ${job.request.seed ?? 0}, asked for ${when}`;
+}
+
 export function standing(job) {
   if (job.state === "queued") return job.waiting_before ? `waiting, ${job.waiting_before} before it` : "waiting";
   if (job.state === "failed") return "failed";

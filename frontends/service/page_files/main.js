@@ -2,7 +2,7 @@
 
 import { comparisonView } from "/page/comparison.js";
 import { byId, h, say, table } from "/page/dom.js";
-import { ended, follow, method, standing, title } from "/page/job.js";
+import { begun, ended, follow, method, standing, title } from "/page/job.js";
 import { RequestForm } from "/page/request.js";
 import { call, hasToken, pause, read, setToken } from "/page/service.js";
 import { ticketView } from "/page/ticket.js";
@@ -19,7 +19,10 @@ async function trying(place, action) {
   } catch (error) {
     if (error.name === "AbortError") return undefined;
     byId(place).textContent = error.message;
-    if (error.status === 401) byId("token").focus();
+    if (error.status === 401) {
+      byId("access").hidden = false;
+      byId("token").focus();
+    }
     return undefined;
   }
 }
@@ -27,6 +30,7 @@ async function trying(place, action) {
 async function start() {
   await trying("page-error", async () => {
     const [choices, tasks] = await Promise.all([read("/choices"), read("/tasks")]);
+    byId("access").hidden = !choices.tokens;
     state.choices = choices;
     form.offer(choices, tasks);
     await showJobs();
@@ -47,12 +51,12 @@ async function showJobs() {
 }
 
 function row(job) {
-  const name = `${title(job)}, ${method(job)}`;
+  const name = `${title(job)}, ${method(job)}, ${begun(job)}`;
   const what = ended(job) ? "Remove" : "Cancel";
   const current = location.hash === `#${job.id}`;
   return [
     [h("a", { href: `#${job.id}`, "data-focus": `open ${job.id}`, "aria-current": current ? "true" : null }, title(job)),
-      h("small", {}, method(job))],
+      h("small", {}, `${method(job)}; ${begun(job)}`)],
     job.densities.join(", "), h("span", { class: `state ${job.state}`, "data-state": job.id }, standing(job)),
     h("button", { type: "button", "data-focus": `end ${job.id}`, "aria-label": `${what}: ${name}`, onclick: () => end(job) }, what),
   ];
