@@ -14,6 +14,7 @@ from scratchcard.sweeps.demo import FIXED, SHIPPED, SLOW, Demo
 from scratchcard.workloads.engines.training import Recipe
 
 
+@pytest.mark.slow
 def test_a_small_demo_end_to_end_and_its_second_run(tmp_path: Path) -> None:
     recipe = Recipe(max_steps=100, evaluation_interval=50, scoring_examples=200)
     demo = Demo(density=0.05, train_seeds=(0, 1), new_seeds=(100,), recipe=recipe)

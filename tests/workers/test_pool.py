@@ -141,6 +141,7 @@ def gpu_of_this_process(seconds: float = 0.0) -> tuple[str | None, int]:
     return os.environ.get("CUDA_VISIBLE_DEVICES"), os.getpid()
 
 
+@pytest.mark.slow
 def test_processes_are_spread_over_the_gpus_and_keep_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-7,2")
