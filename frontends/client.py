@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from scratchcard.apply.pruning_request import method_request
 from scratchcard.artefacts.digest import file_digest
@@ -123,7 +123,7 @@ class Client:
         Warns:
             UserWarning: what the search warned of.
         """
-        _check_words(network, task, method)
+        _check_words(network, task, weights, method)
         shape = {name: method.pop(name) for name in ("input_shape", "outputs") if name in method}
         asked: dict[str, Any] = {"network": network, "seed": seed, "density": density, "passes": passes} | shape
         own = load_task(task) if isinstance(task, str) and ":" in task else task
@@ -194,17 +194,16 @@ class Client:
             ValueError: see `load_weights`, or what is refused there.
             FileNotFoundError: there is no such file.
         """
-        if not isinstance(weights, nn.Module):
-            if not isinstance(weights, str | Path):
-                kind = type(weights).__name__
-                raise ValueError(f"the weights are {kind}, expected a network, or a file of its state")
-            if not is_torch_file(path := weights_at(Path(weights))):
-                digest = file_digest(path)
-                self._connection.upload(f"/networks/{digest}", path, digest, kept=True)
-                return digest
         from safetensors.torch import save_file
 
-        known = weights.state_dict() if isinstance(weights, nn.Module) else read_state(Path(weights))
+        if isinstance(weights, nn.Module):
+            known: Mapping[str, Tensor] = weights.state_dict()
+        elif is_torch_file(path := weights_at(Path(weights))):
+            known = read_state(path)
+        else:
+            digest = file_digest(path)
+            self._connection.upload(f"/networks/{digest}", path, digest, kept=True)
+            return digest
         with tempfile.TemporaryDirectory(prefix="scratchcard-") as folder:
             path = Path(folder) / "weights.safetensors"
             save_file({name: value.detach().cpu().contiguous().clone() for name, value in known.items()}, path)
@@ -226,13 +225,15 @@ class Client:
         return self.upload_task(task, re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:64] or "own")
 
 
-def _check_words(network: Any, task: Any, method: Mapping[str, Any]) -> None:
+def _check_words(network: Any, task: Any, weights: Any, method: Mapping[str, Any]) -> None:
     """Refuse what no service can be sent, before anything is uploaded."""
     if not isinstance(network, str):
         kind = type(network).__name__
         raise ValueError(f"the network is {kind}, expected the name of its architecture; give a module as weights")
     if not isinstance(task, str | Task | None):
         raise ValueError(f"the task is {type(task).__name__}, expected a name or a Task, such as Task.of(*tensors)")
+    if not isinstance(weights, str | Path | nn.Module | None):
+        raise ValueError(f"the weights are {type(weights).__name__}, expected a network, or a file of its state")
     if "method" in method:
         raise ValueError("a service takes a method by its words: scorer, regime, predictor and their settings")
 
