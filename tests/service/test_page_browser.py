@@ -487,7 +487,7 @@ def test_a_job_at_work_is_watched_and_cancelled(page: Any, carol: httpx2.Client)
     page.find_element("css selector", "#job .line button").click()
     wait(page, "return document.querySelector('#job .state').textContent === 'cancelled'")
     assert carol.get(f"/jobs/{job}").json()["state"] == "cancelled"
-    wait(page, "return document.querySelector('#jobs .state').textContent === 'cancelled'")
+    wait(page, "return document.querySelector('#jobs .state')?.textContent === 'cancelled'")
 
 
 @pytest.mark.slow
