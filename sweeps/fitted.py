@@ -28,7 +28,9 @@ from scratchcard.setting import Setting
 from scratchcard.settings import settings_of
 from scratchcard.sweeps.grid_values import OPEN, STRICT, AsTuple, SeedList, Seeds, check_key
 from scratchcard.workers.worker import torch_threads
+from scratchcard.workloads.recipes import make_recipe
 from scratchcard.workloads.session import Session
+from scratchcard.workloads.tasks import is_of_files, load_task, takes_data_dir
 from scratchcard.workloads.workload import Workload
 
 SHARED = ".shared"
@@ -75,11 +77,38 @@ def table_keys() -> dict[str, Setting]:
     return settings_of(Recording) | {name: next(iter(found.values())) for name, found in regime_settings().items()}
 
 
+class LearnedOn(BaseModel):
+    """`[predictors.NAME.workload]`: what a predictor learns from that is carried over to the grid's workloads.
+
+    Examples:
+        >>> LearnedOn(task="digits").make(None).task
+        Task('digits', classification, ...)
+    """
+
+    model_config = STRICT
+
+    network: str = "lenet_300_100"
+    task: str
+    recipe: str | dict[str, Any] = {}
+
+    def make(self, data_dir: Path | None) -> Workload:
+        """The workload; its data are looked for in `data_dir` where the task looks in a folder.
+
+        Raises:
+            ValueError: a task of own code, whose data nobody knows who may not import it; or see `load_task`.
+        """
+        if ":" in self.task and not is_of_files(self.task):
+            raise ValueError(f"the task {self.task!r} is code, expected a registered task, or one of files")
+        task = load_task(self.task, data_dir if takes_data_dir(self.task) else None)
+        return Workload(self.network, task, make_recipe(self.recipe))
+
+
 class FittedSpec(BaseModel):
     """`[predictors.NAME]`: family, target, features and the seeds that are fitted on and held out.
 
-    `features` is `thesis` (the four criteria's scores), `all`, or a list of names. `learning_curve` lists numbers of
-    networks: for each the predictor is fitted on so many of the train seeds too, and its held-out metrics are kept.
+    It learns from the workload of the run that it prunes, or from one of its own (`workload`). `features` is `thesis`
+    (the four criteria's scores), `all`, or a list of names. `learning_curve` lists numbers of networks: for each the
+    predictor is fitted on so many of the train seeds too, and its held-out metrics are kept.
     What cannot be fitted is refused here, not hours later when the table is built.
 
     Examples:
@@ -99,6 +128,7 @@ class FittedSpec(BaseModel):
     options: dict[str, Any] = {}
     learning_curve: Annotated[tuple[Annotated[int, Field(ge=1)], ...], AsTuple] = ()
     table: TableSpec = TableSpec()
+    workload: LearnedOn | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -129,8 +159,8 @@ class FittedSpec(BaseModel):
         return self
 
     def identity(self, workload: Workload) -> str:
-        """sha256 of all that decides the fitted predictor: this description, the workload, the versions."""
-        described = self.model_dump(exclude={"learning_curve"})
+        """sha256 of all that decides the fitted predictor: this description, what is learned from, the versions."""
+        described = self.model_dump(exclude={"learning_curve", "workload"})
         described |= {"table": self.table.recording().describe(), "workload": workload.describe()}
         described |= {"table_version": TABLE_VERSION, "results_version": RESULTS_VERSION}
         return json_digest(described)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,11 +125,19 @@ def read_grid(
                 check_package_name(network)
             elif imports:
                 load_factory(network)
-    if data_dir is not None and not own and not any(takes.values()):
+    elsewhere: dict[str, Workload] = {}
+    for name, spec in file.predictors.items():
+        if spec.workload is not None:
+            with _said_of(f"{path}, [predictors.{name}.workload]"):
+                elsewhere[name] = spec.workload.make(data_dir)
+    looking = [spec.workload.task for spec in file.predictors.values() if spec.workload is not None]
+    if data_dir is not None and not own and not any(takes.values()) and not any(map(takes_data_dir, looking)):
         look = "looks" if len(wanted) == 1 else "look"
         told = f"{path} has no task with a setting data_dir: {', '.join(wanted)} {look} in no folder; leave it out"
         raise SettingError(told, "data_dir")
-    experiments = _expanded(path, file, workloads, Path(folder).absolute())  # workers may work in another one
+    experiments = _expanded(
+        path, file, workloads, elsewhere, Path(folder).absolute()
+    )  # workers may work in another one
     whole = set(wanted) == set(file.workload.task)
     _check_workloads(path, file)
     if whole:
@@ -141,7 +149,7 @@ def read_grid(
             raise ValueError(f"{path} has no density {lacking[0]:g}; it has {', '.join(f'{d:g}' for d in known)}")
     digests = tuple(run.digest for run in experiments)
     runs = tuple(run for run in experiments if densities is None or run.density in densities)
-    return Grid(file, path, text, runs, tuple(_fitted(file, workloads, runs)), digests, whole)
+    return Grid(file, path, text, runs, tuple(_fitted(file, workloads, elsewhere, runs)), digests, whole)
 
 
 def _check_plain(name: str, plain: str) -> None:
@@ -155,14 +163,17 @@ def _is_own(task: str, imports: bool) -> bool:
     return not imports and ":" in task and not is_of_files(task)
 
 
-def _expanded(path: Path, file: GridFile, workloads: Sequence[Workload], folder: Path) -> list[Experiment]:
+def _expanded(
+    path: Path, file: GridFile, workloads: Sequence[Workload], elsewhere: Mapping[str, Workload], folder: Path
+) -> list[Experiment]:
     """The runs, each once; a dense network is one run, whatever the method that prunes nothing of it."""
     found: dict[object, Experiment] = {}
     for spec in file.methods:
         for number, workload in enumerate(workloads):
             if spec.tasks is not None and workload.task.name not in spec.tasks:
                 continue
-            for method in _methods(path, file, spec, workload, folder):
+            learned = {name: elsewhere.get(name, workload) for name in file.predictors}
+            for method in _methods(path, file, spec, learned, folder):
                 for density, seed in _points(file, spec):
                     with _said_of(f"{path}, the method {method.label!r}"):
                         method.make_regime().check(workload.recipe, density)
@@ -179,13 +190,16 @@ def _trains(run: Experiment | None) -> bool:
 
 
 def _fitted(
-    file: GridFile, workloads: Sequence[Workload], experiments: Sequence[Experiment]
+    file: GridFile,
+    workloads: Sequence[Workload],
+    elsewhere: Mapping[str, Workload],
+    experiments: Sequence[Experiment],
 ) -> Iterator[tuple[str, FittedSpec, Workload]]:
     """Predictors and workloads: those that runs need; one that no method names is fitted for all of them."""
     named = {name for spec in file.methods for name in spec.predictor}
     needed = {experiment.method.predictor_identity for experiment in experiments}
     for name, spec in file.predictors.items():
-        for workload in workloads:
+        for workload in [elsewhere[name]] if name in elsewhere else workloads:
             if name not in named or spec.identity(workload) in needed:
                 yield name, spec, workload
 
@@ -198,11 +212,13 @@ def _said_of(place: str) -> Iterator[None]:
         raise ValueError(f"{place}: {error}") from error
 
 
-def _methods(path: Path, file: GridFile, spec: MethodSpec, workload: Workload, folder: Path) -> Iterator[Method]:
+def _methods(
+    path: Path, file: GridFile, spec: MethodSpec, learned: Mapping[str, Workload], folder: Path
+) -> Iterator[Method]:
     for arguments in spec.combinations():
         name = arguments.get("predictor")
         if name in file.predictors:
-            identity = file.predictors[name].identity(workload)
+            identity = file.predictors[name].identity(learned[name])
             arguments |= {
                 "predictor": str(folder / "predictors" / identity),
                 "predictor_name": name,

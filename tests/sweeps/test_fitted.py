@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from scratchcard.sweeps.fitted import LearnedOn
 from scratchcard.sweeps.grid import read_grid
 from scratchcard.sweeps.run_grid import run_grid, standing
 from scratchcard.workloads.tasks import load_task
@@ -136,6 +137,56 @@ def test_a_damaged_record_of_a_predictor_is_made_again(tmp_path: Path) -> None:
         assert set(json.loads(record.read_text())["learning_curve"]) == {"1"}
     assert bundle.read_bytes() == arrays  # the same once more
     assert not list((folder / ".shared").rglob("*.lock"))
+
+
+ELSEWHERE = """
+[predictors.small-linear.workload]
+task = "digits"
+recipe = { max_steps = 30 }
+
+[[methods]]
+scorer = "predicted"
+predictor = ["small-linear", "own-linear"]
+densities = 0.1
+seeds = "1"
+"""
+
+
+def test_a_predictor_that_learns_elsewhere_is_fitted_once_for_all_workloads(tmp_path: Path) -> None:
+    one, _, _ = PREDICTOR.partition("[[methods]]")
+    two = 'task = "digits"\nnetwork = ["lenet_300_100", "conv_2"]'
+    head = HEAD.replace('task = "digits"', two)
+    grid = read_grid(write(tmp_path, one.replace("small-linear", "own-linear") + one + ELSEWHERE, head), tmp_path / "a")
+    learned = sorted((name, workload.network, workload.recipe.max_steps) for name, _, workload in grid.fitted)
+    own = [("own-linear", network, 40) for network in ("conv_2", "lenet_300_100")]
+    assert learned == [*own, ("small-linear", "lenet_300_100", 30)]
+    identities = {(e.label, e.workload.network): e.method.predictor_identity for e in grid.experiments}
+    assert identities["small-linear", "lenet_300_100"] == identities["small-linear", "conv_2"]
+    assert len(set(identities.values())) == 3
+    run_grid(grid, tmp_path / "a")
+    records = [json.loads(found.read_text()) for found in (tmp_path / "a" / "predictors").glob("*.json")]
+    told = {(each["name"], each["recipe"]["workload"]["network"]) for each in records}
+    assert told == {(name, network) for name, network, _ in learned}
+
+
+def test_without_a_workload_of_its_own_a_predictor_keeps_its_identity(tmp_path: Path) -> None:
+    grid = read_grid(write(tmp_path, PREDICTOR), tmp_path / "results")
+    (workload, *_), spec = (e.workload for e in grid.experiments), grid.file.predictors["small-linear"]
+    elsewhere = spec.model_copy(update={"workload": LearnedOn(task="digits")})
+    assert elsewhere.identity(workload) == spec.identity(workload)  # it is that of the workload that is learned from
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("nothing", r"\[predictors.small-linear.workload\]: unknown task 'nothing'"),
+        ("mine.code:task", "the task 'mine.code:task' is code, expected a registered task, or one of files"),
+    ],
+)
+def test_what_a_predictor_cannot_learn_from(tmp_path: Path, task: str, said: str) -> None:
+    path = write(tmp_path, PREDICTOR + f'\n[predictors.small-linear.workload]\ntask = "{task}"\n')
+    with pytest.raises(ValueError, match=said):
+        read_grid(path, tmp_path / "results")
 
 
 def test_a_folder_that_is_moved_has_its_runs_with_predictors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
