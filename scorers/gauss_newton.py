@@ -46,7 +46,8 @@ class GaussNewton(Settings, Scorer):
     network, to second order and in one step, and no weight is moved: a criterion of the untrained network like any
     other. To be used in several rounds: each linearises the network that the last one left.
 
-    One iteration costs about as much as two backward passes.
+    In one piece it costs a forward pass, a backward pass, and two backward passes an iteration. A batch in pieces
+    (`scoring_memory`) takes its forward pass and its first backward pass anew in each iteration.
 
     Attributes:
         steps: of conjugate gradients.
