@@ -325,6 +325,56 @@ def test_masks_and_zeros_shut_and_what_is_trained_does_not() -> None:
     assert not bool(scores[1:].any())
 
 
+class Shut(nn.Module):
+    """Two of three places are left of a layer; then they are viewed in some way and meet a gate, which has all."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.values, self.gates, self.head, self.way = nn.Linear(2, 4), nn.Linear(2, 4), nn.Linear(4, 1), way
+        self.register_buffer("held", torch.tensor([[1.0], [0.0], [5.0]]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, gates = self.values(x) * self.held, self.gates(x).sigmoid()
+        if self.way == "transpose":
+            x = (x.transpose(1, 2) * gates.transpose(1, 2)).transpose(1, 2)
+        elif self.way == "view":
+            x = (x.reshape(-1, 12) * gates.reshape(-1, 12)).view(-1, 3, 4)
+        elif self.way == "index":
+            x = torch.stack([x[:, t] * gates[:, t] for t in range(3)], 1)
+        elif self.way == "None":
+            x = (x[:, None] * gates[:, None])[:, 0]
+        elif self.way == "split":
+            x = torch.cat([a * b for a, b in zip(x.split([1, 2], 1), gates.split([1, 2], 1), strict=True)], 1)
+        return self.head(x)
+
+
+@pytest.mark.parametrize("way", ["transpose", "view", "index", "None", "split"])
+def test_shut_places_stay_shut_in_every_view(way: str) -> None:
+    network, graph = filled(Shut(way).double()), Graph()
+    for t in (0, 2):
+        x, h = [("x", t, i) for i in range(2)], [("h", t, c) for c in range(4)]
+        graph.matrix(x, h, "values.weight")
+        graph.matrix(x, h, "gates.weight")
+        graph.matrix(h, [("out", t)], "head.weight")
+    found = SynFlow()(network, batch(3, 2), F.cross_entropy).tensors
+    for name, expected in graph.scores(network, list(product("x", range(3), range(2)))).items():
+        torch.testing.assert_close(found[name], expected, rtol=1e-12, atol=0)
+
+
+def test_a_choice_has_the_shape_of_all_that_takes_part() -> None:
+    class Chosen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.head = nn.Linear(2, 1), nn.Linear(3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(torch.where(torch.tensor(True), self.one(x), torch.zeros(3)))
+
+    network = filled(Chosen().double())
+    expected = network.one.weight.detach().abs() * network.head.weight.detach().abs().sum()
+    torch.testing.assert_close(SynFlow()(network, batch(2), F.cross_entropy).tensors["one.weight"], expected)
+
+
 def test_cuts_are_the_layers_that_every_path_crosses_once() -> None:
     class Cuts(nn.Module):
         def __init__(self) -> None:
