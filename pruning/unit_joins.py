@@ -59,7 +59,7 @@ def arithmetic(kind: Kind) -> Rule:
                 found: Tensor = function(value, other) if chosen == 0 else function(other, value)
                 return found
 
-            trace.add(Elementwise(flow, made, with_number))
+            trace.add(Elementwise(flow, made, with_number, call.numbers()))
             return trace.bind(result, made)
         return _joined(trace, call, flows, function, kind if not call.keywords else "other")
 

@@ -37,7 +37,7 @@ def elementwise(trace: UnitTrace, call: Call) -> None:
         return None  # dropout in evaluation, or contiguous already
     made = Flow(flow.shape, flow.axis, flow.labels)
     function = None if call.name in PASSING else call.again
-    trace.add(Elementwise(flow, made, function))
+    trace.add(Elementwise(flow, made, function, call.numbers()))
     return trace.bind(result, made)
 
 

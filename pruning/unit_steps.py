@@ -32,6 +32,9 @@ def closing(function: Callable[[Tensor], Tensor]) -> bool:
 class Elementwise(Step):
     """An activation, or an operation with a number: `function` of each entry alone.
 
+    Attributes:
+        numbers: what it was called with; those that a network takes from its own width differ in a small network.
+
     Examples:
         >>> read, made = Flow((1, 2), 1, torch.arange(2)), Flow((1, 2), 1, torch.arange(2))
         >>> read.states = UnitStates.of(torch.tensor([DEAD, SIGNAL]), torch.zeros(2))
@@ -39,9 +42,15 @@ class Elementwise(Step):
         True
     """
 
-    def __init__(self, read: Flow, made: Flow, function: Callable[[Tensor], Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        read: Flow,
+        made: Flow,
+        function: Callable[[Tensor], Tensor] | None = None,
+        numbers: tuple[float, ...] = (),
+    ) -> None:
         super().__init__((read,), made)
-        self._function = function
+        self._function, self.numbers = function, numbers
 
     def states(self, known: Known) -> UnitStates:
         """Of an activation, see `closing`; None passes all."""
