@@ -10,7 +10,7 @@ from torch import Tensor
 
 from scratchcard.pruning.unit_graph import Known, UnitGraph
 from scratchcard.pruning.unit_layers import Layer
-from scratchcard.pruning.unit_steps import Elementwise, Move
+from scratchcard.pruning.unit_steps import Move
 
 
 def kept_by_unit(graph: UnitGraph, tensors: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -126,10 +126,9 @@ def first_difference(full: UnitGraph, small: UnitGraph, keep: Tensor) -> int | N
         others = [[size for k, size in enumerate(f.shape) if k != f.axis] for f in (one.makes, two.makes)]
         if others[0] != others[1]:
             return number
-        if isinstance(one, Elementwise) and isinstance(two, Elementwise):
-            pairs = zip(one.numbers, two.numbers, strict=False)  # those of activations differ by rounding
-            if not all(math.isclose(a, b, rel_tol=1e-5) or a != a for a, b in pairs):
-                return number
+        pairs = zip(one.numbers, two.numbers, strict=False)  # those of activations differ by rounding
+        if not all(math.isclose(a, b, rel_tol=1e-5) or math.isnan(a) for a, b in pairs):
+            return number
         if isinstance(one, Move) and isinstance(two, Move):
             stands = torch.cat([keep[one.reads[0].labels].cumsum(0) - 1, torch.tensor([-1])])  # -1 stays -1
             if not torch.equal(stands[one.places[left]], two.places):

@@ -32,9 +32,6 @@ def closing(function: Callable[[Tensor], Tensor]) -> bool:
 class Elementwise(Step):
     """An activation, or an operation with a number: `function` of each entry alone.
 
-    Attributes:
-        numbers: what it was called with; those that a network takes from its own width differ in a small network.
-
     Examples:
         >>> read, made = Flow((1, 2), 1, torch.arange(2)), Flow((1, 2), 1, torch.arange(2))
         >>> read.states = UnitStates.of(torch.tensor([DEAD, SIGNAL]), torch.zeros(2))
@@ -128,7 +125,7 @@ class Spatial(Step):
             found = self._function(read.spread(value).contiguous()).double()
         except RuntimeError:  # not in float64
             return UnitStates.signals(len(status))
-        found = found.movedim(self.makes.axis or 0, 0).flatten(1)
+        found = found.movedim(self.makes.axis or 0, 0).unsqueeze(-1).flatten(1)
         value = found[:, 0]
         even = (found == value[:, None]).all(1) if found.shape[1] else torch.ones_like(status, dtype=torch.bool)
         even |= (found - value[:, None]).abs().amax(1) <= 1e-12 * value.abs()
