@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scratchcard.pruning.compaction import compact
 from scratchcard.pruning.connectivity import effective_mask
 from scratchcard.pruning.linear_image import LinearImage
 from scratchcard.pruning.mask import Mask
@@ -307,6 +308,38 @@ class Valued(nn.Module):
 def test_trap_a_network_that_looks_at_its_activations_is_refused() -> None:
     with pytest.raises(ValueError, match="no rule for 'gt'"):
         SynFlow()(Valued().double(), batch(4), F.cross_entropy)
+
+
+def test_a_network_may_keep_its_activations() -> None:
+    class Keeping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head, self.seen = nn.Linear(4, 4), nn.Linear(4, 2), {}
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.seen["hidden"] = [torch.relu(self.layer(x))]
+            return self.head(self.seen["hidden"][0])
+
+    network = filled(Keeping().double())
+    expected = SynFlow()(network, batch(4), F.cross_entropy).flat()
+    network(batch(4)[0])  # what it keeps has a graph now, that Python cannot copy
+    assert SynFlow()(network, batch(4), F.cross_entropy).flat().equal(expected)
+    small = compact(network, Mask.dense(network), batch(4)[0]).network
+    assert torch.equal(small(batch(4)[0]), network(batch(4)[0]))
+    assert network.seen["hidden"][0].requires_grad
+
+
+def test_what_cannot_be_copied_or_fails_is_refused_in_a_sentence() -> None:
+    class Failing(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            raise KeyError("x")
+
+    with pytest.raises(ValueError, match="called with signals in place of tensors, it raised KeyError"):
+        SynFlow()(Failing(4, 2), batch(4), F.cross_entropy)
+    network = nn.Linear(4, 2)
+    network.numbers = (number for number in range(2))
+    with pytest.raises(ValueError, match="Linear cannot be copied, which its linear image needs: TypeError"):
+        SynFlow()(network, batch(4), F.cross_entropy)
 
 
 def test_masks_and_zeros_shut_and_what_is_trained_does_not() -> None:
