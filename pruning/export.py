@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import json
 import logging
@@ -24,6 +23,7 @@ from scratchcard.pruning.inputs import Inputs
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import check_same_layout, inside, prunable, prunable_layers
 from scratchcard.pruning.shrunk import Shrunk
+from scratchcard.pruning.state import copied_module
 from scratchcard.words import said
 
 About = Mapping[str, Any]
@@ -46,7 +46,7 @@ def to_torch_prune(network: nn.Module, mask: Mask) -> nn.Module:
     >>> sorted(pruned.state_dict())
     ['weight_mask', 'weight_orig']
     """
-    network = copy.deepcopy(inside(network))
+    network = copied_module(inside(network))
     weights, layers = prunable(network), prunable_layers(network)
     check_same_layout(weights, mask.tensors, "the mask")
     owned = [id(p) for module in network.modules() for p in module.parameters(recurse=False)]
@@ -235,7 +235,7 @@ FORMATS = {
 
 
 def _masked(network: nn.Module, mask: Mask) -> Mapping[str, Tensor]:
-    network = copy.deepcopy(inside(network))
+    network = copied_module(inside(network))
     mask.apply_to(network)
     state: Mapping[str, Tensor] = network.state_dict()
     return state

@@ -37,8 +37,21 @@ def forward(network: nn.Module, inputs: Inputs, state: Any = None) -> Tensor:
     places, names = ((), dict(inputs)) if isinstance(inputs, Mapping) else ((inputs,), {})
     kind = type(network).__name__
     with told(lambda: f"{kind} cannot be called with {shapes_of(inputs)}{in_layer(network)}"):
-        outputs = network(*places, **names) if state is None else functional_call(network, state, places, names)
+        outputs = network(*places, **names) if state is None else _called(network, state, places, names)
     return check_tensor(outputs, kind)
+
+
+def _called(network: nn.Module, state: Any, places: tuple[Tensor, ...], names: dict[str, Tensor]) -> Any:
+    """`functional_call`, which leaves a module of several names without its parameters: it sets them at each name."""
+    once = dict(network.named_modules())
+    if sum(1 for _ in network.named_modules(remove_duplicate=False)) == len(once):
+        return functional_call(network, state, places, names)
+    given = dict(state) if isinstance(state, Mapping) else {k: t for part in state for k, t in part.items()}
+    every = [*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)]
+    instead = {id(own): given[name] for name, own in every if name in given}
+    own_names = {name for name, _ in every if name.rpartition(".")[0] in once}
+    whole = {name: instead[id(own)] for name, own in every if name in own_names and id(own) in instead}
+    return functional_call(network, whole, places, names, tie_weights=False)
 
 
 def loss_of(loss: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ why, stands in `signals`; what each operation does to paths, in `linear_operatio
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -14,11 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from scratchcard.pruning.inputs import Inputs, in_layer, tensors
+from scratchcard.pruning.inputs import Inputs, in_layer, tensors, told
 from scratchcard.pruning.linear_operations import OPERATIONS
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import inside, prunable
 from scratchcard.pruning.signals import Run, Signal, UnknownOperation, joined
+from scratchcard.pruning.state import copied_module
+from scratchcard.words import said
 
 
 class LinearImage:
@@ -66,7 +67,9 @@ class LinearImage:
             signal._is_param = True
             memo[id(parameter)] = signal
             self._weights.append(signal)
-        self.network = copy.deepcopy(inside(network), memo).eval()
+        kind = type(inside(network)).__name__
+        with told(lambda: f"{kind} cannot be copied, which its linear image needs"):
+            self.network = copied_module(inside(network), memo).eval()
         self._padding = padding_token(network)
         self.cuts: tuple[str, ...] = ()
 
@@ -114,6 +117,13 @@ class LinearImage:
                 f"{type(self.network).__name__} has no linear image, as there is no rule for {error}"
                 f"{in_layer(self.network)}; use layers and functions that "
                 "docs/linear_image.md lists, or a criterion that needs no paths, such as SNIP"
+            ) from error
+        except (ValueError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # foreign code can raise anything
+            raise ValueError(
+                f"{type(self.network).__name__} has no linear image: called with signals in place of tensors"
+                f"{in_layer(self.network)}, it raised {said(error)}; use a criterion that needs no paths, such as SNIP"
             ) from error
         if not found:
             raise ValueError(

@@ -69,11 +69,11 @@ def _linear(function: Any, signal: Any, arguments: Sequence[Any], keywords: dict
     plain = [argument.value if is_signal(argument) else argument for argument in arguments]
     named = {k: a.value if is_signal(a) else a for k, a in keywords.items() if k != "dtype"}
     value = function(signal.now, *plain, **named)
-    shapes_only = view and signal.open is not None
+    held = function(signal.open, *plain, **named) if view and signal.open is not None else None
     if isinstance(value, Tensor):
-        held = function(signal.open, *plain, **named) if shapes_only and signal.open is not None else None
         return signal.like(value, view=view, open=held)
-    return type(value)(signal.like(part, view=view) for part in value)
+    opens = [None] * len(value) if held is None else held
+    return type(value)(signal.like(part, view=view, open=each) for part, each in zip(value, opens, strict=True))
 
 
 def getitem(function: Any, signal: Any, index: Any) -> Any:
@@ -86,7 +86,7 @@ def getitem(function: Any, signal: Any, index: Any) -> Any:
     """
     if any(True for _ in signals(index if isinstance(index, tuple) else (index,))):
         raise UnknownOperation("indexing by the values of activations")
-    return signal.like(signal.now[index], view=True)
+    return signal.like(signal.now[index], view=True, open=None if signal.open is None else signal.open[index])
 
 
 def setitem(function: Any, target: Tensor, index: Any, given: Any) -> None:
@@ -145,6 +145,9 @@ def where(function: Any, condition: Any, *choices: Any) -> Any:
     left, right = choices
     if is_signal(left) and is_signal(right) and left.now is right.now:
         return left.like()
+    condition = condition.expand(
+        torch.broadcast_shapes(*(getattr(thing, "shape", ()) for thing in (condition, *choices)))  # type: ignore[no-untyped-call]
+    )
     parts = [
         masked(choice.begun(), held) for choice, held in ((left, condition), (right, ~condition)) if is_signal(choice)
     ]

@@ -110,7 +110,8 @@ def times(left: Any, right: Any) -> Signal:
     if _trained(constant) or bool((constant != 0).all()):
         return _spread(signal, constant.shape)
     held = pattern(constant, signal.now)
-    return signal.like(signal.now * held, open=held if signal.open is None else held * signal.open)
+    value = signal.now * held
+    return signal.like(value, open=(held if signal.open is None else held * signal.open).expand(value.shape))
 
 
 def plus(left: Any, right: Any) -> Signal:

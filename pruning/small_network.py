@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from scratchcard.pruning.chain import CONVOLUTIONS, NORMALISATIONS
+from scratchcard.pruning.state import copied_module
 from scratchcard.pruning.unit_choice import live_groups
 from scratchcard.pruning.unit_graph import CONSTANT, Known, UnitGraph
 from scratchcard.pruning.unit_layers import Layer
@@ -142,7 +142,7 @@ def rebuilt(network: nn.Module, tensors: Mapping[str, Tensor], graph: UnitGraph,
         if name in tensors:
             new = tensors[name]
             memo[id(old)] = nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
-    small = copy.deepcopy(network, memo)
+    small = copied_module(network, memo)
     for name in tensors.keys() - known.keys():  # biases that were none
         layer: Any = small.get_submodule(name.rpartition(".")[0])
         layer.bias = nn.Parameter(tensors[name])

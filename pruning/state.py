@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def copied_module(network: Network, memo: Mapping[int, Any] | None = None) -> Network:
+    """A deep copy of a network; activations that it keeps of its last call lose their graph, which nothing can copy.
+
+    Args:
+        network: left untouched.
+        memo: what is to stand in the copy for things of the network, by their identity.
+
+    Examples:
+        >>> network = nn.Linear(2, 1)
+        >>> network.seen = network(torch.ones(1, 2))
+        >>> copied_module(network).seen.requires_grad
+        False
+    """
+    held = (leaf for module in network.modules() for leaf in tree_leaves(vars(module)))
+    kept = {id(leaf): leaf.detach().clone() for leaf in held if isinstance(leaf, Tensor) and not leaf.is_leaf}
+    return copy.deepcopy(network, kept | dict(memo or {}))
 
 
 def copy_state(network: nn.Module) -> dict[str, Tensor]:

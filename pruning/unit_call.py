@@ -40,6 +40,11 @@ class Call:
         """All tensors among the arguments."""
         return tensors_among((*self.arguments, *self.keywords.values()))
 
+    def numbers(self) -> tuple[float, ...]:
+        """All numbers among the arguments."""
+        given = (*self.arguments, *self.keywords.values())
+        return tuple(number for number in given if isinstance(number, int | float))
+
 
 def tensors_among(things: Iterable[Any]) -> Iterator[Tensor]:
     """The tensors among arguments, also within lists, tuples and mappings.

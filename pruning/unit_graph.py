@@ -118,10 +118,15 @@ class Known:
 class Step:
     """One operation of the pass: what it reads and makes, and what it does to units.
 
+    Attributes:
+        numbers: what it was called with; those that a network takes from its own width differ in a small network.
+
     Examples:
         >>> Step((), None).needs(torch.zeros(0), Known({}, {}))
         []
     """
+
+    numbers: tuple[float, ...] = ()
 
     def __init__(self, reads: Sequence[Flow], makes: Flow | None) -> None:
         self.reads, self.makes = tuple(reads), makes

@@ -59,7 +59,7 @@ def arithmetic(kind: Kind) -> Rule:
                 found: Tensor = function(value, other) if chosen == 0 else function(other, value)
                 return found
 
-            trace.add(Elementwise(flow, made, with_number))
+            trace.add(Elementwise(flow, made, with_number, call.numbers()))
             return trace.bind(result, made)
         return _joined(trace, call, flows, function, kind if not call.keywords else "other")
 
@@ -95,7 +95,10 @@ def _joined(
             trace.graph.freeze(first.labels)
         operands.append(None)
     made = trace.made(result, result.ndim + axis, first.labels)
-    trace.add(Join(operands, made, function, kind))
+    step = Join(operands, made, function, kind)
+    fixed = [tensor for tensor, flow in zip(pair, flows, strict=True) if flow is None and id(tensor) not in trace.names]
+    step.numbers = (*call.numbers(), *(float(tensor.to(torch.complex128).abs().sum()) for tensor in fixed))
+    trace.add(step)
     return None
 
 

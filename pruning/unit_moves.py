@@ -37,7 +37,7 @@ def elementwise(trace: UnitTrace, call: Call) -> None:
         return None  # dropout in evaluation, or contiguous already
     made = Flow(flow.shape, flow.axis, flow.labels)
     function = None if call.name in PASSING else call.again
-    trace.add(Elementwise(flow, made, function))
+    trace.add(Elementwise(flow, made, function, call.numbers()))
     return trace.bind(result, made)
 
 
@@ -165,7 +165,8 @@ def reduction(trace: UnitTrace, call: Call) -> None:
     if flow is None or flow.axis is None or not dims or not all(isinstance(dim, int) for dim in dims):
         return trace.lose(call)
     gone = {dim % len(flow.shape) for dim in dims}
-    if flow.axis in gone or not isinstance(call.result, Tensor):
+    of_batch = call.name == "sum" and 0 in gone  # its constants depend on how many examples there are
+    if flow.axis in gone or of_batch or not isinstance(call.result, Tensor):
         return trace.lose(call)
     kept = call.result.ndim == len(flow.shape)
     return _spatial(trace, call, flow, flow.axis if kept else flow.axis - sum(dim < flow.axis for dim in gone))

@@ -39,9 +39,15 @@ class Elementwise(Step):
         True
     """
 
-    def __init__(self, read: Flow, made: Flow, function: Callable[[Tensor], Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        read: Flow,
+        made: Flow,
+        function: Callable[[Tensor], Tensor] | None = None,
+        numbers: tuple[float, ...] = (),
+    ) -> None:
         super().__init__((read,), made)
-        self._function = function
+        self._function, self.numbers = function, numbers
 
     def states(self, known: Known) -> UnitStates:
         """Of an activation, see `closing`; None passes all."""
@@ -119,7 +125,7 @@ class Spatial(Step):
             found = self._function(read.spread(value).contiguous()).double()
         except RuntimeError:  # not in float64
             return UnitStates.signals(len(status))
-        found = found.movedim(self.makes.axis or 0, 0).flatten(1)
+        found = found.movedim(self.makes.axis or 0, 0).unsqueeze(-1).flatten(1)
         value = found[:, 0]
         even = (found == value[:, None]).all(1) if found.shape[1] else torch.ones_like(status, dtype=torch.bool)
         even |= (found - value[:, None]).abs().amax(1) <= 1e-12 * value.abs()

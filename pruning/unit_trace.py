@@ -6,7 +6,6 @@ has no rule keeps the units that it reads whole.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from scratchcard.pruning.inputs import Inputs, tensors
+from scratchcard.pruning.state import copied_module
 from scratchcard.pruning.unit_call import Call, tensors_among
 from scratchcard.pruning.unit_graph import Flow, Step, UnitGraph
 
@@ -209,7 +209,7 @@ def traced(
     from scratchcard.pruning.unit_rules import RULES
 
     memo: dict[int, Any] = {id(parameter): parameter for parameter in network.parameters()}
-    own = copy.deepcopy(network, memo | dict(replaced or {}))
+    own = copied_module(network, memo | dict(replaced or {}))
     graph = UnitGraph() if graph is None else graph
     names = {id(tensor): name for name, tensor in reversed([*own.named_buffers(), *own.named_parameters()])}
     outputs: list[Tensor] = []

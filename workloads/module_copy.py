@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import nn
+
+from scratchcard.pruning.state import copied_module
 
 _STANDARD = frozenset(vars(nn.Module()))
 
@@ -30,7 +31,7 @@ def module_copy(network: nn.Module) -> nn.Module:
             ...
         ValueError: Linear holds in 'twice' a function that refers to the network itself; ...
     """
-    copied = copy.deepcopy(network)
+    copied = copied_module(network)
     own: dict[int, Any] = {id(part): part for part in network.modules()}
     own |= {id(part): part for part in (*network.parameters(), *network.buffers())}
     for name, module in copied.named_modules():

@@ -114,6 +114,57 @@ def test_a_channel_of_a_sum_stays_while_one_summand_lives() -> None:
     assert (small.last.in_features, small.short_norm.num_features, small.third.in_channels) == (8, 8, 8)
 
 
+@pytest.mark.parametrize("when", ["always", "in training", "as a tensor"])
+def test_units_whose_number_a_network_reckons_with_stay(when: str) -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.last = nn.Linear(36, 8), nn.Linear(8, 8), nn.Linear(8, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = F.relu(self.first(x.flatten(1)))
+            if when == "as a tensor":
+                x = x / torch.tensor(float(x.shape[1]))
+            elif self.training or when == "always":
+                x = x * x.shape[1] ** -0.5
+            return self.last(torch.tanh(self.second(x)))
+
+    torch.manual_seed(0)
+    network = Scaled().double()
+    network.first.bias.data.fill_(-1e-3)  # without an input units are shut
+    mask = Mask.dense(network)
+    mask.tensors["first.weight"][:3] = False
+    mask.tensors["second.weight"][:, 3] = False
+    inputs = torch.cat([torch.zeros_like(INPUTS[:2]), INPUTS])  # the two that are looked at show no scale
+    small, full = compact(network, mask, inputs), masked(network, mask)
+    torch.testing.assert_close(small.network.eval()(small.gather(INPUTS)), full.eval()(INPUTS), rtol=1e-9, atol=1e-11)
+    same_step(full, mask, small)
+    assert small.network.first.out_features == 8
+
+
+@pytest.mark.parametrize("fold", [True, False])
+def test_units_are_taken_together_over_the_batch(fold: bool) -> None:
+    class Centred(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.last = nn.Linear(36, 8), nn.Linear(8, 8), nn.Linear(8, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = F.relu(self.first(x.flatten(1)))
+            x = F.relu(self.second(x - x.mean(0)))
+            return self.last(x / (1 + x.sum(0)))
+
+    torch.manual_seed(0)
+    network = Centred().double()
+    network.second.bias.data.abs_()  # units that nothing feeds are constants, of sums that grow with the batch
+    mask = thinned(network, 0.5)
+    small, full = compact(network, mask, INPUTS, constants="fold" if fold else "keep"), masked(network, mask)
+    assert parameters(small.network) < 0.9 * parameters(network)
+    torch.testing.assert_close(small.network.eval()(small.gather(INPUTS)), full.eval()(INPUTS), rtol=1e-9, atol=1e-11)
+    if not fold:
+        same_step(full, mask, small)
+
+
 def test_a_closed_unit_that_something_else_reads_is_trained_and_stays() -> None:
     class Two(nn.Module):
         def __init__(self, both: bool) -> None:

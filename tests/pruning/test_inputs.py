@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -61,3 +63,28 @@ def test_connectivity_of_several_inputs_finds_the_weights_on_no_path() -> None:
     assert not found.tensors["numbers.weight"][0].any()
     assert not found.tensors["table.weight"][:, 0].any()
     assert found.kept == 3 * 3 + 5 * 3 + 2 * 3
+
+
+def test_trap_a_module_of_two_names_keeps_its_parameters() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.head = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), nn.Linear(2, 2)
+            self.again, self.bound = self.first, nn.Linear(2, 2)
+            self.bound.weight = self.head.weight
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.bound(self.head(self.again(torch.tanh(self.first(x)))))
+
+    torch.manual_seed(0)
+    network, inputs = Twice().eval(), torch.randn(3, 2)
+    before = {name: (id(own), own.clone()) for name, own in network.state_dict(keep_vars=True).items()}
+    other = copy.deepcopy(network)
+    for parameter in other.parameters():
+        parameter.data += 1.0
+    other.first[1].running_mean += 1.0
+    state = dict(other.named_parameters()), dict(other.named_buffers())
+    torch.testing.assert_close(forward(network, inputs, state), other(inputs), rtol=0, atol=0)
+    after = network.state_dict(keep_vars=True)
+    assert all(id(own) == before[name][0] and torch.equal(own, before[name][1]) for name, own in after.items())
+    assert [*dict(network.named_parameters())] == [*dict(other.named_parameters())]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scratchcard.pruning.compaction import compact
 from scratchcard.pruning.connectivity import effective_mask
 from scratchcard.pruning.linear_image import LinearImage
 from scratchcard.pruning.mask import Mask
@@ -309,6 +310,38 @@ def test_trap_a_network_that_looks_at_its_activations_is_refused() -> None:
         SynFlow()(Valued().double(), batch(4), F.cross_entropy)
 
 
+def test_a_network_may_keep_its_activations() -> None:
+    class Keeping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head, self.seen = nn.Linear(4, 4), nn.Linear(4, 2), {}
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.seen["hidden"] = [torch.relu(self.layer(x))]
+            return self.head(self.seen["hidden"][0])
+
+    network = filled(Keeping().double())
+    expected = SynFlow()(network, batch(4), F.cross_entropy).flat()
+    network(batch(4)[0])  # what it keeps has a graph now, that Python cannot copy
+    assert SynFlow()(network, batch(4), F.cross_entropy).flat().equal(expected)
+    small = compact(network, Mask.dense(network), batch(4)[0]).network
+    assert torch.equal(small(batch(4)[0]), network(batch(4)[0]))
+    assert network.seen["hidden"][0].requires_grad
+
+
+def test_what_cannot_be_copied_or_fails_is_refused_in_a_sentence() -> None:
+    class Failing(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            raise KeyError("x")
+
+    with pytest.raises(ValueError, match="called with signals in place of tensors, it raised KeyError"):
+        SynFlow()(Failing(4, 2), batch(4), F.cross_entropy)
+    network = nn.Linear(4, 2)
+    network.numbers = (number for number in range(2))
+    with pytest.raises(ValueError, match="Linear cannot be copied, which its linear image needs: TypeError"):
+        SynFlow()(network, batch(4), F.cross_entropy)
+
+
 def test_masks_and_zeros_shut_and_what_is_trained_does_not() -> None:
     class Scaled(nn.Module):
         def __init__(self) -> None:
@@ -323,6 +356,56 @@ def test_masks_and_zeros_shut_and_what_is_trained_does_not() -> None:
     scores = SynFlow()(network, batch(3), F.cross_entropy).tensors["layer.weight"]
     assert torch.equal(scores[0], network.layer.weight.detach()[0].abs())
     assert not bool(scores[1:].any())
+
+
+class Shut(nn.Module):
+    """Two of three places are left of a layer; then they are viewed in some way and meet a gate, which has all."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.values, self.gates, self.head, self.way = nn.Linear(2, 4), nn.Linear(2, 4), nn.Linear(4, 1), way
+        self.register_buffer("held", torch.tensor([[1.0], [0.0], [5.0]]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, gates = self.values(x) * self.held, self.gates(x).sigmoid()
+        if self.way == "transpose":
+            x = (x.transpose(1, 2) * gates.transpose(1, 2)).transpose(1, 2)
+        elif self.way == "view":
+            x = (x.reshape(-1, 12) * gates.reshape(-1, 12)).view(-1, 3, 4)
+        elif self.way == "index":
+            x = torch.stack([x[:, t] * gates[:, t] for t in range(3)], 1)
+        elif self.way == "None":
+            x = (x[:, None] * gates[:, None])[:, 0]
+        elif self.way == "split":
+            x = torch.cat([a * b for a, b in zip(x.split([1, 2], 1), gates.split([1, 2], 1), strict=True)], 1)
+        return self.head(x)
+
+
+@pytest.mark.parametrize("way", ["transpose", "view", "index", "None", "split"])
+def test_shut_places_stay_shut_in_every_view(way: str) -> None:
+    network, graph = filled(Shut(way).double()), Graph()
+    for t in (0, 2):
+        x, h = [("x", t, i) for i in range(2)], [("h", t, c) for c in range(4)]
+        graph.matrix(x, h, "values.weight")
+        graph.matrix(x, h, "gates.weight")
+        graph.matrix(h, [("out", t)], "head.weight")
+    found = SynFlow()(network, batch(3, 2), F.cross_entropy).tensors
+    for name, expected in graph.scores(network, list(product("x", range(3), range(2)))).items():
+        torch.testing.assert_close(found[name], expected, rtol=1e-12, atol=0)
+
+
+def test_a_choice_has_the_shape_of_all_that_takes_part() -> None:
+    class Chosen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.head = nn.Linear(2, 1), nn.Linear(3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(torch.where(torch.tensor(True), self.one(x), torch.zeros(3)))
+
+    network = filled(Chosen().double())
+    expected = network.one.weight.detach().abs() * network.head.weight.detach().abs().sum()
+    torch.testing.assert_close(SynFlow()(network, batch(2), F.cross_entropy).tensors["one.weight"], expected)
 
 
 def test_cuts_are_the_layers_that_every_path_crosses_once() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable, Container
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from scratchcard.pruning.compaction import compact as compact_network
 from scratchcard.pruning.inputs import rows
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.modes import modes_kept
+from scratchcard.pruning.state import copied_module
 from scratchcard.workloads.augmentations import NONE
 from scratchcard.workloads.engines.autograd import AutogradEngine
 from scratchcard.workloads.engines.engine import Engine, State, check_runs, place_split
@@ -111,7 +111,7 @@ def fitted(
     sizing = Sizing(network, small, Recipe())
 
     def make(recipe: Recipe) -> tuple[Engine, Split, Callable[[State], State]]:
-        worked = without_dropout(copy.deepcopy(found.network)).train()
+        worked = without_dropout(copied_module(found.network)).train()
         made = make_engine(name, worked, found.mask, task.objective, recipe, prepared)
         return made, prepared, lambda state: sizing.full(state, 1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Collection
 from typing import Any
@@ -14,6 +13,7 @@ from torch.nn import functional as F
 from scratchcard.pruning.inputs import rows
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import prunable_layers
+from scratchcard.pruning.state import copied_module
 from scratchcard.workloads.engines.autograd import AutogradEngine
 from scratchcard.workloads.engines.engine import State, check_runs
 from scratchcard.workloads.objective import Objective
@@ -160,7 +160,7 @@ class SparseEngine(AutogradEngine):
                 "use engine='auto' or 'autograd'"
             )
         worked, self._replaced = _with_sparse_layers(network, mask, replaced)
-        trial, batch = copy.deepcopy(worked), rows(train.inputs, slice(0, recipe.batch_size))
+        trial, batch = copied_module(worked), rows(train.inputs, slice(0, recipe.batch_size))
         for mode in (True, False):  # in evaluation some networks read a layer's weight past its forward pass
             check_runs(
                 trial.train(mode), batch, "the sparse engine cannot run this network, engine='auto' and 'autograd' can"
@@ -182,7 +182,7 @@ def _with_sparse_layers(
     network: nn.Module, mask: Mask, replaced: Collection[str]
 ) -> tuple[nn.Module, dict[str, SparseLinear]]:
     """A copy of the network, and its layers that are sparse now, by the name of their weight."""
-    worked, layers = copy.deepcopy(network), dict[str, SparseLinear]()
+    worked, layers = copied_module(network), dict[str, SparseLinear]()
     for name in replaced:
         path = name.removesuffix(".weight")
         owner, _, attribute = path.rpartition(".")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from scratchcard.pruning.inputs import rows
 from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.state import copied_module
 from scratchcard.words import said
 from scratchcard.workloads.engines.autograd import AutogradEngine
 from scratchcard.workloads.engines.engine import Engine, State, seeded
@@ -71,7 +71,7 @@ def differs(
     """
     count = len(examples)
     recipe = Recipe(learning_rate=1.0, batch_size=count, max_steps=1, evaluation_interval=1)
-    alone = without_dropout(copy.deepcopy(network))
+    alone = without_dropout(copied_module(network))
     tested, trained, wanted = _stepped(AutogradEngine(alone, mask, objective, recipe, examples), examples)
     try:
         engine, prepared, full = make(recipe)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ from torch.func import vmap
 from scratchcard.pruning.inputs import Inputs, forward
 from scratchcard.pruning.inputs import rows as at
 from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.state import copied_module
 from scratchcard.workloads.engines.engine import (
     Engine,
     State,
@@ -85,7 +85,7 @@ class StackedEngine(Engine):
         self._loss = training_loss(objective, recipe.label_smoothing)
         self._steps = 0
         self.size = len(networks)
-        self._base = copy.deepcopy(networks[0])
+        self._base = copied_module(networks[0])
         self.parameters = {
             name: nn.Parameter(_stacked([network.get_parameter(name) for network in networks]), like.requires_grad)
             for name, like in networks[0].named_parameters()
@@ -211,7 +211,7 @@ class StackedEngine(Engine):
             self._optimizer.zero_grad()
         with seeded(0, rows.device), torch.no_grad():
             for place, network in enumerate(networks):
-                alone = copy.deepcopy(network).train()
+                alone = copied_module(network).train()
                 found = {"loss": losses[place].detach()} | {name: changed[name][place] for name in kept}
                 wanted = {"loss": self._loss(forward(alone, inputs), targets)} | dict(alone.named_buffers())
                 for name, tensor in wanted.items():
