@@ -143,13 +143,15 @@ class Paths:
                 if math.isfinite(total) and total > 0:
                     return scores
                 vanished = sums[0] == 0
+                if vanished:  # these are zeros; a large network has no room for them beside the next
+                    scores = found = {}
         if fault:
             raise ValueError(fault)
         # Beside a layer of zeros flow and slopes may be infinite, and 0 times infinity is no number; no path, no score.
-        if large:
+        if large and not vanished:
             image.put(own, mask, self.power)
         if vanished or not all(bool(image.leaves[name].any()) for name in image.cuts):
-            return {name: torch.zeros_like(score) for name, score in scores.items()}
+            return {name: torch.zeros_like(leaf, requires_grad=False) for name, leaf in image.leaves.items()}
         return scores
 
     def _times(self, name: str, weight: Tensor, mask: Mask | None, slope: Tensor, alone: bool) -> Tensor:
