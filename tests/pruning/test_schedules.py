@@ -77,5 +77,5 @@ def test_check_density_returns_it_as_a_float(density: float) -> None:
 def test_several_densities_are_sent_where_they_are_found() -> None:
     with pytest.raises(ValueError, match=r"must be a number .*; for several densities call sc.find_tickets"):
         check_density([0.5, 0.1])  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="got 'many'$"):
+    with pytest.raises(ValueError, match=r"got 'many'$"):
         check_density("many")  # type: ignore[arg-type]
