@@ -22,6 +22,8 @@ LEAST_STEPS = 150
 
 USUAL = 4
 """Passes, where neither a method nor a budget is named."""
+TOLD = 0.1
+"""Passes; a smaller bill of a method that reads no data is not explained."""
 MOST = 10_000
 """Passes; IMP in ten whole trainings takes some hundreds."""
 
@@ -148,6 +150,11 @@ def remark(passes: float, ticket: Ticket) -> str:
             "so that the method is one before training"
         )
     spent = ticket.provenance.get("passes")
-    if passes >= 1 and isinstance(spent, float) and spent > 1.1 * passes:
-        told.append(f"its scoring batch and rounds cost {spent:.3g} passes however small the training split is")
+    if isinstance(spent, float) and spent > 1.1 * max(passes, TOLD):
+        told.append(
+            f"its scoring batch and rounds cost {spent:.3g} passes however small the training split is"
+            if passes >= 1
+            else f"it reads no data: its rounds, of one input of ones, cost as much as {spent:.3g} passes over a "
+            "training split as small as this one"
+        )
     return "; ".join(told)

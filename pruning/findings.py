@@ -170,5 +170,6 @@ def findings(mask: Mask, known: Mapping[str, Any]) -> tuple[Finding, ...]:
         )
     frozen = known.get("frozen", ())
     if frozen:
-        found["frozen"] = f"{listed(frozen)} is frozen and was left whole and uncounted; include it to prune it"
+        frozen_is, it = ("is frozen and was", "it") if len(frozen) == 1 else ("are frozen and were", "them")
+        found["frozen"] = f"{listed(frozen)} {frozen_is} left whole and uncounted; include {it} to prune {it}"
     return tuple(Finding(kind, text) for kind, text in found.items())

@@ -147,6 +147,29 @@ def weights_of(layer: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield name, weight
 
 
+def check_registered(network: nn.Module) -> None:
+    """Refuse a layer that has none of the parameters for which its class was registered: the names are mistaken.
+
+    Raises:
+        ValueError: names the layer's class, what was registered and the parameters that it has.
+
+    Examples:
+        >>> check_registered(nn.Linear(2, 2))
+    """
+    for entry in registrations():
+        for layer in network.modules():
+            if not isinstance(layer, entry.kind) or next(layer.parameters(), None) is None:
+                continue
+            # A parametrised weight is asked for by its parametrisation alone: computing it may change what it is of.
+            own = [*layer._parameters, *(name for name in entry.names if is_parametrized(layer, name))]
+            own += [name for name in entry.names if name not in own and isinstance(getattr(layer, name, None), Tensor)]
+            if not any(fnmatchcase(name, pattern) for name in own for pattern in entry.names):
+                raise ValueError(
+                    f"register_prunable named {', '.join(entry.names)} of {entry.kind.__name__}, and a layer of that "
+                    f"class has no such parameter; its own are {', '.join(layer._parameters) or 'none'}"
+                )
+
+
 def input_first(layer: nn.Module) -> bool:
     """Whether the first axis of the layer's `weight` is its input's: tables, `transformers`' Conv1D.
 

@@ -19,7 +19,7 @@ from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils.parametrize import is_parametrized
 from torch.optim.swa_utils import AveragedModel
 
-from scratchcard.pruning.known_layers import weights_of
+from scratchcard.pruning.known_layers import check_registered, weights_of
 
 _NORMALISATIONS = (
     nn.modules.batchnorm._BatchNorm,
@@ -91,7 +91,7 @@ def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
 
     Raises:
         ValueError: the network has no prunable weight, or one of them is complex, of whole numbers or of 8 bits, or
-            holds NaN or infinity.
+            holds NaN or infinity; or `register_prunable` was given names that its layers do not have.
 
     Warns:
         NotPrunableWarning: it has other matrices, which stay dense and are not counted; once for each kind of network.
@@ -101,6 +101,7 @@ def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
         >>> {name: tuple(weight.shape) for name, weight in prunable(network).items()}
         {'0.weight': (3, 4), '2.weight': (2, 3)}
     """
+    check_registered(inside(network))
     weights: dict[str, nn.Parameter] = {}
     for name, module in prunable_layers(network).items():
         own = name.rpartition(".")[2]

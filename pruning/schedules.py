@@ -30,7 +30,8 @@ def check_density(density: float) -> float:
     """
     given: Any = density
     if not isinstance(given, numbers.Real):
-        raise ValueError(f"density must be a number in (0, 1], got {density!r}")
+        several = "; for several densities call sc.find_tickets" if isinstance(given, list | tuple) else ""
+        raise ValueError(f"density must be a number in (0, 1], got {density!r}{several}")
     if not 0.0 < density <= 1.0:
         raise ValueError(
             f"density must lie in (0, 1], got {density}: it is the share of prunable weights to keep, for example 0.005"

@@ -17,7 +17,7 @@ from scratchcard.artefacts.tensor_file import read_tensors, write_tensors
 from scratchcard.pruning.findings import Finding, findings
 from scratchcard.pruning.hold import Hold, hold, moved_weights
 from scratchcard.pruning.mask import Mask
-from scratchcard.pruning.parameters import check_same_layout, prunable
+from scratchcard.pruning.parameters import check_same_layout, inside, prunable
 from scratchcard.pruning.state import copy_state, load_state
 from scratchcard.pruning.ticket_html import ticket_html
 from scratchcard.words import shortened
@@ -85,12 +85,17 @@ class Ticket:
 
     @classmethod
     def of(cls, network: nn.Module, mask: Mask, provenance: Mapping[str, Any] | None = None) -> Ticket:
-        """A ticket from a network as it stands now; its tensors are copied, never aliased."""
+        """A ticket from a network as it stands now; its tensors are copied, never aliased.
+
+        Names are those of the network inside of wrappers (`DataParallel`, compiled modules), as everywhere.
+        """
         check_same_layout(prunable(network), mask.tensors, "the mask")
-        return cls(copy_state(network), mask.to("cpu"), dict(provenance or {}))
+        return cls(copy_state(inside(network)), mask.to("cpu"), dict(provenance or {}))
 
     def apply_to(self, network: nn.Module, *, trained: bool = False) -> None:
         """Load the initial (or trained) weights into `network` and set its pruned weights to zero.
+
+        A network in a wrapper, such as `DataParallel`, gets them inside of it.
 
         Raises:
             ValueError: `trained=True` for a ticket that was not trained, or a network of another shape.
@@ -98,6 +103,7 @@ class Ticket:
         state = self.trained if trained else self.initial
         if state is None:
             raise ValueError("this ticket holds no trained weights: train it first (scratchcard train)")
+        network = inside(network)
         own = network.state_dict()
         # In the network's order, then what only the ticket has: all is checked before anything is changed.
         order = [*(name for name in own if name in state), *(name for name in state if name not in own)]

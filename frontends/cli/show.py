@@ -62,7 +62,7 @@ def show(file: Any, target: str | None, as_json: bool) -> None:
         raise ValueError(f"{file} is no table; bundles and tickets are read from files of this machine")
     elif file.is_dir():
         result = _bundle(file)
-    elif file.suffix == ".safetensors":
+    elif file.suffix == ".safetensors" or _holds_tensors(file):
         result = _ticket(file)
     else:
         raise ValueError(
@@ -71,6 +71,16 @@ def show(file: Any, target: str | None, as_json: bool) -> None:
         )
     text = result | {"checks": result["checks"] or "nothing odd was found"} if "checks" in result else result
     emit(result, as_json, "\n".join(_lines(text)))
+
+
+def _holds_tensors(file: Path) -> bool:
+    """Whether it is a file as tickets are, whatever its name: `prune --out` takes any."""
+    from scratchcard.artefacts.tensor_file import read_texts
+
+    try:
+        return file.is_file() and bool(read_texts(file))
+    except (OSError, ValueError):
+        return False
 
 
 def _recipe(name: str) -> dict[str, Any]:

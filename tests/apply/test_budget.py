@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from experiments.budgets import measure
-from scratchcard.apply.budget import LEAST_STEPS, budgets, measured, within
+from scratchcard.apply.budget import LEAST_STEPS, budgets, measured, remark, within
 from scratchcard.apply.method import Method
 from scratchcard.apply.pipeline import find_ticket
 from scratchcard.apply.prune import prune
@@ -75,6 +75,12 @@ def test_a_method_and_a_budget_are_one_too_many() -> None:
     with pytest.raises(ValueError, match="a method and a budget"):
         prune(workload(500), method=Method("snip"), passes=4)
     assert prune(workload(500), passes=0).provenance["label"] == "synflow, UMS 100"
+
+
+def test_a_bill_on_few_data_that_none_would_expect_is_explained() -> None:
+    few, many = (prune(workload(examples), density=0.1, passes=0) for examples in (100, 20_000))
+    assert remark(0, few).startswith("it reads no data: its rounds, of one input of ones, cost as much as 4.")
+    assert remark(0, many) == ""
 
 
 def test_nothing_named_is_the_usual_budget() -> None:

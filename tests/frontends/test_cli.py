@@ -74,6 +74,14 @@ def test_a_trained_ticket_says_how_it_was_trained(job: Path, tmp_path: Path) -> 
     assert ticket.provenance["scoring_batch"] == {"examples": 200, "seed": 9, "balanced": False}
 
 
+def test_a_ticket_is_shown_whatever_its_file_is_called(job: Path, tmp_path: Path) -> None:
+    named, other = tmp_path / "ticket.st", tmp_path / "notes.txt"
+    named.write_bytes((job / "ticket.safetensors").read_bytes())
+    assert as_json("show", named) == as_json("show", job / "ticket.safetensors")
+    other.write_text("no ticket at all")
+    assert "is no table" in run("show", other).stderr
+
+
 def test_a_training_that_diverges_is_told(job: Path, tmp_path: Path) -> None:
     out = tmp_path / "diverged.safetensors"
     result = run("train", job / "ticket.safetensors", "--learning-rate", 1e9, "--out", out, "--json")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import scratchcard as sc
-from scratchcard.pruning.findings import TicketWarning
+from scratchcard.pruning.findings import TicketWarning, findings
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import NotPrunableWarning
 
@@ -118,7 +118,7 @@ def test_frozen_layers_are_left_whole_unless_they_are_included() -> None:
     ticket, said = pruned(made, 0.5)
     assert ticket.mask.excluded == {"0.weight"}
     assert (ticket.mask.total, ticket.mask.kept) == (18, 9)
-    assert "0.weight is frozen and was left whole" in said[0]
+    assert "0.weight is frozen and was left whole and uncounted; include it to prune it" in said[0]
     assert ticket.provenance["checks"]["frozen"] == ["0.weight"]
     trained, _ = sc.train(ticket, made, task(), recipe=RECIPE)
     assert trained.trained is not None
@@ -126,6 +126,9 @@ def test_frozen_layers_are_left_whole_unless_they_are_included() -> None:
     included, said = pruned(made, 0.5, include=("0",))
     assert included.mask.excluded == frozenset()
     assert (included.mask.total, said) == (42, [])
+    mask = Mask({"0.weight": torch.ones(1, 1).bool()})
+    (several,) = findings(mask, {"frozen": ["0.weight", "2.weight"]})
+    assert several.text.endswith("are frozen and were left whole and uncounted; include them to prune them")
 
 
 @pytest.mark.parametrize("regime", ["USS", "UMS", "ISS", "IMS"])

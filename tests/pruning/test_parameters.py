@@ -108,6 +108,17 @@ def test_a_user_registers_parameters() -> None:
         register_prunable(Registered, [])
 
 
+def test_registered_names_that_a_layer_does_not_have_are_refused() -> None:
+    class Misspelt(Private):
+        pass
+
+    register_prunable(Misspelt, ["matrx"])
+    with pytest.raises(ValueError, match=r"named matrx of Misspelt, .* no such parameter; its own are token, matrix"):
+        prunable(nn.DataParallel(nn.Sequential(nn.Linear(2, 2), Misspelt())))
+    register_prunable(Misspelt, ["matrx", "matr*"])
+    assert list(prunable(Misspelt())) == ["matrix", "layer.weight"]
+
+
 def test_a_shared_weight_is_listed_once_under_its_first_layer() -> None:
     layers = prunable_layers(Mixed())
     assert "tied.weight" not in layers

@@ -72,3 +72,10 @@ def test_refuses_a_density_outside_its_range(schedule: Schedule, density: float)
 def test_check_density_returns_it_as_a_float(density: float) -> None:
     assert check_density(density) == density
     assert isinstance(check_density(density), float)
+
+
+def test_several_densities_are_sent_where_they_are_found() -> None:
+    with pytest.raises(ValueError, match=r"must be a number .*; for several densities call sc.find_tickets"):
+        check_density([0.5, 0.1])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"got 'many'$"):
+        check_density("many")  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,16 @@ def test_trap_the_ticket_aliases_neither_the_network_it_came_from_nor_the_one_it
             for tensor in touched.state_dict().values():
                 tensor.zero_()
         assert same(dict(ticket.initial), expected)
+
+
+@pytest.mark.parametrize("wrapped", [nn.DataParallel, torch.compile, lambda made: nn.DataParallel(torch.compile(made))])
+def test_a_network_in_a_wrapper_is_meant_inside_of_it(wrapped: Callable[[nn.Module], nn.Module]) -> None:
+    ticket, network = ticket_from(), network_from(7)
+    with ticket.hold(wrapped(network)):
+        verify(wrapped(network), ticket.mask)
+    assert torch.equal(network[0].weight, ticket.initial["0.weight"] * ticket.mask.tensors["0.weight"])
+    made = Ticket.of(wrapped(network), ticket.mask)
+    assert same(dict(made.initial), copy_state(network))
 
 
 def test_refuses_to_apply_trained_weights_that_it_does_not_have() -> None:
