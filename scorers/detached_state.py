@@ -122,6 +122,9 @@ def outputs_at(network: nn.Module, inputs: Inputs, state: DetachedState, room: f
 def placed(batch: Batch, weight: Tensor) -> Batch:
     """The batch on the device of `weight`, floating tensors in its dtype, float32 at least (integers, tokens, stay).
 
+    Raises:
+        ValueError: it has no examples.
+
     Examples:
         >>> inputs, targets = placed((torch.ones(2, 3), torch.tensor([0, 1])), torch.ones(1, dtype=torch.float64))
         >>> inputs.dtype, targets.dtype
@@ -132,6 +135,8 @@ def placed(batch: Batch, weight: Tensor) -> Batch:
         # Tensors made under `torch.inference_mode()` cannot take part in a backward pass; copies can.
         return tensor.clone() if tensor.is_inference() else tensor
 
+    if not examples(batch[0]):
+        raise ValueError("the scoring batch has no examples, expected at least one")
     dtype = torch.promote_types(weight.dtype, torch.float32)
     inputs = inputs_placed(batch[0], weight.device, dtype)
     targets = batch[1].to(weight.device, dtype if batch[1].is_floating_point() else batch[1].dtype)

@@ -53,6 +53,9 @@ class Scorer(Protocol):
     from generators of the scorer's own, which start at 0. A network in half precision (float16, bfloat16) is scored as
     the same network in float32: products of small numbers would vanish there. Scores are float32 at least.
 
+    While it is called the network holds other tensors (`torch.func.functional_call`), so that several threads need
+    a copy of it each.
+
     What it computes of the network it notes (`scratchcard.clock.note_reads`): a ticket's bill in passes counts that.
     The means of this package (`loss_gradients`, path scorers) do so themselves.
 

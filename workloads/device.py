@@ -29,7 +29,7 @@ def choose_device(name: str = "auto") -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count == 0:
-            raise ValueError(f"device {name} was asked for but torch sees no CUDA device; use --device cpu or auto")
+            raise ValueError(f"device {name} was asked for but torch sees no CUDA device; take the device cpu or auto")
         if device.index is not None and device.index >= count:
             raise ValueError(
                 f"device {name} was asked for but torch sees {counted(count, 'CUDA device')}, the last is "

@@ -248,6 +248,13 @@ def test_refuses_a_batch_that_is_not_finite(name: str) -> None:
         begun(name, network)(network, (inputs * float("nan"), targets), cross_entropy)
 
 
+@pytest.mark.parametrize("name", ["snip", "grasp", "gauss_newton"])
+def test_refuses_a_batch_without_examples(name: str) -> None:
+    inputs, targets = case("mlp")[1]
+    with pytest.raises(ValueError, match="the scoring batch has no examples, expected at least one"):
+        make_scorer(name)(mlp(), (inputs[:0], targets[:0]), cross_entropy)
+
+
 @pytest.mark.parametrize("name", ["snip", "grasp", "grasp_abs", "prospr"])
 def test_warns_when_the_gradient_is_zero(name: str) -> None:
     network, batch = case("mlp")

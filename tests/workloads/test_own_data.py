@@ -114,6 +114,10 @@ def nan(inputs: Tensor) -> Tensor:
         (lambda: Task.of(X, nan(X)), r"the \w+ targets of own hold NaN or infinity"),
         (lambda: Task.of(X, Y - 1), "hold the class index -1; 2 classes go from 0 to 1"),
         (lambda: Task.of(X, Y, outputs=2), "hold the class index 2; 2 classes"),
+        (
+            lambda: Task.of(X, torch.stack([Y, Y - 100], 1), objective="per_position"),
+            r"hold the class index -100; .*; ignored positions are named: sc.PerPosition\(ignore=-100\)",
+        ),
         (lambda: Task.of(X, Y[:50]), "100 inputs and 50 targets"),
         (lambda: Task.of(X), "the train data is Tensor without targets"),
         (lambda: Task.of(X[:2], Y[:2]), "cannot cut 0 for test"),

@@ -60,7 +60,9 @@ class PerPosition(Objective):
         counted = targets if self.ignore is None else targets[targets != self.ignore]
         if not counted.numel():
             raise ValueError(f"{what} hold nothing but the ignored index {self.ignore}")
-        check_indices(counted, outputs, what, "" if self.ignore is None else f" and {self.ignore} is ignored")
+        lowest = int(counted.min())
+        hint = f"; ignored positions are named: sc.PerPosition(ignore={lowest})" if lowest < 0 else ""
+        check_indices(counted, outputs, what, hint if self.ignore is None else f" and {self.ignore} is ignored")
 
     def check_outputs(self, outputs: Tensor, targets: Tensor, *, outputs_expected: int, what: str) -> None:
         """See `Objective`: logits of shape `(n, classes, *positions)`."""
