@@ -71,8 +71,10 @@ def _effective(network: nn.Module, mask: Mask, input_shape: Example) -> Mask:
     with torch.inference_mode(False), torch.enable_grad():
         try:
             output = image(features, tokens)
-        except (RuntimeError, IndexError) as error:
-            reason = str(error).splitlines()[0]
+        except ValueError as error:
+            if not isinstance(error.__cause__, RuntimeError | IndexError):
+                raise
+            reason = str(error.__cause__).splitlines()[0]
             shapes = {name: tuple(tensor.shape[1:]) for name, tensor in (features | tokens).items()}
             shape = shapes.get("", shapes)
             raise ValueError(f"the network does not take an input of shape {shape}: {reason}") from error
