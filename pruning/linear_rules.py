@@ -145,9 +145,8 @@ def where(function: Any, condition: Any, *choices: Any) -> Any:
     left, right = choices
     if is_signal(left) and is_signal(right) and left.now is right.now:
         return left.like()
-    condition = condition.expand(
-        torch.broadcast_shapes(*(getattr(thing, "shape", ()) for thing in (condition, *choices)))  # type: ignore[no-untyped-call]
-    )
+    things = [thing.now if is_signal(thing) else thing for thing in (condition, *choices)]
+    condition = condition.expand(torch.broadcast_shapes(*(getattr(thing, "shape", ()) for thing in things)))  # type: ignore[no-untyped-call]
     parts = [
         masked(choice.begun(), held) for choice, held in ((left, condition), (right, ~condition)) if is_signal(choice)
     ]
