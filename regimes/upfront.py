@@ -32,8 +32,8 @@ class Pruned(NamedTuple):
 
     Attributes:
         mask: the kept weights.
-        scores: of the last round, taken before its cut.
-        survived: for each weight the number of rounds that kept it, int32.
+        scores: of the last round, taken before its cut; of a large network they lie in a file (`Shelf`).
+        survived: for each weight the number of rounds that kept it, int32; likewise.
         densities: the density after each round.
         by_lot: how many weights the last cut kept by lot, among others of the same score.
 
@@ -101,7 +101,9 @@ def prune_upfront(
     from scratchcard.pruning.cut import by_lot, keep_top
     from scratchcard.pruning.mask import Mask
     from scratchcard.pruning.parameters import count, matching, prunable
+    from scratchcard.pruning.scores import Scores
     from scratchcard.scorers.scorer import check_scorer
+    from scratchcard.scorers.shelf import Shelf
 
     check_scorer(scorer)
     weights = prunable(network)
@@ -135,7 +137,14 @@ def prune_upfront(
         if progress is not None:
             progress(number, rounds)
     assert mask is not None  # noqa: S101  (a schedule has at least one round)
-    counts = {name: survived.pop(name).to(torch.int32) for name in weights}
+    shelf = Shelf.of(weights)
+    if shelf.large:  # whoever takes them on reads them a part at a time, if at all
+        known, criterion = dict(scores.tensors), scores.criterion
+        del scores
+        scores = Scores({name: shelf.kept(known.pop(name)) for name in weights}, criterion)
+        shelf.tidy()
+    counts = {name: shelf.kept(survived.pop(name).to(torch.int32)) for name in weights}
+    shelf.tidy()
     return Pruned(mask, scores, counts, densities, lots)
 
 

@@ -17,6 +17,7 @@ from scratchcard.pruning.scores import Scores
 from scratchcard.regimes import IMS, REGIMES, UMS, USS, make_regime
 from scratchcard.regimes.upfront import prune_upfront
 from scratchcard.scorers import Scorer, make_scorer
+from scratchcard.scorers.shelf import Shelf
 from scratchcard.workloads.tasks import load_task
 from scratchcard.workloads.workload import Workload
 from tests.scorers.toys import UPFRONT
@@ -95,6 +96,24 @@ def test_the_callers_network_is_neither_trained_nor_moved(workload: Workload) ->
     found = UMS(rounds=2).find(workload, make_scorer("snip"), 0.1, seed=0, network=network)
     assert all(parameter.grad is None for parameter in network.parameters())
     assert all(tensor.device.type == "cpu" for tensor in found.scores.tensors.values())
+
+
+def test_scores_and_counts_of_a_large_network_lie_in_a_file_and_are_the_same(
+    workload: Workload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    regime, scorer = UMS(rounds=3), make_scorer("synflow")
+    usual = regime.find(workload, scorer, 0.1, seed=3)
+    monkeypatch.setattr("scratchcard.scorers.shelf.LARGE", 1)
+    sizes: list[int] = []
+    empty = Shelf._empty
+    monkeypatch.setattr(Shelf, "_empty", lambda self, size, kind: sizes.append(size) or empty(self, size, kind))
+    large = regime.find(workload, scorer, 0.1, seed=3)
+    for found, wanted in ((large.scores.tensors, usual.scores.tensors), (large.survived, usual.survived)):
+        for name, tensor in wanted.items():
+            assert torch.equal(found[name], tensor)
+            assert found[name].dtype == tensor.dtype
+    assert sizes == 2 * [tensor.numel() for tensor in usual.survived.values()]
+    assert large.mask == usual.mask
 
 
 def test_settings_of_a_regime_by_name() -> None:
