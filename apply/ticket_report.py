@@ -52,9 +52,9 @@ def ticket_report(ticket: Ticket) -> dict[str, Any]:
         {
             "weight": name,
             "shape": list(kept.shape),
-            "kept": int(kept.sum()),
+            "kept": int(kept.count_nonzero()),
             "prunable": kept.numel(),
-            "density": int(kept.sum()) / kept.numel(),
+            "density": int(kept.count_nonzero()) / kept.numel(),
             "excluded": name in ticket.mask.excluded,
             "units": units.get(name, len(dead[name])),
             "units_without_inputs": None if name in units else int(dead[name].sum()),

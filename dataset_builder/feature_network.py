@@ -126,7 +126,7 @@ class NetworkPicture:
         """Number of kept weights by layer."""
         if self.mask is None:
             return {name: weight.numel() for name, weight in self.weights.items()}
-        return {name: int(tensor.sum()) for name, tensor in self.mask.tensors.items()}
+        return {name: int(tensor.count_nonzero()) for name, tensor in self.mask.tensors.items()}
 
     def values(self, what: str, name: str, indices: np.ndarray | None = None, part: slice = slice(None)) -> np.ndarray:
         """Numbers of kept weights in the weights' precision; criteria of `SCORED` relative (see `factor`)."""

@@ -119,7 +119,7 @@ def effective_density(network: nn.Module, mask: Mask, input_shape: Example) -> f
 
 def _share(effective: Mask, mask: Mask) -> float:
     """Effective weights / prunable weights, without those that `mask` excludes."""
-    return sum(int(effective.tensors[name].sum()) for name in mask.counted) / mask.total
+    return sum(int(effective.tensors[name].count_nonzero()) for name in mask.counted) / mask.total
 
 
 def dead_units(mask: Mask) -> dict[str, Tensor]:
@@ -185,5 +185,5 @@ class Connectivity:
                 rows = on_path.transpose(0, 1) if input_first(layer) else on_path
                 reached = rows.flatten(1).any(1)
             units[name], live[name] = reached.numel(), int(reached.sum())
-        density = {name: int(kept.sum()) / kept.numel() for name, kept in mask.tensors.items()}
+        density = {name: int(kept.count_nonzero()) / kept.numel() for name, kept in mask.tensors.items()}
         return cls(density, units, live, _share(effective, mask), collapsed_layers(mask))

@@ -70,7 +70,7 @@ class Mask:
     @property
     def kept(self) -> int:
         """Number of kept weights, without those that are excluded."""
-        return sum(int(tensor.sum()) for tensor in self.counted.values())
+        return sum(int(tensor.count_nonzero()) for tensor in self.counted.values())
 
     @property
     def density(self) -> float:
