@@ -120,6 +120,27 @@ def _inference(address: str, name: str, folder: Path, repeats: int) -> None:
     print(f"rows a second, {name}: {told}; goal at least 0.8")
 
 
+_SINK = """
+import socket
+with socket.create_server(("127.0.0.1", 0)) as found:
+    print(found.getsockname()[1], flush=True)
+    one, _ = found.accept()
+    room = bytearray(1 << 20)
+    while one.recv_into(room):
+        pass
+"""
+
+
+def _bare(width: int, repeats: int) -> None:
+    """What a bare connection to another process carries, which no service can pass by."""
+    content = bytes(4 * width * ROWS)
+    with subprocess.Popen([sys.executable, "-c", _SINK], stdout=subprocess.PIPE, text=True) as sink:  # noqa: S603
+        assert sink.stdout is not None
+        with socket.create_connection(("127.0.0.1", int(sink.stdout.readline()))) as connection:
+            seconds = _seconds(lambda: [connection.sendall(content) for _ in range(4 * repeats)])
+    print(f"rows a second of {width} numbers through a bare connection: {4 * repeats * ROWS / seconds:,.0f}")
+
+
 def _upload(address: str, process: int, folder: Path, megabytes: int) -> None:
     path = folder / "large.safetensors"
     save_file({"weight": torch.zeros(megabytes * 250_000)}, path)
@@ -178,6 +199,7 @@ def main() -> int:
             _pruning(address, given.repeats)
             _inference(address, "trees", folder / "predictors" / "trees", given.repeats)
             _inference(address, "policy", shipped("policy")[0], given.repeats)
+            _bare(len(sc.load_bundle(shipped("policy")[0]).features), given.repeats)
             _upload(address, process, folder, given.megabytes)
             _crowd(address, process, given.clients, given.seconds)
     return 0
