@@ -22,12 +22,10 @@ class Connection:
     """A way to a service.
 
     Args:
-        server: the service's address.
-        token: who asks; by default what the environment variable `SCRATCHCARD_TOKEN` holds.
-        timeout: seconds to wait for an answer.
+        server, token, timeout: see `Client`.
 
     Raises:
-        ValueError: no address, or the package httpx2 is missing.
+        ValueError: see `Client`.
 
     Examples:
         >>> Connection("http://127.0.0.1:8000/", token="").server

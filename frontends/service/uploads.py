@@ -78,8 +78,7 @@ class Uploads:
             part = self.stored.part(owner, kind, name, digest or "unknown")
             begin, total = _range(request.headers.get("content-range"), request.headers.get("content-length"))
             self._check_room(owner, total or 0)
-            file = await run_in_threadpool(_Part.opened, part, begin, total, digest)
-            file.is_task = kind == "tasks"
+            file = await run_in_threadpool(_Part.opened, part, begin, total, digest, is_task=kind == "tasks")
             try:
                 await self._write(request, owner, file)
                 await run_in_threadpool(file.finish)
@@ -129,9 +128,9 @@ class Uploads:
 class _Part:
     """A file that comes: written, digested, and its header checked as soon as it is there."""
 
-    def __init__(self, path: Path, begin: int, total: int | None, digest: str | None) -> None:
-        self.path, self.total, self.wanted = path, total, digest
-        self.size, self.whole, self.is_task, self._head, self._checked = 0, False, False, b"", False
+    def __init__(self, path: Path, begin: int, total: int | None, digest: str | None, *, is_task: bool) -> None:
+        self.path, self.total, self.wanted, self._is_task = path, total, digest, is_task
+        self.size, self.whole, self._head, self._checked = 0, False, b"", False
         self._digest = hashlib.sha256()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("r+b" if begin else "w+b")
@@ -139,11 +138,11 @@ class _Part:
             self._note(self._file.read(min(PIECE, begin - self.size)))
 
     @classmethod
-    def opened(cls, path: Path, begin: int, total: int | None, digest: str | None) -> _Part:
+    def opened(cls, path: Path, begin: int, total: int | None, digest: str | None, *, is_task: bool) -> _Part:
         has = path.stat().st_size if path.exists() else 0
         if begin and (begin > has or digest is None):
             raise Problem(409, f"the upload cannot go on at byte {begin:,}, {has:,} are here", {OFFSET: str(has)})
-        return cls(path, begin, total, digest)
+        return cls(path, begin, total, digest, is_task=is_task)
 
     def write(self, content: bytes) -> None:
         self._note(content)
@@ -177,7 +176,7 @@ class _Part:
 
     def _check(self, header: bytes, size: int | None) -> None:
         names = check_header(header, size)
-        if self.is_task:
+        if self._is_task:
             splits_among(names, "the file")
 
     def close(self) -> None:
