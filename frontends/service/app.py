@@ -48,6 +48,7 @@ class Settled:
 
     Raises:
         ValueError: an address that others reach, without tokens.
+        FileNotFoundError: there is no such folder of data.
 
     Examples:
         >>> Settled(Path("state"), host="0.0.0.0")
@@ -69,6 +70,8 @@ class Settled:
         for name in ("predictors", "data_dir"):  # jobs are done in folders of their own, from where these are as well
             folder: Path | None = getattr(self, name)
             object.__setattr__(self, name, folder and folder.expanduser().resolve())
+        if self.data_dir is not None and not self.data_dir.is_dir():
+            raise FileNotFoundError(f"no folder of data at {self.data_dir}: expected the one that holds tasks' files")
         if not self.tokens and not is_loopback(self.host):
             raise ValueError(
                 f"the address {self.host} can be reached from other machines: name a --token-file with lines NAME TOKEN"

@@ -103,7 +103,11 @@ def answer_with_problems(app: FastAPI, unavailable: type[Exception]) -> None:
 
     async def invalid(_: Request, error: Exception) -> Response:
         found = error.errors() if isinstance(error, RequestValidationError) else []
-        first = [*{_place(each["loc"]): _said(each) for each in reversed(found[:10])}.values()][
+        places = {_place(each["loc"]) for each in found}
+        # Of what may be of several kinds, the fault inside of the kind that came says more than that it is no other.
+        inner = {place.rpartition(".")[0] for place in places}
+        told = [each for each in found if _place(each["loc"]) not in inner or not each["type"].endswith("_type")]
+        first = [*{_place(each["loc"]): _said(each) for each in reversed(told[:10])}.values()][
             ::-1
         ]  # one of each place
         status = 400 if any(each["type"] == "json_invalid" for each in found) else 422

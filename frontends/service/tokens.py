@@ -65,9 +65,14 @@ class Tokens:
     def read(cls, path: Path) -> Tokens:
         """Of a file; errors as of `parsed`.
 
+        Raises:
+            FileNotFoundError: there is none; one sentence.
+
         Warns:
             UserWarning: everybody on this machine may read it.
         """
+        if not path.is_file():
+            raise FileNotFoundError(f"no token file at {path}: expected one with lines NAME TOKEN")
         if path.stat().st_mode & stat.S_IROTH:
             warnings.warn(f"the token file {path} can be read by everybody: chmod o-r {path}", stacklevel=2)
         return cls.parsed(path.read_text(), str(path))

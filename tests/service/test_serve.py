@@ -24,6 +24,8 @@ def test_what_is_refused_at_the_start(tmp_path: Path) -> None:
     state = tmp_path / "state"
     assert "name a --token-file with lines NAME TOKEN" in refused("serve", "--host", "0.0.0.0", "--state", state)  # noqa: S104
     assert "no folder of predictors" in refused("serve", "--predictors", tmp_path / "nothing", "--state", state)
+    assert "no folder of data" in refused("serve", "--data", tmp_path / "nothing", "--state", state)
+    assert "no token file at" in refused("serve", "--token-file", tmp_path / "nothing", "--state", state)
     assert "cannot import the network 'os:nothing'" in refused("serve", "--allow", "os:nothing", "--state", state)
     assert "workers is 0" in refused("serve", "--workers", "0", "--state", state)
     (tmp_path / "note.txt").write_text("mine")
