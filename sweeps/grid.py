@@ -135,9 +135,8 @@ def read_grid(
         look = "looks" if len(wanted) == 1 else "look"
         told = f"{path} has no task with a setting data_dir: {', '.join(wanted)} {look} in no folder; leave it out"
         raise SettingError(told, "data_dir")
-    experiments = _expanded(
-        path, file, workloads, elsewhere, Path(folder).absolute()
-    )  # workers may work in another one
+    place = Path(folder).absolute()  # workers may work in another one
+    experiments = _expanded(path, file, workloads, elsewhere, place)
     whole = set(wanted) == set(file.workload.task)
     _check_workloads(path, file)
     if whole:
