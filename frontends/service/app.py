@@ -48,7 +48,6 @@ class Settled:
 
     Raises:
         ValueError: an address that others reach, without tokens.
-        FileNotFoundError: there is no such folder of data.
 
     Examples:
         >>> Settled(Path("state"), host="0.0.0.0")
@@ -70,8 +69,6 @@ class Settled:
         for name in ("predictors", "data_dir"):  # jobs are done in folders of their own, from where these are as well
             folder: Path | None = getattr(self, name)
             object.__setattr__(self, name, folder and folder.expanduser().resolve())
-        if self.data_dir is not None and not self.data_dir.is_dir():
-            raise FileNotFoundError(f"no folder of data at {self.data_dir}: expected the one that holds tasks' files")
         if not self.tokens and not is_loopback(self.host):
             raise ValueError(
                 f"the address {self.host} can be reached from other machines: name a --token-file with lines NAME TOKEN"
@@ -82,7 +79,8 @@ class Service:
     """A service: its application and what it stands on.
 
     Raises:
-        OSError: the state folder holds something else, or another service uses it.
+        OSError: the state folder holds something else, or another service uses it; or there is no such folder of
+            predictors or data.
 
     Examples:
         >>> service = Service(Settled(Path("a_service")))
@@ -93,6 +91,8 @@ class Service:
 
     def __init__(self, settled: Settled) -> None:
         limits = settled.limits
+        if settled.data_dir is not None and not settled.data_dir.is_dir():
+            raise FileNotFoundError(f"no folder of data at {settled.data_dir}: expected that of the tasks' files")
         self.settled, self.news, self.metrics = settled, News(), Metrics()
         self.stored, shelf = Stored(settled.state), Shelf(settled.predictors)
         self._leases = Leases(self.stored.folder / "lock")
