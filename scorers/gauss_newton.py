@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from scratchcard.clock import note_reads
 from scratchcard.pruning.inputs import rows
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.scores import Scores
-from scratchcard.scorers.detached_state import (
-    DetachedState,
-    detached_state,
-    outputs_at,
-    own_generators,
-    placed,
-)
-from scratchcard.scorers.gradient_sums import hollow_gradients, summed_up
+from scratchcard.scorers.detached_state import detached_state, placed
 from scratchcard.scorers.gradients import twice_differentiable
-from scratchcard.scorers.pieces import SECOND_ORDER, Piece, in_pieces
+from scratchcard.scorers.linearised import linearised, passes_of
+from scratchcard.scorers.pieces import Piece, in_pieces
 from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over
 from scratchcard.scorers.shelf import Shelf
 from scratchcard.setting import setting
@@ -46,8 +38,9 @@ class GaussNewton(Settings, Scorer):
     network, to second order and in one step, and no weight is moved: a criterion of the untrained network like any
     other. To be used in several rounds: each linearises the network that the last one left.
 
-    In one piece it costs a forward pass, a backward pass, and two backward passes an iteration. A batch in pieces
-    (`scoring_memory`) takes its forward pass and its first backward pass anew in each iteration.
+    In one piece it costs a forward pass, a backward pass, and two backward passes an iteration. Of a batch in pieces
+    (`scoring_memory`) and of a large network no graph is kept: an iteration takes a forward pass with derivatives in
+    forward mode, a forward and a backward pass.
 
     Attributes:
         steps: of conjugate gradients.
@@ -105,9 +98,6 @@ def gauss_newton_step(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """`w * mask` and the step `d` from it by weight name; see `GaussNewton`. The network is left as it was.
 
-    Products with J are taken by differentiating the backward pass once more: `J^T u` is linear in u, so its own
-    transpose is J.
-
     Args:
         network, batch, loss, mask: as a scorer's.
         steps, damping: as of `GaussNewton`.
@@ -138,85 +128,27 @@ def gauss_newton_step(
         keeps += [None] * len(moving)
 
         def solved(parts: list[Piece]) -> list[Tensor]:
-            several = len(parts) > 1
+            made = linearised(network, parts, state, free, shelf, watched)
 
-            def linearised() -> Iterator[_Linearised]:
-                with own_generators(network), nullcontext() if several else watched():
-                    for piece in parts:
-                        yield _Linearised.of(network, piece, state, free, hollow=several)
-
-            # Both graphs of a piece are made once and serve all iterations; those of several are made again for each.
-            only = [] if several else [*linearised()]
-
-            def sum_of(term: Callable[[_Linearised], Sequence[Tensor]], found: list[Tensor]) -> None:
-                for part in only:
-                    for own, tensor in zip(found, term(part), strict=True):
-                        own.copy_(tensor.detach())
-                for own in found if several else ():
-                    own.zero_()
-                for part in linearised() if several else ():
-                    with summed_up(free, found, shelf):
-                        term(part)
+            def restrict(found: list[Tensor]) -> None:
                 for own, kept in zip(found, keeps, strict=True):
                     if kept is not None:
                         own.mul_(kept)
                 shelf.tidy()
 
             def product(vector: list[Tensor], found: list[Tensor]) -> None:
-                sum_of(lambda part: part.curved(vector), found)
+                made.product(vector, found)
+                restrict(found)
 
             right = [shelf.kept(_zeros(tensor)) for tensor in free]
-            sum_of(lambda part: part.transposed(part.direction.detach()) if several else part.pulled, right)
+            made.gradient(right)
+            restrict(right)
             for tensor in right:
                 tensor.neg_()
             return conjugate_gradients(product, right, steps, shelf, damping)
 
-        found = in_pieces(solved, network, batch, loss, state, SECOND_ORDER)
+        found = in_pieces(solved, network, batch, loss, state, passes_of(shelf))
     return {name: leaf.detach() for name, leaf in leaves.items()}, dict(zip(leaves, found, strict=False))
-
-
-class _Linearised(NamedTuple):
-    """A piece's outputs, linear in the free tensors: `J v` and `J^T u`, and the loss's curvature at the outputs.
-
-    `pulled` is `J^T direction`, with a graph, where the direction is the loss's slope: minus the right-hand side. It
-    may be hollow: the graph alone.
-    """
-
-    free: list[Tensor]
-    outputs: Tensor
-    direction: Tensor
-    pulled: tuple[Tensor, ...]
-    top: Tensor
-    slope: Tensor
-
-    @classmethod
-    def of(
-        cls, network: nn.Module, piece: Piece, state: DetachedState, free: list[Tensor], *, hollow: bool
-    ) -> _Linearised:
-        outputs = outputs_at(network, piece.inputs, state, piece.room)
-        top = outputs.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(piece.loss(top), top, create_graph=True)
-        direction = slope.detach().requires_grad_()
-        with hollow_gradients(free) if hollow else nullcontext():
-            pulled = torch.autograd.grad(outputs, free, direction, create_graph=True, materialize_grads=True)
-        note_reads(2 * len(outputs))
-        return cls(free, outputs, direction, pulled, top, slope)
-
-    def transposed(self, vector: Tensor) -> list[Tensor]:
-        """`J^T u`."""
-        note_reads(2 * len(self.outputs))
-        return list(torch.autograd.grad(self.outputs, self.free, vector, retain_graph=True, materialize_grads=True))
-
-    def curved(self, vector: list[Tensor]) -> list[Tensor]:
-        """`J^T H J v`, with H the Hessian of the loss in the outputs."""
-        if not self.slope.requires_grad:  # a loss that is linear in the outputs
-            return [torch.zeros_like(tensor) for tensor in self.free]
-        through = [k for k, tensor in enumerate(self.pulled) if tensor.requires_grad]
-        chosen = [self.pulled[k] for k in through]
-        note_reads(2 * len(self.outputs))
-        (pushed,) = torch.autograd.grad(chosen, self.direction, [vector[k] for k in through], retain_graph=True)
-        (curved,) = torch.autograd.grad(self.slope, self.top, pushed, retain_graph=True)
-        return self.transposed(curved)
 
 
 def conjugate_gradients(

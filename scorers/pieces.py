@@ -26,8 +26,6 @@ from scratchcard.words import counted
 
 MEMORY = 512 * 2**20
 """Bytes that scoring takes on a CPU for what a backward pass needs of a batch, where nobody says otherwise."""
-FIRST_ORDER, SECOND_ORDER = 1.5, 5.0
-"""How much a pass takes at its peak, in what the backward pass of first order keeps (measured on ResNet-18)."""
 
 T = TypeVar("T")
 
@@ -89,6 +87,28 @@ def given_memory() -> int | None:
     return _memory.get()
 
 
+class Passes(NamedTuple):
+    """What a scorer's passes take.
+
+    Attributes:
+        whole: memory at the peak of the whole batch's, in what the backward pass of first order keeps.
+        piece: of a piece's.
+        is_sum: whether the loss must be a sum over the examples where the batch goes in pieces.
+
+    Examples:
+        >>> FIRST_ORDER.whole
+        1.5
+    """
+
+    whole: float
+    piece: float
+    is_sum: bool
+
+
+FIRST_ORDER, SECOND_ORDER = Passes(1.5, 1.5, is_sum=False), Passes(5.0, 5.0, is_sum=True)
+"""Measured on ResNet-18."""
+
+
 class Piece(NamedTuple):
     """A part of a batch.
 
@@ -98,7 +118,7 @@ class Piece(NamedTuple):
             share of the examples. Of any other loss it is the loss of the *whole* batch, in which the outputs of the
             other parts are constants. So the gradients of all pieces sum to the batch's, whatever the loss weighs, and
             so do second derivatives of a loss that is a sum over the examples.
-        room: bytes that its pass may keep.
+        room: bytes that its pass may keep; no bound where the whole was found not to fit.
 
     Examples:
         >>> piece = whole((torch.ones(4, 2), torch.zeros(4, 1)), nn.functional.mse_loss)
@@ -143,7 +163,7 @@ def in_pieces(
     batch: Batch,
     loss: Loss,
     state: DetachedState,
-    order: float = FIRST_ORDER,
+    passes: Passes = FIRST_ORDER,
 ) -> T:
     """What `work` makes of the batch in as few pieces as the memory allows.
 
@@ -158,7 +178,7 @@ def in_pieces(
         batch: the whole, placed.
         loss: the mean over the batch's examples, or weighed in another way.
         state: what the network is called with.
-        order: what a pass takes at its peak, in multiples of what the first backward pass keeps.
+        passes: what they take.
 
     Examples:
         >>> from scratchcard.scorers.detached_state import detached_state
@@ -174,17 +194,17 @@ def in_pieces(
     given = given_memory()
     limit = default_memory(batch[1].device) if given is None else given
     with suppress(DoesNotFit):
-        return work([whole(batch, loss, limit / order)])
-    return work(_pieces(network, batch, loss, state, order, limit))
+        return work([whole(batch, loss, limit / passes.whole)])
+    return work(_pieces(network, batch, loss, state, passes, limit))
 
 
 def _pieces(
-    network: nn.Module, batch: Batch, loss: Loss, state: DetachedState, order: float, limit: int
+    network: nn.Module, batch: Batch, loss: Loss, state: DetachedState, passes: Passes, limit: int
 ) -> list[Piece]:
     inputs, targets = batch
     number = examples(inputs)
     look = look_at_a_few(network, batch, loss, state)
-    count = 1 if look is None else _count(look, number, order, limit)
+    count = 1 if look is None else _count(look, number, passes, limit)
     if look is None or count == 1:
         return [whole(batch, loss)]
     bounds = [number * k // count for k in range(count + 1)]
@@ -216,10 +236,10 @@ def _beside(loss: Loss, outputs: Tensor, *, targets: Tensor, before: Tensor, aft
     return loss_of(loss, torch.cat([before, outputs, after]), targets)
 
 
-def _count(look: Look, number: int, order: float, limit: int) -> int:
+def _count(look: Look, number: int, passes: Passes, limit: int) -> int:
     """How many pieces; warns where they are not as good as the whole."""
-    count = min(math.ceil(order * look.kept * number / limit), number)
-    why = look.together or ("" if look.is_sum or order <= FIRST_ORDER else "the loss is no sum over the examples")
+    count = min(math.ceil(passes.piece * look.kept * number / limit), number)
+    why = look.together or ("" if look.is_sum or not passes.is_sum else "the loss is no sum over the examples")
     if count < 2 or not why:
         return max(1, count)
     if given_memory() is None or not look.one_each:
