@@ -253,9 +253,10 @@ def _record_rounds(
     find = partial(recording.make_regime().find, workload, make_scorer(recording.scorer, seed), recording.density, seed)
     found = find(first)
     repeat = None if second is None else find(second, data_seed=seed + REPEAT_OFFSET)
-    targets = Targets(found, repeat)
     network = workload.build(seed, **session.placement)
     load_state(network, found.start)
+    found, repeat = replace(found, start={}), repeat and replace(repeat, start={})  # each as large as the network
+    targets = Targets(found, repeat)
     batch = workload.scoring_batch(seed, **session.placement)
     about = {
         "kept": found.mask.kept,

@@ -117,6 +117,6 @@ class Mask:
         """
         weights = prunable(network)
         check_same_layout(weights, self.tensors, "the mask")
-        with torch.no_grad():
-            for name, weight in weights.items():
+        for name, weight in weights.items():
+            with torch.inference_mode(weight.is_inference()), torch.no_grad():
                 weight.masked_fill_(~self.tensors[name].to(weight.device), 0)

@@ -56,14 +56,14 @@ def detached_state(network: nn.Module, mask: Mask | None = None) -> DetachedStat
     weights = check_mask(network, mask)
     leaves = {}
     for name, weight in weights.items():
-        value = at_least_single(weight.detach())
+        value = _usable(at_least_single(weight.detach()))
         if mask is not None:
             value = value.masked_fill(~mask.tensors[name].to(value.device), 0)
         leaves[name] = value.requires_grad_()
     prunable_ids = {id(weight) for weight in weights.values()}
     named, buffers = inside(network).named_parameters(), inside(network).named_buffers()
-    others = {name: at_least_single(p.detach()) for name, p in named if id(p) not in prunable_ids}
-    return DetachedState(leaves, others, {name: at_least_single(buffer) for name, buffer in buffers})
+    others = {name: _usable(at_least_single(p.detach())) for name, p in named if id(p) not in prunable_ids}
+    return DetachedState(leaves, others, {name: _usable(at_least_single(buffer)) for name, buffer in buffers})
 
 
 def copied(state: DetachedState) -> DetachedState:
@@ -130,18 +130,18 @@ def placed(batch: Batch, weight: Tensor) -> Batch:
         >>> inputs.dtype, targets.dtype
         (torch.float64, torch.int64)
     """
-
-    def usable(tensor: Tensor) -> Tensor:
-        # Tensors made under `torch.inference_mode()` cannot take part in a backward pass; copies can.
-        return tensor.clone() if tensor.is_inference() else tensor
-
     if not examples(batch[0]):
         raise ValueError("the scoring batch has no examples, expected at least one")
     dtype = torch.promote_types(weight.dtype, torch.float32)
     inputs = inputs_placed(batch[0], weight.device, dtype)
     targets = batch[1].to(weight.device, dtype if batch[1].is_floating_point() else batch[1].dtype)
+    return each(inputs, _usable), _usable(targets)
+
+
+def _usable(tensor: Tensor) -> Tensor:
+    """What is made under `torch.inference_mode()` cannot take part in a backward pass; its copy can."""
     with torch.inference_mode(False):
-        return each(inputs, usable), usable(targets)
+        return tensor.clone() if tensor.is_inference() else tensor
 
 
 @contextmanager

@@ -16,13 +16,18 @@ from torch import Tensor
 LARGE = 2**24
 """Weights of a network from which on its numbers lie in a file."""
 CHUNK = 2**20
+_TIDIED = 16
+"""Chunks of a sum after which what was read is let go."""
+
+_mapped: list[weakref.ref[np.memmap]] = []
+"""What lies in files, of all shelves: pages of any of them are as much in the way."""
 
 
 class Shelf:
     """Arrays of one network: in memory, or, of a large network, in a file of the folder for temporary files.
 
     The file has no name, so that nothing is left of it, whatever happens. What was read of it stays in memory until
-    `tidy`; the operating system may take that memory back earlier.
+    `tidy`, of any shelf; the operating system may take that memory back earlier.
 
     Args:
         weights: of the network.
@@ -39,7 +44,6 @@ class Shelf:
 
     def __init__(self, weights: int) -> None:
         self.large = weights >= LARGE
-        self._mapped: list[weakref.ref[np.memmap]] = []
         self._room: Tensor | None = None
 
     @classmethod
@@ -62,15 +66,23 @@ class Shelf:
     def add(self, total: Tensor, other: Tensor, factor: float = 1.0) -> None:
         """`total += factor * other`, a part at a time: nothing of a layer's size is made."""
         flat, more = total.view(-1), other.detach().reshape(-1)
-        for part in parts(flat.numel()):
+        for part in self._parts(flat.numel()):
             flat[part] += more[part] if factor == 1.0 else torch.mul(more[part], factor, out=self._free(more[part]))
 
     def dot(self, left: Tensor, right: Tensor) -> float:
         """`<left, right>`, likewise."""
         one, other = left.view(-1), right.view(-1)
         return sum(
-            float(torch.mul(one[part], other[part], out=self._free(one[part])).sum()) for part in parts(one.numel())
+            float(torch.mul(one[part], other[part], out=self._free(one[part])).sum())
+            for part in self._parts(one.numel())
         )
+
+    def _parts(self, size: int) -> Iterator[slice]:
+        """Slices of so many numbers; what was read of them does not pile up."""
+        for number, part in enumerate(parts(size), start=1):
+            yield part
+            if number % _TIDIED == 0:
+                self.tidy(heap=False)
 
     def _free(self, like: Tensor) -> Tensor:
         """Room for as many numbers; the same each time, as fresh pages cost more than what is written there."""
@@ -89,11 +101,11 @@ class Shelf:
         return place
 
     def tidy(self, *, heap: bool = True) -> None:
-        """Let go what was read of the file, and of the heap what the C library keeps though it was freed (300 MiB)."""
+        """Let go what was read of all files, and of the heap what the C library keeps though it was freed (300 MiB)."""
         if not self.large:
             return
-        self._mapped = [known for known in self._mapped if known() is not None]
-        for known in self._mapped:
+        _mapped[:] = [known for known in _mapped if known() is not None]
+        for known in _mapped:
             array = known()
             if array is not None:
                 _let_go(array)
@@ -104,7 +116,7 @@ class Shelf:
     def _empty(self, size: int, dtype: np.dtype) -> np.memmap:
         with tempfile.TemporaryFile(prefix="scratchcard-") as file:  # the mapping holds on to it
             array = np.memmap(file, dtype=dtype, mode="w+", shape=(size,))
-        self._mapped.append(weakref.ref(array))
+        _mapped.append(weakref.ref(array))
         return array
 
 

@@ -230,6 +230,14 @@ def test_dense_keeps_everything() -> None:
     assert mask.density == 1.0
 
 
+def test_apply_prunes_weights_that_were_made_for_inference() -> None:
+    with torch.inference_mode():
+        network = nn.Linear(2, 1)
+    Mask({"weight": torch.tensor([[True, False]])}).apply_to(network)
+    assert network.weight[0, 0] != 0
+    assert network.weight[0, 1] == 0
+
+
 def test_apply_refuses_another_network() -> None:
     with pytest.raises(ValueError, match="the mask: expected the weights"):
         mask_from(0).apply_to(nn.Linear(2, 2))

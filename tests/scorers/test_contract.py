@@ -103,6 +103,21 @@ def test_old_gradients_frozen_weights_and_the_callers_grad_mode_do_not_matter(na
     with torch.inference_mode():
         inner = (batch[0].clone(), batch[1].clone())
         assert equal(begun(name, network)(network, inner, cross_entropy).tensors, expected)
+        made = copied(network)
+    assert all(tensor.is_inference() for tensor in made.state_dict().values())
+    assert equal(begun(name, made)(made, batch, cross_entropy).tensors, expected)
+
+
+def copied(network: nn.Module) -> nn.Module:
+    """The network with new tensors throughout, made in the caller's mode."""
+    found = copy.deepcopy(network)
+    made = {parameter: nn.Parameter(parameter.detach().clone()) for parameter in found.parameters()}
+    for module in found.modules():
+        for key, parameter in list(module.named_parameters(recurse=False)):
+            setattr(module, key, made[parameter])
+        for key, buffer in list(module.named_buffers(recurse=False)):
+            setattr(module, key, buffer.clone())
+    return found
 
 
 @every_scorer
