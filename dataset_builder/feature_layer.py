@@ -47,14 +47,15 @@ class LayerPicture:
         self._ranks: dict[tuple[str, str], np.ndarray] = {}
         for what in dict.fromkeys(what for what, _ in ranks):
             values = network.values(what, name, self._indices)
+            network.shelf.tidy()  # of a product, its factors
             order = ascending(values)  # of a large layer None: it is ranked in portions
             for scope in dict.fromkeys(scope for other, scope in ranks if other == what):
                 groups = {"layer": None, "row": 0, "column": 1}[scope]
                 units = None if groups is None else self._units_of_all(groups)
                 self._ranks[what, scope] = network.shelf.put(share_ranks(values, order, units))
                 del units
+                network.shelf.tidy()
             del values, order
-            network.shelf.tidy()
 
     def indices(self, part: slice) -> np.ndarray:
         """Flat indices into the weight tensor, int64."""

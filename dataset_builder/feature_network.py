@@ -86,6 +86,7 @@ class NetworkPicture:
             check_same_layout(weights, mask.tensors, "the mask")
         units = {name: Units.of(layer, name) for name, layer in prunable_layers(network).items()}
         shelf = Shelf.of(weights)
+        shelf.tidy()
         criteria = {}
         for name, scorer in scorers.items():
             if name in needs:
