@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 ACCURACIES = ("composite_pruning_mnist", "saw_dense_training", "cifar10_pruning_at_init")
 """Those whose rows can stand beside a run of ours."""
 PUBLISHED = dict.fromkeys((*ACCURACIES, "meta_model_metrics", "supermasks"))
+ROUNDS = {"UMS": 100, "ISS": 10, "IMS": 10}
+"""The source's, where it prunes in several."""
 REGIMES = {"random": "USS", "magnitude": "USS", "snip": "USS", "grasp": "USS", "synflow": "UMS"}
 """`published` as a regime: that of the scorer's own paper."""
 INITIAL = {"kaiming_normal": "given", "bimodal": "bimodal"}
@@ -30,7 +32,8 @@ TEXTS = ("table", "task", "network", "label", "scorer", "on", "regime", "initial
 SETTINGS = ("task", "network", "density", "scorer", "on", "regime", "initial", "initial_scorer")
 """What a run of ours must share with a published figure to stand beside it; of a dense one the first three and initial
 weights. It must also prune globally with an exponential schedule and rewind to the initialisation, both scorers of a
-stack must score in every round, and its training must be by `RECIPE`."""
+stack must score in every round, rounds must be `ROUNDS` and train to their end, and its
+training must be by `RECIPE`."""
 RECIPE = {"optimizer": "sgd", "learning_rate": 0.1}
 """The source's, as far as a results frame says; it is ours by default, and older records do not say."""
 
@@ -130,6 +133,12 @@ def beside(frame: pd.DataFrame) -> pd.DataFrame:
     plain = stacked & (frame["schedule"] == "exponential") & (frame["scope"] == "global") & (frame["rewind_step"] == 0)
     for name, usual in (("same_sign", False), ("kept_weights", "rewound")):  # runs of earlier releases lack them
         plain &= frame[name].fillna(usual) == usual if name in frame else True
+    if "rounds" in frame:
+        plain &= (
+            frame["rounds"].isna() | ~frame["regime"].isin(ROUNDS) | (frame["rounds"] == frame["regime"].map(ROUNDS))
+        )
+    if "round_steps" in frame:
+        plain &= frame["round_steps"].isna()
     dense = frame["density"] == 1.0
     for name, value in RECIPE.items():
         if name in frame:

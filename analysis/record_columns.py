@@ -66,7 +66,7 @@ COLUMNS = (
     *_columns("configuration.", "density! seed!"),
     *_columns(_METHOD, "scorer! on"),
     RecordColumn("predictor", ""),
-    *_columns(_METHOD, "regime! rounds shots schedule scope towards restack rewind_step"),
+    *_columns(_METHOD, "regime! rounds shots schedule scope towards restack rewind_step round_steps"),
     *_columns(
         _METHOD,
         "search_steps search_learning_rate search_rise search_stride search_optimizer search_batch_size "

@@ -61,6 +61,7 @@ class _Method(_Part):
     towards: Share | None = None
     restack: bool | None = None
     rewind_step: Count | None = None
+    round_steps: Count | None = None
     search_steps: Count | None = None
     search_learning_rate: Number | None = None
     search_rise: Number | None = None

@@ -13,8 +13,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SETTINGS = (
-    *("rounds", "shots", "schedule", "scope", "rewind_step", "towards", "search_steps", "search_learning_rate"),
-    *("search_rise", "search_stride", "search_batch_size", "search_weight_decay", "settle", "look_every", "pace"),
+    *("rounds", "shots", "schedule", "scope", "rewind_step", "round_steps", "towards"),
+    *(
+        "search_steps",
+        "search_learning_rate",
+        "search_rise",
+        "search_stride",
+        "search_batch_size",
+        "search_weight_decay",
+        "settle",
+        "look_every",
+        "pace",
+    ),
     *("update_steps", "drop_fraction", "update_share", "same_sign", "masks", "thresholds", "mask_rate"),
     *("kept_weights", "kept_signs"),
     *("scoring_examples", "max_steps", "device"),

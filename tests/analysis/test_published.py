@@ -151,12 +151,15 @@ def test_figures_of_untrained_networks_stand_by_themselves() -> None:
     assert "supermasks" not in ACCURACIES  # no trained ticket stands beside them
 
 
-@pytest.mark.parametrize(("name", "value"), [("same_sign", True), ("kept_weights", "constant")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("same_sign", True), ("kept_weights", "constant"), ("rounds", 11), ("round_steps", 859)]
+)
 def test_a_method_that_no_source_has_stands_beside_none(name: str, value: object) -> None:
-    assert len(beside(pd.DataFrame([ours()]))) > 0
-    usual = {"same_sign": None, "kept_weights": None}
-    assert len(beside(pd.DataFrame([ours(**usual)]))) == len(beside(pd.DataFrame([ours()])))
-    assert len(beside(pd.DataFrame([ours(**usual | {name: value})]))) == 0
+    published = ours(scorer="magnitude", regime="ISS")
+    assert len(beside(pd.DataFrame([published]))) > 0
+    usual = {"same_sign": None, "kept_weights": None, "rounds": 10, "round_steps": None}
+    assert len(beside(pd.DataFrame([published | usual]))) == len(beside(pd.DataFrame([published])))
+    assert len(beside(pd.DataFrame([published | usual | {name: value}]))) == 0
 
 
 def ours(**changed: Any) -> dict[str, Any]:

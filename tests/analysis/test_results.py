@@ -32,7 +32,7 @@ from tests.analysis.recorded import failure, record, write, write_grid
 
 NAMES = [
     *("digest", "label", "network", "task", "data_digest", "density", "seed", "scorer", "on", "predictor"),
-    *("regime", "rounds", "shots", "schedule", "scope", "towards", "restack", "rewind_step"),
+    *("regime", "rounds", "shots", "schedule", "scope", "towards", "restack", "rewind_step", "round_steps"),
     *(
         "search_steps",
         "search_learning_rate",
@@ -67,6 +67,7 @@ INTEGERS = {
     "rounds",
     "shots",
     "rewind_step",
+    "round_steps",
     "search_steps",
     "search_batch_size",
     "look_every",
