@@ -67,7 +67,7 @@ STEPS = (*SCORERS, "synflow_100", "top", "tree", "prune", "default", "table")
 ONLY = {"synflow_100": "resnet50", "top": "vgg16", "table": "vgg16"}
 """Steps that one network does where all are asked for."""
 PASSES = dict.fromkeys(SCORERS, 1.3) | {"grasp": 3.0}
-"""Gauss-Newton may take as many as it says itself (`note_reads`): 5, or 8.7 in pieces."""
+"""Gauss-Newton may take as many as it says itself (`note_reads`): 5, or 7 in pieces."""
 SECONDS = {"synflow_100": 60.0, "top": 1.5, "tree": 300.0, "prune": 300.0, "default": 300.0}
 PEAK = {"synflow_100": 1536.0, "table": 2048.0}
 CHUNK, WATCHED = 4, 8
