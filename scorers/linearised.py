@@ -23,7 +23,16 @@ Watched = Callable[[], AbstractContextManager[object]]
 
 
 class Linearised(Protocol):
-    """A network's outputs for a batch, linear in its free tensors, and the curvature of its loss at the outputs."""
+    """A network's outputs for a batch, linear in its free tensors, and the curvature of its loss at the outputs.
+
+    Examples:
+        >>> class Same:
+        ...     def gradient(self, found):
+        ...         found[0].zero_()
+        ...     def product(self, vector, found):
+        ...         found[0].copy_(vector[0])
+        >>> same: Linearised = Same()
+    """
 
     def gradient(self, found: list[Tensor]) -> None:
         """Put the gradient of the batch's loss into `found`."""
@@ -58,8 +67,8 @@ def linearised(
     """
     if len(parts) == 1 and parts[0].room < float("inf") and not shelf.large:
         with own_generators(network), watched():
-            return KeptGraphs.of(network, parts[0], state, free)
-    return MadeAnew(network, parts, state, free, shelf, watched)
+            return _KeptGraphs.of(network, parts[0], state, free)
+    return _MadeAnew(network, parts, state, free, shelf, watched)
 
 
 def passes_of(shelf: Shelf) -> Passes:
@@ -72,7 +81,7 @@ def passes_of(shelf: Shelf) -> Passes:
     return Passes(1.5 if shelf.large else 5.0, 1.5, is_sum=True)
 
 
-class KeptGraphs(NamedTuple):
+class _KeptGraphs(NamedTuple):
     """A batch whose two graphs, of the outputs and of their backward pass, are made once and serve all products.
 
     `J v` is taken by differentiating the backward pass once more: `J^T u` is linear in u, so its own transpose is J.
@@ -87,7 +96,7 @@ class KeptGraphs(NamedTuple):
     slope: Tensor
 
     @classmethod
-    def of(cls, network: nn.Module, piece: Piece, state: DetachedState, free: list[Tensor]) -> KeptGraphs:
+    def of(cls, network: nn.Module, piece: Piece, state: DetachedState, free: list[Tensor]) -> _KeptGraphs:
         """Both passes of the batch."""
         outputs = outputs_at(network, piece.inputs, state, piece.room)
         top, slope = _slope(piece, outputs)
@@ -113,11 +122,11 @@ class KeptGraphs(NamedTuple):
         return _put(pulled, found)
 
 
-class MadeAnew(NamedTuple):
+class _MadeAnew(NamedTuple):
     """Pieces of which nothing is kept: a product is a pass forward with derivatives, and a gradient's two passes.
 
     `J v` is the derivative of the forward pass along v, in forward mode (dual numbers), which keeps no graph. Where
-    torch has no such derivative of an operation it is taken as in `KeptGraphs`, with more memory.
+    torch has no such derivative of an operation it is taken as in `_KeptGraphs`, with more memory.
     """
 
     network: nn.Module

@@ -148,7 +148,7 @@ def test_pieces_take_seven_passes_and_no_graph_of_a_graph(monkeypatch: pytest.Mo
     network = perceptron().double()
     batch = torch.randn(40, 6, dtype=torch.float64), torch.arange(40) % 3
     step_of(network, batch)
-    monkeypatch.setattr(module.MadeAnew, "_pushed_by_graph", None)
+    monkeypatch.setattr(module._MadeAnew, "_pushed_by_graph", None)
     with counted_reads() as whole:
         step_of(network, batch)
     assert whole.examples == 40 * (3 + 3 * 4)
