@@ -180,14 +180,18 @@ class _MadeAnew(NamedTuple):
 
         def dual(tensor: Tensor) -> Tensor:
             there = along.get(id(tensor))
-            return tensor if there is None else forward_ad.make_dual(tensor.detach(), there)
+            if there is None:
+                return tensor
+            found: Tensor = forward_ad.make_dual(tensor.detach(), there)  # type: ignore[no-untyped-call]
+            return found
 
         note_reads(3 * examples(piece.inputs))
         with torch.no_grad(), forward_ad.dual_level(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*torch.jit.script", category=FutureWarning)  # torch's own use
             state = copied(self.state)
             moved = [{name: dual(tensor) for name, tensor in part.items()} for part in state]
-            outputs, tangent = forward_ad.unpack_dual(forward(inside(self.network), piece.inputs, tuple(moved)))
+            found = forward(inside(self.network), piece.inputs, tuple(moved))
+            outputs, tangent = forward_ad.unpack_dual(found)  # type: ignore[no-untyped-call]
         return outputs, torch.zeros_like(outputs) if tangent is None else tangent
 
     def _pushed_by_graph(self, piece: Piece, vector: list[Tensor]) -> tuple[Tensor, Tensor]:
