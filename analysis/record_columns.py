@@ -71,7 +71,7 @@ COLUMNS = (
         _METHOD,
         "search_steps search_learning_rate search_rise search_stride search_optimizer search_batch_size "
         "search_weight_decay settle look_every pace update_steps drop_fraction update_share same_sign "
-        "masks thresholds mask_rate",
+        "masks thresholds mask_rate mask_decay",
     ),
     *_columns(_METHOD, "initial initial_scorer kept_weights kept_signs"),
     *_columns(f"{_WORKLOAD}recipe.", "optimizer learning_rate scoring_examples max_steps"),

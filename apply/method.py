@@ -99,7 +99,7 @@ class Method(Settings):
     regime: str | Regime | None = setting(
         None,
         help="When scores are taken and the network trained in between: USS, UMS, ISS, IMS, ESS, EMS, RigL, Supermask, "
-        "EdgePopup or BernoulliMask",
+        "EdgePopup, BernoulliMask or GemMiner",
         example="ISS",
         choices=lambda: (REGIMES, "regimes"),
         unset="the scorer's or the predictor's own: UMS for synflow and synflow_l2_data, ISS for criteria on "

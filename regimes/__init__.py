@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from scratchcard.regimes.bernoulli_mask import BernoulliMask
 from scratchcard.regimes.early import EMS, ESS, Early
+from scratchcard.regimes.edge_popup import EdgePopup
+from scratchcard.regimes.gem_miner import GemMiner
 from scratchcard.regimes.iterative import IMS, ISS, Iterative
-from scratchcard.regimes.learned_mask import BernoulliMask, EdgePopup, LearnedMask
+from scratchcard.regimes.learned_mask import LearnedMask
 from scratchcard.regimes.one_training import OneTraining
 from scratchcard.regimes.regime import Found, Regime
 from scratchcard.regimes.rigl import RigL
@@ -28,6 +31,7 @@ REGIMES: dict[str, Callable[..., Regime]] = {
     "Supermask": Supermask,
     "EdgePopup": EdgePopup,
     "BernoulliMask": BernoulliMask,
+    "GemMiner": GemMiner,
 }
 
 
@@ -53,7 +57,7 @@ def owners(setting: str) -> tuple[str, ...]:
 
     Examples:
         >>> owners("shots"), owners("rounds")
-        (('IMS', 'EMS'), ('UMS', 'ISS', 'IMS', 'EMS'))
+        (('IMS', 'EMS'), ('UMS', 'ISS', 'IMS', 'EMS', 'GemMiner'))
     """
     return tuple(name for name, regime in members(REGIMES, "regimes").items() if setting in settings_of(regime))
 
@@ -74,7 +78,7 @@ def regime_settings() -> dict[str, dict[str, Setting]]:
 
     Examples:
         >>> sorted(regime_settings()["rounds"]), regime_settings()["shots"]["IMS"].default
-        (['EMS', 'IMS', 'ISS', 'UMS'], 10)
+        (['EMS', 'GemMiner', 'IMS', 'ISS', 'UMS'], 10)
     """
     found: dict[str, dict[str, Setting]] = {}
     for name, regime in members(REGIMES, "regimes").items():
@@ -88,7 +92,7 @@ def default_told(declared: Mapping[str, Setting]) -> str | None:
 
     Examples:
         >>> default_told(regime_settings()["rounds"]), default_told(regime_settings()["scope"])
-        ('10 for ISS and IMS, 100 for UMS, 20 for EMS', 'global, erk for RigL, layer for EdgePopup')
+        ('10 for ISS and IMS, 100 for UMS, 20 for EMS and GemMiner', 'global, erk for RigL, layer for EdgePopup')
         >>> default_told(regime_settings()["towards"]) is None
         True
     """
@@ -114,6 +118,7 @@ __all__ = [
     "Early",
     "EdgePopup",
     "Found",
+    "GemMiner",
     "Iterative",
     "LearnedMask",
     "OneTraining",

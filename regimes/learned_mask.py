@@ -1,17 +1,17 @@
-"""Learned masks: the mask is trained, by gradients of the loss, and no weight is: edge-popup and Bernoulli masks."""
+"""Learned masks: the mask is trained, by gradients of the loss, and no weight is."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from scratchcard.pruning.scopes import Scope
+from scratchcard.pruning.schedules import exponential
 from scratchcard.regimes.one_training import MOST_STEPS, search_setting
 from scratchcard.regimes.regime import Found, Regime, Search
-from scratchcard.setting import SettingError, setting
+from scratchcard.setting import setting
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +33,9 @@ class LearnedMask(Regime):
     a rate that falls from `mask_rate` to zero by half a cosine. Images are taken as they are, without the recipe's
     augmentation. Biases and normalisations are the untrained network's own; batch norm normalises by the batch, and the
     ticket has the initial running statistics. The scorer gives the numbers that it begins with.
+
+    With more than one round, the lowest numbers are frozen at zero along the way, for good: round k of K comes after
+    `round(S k / K)` of the S steps, and leaves the share `density^(k / K)` of the weights. The last one is the mask.
 
     Attributes:
         search_steps: training steps of the mask.
@@ -75,12 +78,19 @@ class LearnedMask(Regime):
         """The gradient of a layer's numbers, from `dL/d(w m)`."""
 
     @abstractmethod
-    def final(self, learned: Mapping[str, Tensor], asked: Search) -> tuple[Mask, int]:
-        """The mask that is found, and how many of its weights were kept by lot."""
+    def final(self, learned: Mapping[str, Tensor], asked: Search, within: Mask | None) -> tuple[Mask, int]:
+        """The mask of a round, within that of the round before, and how many of its weights were kept by lot."""
+
+    def project(self, learned: Tensor) -> None:
+        """Bring a layer's numbers back to where they may lie after a step, in place: they may lie anywhere."""
 
     def check(self, recipe: Recipe, density: float) -> None:
-        """See `Regime.check`; refuses batches that the recipe could not have, too."""
+        """See `Regime.check`; refuses batches that the recipe could not have and more rounds than steps, too."""
         super().check(recipe, density)
+        if self.rounds > self.search_steps:
+            raise ValueError(
+                f"{self.rounds} rounds do not fit into {self.search_steps} steps; take fewer rounds or more steps"
+            )
         if self.search_batch_size is not None:
             recipe.changed(batch_size=self.search_batch_size)
 
@@ -110,6 +120,8 @@ class LearnedMask(Regime):
         device = next(iter(weights.values())).device
         train, generator = place_split(task.train, network, device), torch.Generator().manual_seed(asked.seed)
         order = batches(len(train), recipe.batch_size, asked.data_seed)
+        ends = [round(self.search_steps * (done + 1) / self.rounds) for done in range(self.rounds)]
+        cuts, lots, found = dict(zip(ends, exponential(asked.density, self.rounds), strict=True)), 0, list["Mask"]()
         with scored_by(network, self.statistics), seeded(asked.seed, device):
             for step in range(self.search_steps):
                 masks = self.masks(learned, asked, generator)
@@ -118,21 +130,30 @@ class LearnedMask(Regime):
                 for name, values in learned.items():
                     slope = self.slope(values, weights[name], gradients[name])
                     values.sub_(speed[name].mul_(MOMENTUM).add_(slope), alpha=rate)
+                    self.project(values)
                 if not all(bool(values.isfinite().all()) for values in learned.values()):
                     raise ValueError(
                         f"the mask's training diverged at a rate of {self.rate:g}; take a lower mask_rate, or another "
                         "scorer"
                     )
+                if step + 1 in cuts:
+                    at = replace(asked, density=cuts[step + 1])
+                    mask, lots = self.final(learned, at, found[-1] if found else None)
+                    found.append(mask)
+                    if step + 1 < self.search_steps:  # frozen for good: a weight of 0 has no slope
+                        for name, kept in mask.tensors.items():
+                            for tensor in (weights[name], learned[name], speed[name]):
+                                tensor.mul_(kept)
                 if session.progress is not None and step % 100 == 99:
                     session.progress(step + 1, self.search_steps)
-        mask, lots = self.final(learned, asked)
-        mask = mask.to("cpu")
-        seconds = spent(session.device) - begin
+        rounds = [mask.to("cpu") for mask in found]
+        seconds, mask = spent(session.device) - begin, rounds[-1]
         entry: dict[str, Any] = {"density": mask.density, "steps": self.search_steps, "batch_size": recipe.batch_size}
         entry |= {"learning_rate": self.rate, "seconds": seconds}
-        found = Scores({name: values.cpu() for name, values in learned.items()}, f"{self!r} from {asked.scorer!r}")
-        survived = {name: kept.int() for name, kept in mask.tensors.items()}
-        return Found(mask, found, survived, (mask.density,), start, seconds, (entry,), lots)
+        last = Scores({name: values.cpu() for name, values in learned.items()}, f"{self!r} from {asked.scorer!r}")
+        survived = {name: sum(each.tensors[name].int() for each in rounds) for name in learned}
+        densities = tuple(each.density for each in rounds)
+        return Found(mask, last, survived, densities, start, seconds, (entry,), lots)
 
 
 def _gradients(
@@ -148,153 +169,3 @@ def _gradients(
         outputs = forward(network, rows(train.inputs, places), leaves)
         value = loss_of(loss, outputs, train.targets[places.to(train.targets.device)])
         return dict(zip(leaves, torch.autograd.grad(value, list(leaves.values())), strict=True))
-
-
-@dataclass(frozen=True, kw_only=True)
-class EdgePopup(LearnedMask):
-    """Edge-popup: the mask keeps the highest of learned scores; the gradient goes straight through that choice.
-
-        m = 1 for the round(density n) highest scores of each layer, else 0
-        ds = -rate dL/d(w0 m) w0
-
-    Ramanujan, Wortsman, Kembhavi, Farhadi & Rastegari, "What's Hidden in a Randomly Weighted Neural Network?", 2020,
-    arXiv 1911.13299. Scores begin as the scorer's, scaled so that each layer's root mean square is that of the uniform
-    distribution on ±1/sqrt(fan_in); by `random` they are distributed as the sizes of theirs. Theirs compares sizes of
-    scores, ours scores. It is best on signed-constant weights: `initial="constant"`, or `"scaled_kaiming"`.
-
-    Attributes:
-        scope: of the choice in each step and at the end; theirs is by layer.
-        mask_rate: see `LearnedMask`; theirs is 0.1.
-
-    Examples:
-        >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
-        >>> EdgePopup(search_steps=20).find(workload, sc.make_scorer("random"), density=0.5, seed=0).mask
-        Mask(25,100 of 50,200 weights in 3 layers, density 0.5)
-    """
-
-    scope: Scope = setting(
-        "layer",
-        help="The same share of each layer (layer), all weights compared with each other (global), or by "
-        "Erdos-Renyi-Kernel (erk)",
-        example="global",
-        label=", scope {}",
-    )
-    mask_rate: float = setting(
-        0.1, help="Step size of the mask's training, at first", example=0.5, above=0, label=", rate {:g}"
-    )
-
-    @property
-    def rate(self) -> float:
-        """See `mask_rate`."""
-        return self.mask_rate
-
-    def begin(self, scores: Tensor, weight: Tensor) -> Tensor:
-        """The scores, scaled; see above. A layer without any difference begins level.
-
-        >>> EdgePopup().begin(torch.tensor([[3.0, 4.0]]), torch.ones(1, 2)).square().mean() * 6  # fan_in 2, 1 / (3 * 2)
-        tensor(1.0000)
-        """
-        size = scores.double().square().mean().sqrt()
-        wanted = 1 / math.sqrt(3 * max(1, weight[0].numel()))
-        return (scores.double() * (wanted / size if float(size) else 1.0)).to(weight.dtype)
-
-    def masks(self, learned: Mapping[str, Tensor], asked: Search, generator: torch.Generator) -> Mapping[str, Tensor]:
-        """See `LearnedMask`."""
-        return self.final(learned, asked)[0].tensors
-
-    def slope(self, learned: Tensor, weight: Tensor, gradient: Tensor) -> Tensor:
-        """`dL/ds = dL/d(w m) w`.
-
-        >>> EdgePopup().slope(torch.tensor([0.3]), torch.tensor([-2.0]), torch.tensor([0.5]))
-        tensor([-1.])
-        """
-        return gradient * weight
-
-    def final(self, learned: Mapping[str, Tensor], asked: Search) -> tuple[Mask, int]:
-        """See `LearnedMask`."""
-        from scratchcard.pruning.cut import keep_top
-        from scratchcard.pruning.scores import Scores
-
-        how: dict[str, Any] = {"scope": self.scope, "exclude": asked.excluded, "floor": self.floor, "seed": asked.seed}
-        return keep_top(Scores(learned, repr(self)), asked.density, **how), 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class BernoulliMask(LearnedMask):
-    """Bernoulli masks: each weight is kept with a learned probability, drawn anew in each step.
-
-        m ~ Bernoulli(sigmoid(s))
-        ds = -rate dL/d(w0 m) w0 sigmoid'(s)
-
-    Zhou, Lan, Liu & Yosinski 2019, arXiv 1905.01067: the gradient treats the drawn mask as its probability. The mask
-    that is found keeps what is more probable than not, and so chooses its density; **the density asked for is the most
-    that it may keep**. Theirs is evaluated by drawing; ours is one mask, the most probable one. Numbers begin as the
-    scorer's, with mean 0 and deviation 1 in each layer; theirs begin level. A floor adds the most probable of a layer
-    that has too few; the least probable of others yield only where the density leaves no room. A scope is refused.
-
-    Examples:
-        >>> workload = sc.Workload("lenet_300_100", sc.load_task("digits"))
-        >>> found = BernoulliMask(search_steps=20).find(workload, sc.make_scorer("random"), density=0.3, seed=0)
-        >>> found.mask.density <= 0.3
-        True
-    """
-
-    chooses: ClassVar[bool] = True
-
-    mask_rate: float = setting(
-        50.0, help="Step size of the mask's training, at first", example=20.0, above=0, label=", rate {:g}"
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.scope != "global":
-            why = f"BernoulliMask keeps what is more probable than not; leave the scope {self.scope} out"
-            raise SettingError(why, "scope")
-
-    @property
-    def rate(self) -> float:
-        """See `mask_rate`."""
-        return self.mask_rate
-
-    def begin(self, scores: Tensor, weight: Tensor) -> Tensor:
-        """The scores with mean 0 and deviation 1; a layer without any difference begins at 0.
-
-        >>> BernoulliMask().begin(torch.tensor([[3.0, 4.0]]), torch.ones(1, 2))
-        tensor([[-1.,  1.]])
-        """
-        centred = scores.double() - scores.double().mean()
-        size = centred.square().mean().sqrt()
-        return (centred / (size if float(size) else 1.0)).to(weight.dtype)
-
-    def masks(self, learned: Mapping[str, Tensor], asked: Search, generator: torch.Generator) -> Mapping[str, Tensor]:
-        """See `LearnedMask`; drawn on the CPU, so that every device draws the same."""
-        import torch
-
-        drawn = {}
-        for name, values in learned.items():
-            luck = torch.rand(values.shape, generator=generator, dtype=torch.float32).to(values.device)
-            kept = luck < values.sigmoid()
-            drawn[name] = torch.ones_like(kept) if name in asked.excluded else kept
-        return drawn
-
-    def slope(self, learned: Tensor, weight: Tensor, gradient: Tensor) -> Tensor:
-        """`dL/ds = dL/d(w m) w sigmoid'(s)`.
-
-        >>> BernoulliMask().slope(torch.tensor([0.0]), torch.tensor([-2.0]), torch.tensor([0.5]))
-        tensor([-0.2500])
-        """
-        chance = learned.sigmoid()
-        return gradient * weight * chance * (1 - chance)
-
-    def final(self, learned: Mapping[str, Tensor], asked: Search) -> tuple[Mask, int]:
-        """See `LearnedMask`; one weight is kept at least."""
-        from scratchcard.pruning.cut import by_lot, keep_top
-        from scratchcard.pruning.scores import Scores
-
-        live = [values for name, values in learned.items() if name not in asked.excluded]
-        total = sum(values.numel() for values in live)
-        wanted = sum(max(int((values > 0).sum()), min(self.floor, values.numel())) for values in live)
-        kept = max(1, min(wanted, round(asked.density * total)))
-        scores = Scores(learned, repr(self))
-        mask = keep_top(scores, kept / total, exclude=asked.excluded, floor=self.floor, seed=asked.seed)
-        return mask, by_lot(scores, mask)

@@ -79,6 +79,7 @@ class _Method(_Part):
     masks: Count | None = None
     thresholds: list[Number] | None = None
     mask_rate: Number | None = None
+    mask_decay: Number | None = None
     initial: str | None = None
     initial_scorer: str | None = None
     kept_weights: str | None = None

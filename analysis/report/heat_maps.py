@@ -16,7 +16,7 @@ SETTINGS = (
     *("rounds", "shots", "schedule", "scope", "rewind_step", "round_steps", "towards", "search_steps"),
     *("search_learning_rate", "search_rise", "search_stride", "search_batch_size", "search_weight_decay", "settle"),
     *("look_every", "pace", "update_steps", "drop_fraction", "update_share", "same_sign", "masks", "thresholds"),
-    *("mask_rate", "kept_weights", "kept_signs", "scoring_examples", "max_steps", "device"),
+    *("mask_rate", "mask_decay", "kept_weights", "kept_signs", "scoring_examples", "max_steps", "device"),
 )
 """What a map does not show of a method."""
 _SCALE = "Each panel has its own colour scale."

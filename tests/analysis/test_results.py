@@ -51,6 +51,7 @@ NAMES = [
         "masks",
         "thresholds",
         "mask_rate",
+        "mask_decay",
     ),
     *("initial", "initial_scorer", "kept_weights", "kept_signs"),
     *("optimizer", "learning_rate", "scoring_examples", "max_steps"),
@@ -81,7 +82,7 @@ INTEGERS = {
 }
 REALS = {
     *("search_learning_rate", "search_rise", "search_stride", "search_weight_decay", "settle"),
-    *("pace", "drop_fraction", "update_share", "learning_rate", "mask_rate"),
+    *("pace", "drop_fraction", "update_share", "learning_rate", "mask_rate", "mask_decay"),
     *("density", "towards", "effective_density", "test_accuracy", "test_loss", "validation_accuracy"),
     *("validation_loss", "pruning_seconds", "passes", "training_seconds", "wall_seconds"),
 }

@@ -90,6 +90,7 @@ def test_regimes_are_identified_as_they_were_when_the_first_tables_were_recorded
         "Supermask": "Supermask()",
         "EdgePopup": "EdgePopup()",
         "BernoulliMask": "BernoulliMask()",
+        "GemMiner": "GemMiner()",
     }
     first = {"shots": 10, "schedule": "exponential", "scope": "global", "rewind_step": 0}
     assert make_regime("ISS").describe() == first | {"regime": "ISS", "rounds": 10}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from scratchcard.pruning.parameters import prunable
 from scratchcard.pruning.scopes import Scope
-from scratchcard.regimes import BernoulliMask, EdgePopup, LearnedMask
+from scratchcard.regimes import BernoulliMask, EdgePopup, GemMiner, LearnedMask
 from scratchcard.regimes.regime import Search
 from scratchcard.scorers import make_scorer
 from scratchcard.setting import SettingError
@@ -117,7 +117,7 @@ class Normed(nn.Module):
         return self.head(torch.relu(self.third(torch.relu(self.second(hidden)))))  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("kind", [EdgePopup, BernoulliMask])
+@pytest.mark.parametrize("kind", [EdgePopup, BernoulliMask, GemMiner])
 def test_only_the_mask_is_learned(kind: type[LearnedMask]) -> None:
     torch.manual_seed(0)
     network = Normed()
@@ -135,7 +135,7 @@ def test_only_the_mask_is_learned(kind: type[LearnedMask]) -> None:
     assert all(torch.equal(again.scores.tensors[name], tensor) for name, tensor in found.scores.tensors.items())
 
 
-@pytest.mark.parametrize("kind", [EdgePopup, BernoulliMask])
+@pytest.mark.parametrize("kind", [EdgePopup, BernoulliMask, GemMiner])
 def test_the_untrained_network_learns_by_its_mask_alone(kind: type[LearnedMask]) -> None:
     workload = Workload("lenet_300_100", load_task("digits"), Recipe(batch_size=32))
     found = kind(search_steps=150).find(workload, make_scorer("random"), 0.5, seed=0)
@@ -164,7 +164,7 @@ def test_a_floor_adds_to_what_is_more_probable_than_not(density: float, floor: i
     workload = small()
     batch = workload.scoring_batch(0, dtype=torch.float64)
     asked = Search(workload, perceptron(), batch, make_scorer("random"), density, 0, 0, Session())
-    mask, lots = BernoulliMask(floor=floor).final(learned, asked)
+    mask, lots = BernoulliMask(floor=floor).final(learned, asked, None)
     assert {name: kept.int().tolist() for name, kept in mask.tensors.items()} == {
         "a": [1] * a + [0] * (6 - a),
         "b": [1] * b + [0] * (5 - b),
