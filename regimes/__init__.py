@@ -92,7 +92,7 @@ def default_told(declared: Mapping[str, Setting]) -> str | None:
 
     Examples:
         >>> default_told(regime_settings()["rounds"]), default_told(regime_settings()["scope"])
-        ('10 for ISS and IMS, 100 for UMS, 20 for EMS and GemMiner', 'global, erk for RigL, layer for EdgePopup')
+        ('10 for ISS and IMS, 20 for EMS and GemMiner, 100 for UMS', 'global, erk for RigL, layer for EdgePopup')
         >>> default_told(regime_settings()["towards"]) is None
         True
     """

@@ -77,8 +77,9 @@ class GemMiner(LearnedMask):
         tensor([[0.5000, 0.1250],
                 [0.5000, 0.8750]])
         """
-        _, places, counts = scores.unique(return_inverse=True, return_counts=True)
-        return ((counts.cumsum(0) - counts.double() / 2) / scores.numel())[places].to(weight.dtype)
+        _, places, counts = scores.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+        ranks: Tensor = (counts.cumsum(0) - counts.double() / 2)[places]
+        return (ranks / scores.numel()).to(weight.dtype)
 
     def masks(self, learned: Mapping[str, Tensor], asked: Search, generator: torch.Generator) -> Mapping[str, Tensor]:
         """See `LearnedMask`; what is frozen is 0, and so rounds down."""

@@ -121,7 +121,8 @@ class LearnedMask(Regime):
         train, generator = place_split(task.train, network, device), torch.Generator().manual_seed(asked.seed)
         order = batches(len(train), recipe.batch_size, asked.data_seed)
         ends = [round(self.search_steps * (done + 1) / self.rounds) for done in range(self.rounds)]
-        cuts, lots, found = dict(zip(ends, exponential(asked.density, self.rounds), strict=True)), 0, list["Mask"]()
+        cuts = dict(zip(ends, exponential(asked.density, self.rounds), strict=True))
+        found: list[Mask] = []
         with scored_by(network, self.statistics), seeded(asked.seed, device):
             for step in range(self.search_steps):
                 masks = self.masks(learned, asked, generator)
@@ -151,7 +152,9 @@ class LearnedMask(Regime):
         entry: dict[str, Any] = {"density": mask.density, "steps": self.search_steps, "batch_size": recipe.batch_size}
         entry |= {"learning_rate": self.rate, "seconds": seconds}
         last = Scores({name: values.cpu() for name, values in learned.items()}, f"{self!r} from {asked.scorer!r}")
-        survived = {name: sum(each.tensors[name].int() for each in rounds) for name in learned}
+        survived = {
+            name: torch.stack([each.tensors[name] for each in rounds]).sum(0, dtype=torch.int32) for name in learned
+        }
         densities = tuple(each.density for each in rounds)
         return Found(mask, last, survived, densities, start, seconds, (entry,), lots)
 

@@ -79,10 +79,11 @@ def test_numbers_that_no_weight_can_hold(name: str) -> None:
         (lambda: Method("magnitude", regime=3), "the method's regime is 3, expected a name or a regime"),  # type: ignore[arg-type]
         (
             lambda: Method("magnitude", regime="ISS", rounds=3),  # type: ignore[call-arg]
-            "method has no setting rounds (UMS, ISS, IMS, EMS have it: say Method.of(..., rounds=...)); it has scorer",
+            "method has no setting rounds (UMS, ISS, IMS, EMS, GemMiner have it: say Method.of(..., rounds=...)); "
+            "it has scorer",
         ),
         (lambda: Recipe(steps=3), "the recipe has no setting steps; it has optimizer"),  # type: ignore[call-arg]
-        (lambda: Recording(rounds=3), "UMS, ISS, IMS, EMS have it: say Recording.of(..., rounds=...)"),  # type: ignore[call-arg]
+        (lambda: Recording(rounds=3), "UMS, ISS, IMS, EMS, GemMiner have it: say Recording.of(..., rounds=...)"),  # type: ignore[call-arg]
     ],
 )
 def test_foreign_settings_and_types_are_refused_in_plain_words(make: Any, told: str) -> None:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from scratchcard.pruning.parameters import prunable
+from scratchcard.pruning.scopes import Scope
 from scratchcard.regimes import GemMiner
-from scratchcard.regimes.regime import Found
+from scratchcard.regimes.regime import Found, Search
 from scratchcard.scorers import make_scorer
 from scratchcard.workloads.engines.loop import batches
 from scratchcard.workloads.recipe import Recipe
@@ -119,26 +120,42 @@ def test_all_steps_and_rounds_are_those_of_a_slow_reference(regime: GemMiner) ->
 
 
 @pytest.mark.parametrize("scope", ["global", "layer"])
-@pytest.mark.parametrize("rate", [0.3, 1e4])
-def test_what_is_frozen_stays_so_and_counts_are_exact(scope: str, rate: float) -> None:
-    """Also where a high rate has driven all numbers to 0 and 1, which the lot then tells apart."""
-    found = find(GemMiner(search_steps=12, rounds=4, mask_rate=rate, scope=scope))  # type: ignore[arg-type]
-    flat = found.scores.flat()
-    assert bool(((flat >= 0) & (flat <= 1)).all())
-    sizes = [mask.numel() for mask in found.mask.tensors.values()]
+@pytest.mark.parametrize(("rate", "decay"), [(0.3, 0.0001), (3.0, 0.0001), (1e4, 0.0001), (1.0, 1e4)])
+def test_what_is_frozen_stays_so_and_counts_are_exact(scope: Scope, rate: float, decay: float) -> None:
+    """Also where the rate has driven all numbers to 0 and 1, or the regulariser all to 0: the lot tells them apart."""
+    found = find(GemMiner(search_steps=12, rounds=4, mask_rate=rate, mask_decay=decay, scope=scope))
+    masks, scores = [found.mask_after(k).tensors for k in range(5)], found.scores.tensors
+    layers = [list(scores)] if scope == "global" else [[name] for name in scores]
     for k in range(1, 5):
-        mask, share = found.mask_after(k), DENSITY ** (k / 4)
-        assert mask.kept == (round(share * sum(sizes)) if scope == "global" else sum(round(share * n) for n in sizes))
-        before = found.mask_after(k - 1).tensors
-        assert not any(bool((kept & ~before[name]).any()) for name, kept in mask.tensors.items())
-    for name, kept in found.mask_after(3).tensors.items():
-        assert bool((found.scores.tensors[name][~kept] == 0).all())
+        for names in layers:
+            share = DENSITY ** (k / 4) * sum(scores[name].numel() for name in names)
+            assert sum(int(masks[k][name].sum()) for name in names) == round(share)
+        assert not any(bool((kept & ~masks[k - 1][name]).any()) for name, kept in masks[k].items())
     assert found.mask == found.mask_after(4)
     assert found.densities == tuple(found.mask_after(k).density for k in range(1, 5))
-    kept, out = flat[found.mask.flat()], flat[~found.mask.flat() & found.mask_after(3).flat()]
-    assert (found.by_lot > 0) == (rate == 1e4)
-    if scope == "global":
-        assert found.by_lot == (int((kept == out.max()).sum()))
+    lots = 0
+    for names in layers:
+        numbers, live, last = (torch.cat([of[name].flatten() for name in names]) for of in (scores, masks[3], masks[4]))
+        assert bool(((numbers >= 0) & (numbers <= 1)).all())
+        assert bool((numbers[~live] == 0).all())
+        assert numbers[last].min() >= numbers[live & ~last].max()
+        lots += int((numbers[last] == numbers[live & ~last].max()).sum())
+    assert found.by_lot == lots
+    assert lots > 0 or rate * decay < 1  # all are at 0 or 1
+
+
+def test_a_floor_and_weights_that_are_left_out_hold_in_every_round() -> None:
+    found = find(GemMiner(search_steps=12, rounds=3, mask_decay=1e4, floor=5))
+    assert [int(kept.sum()) for kept in found.mask.tensors.values()] == [5, 5]
+    regime = GemMiner(search_steps=12, rounds=3, mask_decay=1e4, exclude=("0",))
+    found = find(regime)
+    assert all(bool(found.mask_after(k).tensors["0.weight"].all()) for k in range(1, 4))
+    assert int(found.mask.tensors["2.weight"].sum()) == round(DENSITY * 27)
+    workload, excluded = small(), frozenset({"0.weight"})
+    batch = workload.scoring_batch(0, dtype=torch.float64)
+    asked = Search(workload, perceptron(), batch, SCORER, DENSITY, 0, 0, Session(), excluded)
+    masks = regime.masks(begun(perceptron()), asked, torch.Generator())
+    assert (bool(masks["0.weight"].all()), int(masks["2.weight"].sum())) == (True, 14)
 
 
 @pytest.mark.parametrize("change", [lambda s: s**3, lambda s: 5 * s - 2, torch.exp])
