@@ -113,9 +113,11 @@ ours: setup ## the shipped predictor beside all rivals, and its ablation: grids,
 	$(BIN)/python -m experiments.publish experiments/ours_fashion.toml --runs $(OURS) --density 0.005 --floor 70 --passes --results results/cost
 	$(MAKE) report
 
-early: setup ## early searches, on MNIST and Fashion-MNIST, and their rivals (an hour; finished runs are reused)
-	for grid in mnist fashion learned_mnist learned_fashion densities_mnist densities_fashion rivals rivals_fashion; do \
-		$(BIN)/scratchcard sweep experiments/early_$$grid.toml --out $(EARLY) --jobs $(JOBS) || exit 1; done
+early: setup ## early searches, their rivals and checks, and rounds before training (some hours; finished runs are reused)
+	for grid in early_mnist early_fashion early_learned_mnist early_learned_fashion early_densities_mnist early_densities_fashion \
+			early_rivals early_rivals_fashion early_lenet_5 upfront_rounds; do \
+		$(BIN)/scratchcard sweep experiments/$$grid.toml --out $(EARLY) --jobs $(JOBS) || exit 1; done
+	$(BIN)/python -m experiments.early_sanity --jobs $(JOBS) --runs $(RUNS)
 	$(BIN)/scratchcard results $(EARLY) --overwrite --out results/early/runs.parquet
 	$(BIN)/python -m experiments.tables $(EARLY) --out results/early
 
