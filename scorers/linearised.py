@@ -144,8 +144,12 @@ class _MadeAnew(NamedTuple):
     def product(self, vector: list[Tensor], found: list[Tensor]) -> None:
         """`J^T H J v`, summed over the pieces."""
         along = {id(tensor): part for tensor, part in zip(self.free, vector, strict=True)}
-        with own_generators(self.network):
-            curved = [self._curved(piece, along, vector) for piece in self.parts]
+        try:
+            curved = self._curved(lambda piece: self._pushed(piece, along))
+        except (NotImplementedError, ValueError) as error:  # the network's own errors are told by a ValueError
+            if not isinstance(error.__cause__ or error, NotImplementedError):
+                raise
+            curved = self._curved(lambda piece: self._pushed_by_graph(piece, vector))
         self.shelf.tidy()
         self._pull(found, lambda number, outputs: curved[number])
 
@@ -162,18 +166,16 @@ class _MadeAnew(NamedTuple):
                 del outputs
                 self.shelf.tidy()
 
-    def _curved(self, piece: Piece, along: dict[int, Tensor], vector: list[Tensor]) -> Tensor:
-        """`H J v` of a piece."""
-        try:
-            outputs, pushed = self._pushed(piece, along)
-        except (NotImplementedError, ValueError) as error:  # the network's own errors are told by a ValueError
-            if not isinstance(error.__cause__ or error, NotImplementedError):
-                raise
-            outputs, pushed = self._pushed_by_graph(piece, vector)
-        top, slope = _slope(piece, outputs)
-        if not slope.requires_grad:  # a loss that is linear in the outputs
-            return torch.zeros_like(pushed)
-        return torch.autograd.grad(slope, top, pushed)[0]
+    def _curved(self, pushed: Callable[[Piece], tuple[Tensor, Tensor]]) -> list[Tensor]:
+        """`H J v` of each piece, from its outputs and `J v`; random layers draw what they draw in `_pull`."""
+        found = []
+        with own_generators(self.network):
+            for piece in self.parts:
+                outputs, along = pushed(piece)
+                top, slope = _slope(piece, outputs)
+                curved = slope.requires_grad  # else the loss is linear in the outputs
+                found.append(torch.autograd.grad(slope, top, along)[0] if curved else torch.zeros_like(along))
+        return found
 
     def _pushed(self, piece: Piece, along: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
         """The outputs of a piece and their derivative along a vector."""

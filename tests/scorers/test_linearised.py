@@ -106,6 +106,7 @@ NETWORKS = {
     "a recurrent network": Remembering,
     "a bag of words": Reading,
     "no derivative in forward mode": lambda: perceptron(Cubing()),
+    "no derivative in forward mode, and dropout": lambda: perceptron(nn.Dropout(0.4), Cubing(), nn.Dropout(0.4)),
 }
 
 
