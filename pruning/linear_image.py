@@ -17,6 +17,7 @@ from scratchcard.pruning.inputs import Inputs, in_layer, tensors, told
 from scratchcard.pruning.linear_operations import OPERATIONS
 from scratchcard.pruning.mask import Mask
 from scratchcard.pruning.parameters import inside, prunable
+from scratchcard.pruning.row_blocks import LARGE, RowBlocks
 from scratchcard.pruning.signals import Run, Signal, UnknownOperation, joined
 from scratchcard.pruning.state import copied_module
 from scratchcard.words import said
@@ -33,10 +34,12 @@ class LinearImage:
         pooling: `"keep"` leaves maxima as they are; `"average"` makes them means, so that *every* path carries
             something.
         cut: only whether there is a path counts, see `Run`.
+        in_blocks: make no image of a large matrix that only linear layers use; see `rows`.
 
     Attributes:
         leaves: the weights of the image by name, float64, or float32 where the image is cut; to be set by `put`;
             gradients can be taken of them.
+        rows: by leaf's name, of a large matrix: in place of the leaf's memory and of its gradient (`RowBlocks`).
         begin: `()`, a leaf: what paths carry that begin at a weight, such as those from a table of positions.
 
     Raises:
@@ -49,7 +52,14 @@ class LinearImage:
         6.0
     """
 
-    def __init__(self, network: nn.Module, *, pooling: Literal["keep", "average"] = "keep", cut: bool = False) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        pooling: Literal["keep", "average"] = "keep",
+        cut: bool = False,
+        in_blocks: bool = False,
+    ) -> None:
         own = prunable(network)
         weight = next(iter(own.values()))
         numbers = torch.float32 if cut else torch.float64  # of zeros and ones, cut anew behind every sum
@@ -71,19 +81,30 @@ class LinearImage:
         with told(lambda: f"{kind} cannot be copied, which its linear image needs"):
             self.network = copied_module(inside(network), memo).eval()
         self._padding = padding_token(network)
+        self._large = [name for name, w in own.items() if in_blocks and w.ndim == 2 and w.numel() >= LARGE]
+        self.rows: dict[str, RowBlocks] = {}
         self.cuts: tuple[str, ...] = ()
 
     def put(self, weights: Mapping[str, Tensor], mask: Mask | None = None, power: float | None = None) -> None:
         """Set the leaves to `|w|^power * mask` (with `power` None to `w * mask`), in place."""
         with torch.no_grad():
             for name, leaf in self.leaves.items():
-                if not leaf.untyped_storage().nbytes():
-                    leaf.untyped_storage().resize_(leaf.nbytes)  # it was let go
-                fill(leaf, weights[name], None if mask is None else mask.tensors[name].to(leaf.device), power)
+                kept = None if mask is None else mask.tensors[name].to(leaf.device)
+                rows = RowBlocks(weights[name].detach(), kept, power, leaf.dtype)
+                if name in self._large:
+                    self.let_go(name)
+                    self.rows[name] = rows
+                else:
+                    rows.make(leaf)
 
     def let_go(self, name: str) -> None:
         """Give back the memory of a leaf that no backward pass needs any more, until the next `put`."""
         self.leaves[name].untyped_storage().resize_(0)
+
+    def any(self, name: str) -> bool:
+        """Whether a number of a leaf is not zero."""
+        rows = self.rows.get(name)
+        return bool(self.leaves[name].any()) if rows is None or rows.made else rows.any()
 
     def __call__(self, features: Inputs, tokens: Inputs | None = None) -> Tensor:
         """The outputs for these inputs, in the leaves' precision; several tensors as one vector.
@@ -104,8 +125,10 @@ class LinearImage:
         if self._padding is not None:
             whole = {name: _filled(tensor, self._padding) for name, tensor in whole.items()}
         self._run.looked_up = [(whole[name], fed[name]) for name in whole if name in fed]
-        for k, (signal, leaf) in enumerate(zip(self._weights, self.leaves.values(), strict=True)):
-            signal.reset(leaf, 1 << k)  # a forward may have changed its own weights (masks them, say)
+        for k, (signal, (name, leaf)) in enumerate(zip(self._weights, self.leaves.items(), strict=True)):
+            signal.reset(
+                leaf, 1 << k, self.rows.get(name)
+            )  # a forward may have changed its own weights (masks them, say)
         given = {n: Signal(tensor, self._run, once=0) for n, tensor in fed.items() if n not in whole} | whole
         try:
             outputs = self.network(given[""]) if "" in given else self.network(**given)
@@ -149,24 +172,3 @@ def padding_token(network: nn.Module) -> int | None:
 def _filled(tokens: Tensor, padding: int) -> Tensor:
     """Texts of the same shape in which every token is a word."""
     return tokens if tokens.dtype == torch.bool else torch.where(tokens == padding, 0 if padding else 1, tokens)
-
-
-def fill(leaf: Tensor, weight: Tensor, mask: Tensor | None, power: float | None) -> None:
-    """Set a leaf, or a part of one, to `|w|^power * mask`; with `power` None to `w * mask`.
-
-    Examples:
-        >>> leaf = torch.empty(2, dtype=torch.float64)
-        >>> fill(leaf, torch.tensor([-3.0, 2.0]), torch.tensor([True, False]), power=2)
-        >>> leaf
-        tensor([9., 0.], dtype=torch.float64)
-    """
-    if mask is None:
-        leaf.copy_(weight)
-    else:  # before the power, with the same numbers: one pass over the weights in place of two
-        torch.mul(weight, mask, out=leaf)
-    if power == 2:
-        leaf.mul_(leaf)
-    elif power is not None:
-        leaf.abs_()
-        if power != 1:
-            leaf.pow_(power)

@@ -38,7 +38,12 @@ def linear_layer(function: Any, inputs: Any, weight: Any, bias: Any = None) -> S
         >>> linear_layer(F.linear, x, weight, torch.ones(1)).value
         tensor([[32.]])
     """
-    found = applied(F.linear, inputs, weight)
+    rows = weight.rows if is_signal(weight) and is_signal(inputs) else None
+    if rows is None or rows.made:
+        found = applied(F.linear, inputs, weight)
+    else:
+        bare = Signal(weight.value, weight.run, weight=True, some=weight.some, once=weight.once)
+        found = applied(rows.linear, inputs, bare)
     return plus(found, bias) if is_signal(bias) else found
 
 

@@ -15,6 +15,8 @@ from typing import Any, Literal, TypeGuard
 import torch
 from torch import Tensor
 
+from scratchcard.pruning.row_blocks import RowBlocks
+
 _EVERY = -1  # all bits set: what can be said of all paths where there is none
 
 Rule = Callable[..., Any]
@@ -84,6 +86,7 @@ class Signal(Tensor):
         open: `bool` or 0/1, where it is not shut by a mask; None: everywhere.
         family: `[n]`, shared with its views: how often one of them was changed in place.
         seen: `n` when `value` was made.
+        rows: of a large weight, what makes its numbers: they are there only after `now` was asked for them.
 
     Examples:
         >>> signal = Signal(torch.tensor([1.0, 2.0]), some=1, once=1)
@@ -99,6 +102,7 @@ class Signal(Tensor):
     open: Tensor | None
     family: list[int]
     seen: int
+    rows: RowBlocks | None
 
     @staticmethod
     def __new__(cls: type[Signal], value: Tensor, run: Run | None = None, **_: Any) -> Signal:
@@ -120,12 +124,15 @@ class Signal(Tensor):
         self.value, self.weight, self.some, self.once, self.open = value, weight, some, once, open
         self.family = [0] if family is None else family
         self.seen = self.family[0]
+        self.rows = None
 
     @property
     def now(self) -> Tensor:
         """Its `value`, if no view of the same memory has been written to since."""
         if self.seen != self.family[0]:
             raise UnknownOperation("a tensor that is used after one of its views was changed in place")
+        if self.rows is not None:
+            self.rows.make(self.value)
         return self.value
 
     def like(self, value: Tensor | None = None, *, view: bool = False, open: Tensor | None = None) -> Signal:
@@ -140,8 +147,9 @@ class Signal(Tensor):
             family=self.family if view else None,
         )
 
-    def reset(self, value: Tensor, bit: int) -> None:
+    def reset(self, value: Tensor, bit: int, rows: RowBlocks | None) -> None:
         """Make it a weight of this value again."""
+        self.rows = rows
         self.value, self.open, self.some, self.once, self.seen = value, None, bit, bit, self.family[0]
 
     def begun(self) -> Signal:
@@ -156,6 +164,8 @@ class Signal(Tensor):
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if not args and "input" in kwargs:  # torch's name of the first argument; rules take it by its place
+            args, kwargs = (kwargs["input"],), {name: given for name, given in kwargs.items() if name != "input"}
         first = args[0] if args else None
         if not isinstance(first, Signal):
             first = next(iter(signals((*args, *kwargs.values()))), None)

@@ -120,24 +120,25 @@ def prune_upfront(
     with scored_by(network, statistics):
         scorer = scorer.prepare(network, batch, loss, mask=mask)
     small = torch.int8 if rounds < 2**7 else torch.int32  # a byte a weight while the scorer needs the memory
-    survived: dict[str, Tensor] = {}
+    shelf, survived = Shelf.of(weights), dict[str, "Tensor"]()
     for number, target in enumerate(densities, start=1):
         with scored_by(network, statistics):
             scores = scorer(network, batch, loss, mask=mask)
-        before, mask = (
-            mask,
-            keep_top(scores, target, scope=scope, within=mask, exclude=excluded, floor=floor, seed=seed),
-        )
+        before = mask
+        mask = keep_top(scores, target, scope=scope, within=before, exclude=excluded, floor=floor, seed=seed)
         for name, tensor in mask.tensors.items():
-            survived[name] = survived[name] + tensor.cpu() if name in survived else tensor.cpu().to(small)
+            if name in survived:
+                shelf.add(survived[name], tensor.cpu())
+            else:
+                survived[name] = shelf.kept(tensor.cpu().to(small))
         if number == len(densities):
             lots = by_lot(scores, mask, scope=scope, within=before)
         else:
-            del scores  # the next round's need the memory
+            del scores, before  # the next round's need the memory
+            shelf.tidy(heap=False)
         if progress is not None:
             progress(number, rounds)
     assert mask is not None  # noqa: S101  (a schedule has at least one round)
-    shelf = Shelf.of(weights)
     if shelf.large:  # whoever takes them on reads them a part at a time, if at all
         known, criterion = dict(scores.tensors), scores.criterion
         del scores

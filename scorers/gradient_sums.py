@@ -10,11 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scratchcard.scorers.large_linear import LargeLinears, row_blocks
 from scratchcard.scorers.shelf import Shelf
 
 
 @contextmanager
-def summed_up(leaves: Sequence[Tensor], total: list[Tensor], shelf: Shelf) -> Iterator[None]:
+def summed_up(
+    leaves: Sequence[Tensor], total: list[Tensor], shelf: Shelf, large: LargeLinears | None = None
+) -> Iterator[None]:
     """Let gradients of leaves add to a sum as soon as each is known, and hand on zeros without memory in their place.
 
     So the gradients of a piece are never all in memory beside the sum.
@@ -23,6 +26,7 @@ def summed_up(leaves: Sequence[Tensor], total: list[Tensor], shelf: Shelf) -> It
         leaves: whose gradients are taken inside, once.
         total: in their order; empty before the first piece.
         shelf: where the sum lies.
+        large: the mode under which the forward pass was done, if it was.
 
     Examples:
         >>> leaf, total = torch.ones(2, requires_grad=True), []
@@ -38,6 +42,8 @@ def summed_up(leaves: Sequence[Tensor], total: list[Tensor], shelf: Shelf) -> It
     seen = [not first] * len(leaves)
 
     def add(place: int, gradient: Tensor) -> Tensor:
+        if not any(gradient.stride()) and not bool(gradient[(0,) * gradient.ndim]):
+            return gradient  # it stands for what `add_rows` has taken, or is nothing
         if seen[place]:
             shelf.add(total[place], gradient)
         else:  # a copy, as two leaves may be given one tensor
@@ -45,10 +51,21 @@ def summed_up(leaves: Sequence[Tensor], total: list[Tensor], shelf: Shelf) -> It
         shelf.tidy(heap=False)
         return gradient.new_zeros(()).expand(gradient.shape)
 
+    def add_rows(leaf: Tensor, left: Tensor, right: Tensor) -> None:
+        place = next(place for place, own in enumerate(leaves) if own is leaf)
+        blocks = row_blocks(leaf.shape)
+        if not seen[place]:
+            total[place], seen[place] = shelf.zeros(leaf), True
+        for rows in blocks:
+            total[place][rows].addmm_(left[:, rows].T, right)
+            shelf.tidy(heap=False)
+
     handles = [
         leaf.register_hook(partial(add, place))  # type: ignore[no-untyped-call]
         for place, leaf in enumerate(leaves)
     ]
+    if large is not None:
+        large.add = add_rows
     try:
         yield
     finally:

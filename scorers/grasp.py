@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from scratchcard.scorers.detached_state import DetachedState, detached_state, ow
 from scratchcard.scorers.few_examples import Tempered
 from scratchcard.scorers.gradient_sums import hollow_gradients, summed_up
 from scratchcard.scorers.gradients import piece_gradients, sum_of_gradients, twice_differentiable
+from scratchcard.scorers.large_linear import LargeLinears
 from scratchcard.scorers.pieces import SECOND_ORDER, Piece, in_pieces
 from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over, without_pruned
 from scratchcard.scorers.shelf import Shelf
@@ -124,9 +124,7 @@ def gradient_flow(
             with own_generators(network):
                 for piece in parts:
                     shelf.tidy()
-                    hessian_product(
-                        network, piece, state, direction, mask, partial(summed_up, total=total, shelf=shelf)
-                    )
+                    hessian_product(network, piece, state, direction, mask, shelf, total)
             return total
 
         total = in_pieces(summed, network, batch, tempered, state, SECOND_ORDER)
@@ -142,13 +140,14 @@ def hessian_product(
     state: DetachedState,
     direction: Mapping[str, Tensor] | None,
     mask: Mask | None,
-    summing: Callable[[list[Tensor]], AbstractContextManager[None]] | None = None,
+    shelf: Shelf | None = None,
+    total: list[Tensor] | None = None,
 ) -> list[Tensor]:
     """A piece's part of the Hessian's product with a direction; nothing where its loss is linear in the weights.
 
     Without a direction it is the piece's gradient g: one graph serves both, and g is differentiated again rather than
-    computed twice, so H and g cannot disagree. With one, of the piece's own gradient only the graph is kept. With
-    `summing` (`summed_up` of the leaves) the product is added there.
+    computed twice, so H and g cannot disagree. With one, of the piece's own gradient only the graph is kept. With a
+    shelf the product is added to `total`, as `summed_up` does it.
 
     Examples:
         >>> from scratchcard.scorers.pieces import whole
@@ -159,7 +158,8 @@ def hessian_product(
         [tensor([[3., 1.]])]
     """
     leaves = list(state.leaves.values())
-    with nullcontext() if direction is None else hollow_gradients(leaves):
+    large = None if shelf is None else LargeLinears(leaves, shelf)
+    with nullcontext() if direction is None else hollow_gradients(leaves), nullcontext() if large is None else large:
         found = piece_gradients(network, piece, state, create_graph=True)
     gradients = dict(zip(state.leaves, found, strict=True))
     along = without_pruned(gradients, mask) if direction is None else direction
@@ -168,5 +168,5 @@ def hessian_product(
         return []
     ends = [along[name] for name in through]
     note_reads(6 * examples(piece.inputs))
-    with nullcontext() if summing is None else summing(leaves):
+    with nullcontext() if shelf is None or total is None else summed_up(leaves, total, shelf, large):
         return list(torch.autograd.grad(list(through.values()), leaves, ends, materialize_grads=True))

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from scratchcard.clock import note_reads
 from scratchcard.pruning.inputs import Inputs, examples, tensors
-from scratchcard.pruning.linear_image import LinearImage, fill
+from scratchcard.pruning.linear_image import LinearImage
 from scratchcard.pruning.mask import Mask
+from scratchcard.pruning.row_blocks import fill
 from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.detached_state import own_generators
 from scratchcard.scorers.scorer import Batch, Loss, Scorer, check_mask, hand_over
@@ -62,7 +63,7 @@ class Paths:
             ValueError: nothing to prune.
         """
         with torch.inference_mode(False):
-            image = LinearImage(network)
+            image = LinearImage(network, in_blocks=True)
             device = image.begin.device
             placed = {
                 name: tensor.detach().to(device, torch.float64, copy=True).requires_grad_()
@@ -97,7 +98,7 @@ class Paths:
             for exponent in (0, -500, 500):
                 if vanished and exponent < 0:
                     continue
-                if large and exponent:
+                if exponent and (large or image.rows):
                     image.put(own, mask, self.power)
                 scale = math.ldexp(1.0, exponent)
                 with torch.no_grad():
@@ -110,7 +111,7 @@ class Paths:
                 hooks = [
                     leaf.register_hook(partial(_let_go, image, name))  # type: ignore[no-untyped-call]
                     for name, leaf in image.leaves.items()
-                    if large
+                    if large and name not in image.rows
                 ]
                 slopes = torch.autograd.grad(
                     flow, [*starts, *image.leaves.values()], flow.new_tensor(scale), materialize_grads=True
@@ -148,15 +149,18 @@ class Paths:
         if fault:
             raise ValueError(fault)
         # Beside a layer of zeros flow and slopes may be infinite, and 0 times infinity is no number; no path, no score.
-        if large and not vanished:
+        if (large or image.rows) and not vanished:
             image.put(own, mask, self.power)
-        if vanished or not all(bool(image.leaves[name].any()) for name in image.cuts):
+        if vanished or not all(image.any(name) for name in image.cuts):
             return {name: torch.zeros_like(leaf, requires_grad=False) for name, leaf in image.leaves.items()}
         return scores
 
     def _times(self, name: str, weight: Tensor, mask: Mask | None, slope: Tensor, alone: bool) -> Tensor:
         """A leaf's slope times the leaf: in place where the slope is memory of its own, as fresh pages cost more."""
-        leaf = self.image.leaves[name]
+        leaf, rows = self.image.leaves[name], self.image.rows.get(name)
+        if rows is not None and rows.product is not None:
+            found, rows.product = rows.product, None
+            return found.add_(slope * leaf.detach()) if rows.made else found
         own = slope if slope.is_contiguous() and alone else None
         if leaf.untyped_storage().nbytes():
             return slope * leaf.detach() if own is None else own.mul_(leaf.detach())

@@ -63,6 +63,12 @@ class Shelf:
             return tensor.detach().clone(memory_format=torch.contiguous_format)
         return torch.from_numpy(self.put(array(tensor))).reshape(tensor.shape)
 
+    def zeros(self, like: Tensor) -> Tensor:
+        """Zeros of a tensor's shape and precision, likewise; in the file they take no room until they are changed."""
+        if not self.large or like.device.type != "cpu" or not like.numel():
+            return torch.zeros_like(like, requires_grad=False, memory_format=torch.contiguous_format)
+        return torch.from_numpy(self._empty(like.numel(), array(like[:0]).dtype)).reshape(like.shape)
+
     def add(self, total: Tensor, other: Tensor, factor: float = 1.0) -> None:
         """`total += factor * other`, a part at a time: nothing of a layer's size is made."""
         flat, more = total.view(-1), other.detach().reshape(-1)

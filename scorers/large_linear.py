@@ -1,0 +1,125 @@
+"""Second derivatives of large linear layers, of which nothing of the weight's size is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from scratchcard.scorers.shelf import LARGE, Shelf
+
+_NUMBERS = 2**20
+"""Of a block of rows."""
+
+Rows = Callable[[Tensor, Tensor, Tensor], None]
+
+
+class LargeLinears(TorchFunctionMode):
+    """Lets linear layers with large leaves hand their gradients on a block of rows at a time.
+
+    Of `y = x W^T` the gradient is `W' = d^T x`, and the Hessian's product with a direction V has two such parts. Torch
+    makes both, each as large as W, and adds them. Under this mode the first gradient, taken with `create_graph`, is
+    zeros without memory that can be differentiated; and when it is, `add(W, a, b)` is called for each part `a^T b`, in
+    whose place autograd sees zeros without memory again. V is read a block at a time.
+
+    Args:
+        leaves: those of a matrix's shape with `LARGE` numbers and more are meant.
+        shelf: of the network; what is read of it is let go.
+
+    Attributes:
+        add: `(leaf, a, b)`: take `a^T b`, `(n, out)` and `(n, in)`, for a part of the leaf's gradient.
+
+    Examples:
+        >>> weight = torch.tensor([[3.0, 1.0]], requires_grad=True)
+        >>> with LargeLinears([weight], Shelf(2)) as mode:  # too small a weight to be meant
+        ...     F.linear(torch.ones(1, 2), weight).detach(), len(mode.meant)
+        (tensor([[4.]]), 0)
+    """
+
+    def __init__(self, leaves: Sequence[Tensor], shelf: Shelf) -> None:
+        super().__init__()
+        large = [leaf for leaf in leaves if leaf.ndim == 2 and leaf.numel() >= LARGE]
+        self.meant = {id(leaf): leaf for leaf in large}
+        self.shelf = shelf
+        self.add: Rows = _nobody
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is not F.linear or len(args) < 2 or id(args[1]) not in self.meant:
+            return func(*args, **(kwargs or {}))
+        bias = args[2] if len(args) > 2 else (kwargs or {}).get("bias")
+        found: Any = _Linear.apply(args[0], args[1], self)
+        return found if bias is None else found + bias
+
+
+class _Linear(torch.autograd.Function):
+    """`x W^T`."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, mode: LargeLinears) -> Tensor:
+        ctx.mode, ctx.weight = mode, weight
+        ctx.save_for_backward(inputs)
+        return F.linear(inputs, weight)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Any:
+        (inputs,) = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return *_Slopes.apply(slope, inputs, ctx.weight, ctx.mode), None
+        ctx.mode.add(ctx.weight, _flat(slope), _flat(inputs))
+        return slope @ ctx.weight, _nothing(ctx.weight), None
+
+
+class _Slopes(torch.autograd.Function):
+    """The backward pass `d W, d^T x`, of which the second is not made."""
+
+    @staticmethod
+    def forward(ctx: Any, slope: Tensor, inputs: Tensor, weight: Tensor, mode: LargeLinears) -> tuple[Tensor, Tensor]:
+        ctx.mode, ctx.weight = mode, weight
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(slope, inputs)
+        return slope @ weight, _nothing(weight)
+
+    @staticmethod
+    def backward(ctx: Any, back: Tensor | None, direction: Tensor | None) -> Any:
+        slope, inputs = ctx.saved_tensors
+        ends = torch.zeros_like(slope) if back is None else back @ ctx.weight.T
+        if back is not None:
+            ctx.mode.add(ctx.weight, _flat(slope), _flat(back))
+        if direction is None:
+            return ends, None, _nothing(ctx.weight), None
+        flat, given, found = _flat(slope), _flat(inputs), torch.zeros_like(_flat(inputs))
+        flat_ends = _flat(ends)
+        for place in row_blocks(direction.shape):
+            rows = direction[place]
+            flat_ends[:, place] += given @ rows.T
+            found += flat[:, place] @ rows
+            ctx.mode.shelf.tidy(heap=False)
+        return flat_ends.reshape(slope.shape), found.reshape(inputs.shape), _nothing(ctx.weight), None
+
+
+def row_blocks(shape: Sequence[int]) -> list[slice]:
+    """Blocks of rows of a matrix, of about a million numbers.
+
+    Examples:
+        >>> row_blocks((3, 400_000))
+        [slice(0, 2, None), slice(2, 3, None)]
+    """
+    rows, columns = shape
+    step = max(1, _NUMBERS // max(1, columns))
+    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    return tensor.detach().reshape(-1, tensor.shape[-1])
+
+
+def _nothing(like: Tensor) -> Tensor:
+    return like.new_zeros(()).expand(like.shape)
+
+
+def _nobody(leaf: Tensor, left: Tensor, right: Tensor) -> None:
+    """A gradient that nobody asked for."""
