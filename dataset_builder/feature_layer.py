@@ -11,7 +11,7 @@ from scratchcard.dataset_builder.activations import Activity, LayerActivity, Uni
 from scratchcard.dataset_builder.feature_network import NetworkPicture
 from scratchcard.dataset_builder.pairs import LayerPairs
 from scratchcard.dataset_builder.scales import Scale
-from scratchcard.dataset_builder.share_ranks import ascending, share_ranks
+from scratchcard.dataset_builder.share_ranks import MANY, ascending, share_ranks, unit_ranks
 from scratchcard.scorers.shelf import parts
 
 
@@ -50,12 +50,19 @@ class LayerPicture:
             network.shelf.tidy()  # of a product, its factors
             order = ascending(values)  # of a large layer None: it is ranked in portions
             for scope in dict.fromkeys(scope for other, scope in ranks if other == what):
-                groups = {"layer": None, "row": 0, "column": 1}[scope]
-                units = None if groups is None else self._units_of_all(groups)
-                self._ranks[what, scope] = network.shelf.put(share_ranks(values, order, units))
-                del units
+                self._ranks[what, scope] = network.shelf.put(self._share_ranks(values, order, scope))
                 network.shelf.tidy()
             del values, order
+
+    def _share_ranks(self, values: np.ndarray, order: np.ndarray | None, scope: str) -> np.ndarray:
+        if scope == "layer":
+            return share_ranks(values, order)
+        place = ("row", "column").index(scope)
+        axis = 1 - place if self.units.input_first else place
+        block = None if order is not None or self._indices is not None else self.units.block(values)
+        if block is None or block.size // block.shape[axis] > MANY:
+            return share_ranks(values, order, self._units_of_all(place))
+        return unit_ranks(block, axis)
 
     def indices(self, part: slice) -> np.ndarray:
         """Flat indices into the weight tensor, int64."""

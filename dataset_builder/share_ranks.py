@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,8 +10,10 @@ import torch
 
 from scratchcard.scorers.shelf import parts
 
-_AT_ONCE = 2**22
-"""Numbers that are sorted at once; more are ranked in portions: less memory and, in the caches, less time."""
+MANY = 2**22
+"""Numbers from which on they are ranked in portions: less memory and, in the caches, less time."""
+_AT_ONCE = 2**20
+"""Of a portion."""
 _SAMPLE = 2**14
 
 
@@ -21,7 +24,7 @@ def ascending(values: np.ndarray) -> np.ndarray | None:
         >>> ascending(np.array([0.3, 0.1, 0.2]))
         array([1, 2, 0], dtype=int32)
     """
-    return None if values.size > _AT_ONCE else np.argsort(values).astype(np.int32)
+    return None if values.size > MANY else np.argsort(values).astype(np.int32)
 
 
 def share_ranks(values: np.ndarray, order: np.ndarray | None, groups: np.ndarray | None = None) -> np.ndarray:
@@ -47,9 +50,48 @@ def share_ranks(values: np.ndarray, order: np.ndarray | None, groups: np.ndarray
     return _ranks(values, order, groups, 0, values.size)
 
 
+def unit_ranks(values: np.ndarray, axis: int) -> np.ndarray:
+    """The same within the units of a whole layer: no unit of a value need be told, and no place be looked for.
+
+    Args:
+        values: `(first, second, kernel)`.
+        axis: 0 or 1, of the units.
+
+    Returns:
+        float32 `(n,)`.
+
+    Examples:
+        >>> unit_ranks(np.array([[[0.3], [0.1]], [[0.2], [0.2]]]), axis=0)
+        array([1.  , 0.5 , 0.75, 0.75], dtype=float32)
+    """
+    result = np.empty(values.shape, dtype=np.float32)
+    size = values.size // values.shape[axis]
+    step = max(1, _AT_ONCE // max(1, size))
+
+    def rank(start: int) -> None:
+        chosen = (slice(None),) * axis + (slice(start, start + step),)
+        units = np.moveaxis(values[chosen], axis, 0)
+        rows = units.reshape(len(units), size)
+        order = np.argsort(rows, axis=1)
+        ordered = np.take_along_axis(rows, order, axis=1)
+        starts_run = np.ones(rows.shape, dtype=bool)
+        np.not_equal(ordered[:, 1:], ordered[:, :-1], out=starts_run[:, 1:])
+        del ordered
+        ranks = _average(starts_run.reshape(-1)).reshape(rows.shape)
+        ranks -= size * np.arange(len(rows))[:, None]
+        ranks /= size
+        found = np.empty(rows.shape, dtype=np.float32)
+        np.put_along_axis(found, order, ranks.astype(np.float32), axis=1)
+        result[chosen] = np.moveaxis(found.reshape(units.shape), 0, axis)
+
+    _each(rank, range(0, values.shape[axis], step))
+    return result.reshape(-1)
+
+
 def _in_portions(values: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
     """The same from portions of whole units, or of values between bounds: equal ones are in one portion."""
     count = -(-values.size // _AT_ONCE) + 1
+    alone: set[int] = set()
     if groups is None:
         sample = np.sort(values[:: max(1, values.size // _SAMPLE)])
         often, times = np.unique(sample, return_counts=True)
@@ -61,46 +103,40 @@ def _in_portions(values: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
         units = int(groups.max()) + 1
         held = np.cumsum(sum(np.bincount(groups[part], minlength=units) for part in parts(groups.size)))
         bounds = np.unique(np.searchsorted(held, values.size * np.arange(1, count) // count)).astype(groups.dtype)
+    keys, chunks = values if groups is None else groups, [*parts(values.size)]
+    portions = np.empty(values.size, dtype=np.uint8 if len(bounds) < 2**8 else np.int32)
+    held_by = np.zeros((len(chunks), len(bounds) + 1), dtype=np.int64)
+
+    def sort_out(number: int) -> None:
+        part = chunks[number]
+        portions[part] = np.searchsorted(bounds, keys[part])
+        held_by[number] = np.bincount(portions[part], minlength=len(bounds) + 1)
+
+    _each(sort_out, range(len(chunks)))
+    sizes = held_by.sum(axis=0)
+    befores = np.cumsum(sizes) - sizes
     result = np.empty(values.size, dtype=np.float32)
 
     def rank(number: int) -> None:
-        below = bounds[number - 1] if number else None
-        if groups is None and number in alone:
-            _alike(values, bounds[number], result)
-            return
-        places, before = _between(values if groups is None else groups, below, bounds[number : number + 1])
-        if places.size:
+        if number in alone:
+            for part in chunks:
+                result[part][portions[part] == number] = ((sizes[number] + 1) / 2 + befores[number]) / values.size
+        elif sizes[number]:
+            found = ((part.start + np.flatnonzero(portions[part] == number)).astype(np.int32) for part in chunks)
+            places = np.concatenate([*found])
             some = values[places]
             own = None if groups is None else groups[places]
-            result[places] = _ranks(some, np.argsort(some).astype(np.int32), own, before, values.size)
+            result[places] = _ranks(some, np.argsort(some).astype(np.int32), own, int(befores[number]), values.size)
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # numpy works without the interpreter's lock
-        for done in [pool.submit(rank, number) for number in range(len(bounds) + 1)]:
-            done.result()
+    _each(rank, range(len(sizes)))
     return result
 
 
-def _alike(values: np.ndarray, value: np.generic, result: np.ndarray) -> None:
-    """Put the rank of all values that are equal to one of them where these are."""
-    lower = equal = 0
-    for part in parts(values.size):
-        lower += int(np.count_nonzero(values[part] < value))
-        equal += int(np.count_nonzero(values[part] == value))
-    for part in parts(values.size):
-        result[part][values[part] == value] = ((equal + 1) / 2 + lower) / values.size
-
-
-def _between(values: np.ndarray, below: np.generic | None, upto: np.ndarray) -> tuple[np.ndarray, int]:
-    """Places of the values that are above the first and not above the second, where given; how many are below."""
-    found, before = [], 0
-    for part in parts(values.size):
-        some = values[part]
-        inside = np.ones(some.size, dtype=bool) if below is None else some > below
-        before += some.size - int(np.count_nonzero(inside))
-        for bound in upto:
-            inside &= some <= bound
-        found.append(part.start + np.flatnonzero(inside))
-    return np.concatenate(found), before
+def _each(work: Callable[[int], None], numbers: range) -> None:
+    """On torch's threads: numpy works without the interpreter's lock."""
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for _ in pool.map(work, numbers):
+            pass
 
 
 def _ranks(values: np.ndarray, order: np.ndarray, groups: np.ndarray | None, before: int, compared: int) -> np.ndarray:

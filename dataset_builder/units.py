@@ -96,6 +96,10 @@ class Units:
             second = second + first // (self._first // self.groups) * self._second
         return (second, first) if self.input_first else (first, second)
 
+    def block(self, values: np.ndarray) -> np.ndarray | None:
+        """All of a layer's numbers, `(n,)`, as `(first axis, second axis, kernel)`; None of a grouped convolution."""
+        return None if self.groups > 1 else values.reshape(self._first, self._second, self.kernel)
+
     def sums(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Sums of one number a weight, `(n,)`, over rows `(outputs,)` and columns `(inputs,)`, in float64."""
         block = values.reshape(self.groups, self._first // self.groups, self._second, self.kernel)

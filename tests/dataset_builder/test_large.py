@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from scratchcard.dataset_builder import feature_layer
 from scratchcard.dataset_builder import share_ranks as ranks
 from scratchcard.dataset_builder.features import FEATURES, compute_features
 from scratchcard.pruning.mask import Mask
@@ -35,6 +36,8 @@ def test_features_of_a_large_network_are_the_same_to_the_bit(masked: bool, monke
     monkeypatch.setattr(shelf_module, "LARGE", 1)
     monkeypatch.setattr(shelf_module, "CHUNK", 64)
     monkeypatch.setattr(ranks, "_AT_ONCE", 200)
+    monkeypatch.setattr(ranks, "MANY", 200)
+    monkeypatch.setattr(feature_layer, "MANY", 200)
     large = [block.values for block in compute_features(network, batch, F.cross_entropy, **needed)]
     names = [column.name for column in FEATURES]
     for one, other in zip(usual, large, strict=True):
@@ -72,9 +75,23 @@ def test_ranks_in_portions(kind: str, units: int | None, monkeypatch: pytest.Mon
     values = (kinds | {"signed zeros": np.where(random.random(5000) < 0.5, -sparse, sparse)})[kind]
     groups = None if units is None else random.integers(0, units, 5000)
     wanted = ranks.share_ranks(values, ranks.ascending(values), groups)
-    monkeypatch.setattr(ranks, "_AT_ONCE", 600)
+    monkeypatch.setattr(ranks, "MANY", 600)
     assert ranks.ascending(values) is None
-    assert np.array_equal(ranks.share_ranks(values, None, groups), wanted)
+    for at_once in (600, 10):  # more than 256 portions
+        monkeypatch.setattr(ranks, "_AT_ONCE", at_once)
+        assert np.array_equal(ranks.share_ranks(values, None, groups), wanted)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_ranks_within_units_of_a_whole_layer(axis: int, ties: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).normal(size=(13, 17, 9)).astype(np.float32)
+    values = values.round(1) if ties else values
+    groups = np.broadcast_to(np.indices(values.shape)[axis], values.shape).reshape(-1)
+    wanted = ranks.share_ranks(values.reshape(-1), ranks.ascending(values.reshape(-1)), groups)
+    for at_once in (1, 400, 10_000):
+        monkeypatch.setattr(ranks, "_AT_ONCE", at_once)
+        assert np.array_equal(ranks.unit_ranks(values, axis), wanted)
 
 
 def test_a_shelf_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
