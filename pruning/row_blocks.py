@@ -48,7 +48,7 @@ class RowBlocks:
     def make(self, leaf: Tensor) -> None:
         """Fill a tensor, in place, with `m`; the first time."""
         if self.made:
-            return
+            return None
         self.made = True
         with torch.no_grad():
             if not leaf.untyped_storage().nbytes():
@@ -94,7 +94,7 @@ class _Linear(torch.autograd.Function):
             found[:, place] = flat @ block.T
         ctx.rows, ctx.shape = rows, leaf.shape
         ctx.save_for_backward(inputs)
-        return found.reshape(*inputs.shape[:-1], -1)
+        return found.reshape(*inputs.shape[:-1], len(rows.weight))
 
     @staticmethod
     @torch.autograd.function.once_differentiable

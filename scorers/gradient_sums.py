@@ -42,7 +42,7 @@ def summed_up(
     seen = [not first] * len(leaves)
 
     def add(place: int, gradient: Tensor) -> Tensor:
-        if not any(gradient.stride()) and not bool(gradient[(0,) * gradient.ndim]):
+        if gradient.numel() and not any(gradient.stride()) and not bool(gradient[(0,) * gradient.ndim]):
             return gradient  # it stands for what `add_rows` has taken, or is nothing
         if seen[place]:
             shelf.add(total[place], gradient)

@@ -112,15 +112,16 @@ def sum_of_gradients(
     if len(parts) == 1 and not shelf.large:
         return piece_gradients(network, parts[0], state)
     total: list[Tensor] = []
+    leaves = list(state.leaves.values())
     for piece in parts:
-        with summed_up(list(state.leaves.values()), total, shelf):
-            piece_gradients(network, piece, state)
+        value = piece_value(network, piece, state)
+        note_reads(2 * examples(piece.inputs))
+        with summed_up(leaves, total, shelf):
+            torch.autograd.grad(value, leaves, materialize_grads=True)
     return total
 
 
-def piece_gradients(
-    network: nn.Module, piece: Piece, state: DetachedState, *, create_graph: bool = False
-) -> list[Tensor]:
+def piece_gradients(network: nn.Module, piece: Piece, state: DetachedState) -> list[Tensor]:
     """The gradient of the batch's loss through one piece, in the order of the state's leaves.
 
     Raises:
@@ -133,10 +134,25 @@ def piece_gradients(
         >>> piece_gradients(network, whole(batch, nn.functional.cross_entropy), state)[0].shape
         torch.Size([2, 3])
     """
-    value = piece.loss(outputs_at(network, piece.inputs, state, piece.room))
+    value = piece_value(network, piece, state)
     leaves = list(state.leaves.values())
     note_reads(2 * examples(piece.inputs))
-    return list(torch.autograd.grad(value, leaves, create_graph=create_graph, materialize_grads=True))
+    return list(torch.autograd.grad(value, leaves, materialize_grads=True))
+
+
+def piece_value(network: nn.Module, piece: Piece, state: DetachedState) -> Tensor:
+    """What a piece adds to the batch's loss, with a graph.
+
+    Raises:
+        DoesNotFit: the pass keeps more than the piece's room.
+
+    Examples:
+        >>> from scratchcard.scorers.pieces import whole
+        >>> network, batch = nn.Linear(3, 2), (torch.ones(2, 3), torch.tensor([0, 1]))
+        >>> piece_value(network, whole(batch, nn.functional.cross_entropy), detached_state(network)).shape
+        torch.Size([])
+    """
+    return piece.loss(outputs_at(network, piece.inputs, state, piece.room))
 
 
 class _Composed(TorchFunctionMode):

@@ -16,7 +16,7 @@ from scratchcard.pruning.scores import Scores
 from scratchcard.scorers.detached_state import DetachedState, detached_state, own_generators, placed
 from scratchcard.scorers.few_examples import Tempered
 from scratchcard.scorers.gradient_sums import hollow_gradients, summed_up
-from scratchcard.scorers.gradients import piece_gradients, sum_of_gradients, twice_differentiable
+from scratchcard.scorers.gradients import piece_value, sum_of_gradients, twice_differentiable
 from scratchcard.scorers.large_linear import LargeLinears
 from scratchcard.scorers.pieces import SECOND_ORDER, Piece, in_pieces
 from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over, without_pruned
@@ -120,18 +120,40 @@ def gradient_flow(
                 whole_gradient = sum_of_gradients(network, parts, state, shelf)
             direction = without_pruned(dict(zip(leaves, whole_gradient, strict=True)), mask)
             del whole_gradient
-            total: list[Tensor] = []
-            with own_generators(network):
-                for piece in parts:
-                    shelf.tidy()
-                    hessian_product(network, piece, state, direction, mask, shelf, total)
-            return total
+            large = LargeLinears(leaves.values(), shelf)
+            try:
+                return _sum_of_products(network, parts, state, direction, mask, shelf, large)
+            except (
+                RuntimeError,
+                ValueError,
+            ) as error:  # such as of a network that computes layers anew when going back
+                if not large.meant or isinstance(error, torch.OutOfMemoryError):
+                    raise
+            return _sum_of_products(network, parts, state, direction, mask, shelf, None)
 
         total = in_pieces(summed, network, batch, tempered, state, SECOND_ORDER)
     if not total:
         return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
     total.reverse()
     return {name: leaf.detach() * total.pop() for name, leaf in leaves.items()}  # each is let go, not all kept beside
+
+
+def _sum_of_products(
+    network: nn.Module,
+    parts: list[Piece],
+    state: DetachedState,
+    direction: Mapping[str, Tensor],
+    mask: Mask | None,
+    shelf: Shelf,
+    large: LargeLinears | None,
+) -> list[Tensor]:
+    """The products of all pieces; of large linear layers a block of rows at a time, or as torch has it."""
+    total: list[Tensor] = []
+    with own_generators(network):
+        for piece in parts:
+            shelf.tidy()
+            hessian_product(network, piece, state, direction, mask, shelf, total, large)
+    return total
 
 
 def hessian_product(
@@ -142,6 +164,7 @@ def hessian_product(
     mask: Mask | None,
     shelf: Shelf | None = None,
     total: list[Tensor] | None = None,
+    large: LargeLinears | None = None,
 ) -> list[Tensor]:
     """A piece's part of the Hessian's product with a direction; nothing where its loss is linear in the weights.
 
@@ -158,9 +181,11 @@ def hessian_product(
         [tensor([[3., 1.]])]
     """
     leaves = list(state.leaves.values())
-    large = None if shelf is None else LargeLinears(leaves, shelf)
-    with nullcontext() if direction is None else hollow_gradients(leaves), nullcontext() if large is None else large:
-        found = piece_gradients(network, piece, state, create_graph=True)
+    with nullcontext() if large is None else large.forward():
+        value = piece_value(network, piece, state)
+    note_reads(2 * examples(piece.inputs))
+    with nullcontext() if direction is None else hollow_gradients(leaves):
+        found = torch.autograd.grad(value, leaves, create_graph=True, materialize_grads=True)
     gradients = dict(zip(state.leaves, found, strict=True))
     along = without_pruned(gradients, mask) if direction is None else direction
     through = {name: gradient for name, gradient in gradients.items() if gradient.requires_grad}

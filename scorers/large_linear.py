@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -22,33 +23,47 @@ class LargeLinears(TorchFunctionMode):
     """Lets linear layers with large leaves hand their gradients on a block of rows at a time.
 
     Of `y = x W^T` the gradient is `W' = d^T x`, and the Hessian's product with a direction V has two such parts. Torch
-    makes both, each as large as W, and adds them. Under this mode the first gradient, taken with `create_graph`, is
-    zeros without memory that can be differentiated; and when it is, `add(W, a, b)` is called for each part `a^T b`, in
-    whose place autograd sees zeros without memory again. V is read a block at a time.
+    makes all three, each as large as W. The forward pass is done within `forward`. In the backward passes after it the
+    first gradient, taken with `create_graph`, is zeros without memory that can be differentiated; and when it is,
+    `add(W, a, b)` is called for each part `a^T b`, in whose place autograd sees zeros without memory again. V is read a
+    block at a time. Gradients that a network takes in its own forward pass are torch's.
 
     Args:
         leaves: those of a matrix's shape with `LARGE` numbers and more are meant.
         shelf: of the network; what is read of it is let go.
 
     Attributes:
-        add: `(leaf, a, b)`: take `a^T b`, `(n, out)` and `(n, in)`, for a part of the leaf's gradient.
+        begun: whether the forward pass is over.
+        add: `(leaf, a, b)`: take `a^T b`, `(n, out)` and `(n, in)`, for a part of the leaf's gradient; to be set before
+            the second backward pass.
 
     Examples:
         >>> weight = torch.tensor([[3.0, 1.0]], requires_grad=True)
-        >>> with LargeLinears([weight], Shelf(2)) as mode:  # too small a weight to be meant
-        ...     F.linear(torch.ones(1, 2), weight).detach(), len(mode.meant)
+        >>> large = LargeLinears([weight], Shelf(2))  # too small a weight to be meant
+        >>> with large.forward():
+        ...     F.linear(torch.ones(1, 2), weight).detach(), len(large.meant)
         (tensor([[4.]]), 0)
     """
 
-    def __init__(self, leaves: Sequence[Tensor], shelf: Shelf) -> None:
+    def __init__(self, leaves: Iterable[Tensor], shelf: Shelf) -> None:
         super().__init__()
         large = [leaf for leaf in leaves if leaf.ndim == 2 and leaf.numel() >= LARGE]
         self.meant = {id(leaf): leaf for leaf in large}
         self.shelf = shelf
+        self.begun = False
         self.add: Rows = _nobody
 
+    @contextmanager
+    def forward(self) -> Iterator[None]:
+        """Around a forward pass, of which gradients are taken afterwards."""
+        self.begun = False
+        with self:
+            yield
+        self.begun = True
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is not F.linear or len(args) < 2 or id(args[1]) not in self.meant:
+        plain = func is not F.linear or len(args) < 2 or id(args[1]) not in self.meant
+        if plain or torch.compiler.is_compiling() or torch.is_autocast_enabled(args[1].device.type):
             return func(*args, **(kwargs or {}))
         bias = args[2] if len(args) > 2 else (kwargs or {}).get("bias")
         found: Any = _Linear.apply(args[0], args[1], self)
@@ -67,6 +82,9 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> Any:
         (inputs,) = ctx.saved_tensors
+        if not ctx.mode.begun:  # the network's own gradient
+            flat = inputs.reshape(-1, inputs.shape[-1]), slope.reshape(-1, slope.shape[-1])
+            return slope @ ctx.weight, flat[1].T @ flat[0], None
         if torch.is_grad_enabled():
             return *_Slopes.apply(slope, inputs, ctx.weight, ctx.mode), None
         ctx.mode.add(ctx.weight, _flat(slope), _flat(inputs))
@@ -122,4 +140,4 @@ def _nothing(like: Tensor) -> Tensor:
 
 
 def _nobody(leaf: Tensor, left: Tensor, right: Tensor) -> None:
-    """A gradient that nobody asked for."""
+    raise RuntimeError("a part of a large layer's gradient came before it was asked for")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from scratchcard.pruning import linear_image, row_blocks
 from scratchcard.scorers import GraSP, SynFlow, SynFlowL2Data, large_linear
@@ -174,3 +175,99 @@ def test_masks_stay_out_of_large_products(small: Callable[[], None]) -> None:
     mask = random_mask(network, density=0.5)
     found = GraSP()(network, batch, cross_entropy, mask=mask)
     assert all(not tensor[~mask.tensors[key]].any() for key, tensor in found.tensors.items())
+
+
+def force(network: nn.Sequential, x: Tensor) -> Tensor:
+    """A network that takes a gradient in its inputs."""
+    x = x.detach().requires_grad_()
+    return torch.autograd.grad(torch.tanh(network(x)).square().sum(), x, create_graph=True)[0][:, :3]
+
+
+def stepped(network: nn.Sequential, x: Tensor) -> Tensor:
+    """One that takes a step in a weight of its own."""
+    first = network[0].weight
+    (slope,) = torch.autograd.grad(torch.tanh(network(x)).square().mean(), first, create_graph=True)
+    return network[1:](F.linear(x, first - 0.5 * slope))
+
+
+def read_off(network: nn.Sequential, x: Tensor) -> Tensor:
+    """One that scales its outputs by the size of a gradient, without a graph."""
+    (slope,) = torch.autograd.grad(network(x).square().mean(), network[0].weight)
+    return torch.tanh(network(x)) * slope.detach().norm()
+
+
+def recomputed(network: nn.Sequential, x: Tensor) -> Tensor:
+    return checkpoint(lambda z: torch.tanh(network(z)), torch.tanh(x), use_reentrant=False)
+
+
+def by_example(network: nn.Sequential, x: Tensor) -> Tensor:
+    return torch.vmap(lambda row: torch.tanh(network(row)))(x)
+
+
+def in_half(network: nn.Sequential, x: Tensor) -> Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return torch.tanh(network(x.float())).to(x.dtype)
+
+
+def compiled(network: nn.Sequential, x: Tensor) -> Tensor:
+    return torch.tanh(torch.compile(network[:3], backend="eager")(x) @ network[4].weight.T)
+
+
+def with_none(network: nn.Sequential, x: Tensor) -> Tensor:
+    return torch.tanh(network(x)) + network(x[:0]).sum(0)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("pieces", [False, True])
+@pytest.mark.parametrize("form", [force, stepped, read_off, recomputed, by_example, in_half, compiled, with_none])
+def test_unusual_forward_passes(form: Callable[..., Tensor], pieces: bool, small: Callable[[], None]) -> None:
+    class Unusual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = mlp()
+            if form is in_half:
+                self.layers.float()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return form(self.layers, x)
+
+    network, batch = Unusual(), case("mlp")[1]
+    sums = form not in (stepped, read_off)  # of these the examples depend on each other
+    expected = GraSP(2.0)(network, batch, cross_entropy)
+    small()
+    with scoring_memory(3000 if pieces and sums else None):
+        found = GraSP(2.0)(network, batch, cross_entropy)
+    for key, tensor in expected.tensors.items():
+        rough = 1e-2 if form is in_half else 1e-9
+        torch.testing.assert_close(found.tensors[key], tensor, rtol=rough, atol=rough * float(tensor.abs().max()))
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+def test_a_weight_without_numbers(small: Callable[[], None]) -> None:
+    class Empty(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.none = nn.Linear(5, 3).double(), nn.Linear(5, 0).double()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tanh(self.layer(x)) + self.none.weight.sum()
+
+    with scoring_memory(400):
+        assert GraSP()(Empty(), case("mlp")[1], cross_entropy).tensors["layer.weight"].any()
+
+
+@pytest.mark.parametrize("form", [with_none])
+def test_path_scores_of_no_positions(form: Callable[..., Tensor], small: Callable[[], None]) -> None:
+    class Parts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = mlp()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return form(self.layers, x)
+
+    network, batch = Parts(), case("mlp")[1]
+    expected = SynFlow()(network, batch, cross_entropy)
+    small()
+    for key, tensor in SynFlow()(network, batch, cross_entropy).tensors.items():
+        torch.testing.assert_close(tensor, expected.tensors[key])
