@@ -126,7 +126,7 @@ def gradient_flow(
             except (
                 RuntimeError,
                 ValueError,
-            ) as error:  # such as of a network that computes layers anew when going back
+            ) as error:  # such as of layers that are computed anew
                 if not large.meant or isinstance(error, torch.OutOfMemoryError):
                     raise
             return _sum_of_products(network, parts, state, direction, mask, shelf, None)
