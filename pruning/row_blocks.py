@@ -53,14 +53,7 @@ class RowBlocks:
         with torch.no_grad():
             if not leaf.untyped_storage().nbytes():
                 leaf.untyped_storage().resize_(leaf.nbytes)  # it was let go
-            if not (leaf.is_contiguous() and self.weight.is_contiguous()):
-                return fill(leaf, self.weight, self.mask, self.power)
-            image, weight = leaf.view(-1), self.weight.view(-1)
-            kept = None if self.mask is None else self.mask.reshape(-1)
-            for start in range(0, len(image), _NUMBERS):
-                part = slice(start, start + _NUMBERS)
-                fill(image[part], weight[part], None if kept is None else kept[part], self.power)
-            return None
+            fill(leaf, self.weight, self.mask, self.power)
 
     def linear(self, inputs: Tensor, leaf: Tensor) -> Tensor:
         """`x m^T` for `x` `(*, in)`; of `leaf`, which stands for `m`, the gradient is zeros without memory."""
