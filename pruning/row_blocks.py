@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,21 +20,22 @@ class RowBlocks:
     """`m = |w|^power * mask` of a weight `(out, in)`, and what its backward pass finds, a block of rows at a time.
 
     A product with `m` reads the weight itself. So neither `m` nor the slope `dR/dm` is ever in memory, in float64 two
-    or four times what the weight takes; of both only the product is kept, which is what path scores are.
+    or four times what the weight takes. Of both only the product is made, which is what path scores are, and only after
+    the backward pass, which keeps of each use what goes in and the slope of what comes out.
 
     Attributes:
         weight: `(out, in)`; read, never written.
         mask: kept weights; None: all.
         power: see `filled`.
         dtype: of the image.
-        product: `m * dR/dm`, summed over all uses by `linear`, after a backward pass; None where there was none.
+        uses: by `linear`, that a backward pass has come by: slopes `(n, out)` and inputs `(n, in)`.
         made: whether all of `m` was made once, for another use.
 
     Examples:
         >>> blocks = RowBlocks(torch.tensor([[1.0, -2.0]]), None, 2, torch.float64)
         >>> x = torch.tensor([[1.0, 10.0]], dtype=torch.float64, requires_grad=True)
         >>> y = blocks.linear(x, torch.empty(1, 2, dtype=torch.float64, requires_grad=True))
-        >>> y.detach(), torch.autograd.grad(y.sum(), x)[0], blocks.product
+        >>> y.detach(), torch.autograd.grad(y.sum(), x)[0], blocks.product()[0]
         (tensor([[41.]], dtype=...), tensor([[1., 4.]], dtype=...), tensor([[ 1., 40.]], dtype=...))
     """
 
@@ -42,13 +43,13 @@ class RowBlocks:
     mask: Tensor | None
     power: float | None
     dtype: torch.dtype
-    product: Tensor | None = None
+    uses: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     made: bool = False
 
     def make(self, leaf: Tensor) -> None:
         """Fill a tensor, in place, with `m`; the first time."""
         if self.made:
-            return None
+            return
         self.made = True
         with torch.no_grad():
             if not leaf.untyped_storage().nbytes():
@@ -59,6 +60,24 @@ class RowBlocks:
         """`x m^T` for `x` `(*, in)`; of `leaf`, which stands for `m`, the gradient is zeros without memory."""
         found: Tensor = _Linear.apply(inputs, leaf, self)
         return found
+
+    def product(self) -> tuple[Tensor, Tensor]:
+        """`m * dR/dm`, summed over all uses, and the sum of its numbers."""
+        total = torch.zeros((), dtype=self.dtype, device=self.weight.device)
+        found = torch.empty(self.weight.shape, dtype=self.dtype, device=self.weight.device)
+        alone = len(self.uses) == 1 and len(self.uses[0][0]) == 1
+        for place, block in self.blocks():
+            own = found[place]
+            if alone:  # a product of two vectors, which the general way takes twice as long for
+                slopes, inputs = self.uses[0]
+                torch.mul(block, inputs, out=own).mul_(slopes[:, place].T)
+                total += own.sum()
+                continue
+            for number, (slopes, inputs) in enumerate(self.uses):
+                torch.addmm(own, slopes[:, place].T, inputs, beta=float(number > 0), out=own)
+            own *= block
+            total += own.sum()
+        return found, total
 
     def blocks(self) -> Iterator[tuple[slice, Tensor]]:
         """The rows of `m`, each block with its place; good until the next one."""
@@ -95,17 +114,10 @@ class _Linear(torch.autograd.Function):
         (inputs,) = ctx.saved_tensors
         rows: RowBlocks = ctx.rows
         flat, ends = inputs.reshape(-1, inputs.shape[-1]), slope.reshape(-1, slope.shape[-1])
-        back, new = torch.zeros_like(flat), rows.product is None
-        if rows.product is None:
-            rows.product = torch.empty(ctx.shape, dtype=rows.dtype, device=rows.weight.device)
+        rows.uses.append((ends.detach(), flat.detach()))
+        back = torch.zeros_like(flat)
         for place, block in rows.blocks():
-            own = ends[:, place]
-            back += own @ block
-            slopes = own.T @ flat
-            if new:
-                torch.mul(slopes, block, out=rows.product[place])
-            else:
-                rows.product[place].addcmul_(slopes, block)
+            back += ends[:, place] @ block
         return back.reshape(inputs.shape), slope.new_zeros(()).expand(ctx.shape), None
 
 

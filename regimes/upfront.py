@@ -124,6 +124,7 @@ def prune_upfront(
     for number, target in enumerate(densities, start=1):
         with scored_by(network, statistics):
             scores = scorer(network, batch, loss, mask=mask)
+        shelf.tidy(heap=shelf.huge)
         before = mask
         mask = keep_top(scores, target, scope=scope, within=before, exclude=excluded, floor=floor, seed=seed)
         for name, tensor in mask.tensors.items():

@@ -120,18 +120,21 @@ class Paths:
                     hook.remove()
                 entries, products = slopes[: len(starts)], slopes[len(starts) :]
                 places = Counter(slope.data_ptr() for slope in slopes)
-                found = {
+                pairs = {
                     # In place where the gradient is memory of its own: fresh pages cost more than the product.
                     name: self._times(name, own[name], mask, product, places[product.data_ptr()] == 1)
                     for name, product in zip(image.leaves, products, strict=True)
                 }
                 del slopes, products
+                found = {name: product for name, (product, _) in pairs.items()}
+                passing = [total for _, total in pairs.values()]
+                del pairs
                 begun = [
                     torch.vdot(start.detach().reshape(-1), slope.reshape(-1))
                     for start, slope in zip(starts, entries, strict=True)
                 ]
                 entered = torch.stack(begun).sum()
-                sums = torch.stack([flow.detach() * scale, entered, *(part.sum() for part in found.values())]).tolist()
+                sums = torch.stack([flow.detach() * scale, entered, *passing]).tolist()
                 # Numbers out of range break the identity too, so another scale may mend it.
                 now = self._fault(sums[0], sums[1], dict(zip(found, sums[2:], strict=True)))
                 if now:
@@ -155,15 +158,19 @@ class Paths:
             return {name: torch.zeros_like(leaf, requires_grad=False) for name, leaf in image.leaves.items()}
         return scores
 
-    def _times(self, name: str, weight: Tensor, mask: Mask | None, slope: Tensor, alone: bool) -> Tensor:
-        """A leaf's slope times the leaf: in place where the slope is memory of its own, as fresh pages cost more."""
+    def _times(self, name: str, weight: Tensor, mask: Mask | None, slope: Tensor, alone: bool) -> tuple[Tensor, Tensor]:
+        """A leaf's slope times the leaf, and its sum; in place where it can, as new pages cost more."""
         leaf, rows = self.image.leaves[name], self.image.rows.get(name)
-        if rows is not None and rows.product is not None:
-            found, rows.product = rows.product, None
-            return found.add_(slope * leaf.detach()) if rows.made else found
+        if rows is not None and rows.uses:
+            found, total = rows.product()
+            if not rows.made:
+                return found, total
+            found += slope * leaf.detach()
+            return found, found.sum()
         own = slope if slope.is_contiguous() and alone else None
         if leaf.untyped_storage().nbytes():
-            return slope * leaf.detach() if own is None else own.mul_(leaf.detach())
+            found = slope * leaf.detach() if own is None else own.mul_(leaf.detach())
+            return found, found.sum()
         own = slope.clone(memory_format=torch.contiguous_format) if own is None else own
         kept = None if mask is None else mask.tensors[name].to(leaf.device).reshape(-1)
         flat, weights = own.view(-1), weight.detach().reshape(-1)
@@ -172,7 +179,7 @@ class Paths:
             values = torch.empty_like(flat[part])
             fill(values, weights[part], None if kept is None else kept[part], self.power)
             flat[part].mul_(values)
-        return own
+        return own, own.sum()
 
     def _fault(self, flow: float, entered: float, sums: Mapping[str, float]) -> str:
         """What shows that the image is not linear, else nothing; at no cost: Euler's identity over cuts of all paths.

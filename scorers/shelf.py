@@ -15,6 +15,8 @@ from torch import Tensor
 
 LARGE = 2**24
 """Weights of a network from which on its numbers lie in a file."""
+HUGE = 2**26
+"""From which on memory that was freed (hundreds of MiB) is worth giving back between rounds (a tenth of a second)."""
 CHUNK = 2**20
 _TIDIED = 16
 """Chunks of a sum after which what was read is let go."""
@@ -44,6 +46,7 @@ class Shelf:
 
     def __init__(self, weights: int) -> None:
         self.large = weights >= LARGE
+        self.huge = weights >= HUGE
         self._room: Tensor | None = None
 
     @classmethod
