@@ -126,9 +126,8 @@ class LinearImage:
             whole = {name: _filled(tensor, self._padding) for name, tensor in whole.items()}
         self._run.looked_up = [(whole[name], fed[name]) for name in whole if name in fed]
         for k, (signal, (name, leaf)) in enumerate(zip(self._weights, self.leaves.items(), strict=True)):
-            signal.reset(
-                leaf, 1 << k, self.rows.get(name)
-            )  # a forward may have changed its own weights (masks them, say)
+            # A forward may have changed its own weights (masks them, say).
+            signal.reset(leaf, 1 << k, self.rows.get(name))
         given = {n: Signal(tensor, self._run, once=0) for n, tensor in fed.items() if n not in whole} | whole
         try:
             outputs = self.network(given[""]) if "" in given else self.network(**given)

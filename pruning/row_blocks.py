@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ class RowBlocks:
     Attributes:
         weight: `(out, in)`; read, never written.
         mask: kept weights; None: all.
-        power: see `filled`.
+        power: see `fill`.
         dtype: of the image.
         uses: by `linear`, that a backward pass has come by: slopes `(n, out)` and inputs `(n, in)`.
         made: whether all of `m` was made once, for another use.
@@ -81,12 +81,10 @@ class RowBlocks:
 
     def blocks(self) -> Iterator[tuple[slice, Tensor]]:
         """The rows of `m`, each block with its place; good until the next one."""
-        outs, ins = self.weight.shape
-        step = max(1, _NUMBERS // max(1, ins))
-        room = torch.empty((min(step, outs), ins), dtype=self.dtype, device=self.weight.device)
-        for start in range(0, outs, step):
-            place = slice(start, min(start + step, outs))
-            block = room[: place.stop - start]
+        places = row_blocks(self.weight.shape, _NUMBERS)
+        room = torch.empty_like(self.weight[places[0]] if places else self.weight, dtype=self.dtype)
+        for place in places:
+            block = room[: place.stop - place.start]
             fill(block, self.weight[place], None if self.mask is None else self.mask[place], self.power)
             yield place, block
 
@@ -119,6 +117,18 @@ class _Linear(torch.autograd.Function):
         for place, block in rows.blocks():
             back += ends[:, place] @ block
         return back.reshape(inputs.shape), slope.new_zeros(()).expand(ctx.shape), None
+
+
+def row_blocks(shape: Sequence[int], numbers: int) -> list[slice]:
+    """Blocks of rows of a matrix, of about so many numbers.
+
+    Examples:
+        >>> row_blocks((3, 400), 1000)
+        [slice(0, 2, None), slice(2, 3, None)]
+    """
+    rows, columns = shape
+    step = max(1, numbers // max(1, columns))
+    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
 
 
 def fill(image: Tensor, weight: Tensor, mask: Tensor | None, power: float | None) -> None:

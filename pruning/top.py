@@ -1,8 +1,8 @@
-"""The highest numbers of several vectors, exactly and without copies: a pass for the threshold, one for the cut."""
+"""The highest numbers of several vectors, exactly, in one pass: of many, a sample says which few to look at twice."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -39,67 +39,80 @@ def top(
     total = sum(v.size if a is None else int(np.count_nonzero(a)) for v, a in zip(vectors, allowed, strict=True))
     if keep >= total:
         return [np.ones(v.size, bool) if a is None else a.copy() for v, a in zip(vectors, allowed, strict=True)]
-    chosen = [np.zeros(vector.size, dtype=bool) for vector in vectors]
-    if keep == 0:
-        return chosen
-    threshold = _threshold(vectors, keep, allowed, total)
-    ties = []
-    for vector, room, found in zip(vectors, allowed, chosen, strict=True):
-        places = []
-        for start in range(0, vector.size, _CHUNK):
-            part = slice(start, start + _CHUNK)
-            values, out = vector[part], found[part]
-            np.greater(values, threshold, out=out)
-            equal = values == threshold
-            if room is not None:
-                out &= room[part]
-                equal &= room[part]
-            if equal.any():
-                places.append(np.flatnonzero(equal) + start)
-        ties.append(np.concatenate(places) if places else np.zeros(0, dtype=np.int64))
-    missing = keep - sum(int(np.count_nonzero(found)) for found in chosen)
-    drawn = np.sort(generator.choice(sum(map(len, ties)), size=missing, replace=False))
-    begin = 0
-    for found, own in zip(chosen, ties, strict=True):
-        first, last = np.searchsorted(drawn, [begin, begin + len(own)])
-        found[own[drawn[first:last] - begin]] = True
-        begin += len(own)
-    return chosen
-
-
-def _threshold(
-    vectors: Sequence[np.ndarray], keep: int, allowed: Sequence[np.ndarray | None], total: int
-) -> np.ndarray:
-    """The `keep`-th highest number. A sample says between which two it lies; if it does not, all are looked at."""
     dtype = np.result_type(*vectors)
     ends = [(dtype.type(-np.inf), dtype.type(np.inf))]
     if total > _FEW:
         ends.insert(0, _bracket(vectors, keep / total, allowed, dtype))
     for low, high in ends:
-        above, between, count = 0, [], 0
-        for values, room in _parts(vectors, allowed):
+        chosen = [np.zeros(vector.size, dtype=bool) for vector in vectors]
+        places = _sort_out(vectors, allowed, chosen, low, high)
+        missing = keep - sum(int(np.count_nonzero(found)) for found in chosen)
+        if 0 <= missing <= sum(map(len, places)):
+            if missing and low < high:
+                places, missing = _highest(vectors, chosen, places, missing)
+            if missing:
+                _draw(chosen, places, missing, generator)
+            return chosen
+    raise ValueError("the numbers hold NaN, so that none is the highest")
+
+
+def _sort_out(
+    vectors: Sequence[np.ndarray],
+    allowed: Sequence[np.ndarray | None],
+    chosen: Sequence[np.ndarray],
+    low: np.floating,
+    high: np.floating,
+) -> list[np.ndarray]:
+    """Choose what is above the second number; the places of what is between both, these included, by vector."""
+    places = []
+    for vector, room, found in zip(vectors, allowed, chosen, strict=True):
+        here = []
+        for start in range(0, vector.size, _CHUNK):
+            part = slice(start, start + _CHUNK)
+            values, out = vector[part], found[part]
             # Where a mask leaves few, comparing all and joining costs less than picking out what it leaves.
-            higher, inside = values > high, values >= low
+            np.greater(values, high, out=out)
+            inside = values >= low
             inside &= values <= high
             if room is not None:
-                higher &= room
-                inside &= room
-            above += int(np.count_nonzero(higher))
-            if low == high:
-                count += int(np.count_nonzero(inside))
-            else:
-                between.append(values[inside])
-        if low == high:
-            if above < keep <= above + count:
-                return np.asarray(low)
-            continue
-        candidates = np.concatenate(between).astype(dtype, copy=False)
-        del between
-        place = candidates.size - (keep - above)
-        if 0 <= place < candidates.size:
-            candidates.partition(place)
-            return np.asarray(candidates[place])
-    raise ValueError("the numbers hold NaN, so that none is the highest")
+                out &= room[part]
+                inside &= room[part]
+            if inside.any():
+                here.append(np.flatnonzero(inside) + start)
+        places.append(np.concatenate(here) if here else np.zeros(0, dtype=np.int64))
+    return places
+
+
+def _highest(
+    vectors: Sequence[np.ndarray],
+    chosen: Sequence[np.ndarray],
+    places: Sequence[np.ndarray],
+    missing: int,
+) -> tuple[list[np.ndarray], int]:
+    """Choose the highest at some places, so many but for those at the threshold; their places, how many still lack."""
+    values = [vector[there] for vector, there in zip(vectors, places, strict=True)]
+    candidates = np.concatenate(values)
+    candidates.partition(candidates.size - missing)
+    threshold = candidates[candidates.size - missing]
+    ties = []
+    for found, there, own in zip(chosen, places, values, strict=True):
+        higher = there[own > threshold]
+        found[higher] = True
+        missing -= higher.size
+        ties.append(there[own == threshold])
+    return ties, missing
+
+
+def _draw(
+    chosen: Sequence[np.ndarray], places: Sequence[np.ndarray], missing: int, generator: np.random.Generator
+) -> None:
+    """Choose so many of these places by lot."""
+    drawn = np.sort(generator.choice(sum(map(len, places)), size=missing, replace=False))
+    begin = 0
+    for found, own in zip(chosen, places, strict=True):
+        first, last = np.searchsorted(drawn, [begin, begin + len(own)])
+        found[own[drawn[first:last] - begin]] = True
+        begin += len(own)
 
 
 def _bracket(
@@ -120,12 +133,3 @@ def _bracket(
         sample[low] if low >= 0 else dtype.type(-np.inf),
         sample[high] if high < sample.size else dtype.type(np.inf),
     )
-
-
-def _parts(
-    vectors: Sequence[np.ndarray], allowed: Sequence[np.ndarray | None]
-) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    for vector, room in zip(vectors, allowed, strict=True):
-        for start in range(0, vector.size, _CHUNK):
-            part = slice(start, start + _CHUNK)
-            yield vector[part], None if room is None else room[part]

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratchcard.scorers.large_linear import LargeLinears, row_blocks
+from scratchcard.pruning.row_blocks import row_blocks
+from scratchcard.scorers.large_linear import NUMBERS, LargeLinears
 from scratchcard.scorers.shelf import Shelf
 
 
@@ -53,10 +54,9 @@ def summed_up(
 
     def add_rows(leaf: Tensor, left: Tensor, right: Tensor) -> None:
         place = next(place for place, own in enumerate(leaves) if own is leaf)
-        blocks = row_blocks(leaf.shape)
         if not seen[place]:
             total[place], seen[place] = shelf.zeros(leaf), True
-        for rows in blocks:
+        for rows in row_blocks(leaf.shape, NUMBERS):
             total[place][rows].addmm_(left[:, rows].T, right)
             shelf.tidy(heap=False)
 

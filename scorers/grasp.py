@@ -123,10 +123,8 @@ def gradient_flow(
             large = LargeLinears(leaves.values(), shelf)
             try:
                 return _sum_of_products(network, parts, state, direction, mask, shelf, large)
-            except (
-                RuntimeError,
-                ValueError,
-            ) as error:  # such as of layers that are computed anew
+            except (RuntimeError, ValueError) as error:
+                # Such as of layers that are computed anew in the backward pass, or under `vmap`.
                 if not large.meant or isinstance(error, torch.OutOfMemoryError):
                     raise
             return _sum_of_products(network, parts, state, direction, mask, shelf, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from scratchcard.scorers.shelf import LARGE, Shelf
+from scratchcard.pruning.row_blocks import LARGE, row_blocks
+from scratchcard.scorers.shelf import Shelf
 
-_NUMBERS = 2**20
+NUMBERS = 2**20
 """Of a block of rows."""
 
 Rows = Callable[[Tensor, Tensor, Tensor], None]
@@ -111,24 +112,12 @@ class _Slopes(torch.autograd.Function):
             return ends, None, _nothing(ctx.weight), None
         flat, given, found = _flat(slope), _flat(inputs), torch.zeros_like(_flat(inputs))
         flat_ends = _flat(ends)
-        for place in row_blocks(direction.shape):
+        for place in row_blocks(direction.shape, NUMBERS):
             rows = direction[place]
             flat_ends[:, place] += given @ rows.T
             found += flat[:, place] @ rows
             ctx.mode.shelf.tidy(heap=False)
         return flat_ends.reshape(slope.shape), found.reshape(inputs.shape), _nothing(ctx.weight), None
-
-
-def row_blocks(shape: Sequence[int]) -> list[slice]:
-    """Blocks of rows of a matrix, of about a million numbers.
-
-    Examples:
-        >>> row_blocks((3, 400_000))
-        [slice(0, 2, None), slice(2, 3, None)]
-    """
-    rows, columns = shape
-    step = max(1, _NUMBERS // max(1, columns))
-    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
 
 
 def _flat(tensor: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from scratchcard.pruning import linear_image, row_blocks
-from scratchcard.scorers import GraSP, SynFlow, SynFlowL2Data, large_linear
+from scratchcard.scorers import GraSP, SynFlow, SynFlowL2Data, gradient_sums, large_linear
 from scratchcard.scorers import shelf as shelf_module
 from scratchcard.scorers.gradient_sums import summed_up
 from scratchcard.scorers.pieces import scoring_memory
@@ -70,7 +70,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         monkeypatch.setattr(row_blocks, "_NUMBERS", 10)
         monkeypatch.setattr(shelf_module, "LARGE", 1)
         monkeypatch.setattr(large_linear, "LARGE", 1)
-        monkeypatch.setattr(large_linear, "_NUMBERS", 10)
+        monkeypatch.setattr(large_linear, "NUMBERS", 10)
+        monkeypatch.setattr(gradient_sums, "NUMBERS", 10)
 
     return let
 
