@@ -99,7 +99,6 @@ def prune_upfront(
     import torch
 
     from scratchcard.pruning.cut import by_lot, keep_top
-    from scratchcard.pruning.mask import Mask
     from scratchcard.pruning.parameters import count, matching, prunable
     from scratchcard.pruning.scores import Scores
     from scratchcard.scorers.scorer import check_scorer
@@ -107,15 +106,15 @@ def prune_upfront(
 
     check_scorer(scorer)
     weights = prunable(network)
-    start = Mask.dense(network) if within is None else within
-    excluded = matching(weights, exclude) | start.excluded
+    excluded = matching(weights, exclude) | (frozenset() if within is None else within.excluded)
     total = count({name: weight for name, weight in weights.items() if name not in excluded})
     check_count(density, total)
+    start = 1.0 if within is None else within.density
     # Masks keep whole weights, so that densities are compared by their counts.
-    if round(density * total) > start.kept:
-        raise ValueError(f"cannot prune to density {density}: the given mask already keeps only {start.density:.6g}")
-    shares = lookup(SCHEDULES, "schedules", schedule)(min(1.0, density / start.density), rounds)
-    densities = (*(start.density * share for share in shares[:-1]), density)
+    if within is not None and round(density * total) > within.kept:
+        raise ValueError(f"cannot prune to density {density}: the given mask already keeps only {start:.6g}")
+    shares = lookup(SCHEDULES, "schedules", schedule)(min(1.0, density / start), rounds)
+    densities = (*(start * share for share in shares[:-1]), density)
     mask, lots = within, 0
     with scored_by(network, statistics):
         scorer = scorer.prepare(network, batch, loss, mask=mask)
