@@ -17,6 +17,7 @@ from scratchcard.pruning.inputs import examples
 from scratchcard.pruning.mask import Mask
 from scratchcard.scorers.detached_state import DetachedState, detached_state, outputs_at, own_generators, placed
 from scratchcard.scorers.gradient_sums import summed_up
+from scratchcard.scorers.large_linear import LargeLinears, in_rows
 from scratchcard.scorers.pieces import Piece, in_pieces, whole
 from scratchcard.scorers.scorer import Batch, Loss
 from scratchcard.scorers.shelf import Shelf
@@ -108,17 +109,23 @@ def sum_of_gradients(
         >>> sum_of_gradients(network, [whole(batch, nn.functional.cross_entropy)], state)[0].shape
         torch.Size([2, 3])
     """
-    shelf = shelf or Shelf(0)
-    if len(parts) == 1 and not shelf.large:
+    lies = shelf or Shelf(0)
+    if len(parts) == 1 and not lies.large:
         return piece_gradients(network, parts[0], state)
-    total: list[Tensor] = []
     leaves = list(state.leaves.values())
-    for piece in parts:
-        value = piece_value(network, piece, state)
-        note_reads(2 * examples(piece.inputs))
-        with summed_up(leaves, total, shelf):
-            torch.autograd.grad(value, leaves, materialize_grads=True)
-    return total
+
+    def summed(large: LargeLinears | None) -> list[Tensor]:
+        total: list[Tensor] = []
+        with own_generators(network):
+            for piece in parts:
+                with nullcontext() if large is None else large.forward():
+                    value = piece_value(network, piece, state)
+                note_reads(2 * examples(piece.inputs))
+                with summed_up(leaves, total, lies, large):
+                    torch.autograd.grad(value, leaves, materialize_grads=True)
+        return total
+
+    return in_rows(leaves, lies, summed)
 
 
 def piece_gradients(network: nn.Module, piece: Piece, state: DetachedState) -> list[Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from scratchcard.scorers.detached_state import DetachedState, detached_state, ow
 from scratchcard.scorers.few_examples import Tempered
 from scratchcard.scorers.gradient_sums import hollow_gradients, summed_up
 from scratchcard.scorers.gradients import piece_value, sum_of_gradients, twice_differentiable
-from scratchcard.scorers.large_linear import LargeLinears
+from scratchcard.scorers.large_linear import LargeLinears, in_rows
 from scratchcard.scorers.pieces import SECOND_ORDER, Piece, in_pieces
 from scratchcard.scorers.scorer import Batch, Loss, Scorer, hand_over, without_pruned
 from scratchcard.scorers.shelf import Shelf
@@ -120,14 +121,8 @@ def gradient_flow(
                 whole_gradient = sum_of_gradients(network, parts, state, shelf)
             direction = without_pruned(dict(zip(leaves, whole_gradient, strict=True)), mask)
             del whole_gradient
-            large = LargeLinears(leaves.values(), shelf)
-            try:
-                return _sum_of_products(network, parts, state, direction, mask, shelf, large)
-            except (RuntimeError, ValueError) as error:
-                # Such as of layers that are computed anew in the backward pass, or under `vmap`.
-                if not large.meant or isinstance(error, torch.OutOfMemoryError):
-                    raise
-            return _sum_of_products(network, parts, state, direction, mask, shelf, None)
+            products = partial(_sum_of_products, network, parts, state, direction, mask, shelf)
+            return in_rows(leaves.values(), shelf, products)
 
         total = in_pieces(summed, network, batch, tempered, state, SECOND_ORDER)
     if not total:

@@ -1,10 +1,10 @@
-"""Second derivatives of large linear layers, of which nothing of the weight's size is made."""
+"""Derivatives of large linear layers, of which nothing of the weight's size is made."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,16 +18,17 @@ NUMBERS = 2**20
 """Of a block of rows."""
 
 Rows = Callable[[Tensor, Tensor, Tensor], None]
+T = TypeVar("T")
 
 
 class LargeLinears(TorchFunctionMode):
     """Lets linear layers with large leaves hand their gradients on a block of rows at a time.
 
     Of `y = x W^T` the gradient is `W' = d^T x`, and the Hessian's product with a direction V has two such parts. Torch
-    makes all three, each as large as W. The forward pass is done within `forward`. In the backward passes after it the
-    first gradient, taken with `create_graph`, is zeros without memory that can be differentiated; and when it is,
-    `add(W, a, b)` is called for each part `a^T b`, in whose place autograd sees zeros without memory again. V is read a
-    block at a time. Gradients that a network takes in its own forward pass are torch's.
+    makes all three, each as large as W. The forward pass is done within `forward`. In a backward pass after it
+    `add(W, a, b)` is called for each part `a^T b`, and autograd sees zeros without memory in its place. A gradient that
+    is taken with `create_graph` is such zeros too, without a call, and can be differentiated in the same way; V is read
+    a block at a time. Gradients that a network takes in its own forward pass are torch's.
 
     Args:
         leaves: those of a matrix's shape with `LARGE` numbers and more are meant.
@@ -36,7 +37,7 @@ class LargeLinears(TorchFunctionMode):
     Attributes:
         begun: whether the forward pass is over.
         add: `(leaf, a, b)`: take `a^T b`, `(n, out)` and `(n, in)`, for a part of the leaf's gradient; to be set before
-            the second backward pass.
+            the backward pass that shall call it.
 
     Examples:
         >>> weight = torch.tensor([[3.0, 1.0]], requires_grad=True)
@@ -69,6 +70,26 @@ class LargeLinears(TorchFunctionMode):
         bias = args[2] if len(args) > 2 else (kwargs or {}).get("bias")
         found: Any = _Linear.apply(args[0], args[1], self)
         return found if bias is None else found + bias
+
+
+def in_rows(leaves: Iterable[Tensor], shelf: Shelf, work: Callable[[LargeLinears | None], T]) -> T:
+    """What is made of passes under `LargeLinears`, or without where there is no such leaf or it cannot be.
+
+    It cannot where layers are computed anew in the backward pass, or under `vmap`. An error that has another reason
+    comes up again.
+
+    Examples:
+        >>> in_rows([torch.ones(2, 2)], Shelf(4), lambda large: large is None)
+        True
+    """
+    large = LargeLinears(leaves, shelf)
+    if large.meant:
+        try:
+            return work(large)
+        except (RuntimeError, ValueError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+    return work(None)
 
 
 class _Linear(torch.autograd.Function):

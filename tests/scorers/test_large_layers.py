@@ -110,7 +110,10 @@ def test_the_blocks_are_what_is_used(small: Callable[[], None], monkeypatch: pyt
         monkeypatch.setattr(kind, "backward", staticmethod(noted))
     for scorer in SCORERS.values():
         scorer(network, batch, cross_entropy)
-    assert (seen.count("_Slopes"), seen.count("_Linear")) == (3, 6 + 6)  # 3 layers: GraSP twice, the others once
+    assert (seen.count("_Slopes"), seen.count("_Linear")) == (
+        3,
+        9 + 6,
+    )  # 3 layers: GraSP's gradient, and both passes after it; the others once
 
 
 def test_no_image_of_a_large_matrix_is_made(small: Callable[[], None]) -> None:
