@@ -110,10 +110,8 @@ def test_the_blocks_are_what_is_used(small: Callable[[], None], monkeypatch: pyt
         monkeypatch.setattr(kind, "backward", staticmethod(noted))
     for scorer in SCORERS.values():
         scorer(network, batch, cross_entropy)
-    assert (seen.count("_Slopes"), seen.count("_Linear")) == (
-        3,
-        9 + 6,
-    )  # 3 layers: GraSP's gradient, and both passes after it; the others once
+    # Of each of 3 layers: GraSP's gradient, and both parts of the product; the path scores of the others.
+    assert (seen.count("_Slopes"), seen.count("_Linear")) == (3, 9 + 6)
 
 
 def test_no_image_of_a_large_matrix_is_made(small: Callable[[], None]) -> None:
