@@ -179,6 +179,7 @@ def hessian_product(
     note_reads(2 * examples(piece.inputs))
     with nullcontext() if direction is None else hollow_gradients(leaves):
         found = torch.autograd.grad(value, leaves, create_graph=True, materialize_grads=True)
+    del value  # and of the forward pass what the second backward pass does not need
     gradients = dict(zip(state.leaves, found, strict=True))
     along = without_pruned(gradients, mask) if direction is None else direction
     through = {name: gradient for name, gradient in gradients.items() if gradient.requires_grad}
